@@ -1,0 +1,154 @@
+/*
+ * Runs the benchmark somewhere and completes its report with what only the command knows: the
+ * commit, the browser's own name, where it keeps shared memory, the version of Node.
+ */
+import { cpus } from 'node:os';
+import { Worker } from 'node:worker_threads';
+import type { WorkerMessage } from '../bench/bench-client.ts';
+import { benchQuery } from '../bench/query.ts';
+import type { BenchEnvironment, BenchOptions, BenchProgress, BenchReport } from '../bench/types.ts';
+import { UsageError } from './args.ts';
+import { currentCommit } from './bench-output.ts';
+import { watchPage } from './browser-page.ts';
+import type { BrowserPage } from './browser-page.ts';
+import { openBrowser } from './browser.ts';
+import type { BrowserRequest, OpenBrowser } from './browser.ts';
+import { openNodeGpu } from './node-gpu.ts';
+import { bundleNodeWorker } from './node-worker.ts';
+import { startProgress } from './progress.ts';
+import { openSite } from './site.ts';
+
+/** The page of the site that runs the benchmark. */
+const PAGE = '03-copy-bench/';
+/** How long the page may take until it has begun. */
+const LOAD_MS = 60_000;
+/** A run that takes longer than this hangs. */
+const QUICK_LIMIT_MS = 5 * 60_000;
+const FULL_LIMIT_MS = 25 * 60_000;
+
+/** What the page offers to whoever drives it. */
+interface BenchWindow {
+  readonly webhmmBench?: Promise<BenchReport>;
+}
+
+function complete(report: BenchReport, facts: Partial<BenchEnvironment>): BenchReport {
+  const env = { ...report.env, node: process.versions.node, ...facts };
+  return { ...report, commit: currentCommit(), env };
+}
+
+/** A listener for progress messages that shows them on stderr, and its end. */
+function showProgress(): { on: (progress: BenchProgress) => void; end: () => void } {
+  const progress = startProgress('bench');
+  return {
+    on: ({ note, done, total }) => progress.update(note, done, total),
+    end: () => progress.end(),
+  };
+}
+
+/**
+ * Runs the benchmark in a thread of this process, on Dawn or on the CPU engine.
+ *
+ * @throws UsageError without an adapter or without room for the machine
+ */
+export async function runInNode(
+  options: BenchOptions,
+  say: (line: string) => void,
+): Promise<BenchReport> {
+  if (options.engine !== 'cpu') {
+    await openNodeGpu(say);
+  }
+  const worker = new Worker(await bundleNodeWorker('cli/bench-worker-node.ts'), {
+    workerData: options,
+  });
+  const progress = showProgress();
+  try {
+    const report = await reportOf(worker, progress.on);
+    return complete(report, { cores: cpus().length });
+  } finally {
+    progress.end();
+    await worker.terminate();
+  }
+}
+
+function reportOf(worker: Worker, onProgress: (progress: BenchProgress) => void) {
+  return new Promise<BenchReport>((resolve, reject) => {
+    worker.on('message', (message: WorkerMessage) => {
+      if (message.kind === 'progress') onProgress(message.progress);
+      else if (message.kind === 'report') resolve(message.report);
+      else reject(new UsageError(message.message));
+    });
+    worker.on('error', reject);
+    worker.on('exit', (code) => reject(new Error(`the worker thread ended with code ${code}`)));
+  });
+}
+
+/**
+ * Builds the site and runs the benchmark on its page in a browser.
+ *
+ * @throws UsageError where there is no browser with WebGPU or the machine can't be opened in it
+ */
+export async function runInBrowser(
+  options: BenchOptions,
+  request: BrowserRequest,
+): Promise<BenchReport> {
+  const browser = await openBrowser(request);
+  const site = await openSite();
+  const page = await browser.newPage();
+  const progress = showProgress();
+  try {
+    await page.exposeFunction('reportProgress', progress.on);
+    const report = await drive(page, `${site.url}${PAGE}${benchQuery(options)}`, options);
+    return complete(report, browserFacts(browser));
+  } finally {
+    progress.end();
+    await page.close();
+    await site.close();
+    await browser.close();
+  }
+}
+
+async function drive(page: BrowserPage, url: string, options: BenchOptions): Promise<BenchReport> {
+  const guard = watchPage(page);
+  await guard.race(page.goto(url, { timeout: LOAD_MS }));
+  const begun = page.waitForFunction(
+    () => (globalThis as BenchWindow).webhmmBench !== undefined,
+    undefined,
+    { timeout: LOAD_MS },
+  );
+  await guard.race(begun);
+  const result = page.evaluate(async () => {
+    try {
+      return { report: await (globalThis as BenchWindow).webhmmBench };
+    } catch (error) {
+      return { failure: error instanceof Error ? error.message : String(error) };
+    }
+  });
+  const answer = await guard.race(withLimit(result, options.quick === true));
+  if (answer.report === undefined) {
+    throw new UsageError(answer.failure ?? 'the page gave no report');
+  }
+  return answer.report;
+}
+
+async function withLimit<T>(result: Promise<T>, quick: boolean): Promise<T> {
+  const limit = quick ? QUICK_LIMIT_MS : FULL_LIMIT_MS;
+  let timer: NodeJS.Timeout | undefined;
+  const late = new Promise<never>((_, reject) => {
+    timer = setTimeout(() => reject(new Error(`no report after ${limit / 60_000} min`)), limit);
+  });
+  try {
+    return await Promise.race([result, late]);
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
+function browserFacts(browser: OpenBrowser): Partial<BenchEnvironment> {
+  const at = browser.name.lastIndexOf(' ');
+  const isChromium = !/firefox/i.test(browser.name);
+  return {
+    browser: browser.name.slice(0, at),
+    version: browser.name.slice(at + 1),
+    devShm: isChromium ? (browser.sharedMemoryInTmp ? 'tmp' : 'shm') : null,
+  };
+}

@@ -1,0 +1,33 @@
+/*
+ * The benchmark in a worker thread of Node. It is bundled first: code that Vite's module runner
+ * loads reaches every import through an object, which makes a tight loop ten times slower and
+ * would be all that is measured. The main thread has seen to it that Dawn finds a driver.
+ */
+import { parentPort, workerData } from 'node:worker_threads';
+import { runSuites } from '../bench/run-suites.ts';
+import type { WorkerMessage } from '../bench/bench-client.ts';
+import type { BenchOptions } from '../bench/types.ts';
+
+/** Gives this thread `navigator.gpu` and the WebGPU constants. */
+async function openDawn(): Promise<void> {
+  const holder = globalThis as typeof globalThis & { heldGpu?: GPU };
+  const { create, globals } = await import('webgpu');
+  // Dawn aborts the process when this object is collected while a device lives.
+  holder.heldGpu = create(process.platform === 'linux' ? ['backend=vulkan'] : []);
+  Object.assign(globalThis, globals);
+  const value = { gpu: holder.heldGpu };
+  Object.defineProperty(globalThis, 'navigator', { value, configurable: true });
+}
+
+function send(message: WorkerMessage): void {
+  parentPort?.postMessage(message);
+}
+
+const options = workerData as BenchOptions;
+if (options.engine !== 'cpu') await openDawn();
+try {
+  const report = await runSuites(options, (progress) => send({ kind: 'progress', progress }));
+  send({ kind: 'report', report });
+} catch (error) {
+  send({ kind: 'failed', message: error instanceof Error ? error.message : String(error) });
+}

@@ -1,0 +1,101 @@
+/*
+ * `npm run bench`: the benchmark in a real browser, headless, or in Node.
+ *
+ * Builds the site, opens its benchmark page in the browser that was asked for, waits for the
+ * report, and prints it as tables; the full report goes to a JSON file and to an HTML page that
+ * needs nothing else. Progress is on stderr, so stdout is the result. The exit status is 1 when a
+ * cell could not be verified, and for any mistake on the command line, which is found before the
+ * run begins.
+ */
+import { isVerified } from '../bench/types.ts';
+import { SUITE_NAMES } from '../bench/types.ts';
+import type { BenchOptions } from '../bench/types.ts';
+import { readCommandLine } from './args.ts';
+import type { OptionValues } from './args.ts';
+import { refuseBrowser } from './browser.ts';
+import { printReport, prepareOutput, writeReport } from './bench-output.ts';
+import { runInBrowser, runInNode } from './bench-run.ts';
+import { runCommand } from './cleanup.ts';
+
+const MAX_SEED = 2 ** 32 - 1;
+
+const OPTIONS = {
+  suite: {
+    kind: 'list',
+    choices: SUITE_NAMES,
+    help:
+      'which suites (default: all). copy: the engine by strategy, folio size, batch\n' +
+      'and direction; migrate: whole migrations; fault: CPU faults on device pages;\n' +
+      'mm: bookkeeping alone',
+  },
+  quick: { kind: 'flag', help: 'smaller cells, fewer samples: under a minute' },
+  json: {
+    kind: 'text',
+    placeholder: 'FILE',
+    help: 'where the JSON goes (default: bench-results/)',
+  },
+  report: {
+    kind: 'text',
+    placeholder: 'FILE.html',
+    help: 'where the HTML report goes (default: bench-results/)',
+  },
+  browser: {
+    kind: 'text',
+    placeholder: 'B',
+    help:
+      'auto (default: an installed browser with a real GPU, else the bundled one),\n' +
+      'bundled, chrome, firefox, node (Dawn, no browser), or the path of a browser',
+    refuse: refuseBrowser,
+  },
+  adapter: {
+    kind: 'choice',
+    choices: ['webgpu', 'cpu'],
+    help:
+      'cpu: the CPU engine, in Node unless --browser says otherwise;\n' +
+      'tests the benchmark, measures nothing',
+  },
+  power: { kind: 'choice', choices: ['high', 'low'], help: 'which GPU, where there are several' },
+  seed: {
+    kind: 'number',
+    placeholder: 'N',
+    min: 0,
+    max: MAX_SEED,
+    help: 'seed of contents, scattering, order and intervals (default: 1)',
+  },
+} as const;
+
+/** What the command line asks of the benchmark itself. */
+export function benchOptions(values: OptionValues<typeof OPTIONS>): BenchOptions {
+  return {
+    ...(values.suite === undefined ? {} : { suites: values.suite }),
+    quick: values.quick,
+    seed: values.seed ?? 1,
+    engine: values.adapter ?? 'webgpu',
+    ...(values.power === undefined
+      ? {}
+      : { powerPreference: values.power === 'high' ? 'high-performance' : 'low-power' }),
+  };
+}
+
+export function main(): Promise<never> {
+  const { values } = readCommandLine({
+    name: 'bench',
+    summary:
+      'Measures how pages reach the device and come back, in a real browser, headless.\n' +
+      'Prints tables; writes the full report as JSON and as an HTML page.',
+    options: OPTIONS,
+  });
+  return runCommand('bench', async () => {
+    const options = benchOptions(values);
+    const output = prepareOutput(values.json, values.report, values.quick);
+    const say = (line: string): void => void process.stderr.write(`${line}\n`);
+    const choice = values.browser ?? (options.engine === 'cpu' ? 'node' : undefined);
+    const report =
+      choice === 'node'
+        ? await runInNode(options, say)
+        : await runInBrowser(options, { choice, power: values.power, say });
+    writeReport(report, output);
+    printReport(report, output);
+    return isVerified(report) ? 0 : 1;
+  });
+}

@@ -1,0 +1,83 @@
+/*
+ * Makes a worker_threads entry out of a TypeScript file.
+ *
+ * Commands run under Vite's module runner, which a new worker thread knows nothing of: it would
+ * refuse a
+ * `.ts` file. So the entry is bundled into one ES module first, `?raw` shader imports included,
+ * with packages left as imports. It goes to node_modules/.cache/webhmm/node/, from where these
+ * imports resolve, under a name with the hash of its content: processes that bundle at the same
+ * time can't disturb each other, and the same content is written once.
+ *
+ * In the bundle `import.meta.url` is the bundle's own, so an entry that starts further workers must
+ * be given their URLs.
+ */
+import { createHash } from 'node:crypto';
+import { mkdir, readdir, rename, rm, stat, writeFile } from 'node:fs/promises';
+import { basename, join, resolve } from 'node:path';
+import { pathToFileURL } from 'node:url';
+import { build } from 'vite';
+import type { Rolldown } from 'vite';
+import { cacheFolder } from './chromium-bundle.ts';
+
+const ROOT = resolve(import.meta.dirname, '..');
+/** Bundles of earlier versions of an entry are removed when they are older than this. */
+const STALE_MS = 24 * 60 * 60 * 1000;
+
+/** Makes the names of this process's unfinished files differ from each other. */
+let attempts = 0;
+
+/**
+ * Bundles a worker's entry file.
+ *
+ * @param entry path of a TypeScript file, absolute or relative to the repository
+ * @returns the bundle's file URL, for `new Worker(url)` of node:worker_threads
+ */
+export async function bundleNodeWorker(entry: string): Promise<URL> {
+  const file = resolve(ROOT, entry);
+  const code = await bundle(file);
+  const folder = join(cacheFolder(), 'node');
+  const name = basename(file, '.ts');
+  const hash = createHash('sha256').update(code).digest('hex').slice(0, 16);
+  const target = join(folder, `${name}-${hash}.mjs`);
+  await mkdir(folder, { recursive: true });
+  const partial = `${target}.pid${process.pid}-${(attempts += 1)}`;
+  await writeFile(partial, code);
+  await rename(partial, target);
+  await removeStale(folder, name);
+  return pathToFileURL(target);
+}
+
+async function bundle(file: string): Promise<string> {
+  const result = await build({
+    configFile: false,
+    root: ROOT,
+    // A failure is thrown; there is no need to print it as well.
+    logLevel: 'silent',
+    publicDir: false,
+    build: {
+      ssr: file,
+      write: false,
+      target: 'node20',
+      sourcemap: 'inline',
+      minify: false,
+      rolldownOptions: { output: { format: 'es', codeSplitting: false } },
+    },
+  });
+  const outputs = (Array.isArray(result) ? result : [result]) as Rolldown.RolldownOutput[];
+  const chunks = outputs.flatMap(({ output }) => output).filter((part) => part.type === 'chunk');
+  const only = chunks[0];
+  if (only === undefined || chunks.length !== 1) {
+    throw new Error(`${file} made ${chunks.length} chunks instead of one`);
+  }
+  return only.code;
+}
+
+async function removeStale(folder: string, name: string): Promise<void> {
+  for (const other of await readdir(folder)) {
+    const path = join(folder, other);
+    const info = other.startsWith(`${name}-`) ? await stat(path).catch(() => undefined) : undefined;
+    if (info !== undefined && Date.now() - info.mtimeMs > STALE_MS) {
+      await rm(path, { force: true });
+    }
+  }
+}

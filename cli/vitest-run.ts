@@ -1,0 +1,124 @@
+/*
+ * Runs Vitest as a process of its own and counts its results.
+ *
+ * The counts come from Vitest's JSON report. A run can fail without a failed test (a file that
+ * can't be imported, an unhandled rejection, a crash of Vitest); each of these counts as one
+ * failure, so that no way to fail goes missing.
+ */
+import { spawn } from 'node:child_process';
+import { readFileSync, rmSync } from 'node:fs';
+import { mkdir } from 'node:fs/promises';
+import { join } from 'node:path';
+import { cacheFolder } from './chromium-bundle.ts';
+import { onExit } from './cleanup.ts';
+
+export interface VitestCounts {
+  readonly passed: number;
+  readonly failed: number;
+  readonly skipped: number;
+  /** Full name of the first failed test, with its file; undefined where no test failed. */
+  readonly firstFailure: string | undefined;
+  /** All that the run printed, where `quiet` was asked for. */
+  readonly output: string;
+}
+
+export interface VitestRequest {
+  /** Arguments after `vitest run`. */
+  readonly args: readonly string[];
+  /** The checkout to run in. */
+  readonly root: string;
+  /** Keeps the output for the caller instead of showing it. */
+  readonly quiet: boolean;
+  /** The run is ended and counts as failed after this long. */
+  readonly timeoutMs: number;
+}
+
+/** The part of Vitest's JSON report that is read here. */
+interface JsonReport {
+  readonly testResults: readonly {
+    readonly name: string;
+    readonly status: string;
+    readonly assertionResults: readonly { readonly fullName: string; readonly status: string }[];
+  }[];
+}
+
+let runs = 0;
+
+/** Runs the tests; never throws because of a failing run. */
+export async function runVitest(request: VitestRequest): Promise<VitestCounts> {
+  const cache = cacheFolder();
+  await mkdir(cache, { recursive: true });
+  runs++;
+  const report = join(cache, `vitest.pid${process.pid}-${runs}.json`);
+  const removeReport = onExit(() => rmSync(report, { force: true }));
+  const reporters = ['--reporter=default', '--reporter=json', `--outputFile.json=${report}`];
+  const vitest = join(request.root, 'node_modules', 'vitest', 'vitest.mjs');
+  const { status, output } = await runProcess(
+    [vitest, 'run', ...reporters, ...request.args],
+    request,
+  );
+  const counts = countResults(readReport(report), status);
+  await removeReport();
+  return { ...counts, output };
+}
+
+/** Adds up a report. Exported for tests. */
+export function countResults(
+  report: JsonReport | undefined,
+  status: number,
+): Omit<VitestCounts, 'output'> {
+  let passed = 0;
+  let failed = 0;
+  let skipped = 0;
+  let firstFailure: string | undefined;
+  for (const file of report?.testResults ?? []) {
+    const before = failed;
+    for (const test of file.assertionResults) {
+      if (test.status === 'passed') {
+        passed++;
+      } else if (test.status === 'failed') {
+        failed++;
+        firstFailure ??= `${test.fullName.trim()} (${file.name})`;
+      } else {
+        skipped++;
+      }
+    }
+    if (file.status === 'failed' && failed === before) {
+      failed++;
+    }
+  }
+  return { passed, failed: status !== 0 && failed === 0 ? 1 : failed, skipped, firstFailure };
+}
+
+function readReport(path: string): JsonReport | undefined {
+  try {
+    return JSON.parse(readFileSync(path, 'utf8')) as JsonReport;
+  } catch {
+    return undefined;
+  }
+}
+
+async function runProcess(
+  args: readonly string[],
+  request: VitestRequest,
+): Promise<{ status: number; output: string }> {
+  const child = spawn(process.execPath, args, {
+    cwd: request.root,
+    stdio: request.quiet ? ['ignore', 'pipe', 'pipe'] : 'inherit',
+    timeout: request.timeoutMs,
+    killSignal: 'SIGTERM',
+  });
+  const kill = onExit(() => void child.kill('SIGTERM'));
+  let output = '';
+  for (const stream of [child.stdout, child.stderr]) {
+    stream?.setEncoding('utf8').on('data', (text: string) => {
+      output += text;
+    });
+  }
+  const status = await new Promise<number>((done, fail) => {
+    child.once('error', fail);
+    child.once('close', (code) => done(code ?? 1));
+  });
+  await kill();
+  return { status, output };
+}

@@ -1,0 +1,105 @@
+/*
+ * Three test projects, one run.
+ *
+ *   node      everything that needs no WebGPU: units, models, selftests, contracts on the CPU
+ *             engine, tooling and tidiness
+ *   dawn      test/gpu and test/contract/dawn*: WebGPU in Node, through Dawn
+ *   chromium  test/browser and test/contract/chromium*: WebGPU, workers and pages in a real browser
+ *
+ * `npx vitest run --project node test/unit/xyz` runs a part. See cli/test-platform.ts for the
+ * adapter that dawn and chromium get; WEBHMM_GPU=hardware asks for the machine's own.
+ */
+import { lstatSync } from 'node:fs';
+import { playwright } from '@vitest/browser-playwright';
+import { defineConfig } from 'vitest/config';
+import { findTestPlatform } from './cli/test-platform.ts';
+import type { ChromiumLaunch } from './cli/test-platform.ts';
+
+const DAWN_FILES = ['test/gpu/**/*.test.ts', 'test/contract/dawn*.test.ts'];
+const CHROMIUM_FILES = ['test/browser/**/*.test.ts', 'test/contract/chromium*.test.ts'];
+
+const platform = await findTestPlatform((line) => process.stderr.write(`${line}\n`));
+const provide = {
+  dawnAdapter: typeof platform.dawn === 'string' ? null : platform.dawn,
+  gpuRequired: platform.gpuRequired,
+};
+
+// A canary's copy of the tree borrows the original's node_modules, but must not write into them.
+const hasOwnModules = !lstatSync('node_modules').isSymbolicLink();
+
+const nodeProject = {
+  test: {
+    name: 'node',
+    environment: 'node' as const,
+    pool: 'forks' as const,
+    include: ['test/**/*.test.ts'],
+    exclude: ['test/fixtures/**', ...DAWN_FILES, ...CHROMIUM_FILES],
+    testTimeout: 30_000,
+  },
+};
+
+const dawnProject = {
+  test: {
+    name: 'dawn',
+    environment: 'node' as const,
+    // Dawn's environment has to be set before the process starts, which threads can't do.
+    pool: 'forks' as const,
+    include: DAWN_FILES,
+    env: platform.dawnEnv,
+    globalSetup: ['test/setup/dawn-global.ts'],
+    setupFiles: ['test/setup/dawn.ts'],
+    provide,
+    testTimeout: 60_000,
+    hookTimeout: 60_000,
+  },
+};
+
+function chromiumProject(launchOptions: ChromiumLaunch) {
+  return {
+    publicDir: false as const,
+    cacheDir: hasOwnModules ? 'node_modules/.vite' : '.vite',
+    server: {
+      headers: {
+        'Cross-Origin-Opener-Policy': 'same-origin',
+        'Cross-Origin-Embedder-Policy': 'require-corp',
+      },
+    },
+    worker: { format: 'es' as const },
+    optimizeDeps: { include: ['comlink', 'uplot', 'fast-check'] },
+    test: {
+      name: 'chromium',
+      include: CHROMIUM_FILES,
+      setupFiles: ['test/setup/chromium.ts'],
+      provide,
+      testTimeout: 60_000,
+      hookTimeout: 60_000,
+      // One page at a time: pages share one software GPU and two cores.
+      fileParallelism: false,
+      browser: {
+        enabled: true,
+        headless: true,
+        screenshotFailures: false,
+        provider: playwright({ launchOptions }),
+        instances: [{ browser: 'chromium' as const }],
+      },
+    },
+  };
+}
+
+/** Names a project that this machine can't run, once, where the run's log shows it. */
+function skipProject(name: string, reason: string): [] {
+  process.stderr.write(`SKIP test project ${name}: ${reason}\n`);
+  return [];
+}
+
+export default defineConfig({
+  test: {
+    projects: [
+      nodeProject,
+      ...(typeof platform.dawn === 'string' ? skipProject('dawn', platform.dawn) : [dawnProject]),
+      ...(typeof platform.chromium === 'string'
+        ? skipProject('chromium', platform.chromium)
+        : [chromiumProject(platform.chromium)]),
+    ],
+  },
+});
