@@ -1,0 +1,56 @@
+/*
+ * The jobs whose frames are all in RAM: copy, clear and checksum. Every engine runs them the same way,
+ * on this thread, because a device could only lose time on them.
+ *
+ * Locking. The caller makes sure that no earlier list still has to write the frames concerned.
+ * Leaves out: copies by several workers, which the worker layer does. Source: our own.
+ */
+import { assert } from '../base/assert.ts';
+import { PAGE_SIZE } from '../base/units.ts';
+import { checksumPageRange } from './checksum.ts';
+import type { CommandList } from './command-list.ts';
+import { JOB_CHECKSUM, JOB_CLEAR, JOB_COPY } from './command-list.ts';
+
+/** Two views of the shared memory, made once. */
+export interface HostMemory {
+  readonly bytes: Uint8Array;
+  readonly words: Uint32Array;
+}
+
+/** The views of `ram` that cover `hostFrames` pages; `ram` must hold at least that many. */
+export function createHostMemory(ram: Uint8Array, hostFrames: number): HostMemory {
+  const length = hostFrames * PAGE_SIZE;
+  assert(ram.byteLength >= length, 'the shared memory is smaller than the geometry says');
+  return {
+    bytes: new Uint8Array(ram.buffer, ram.byteOffset, length),
+    words: new Uint32Array(ram.buffer, ram.byteOffset, length / 4),
+  };
+}
+
+/** True when a row reads and writes RAM only. `list` must have passed `checkCommandList`. */
+export function isHostJob(list: CommandList, row: number, hostFrames: number): boolean {
+  const op = list.op[row]!;
+  if (op === JOB_CHECKSUM) return list.source[row]! < hostFrames;
+  if (op === JOB_COPY && list.source[row]! >= hostFrames) return false;
+  return list.target[row]! < hostFrames;
+}
+
+/**
+ * Runs a row for which `isHostJob` holds; its result is complete on return. The done bit is left to
+ * the caller.
+ *
+ * Context: no lock; never waits. Source: our own.
+ */
+export function runHostJob(memory: HostMemory, list: CommandList, row: number): void {
+  const count = list.count[row]!;
+  const op = list.op[row]!;
+  if (op === JOB_COPY) {
+    const from = list.source[row]! * PAGE_SIZE;
+    memory.bytes.copyWithin(list.target[row]! * PAGE_SIZE, from, from + count * PAGE_SIZE);
+  } else if (op === JOB_CLEAR) {
+    const from = list.target[row]! * PAGE_SIZE;
+    memory.bytes.fill(0, from, from + count * PAGE_SIZE);
+  } else {
+    list.result[row] = checksumPageRange(memory.words, list.source[row]!, count);
+  }
+}

@@ -1,0 +1,396 @@
+/*
+ * The copy engine on WebGPU.
+ *
+ * How a list travels. `submit` checks it, picks a strategy for each direction and queues it. The list at
+ * the head of the queue is cut into flights, each as large as its staging slots; a flight is one
+ * queue submission. Several flights are in the air at once; they land in the order of their
+ * submission, and landing is what writes RAM and sets done bits. When slots or flights run out the
+ * queue stands still until one lands.
+ *
+ * Order. VRAM is ordered by the device's queue. RAM is ordered by `RamHazards`: a list that touches a
+ * RAM frame which a flight in the air has still to write waits until that flight has landed.
+ *
+ * Failure. RAM is written only from a readback that arrived, so a job without done bit leaves its RAM
+ * target as it was. When the device is lost, everything in the air and in the queue settles with
+ * ENODEV. Any error that the device reports makes the flights in the air fail with EIO.
+ *
+ * Locking. None; single-threaded. See ./README.md.
+ */
+import { errno } from '../base/errno.ts';
+import type { MaybePromise } from '../base/maybe.ts';
+import type { CheckScratch } from '../engine/check-list.ts';
+import { checkCommandList, createCheckScratch } from '../engine/check-list.ts';
+import type { CommandList } from '../engine/command-list.ts';
+import type {
+  AdapterReport,
+  CopyEngine,
+  EngineStats,
+  FrameGeometry,
+  StrategyName,
+} from '../engine/copy-engine.ts';
+import type { HostMemory } from '../engine/host-jobs.ts';
+import { isHostJob, runHostJob } from '../engine/host-jobs.ts';
+import { Flight } from './flight.ts';
+import { planFlight, type FlightRoom, type FrameLayout } from './flight-planner.ts';
+import type { KernelStatus } from './kernel-status.ts';
+import { landFlight } from './landing.ts';
+import { dropUnusedSlots, Launcher, type FlightListener } from './launcher.ts';
+import { createListShape, ListRun, measureList } from './list-run.ts';
+import { RamHazards } from './ram-hazards.ts';
+import type { SlotRing } from './rings.ts';
+import { RowOrder } from './row-order.ts';
+import { chooseStrategy, firstRefusedRow, STRATEGY_NAMES } from './strategies/choose.ts';
+import type { EncodeResources } from './strategies/strategy.ts';
+import type { Vram } from './vram.ts';
+
+/** Segments of a flight at most. */
+const FLIGHT_SEGMENTS = 4096;
+/** Pages that a flight uploads at most when it needs no slot. */
+const UNSTAGED_PAGES = 1024;
+/** How long a refused map waits for the news that the device is lost, milliseconds. */
+const LOSS_GRACE_MS = 200;
+/** How long `close` waits for the device's last answers, milliseconds. */
+const CLOSE_GRACE_MS = 1000;
+/** Messages kept in `deviceErrors`. */
+const ERRORS_KEPT = 16;
+
+/** The parts of an engine; `createWebGpuEngine` makes them. */
+export interface EngineParts {
+  /** Held because Dawn for Node aborts when it is collected before the device. */
+  readonly gpu: GPU;
+  readonly adapter: AdapterReport;
+  readonly geometry: FrameGeometry;
+  readonly resources: EncodeResources;
+  readonly memory: HostMemory;
+  readonly uploads: SlotRing;
+  readonly readbacks: SlotRing;
+  readonly bouncePages: number;
+  readonly status: KernelStatus;
+  readonly checked: boolean;
+  /** Flights in the air at most. */
+  readonly flights: number;
+}
+
+/** See the file header. */
+export class WebGpuEngine implements CopyEngine, FlightListener {
+  readonly name = 'webgpu';
+  readonly geometry: FrameGeometry;
+  readonly adapter: AdapterReport;
+  readonly stats: EngineStats;
+  readonly strategies: readonly StrategyName[] = STRATEGY_NAMES;
+  readonly lost: Promise<string>;
+  /** Errors that the device reported, the last few, newest last. */
+  readonly deviceErrors: string[] = [];
+  /** The device and its memory, for those who run kernels of their own over VRAM. */
+  readonly parts: EngineParts;
+  private readonly launcher: Launcher;
+  private readonly scratch: CheckScratch;
+  private readonly hazards: RamHazards;
+  private readonly order = new RowOrder();
+  private readonly shape = createListShape();
+  private readonly layout: FrameLayout;
+  private readonly room: FlightRoom;
+  private readonly idle: Flight[];
+  /** Flights submitted and not landed, oldest first. */
+  private readonly air: Flight[] = [];
+  /** Lists that are not planned to the end; the first one is being planned. */
+  private readonly queue: ListRun[] = [];
+  private sequence = 0;
+  private lastReadyAt = 0;
+  private errorCount = 0;
+  private outstanding = 0;
+  private lostMessage = '';
+  private resolveLost: (message: string) => void = () => {};
+  private onQuiet: () => void = () => {};
+
+  constructor(parts: EngineParts) {
+    const { geometry, resources } = parts;
+    this.parts = parts;
+    this.geometry = geometry;
+    this.adapter = parts.adapter;
+    this.stats = resources.stats;
+    this.launcher = new Launcher(resources, this, parts.checked);
+    this.scratch = createCheckScratch(geometry);
+    this.hazards = new RamHazards(geometry.hostFrames);
+    this.idle = Array.from({ length: parts.flights }, () => new Flight(FLIGHT_SEGMENTS));
+    this.layout = {
+      hostFrames: geometry.hostFrames,
+      framesPerArena: resources.vram.framesPerArena,
+    };
+    this.room = {
+      uploadPages: 0,
+      readBytes: 0,
+      bouncePages: parts.bouncePages,
+      jobs: resources.jobs.jobCapacity,
+    };
+    this.lost = new Promise((resolve) => {
+      this.resolveLost = resolve;
+    });
+    this.watchDevice();
+  }
+
+  get isLost(): boolean {
+    return this.lostMessage !== '';
+  }
+
+  /** The device, for kernels of others; destroying it loses the engine. */
+  get device(): GPUDevice {
+    return this.parts.resources.device;
+  }
+
+  /** The arenas, for kernels of others. */
+  get vram(): Vram {
+    return this.parts.resources.vram;
+  }
+
+  submit(list: CommandList, strategy: StrategyName = 'auto'): MaybePromise<number> {
+    list.done.fill(0, 0, list.length);
+    if (this.isLost) return errno.ENODEV;
+    const refused = checkCommandList(list, this.geometry, this.scratch);
+    if (refused !== 0) return refused;
+    measureList(list, this.geometry.hostFrames, this.shape);
+    const choice = chooseStrategy(strategy, this.shape, this.adapter.isSoftware);
+    list.firstBad = firstRefusedRow(list, choice, this.geometry.hostFrames);
+    if (list.firstBad >= 0) return errno.EINVAL;
+    list.result.fill(0, 0, list.length);
+    this.stats.lists += 1;
+    this.stats.jobs += list.length;
+    for (const pages of this.shape.pages) this.stats.pages += pages;
+    const run = new ListRun(list, choice, this.shape);
+    this.queue.push(run);
+    this.pump();
+    return run.settled ? run.result : run.whenSettled();
+  }
+
+  /**
+   * What the kernels refused since the last call, or ''. Waits for all work submitted so far; '' for
+   * a lost device.
+   */
+  async kernelStatus(): Promise<string> {
+    try {
+      return this.isLost ? '' : await this.parts.status.read();
+    } catch (error) {
+      if (this.isLost) return '';
+      throw error;
+    }
+  }
+
+  markLost(message: string): void {
+    this.lose(message);
+    this.parts.resources.device.destroy();
+  }
+
+  async close(): Promise<void> {
+    this.markLost('the engine was closed');
+    if (this.outstanding > 0) {
+      const quiet = new Promise<void>((resolve) => {
+        this.onQuiet = resolve;
+      });
+      await Promise.race([quiet, pause(CLOSE_GRACE_MS)]);
+    }
+    await this.parts.resources.device.lost;
+  }
+
+  answered(flight: Flight): void {
+    this.countAnswer();
+    if (flight.run === null) return;
+    flight.pending -= 1;
+    if (flight.pending > 0) return;
+    flight.readyAt = performance.now();
+    this.landReady();
+  }
+
+  caught(flight: Flight, message: string): void {
+    this.noteError(message);
+    flight.failure = errno.EIO;
+    this.answered(flight);
+  }
+
+  refused(flight: Flight, reason: unknown): void {
+    const news = Promise.race([this.lost, pause(LOSS_GRACE_MS)]);
+    void news.then(() => {
+      if (!this.isLost) {
+        this.noteError(String(reason));
+        this.replaceUploadSlot(flight);
+      }
+      flight.failure = errno.EIO;
+      this.answered(flight);
+    });
+  }
+
+  uploadSlotBack(flight: Flight): void {
+    const slot = flight.upload;
+    if (slot !== null && !this.isLost) {
+      slot.view = new Uint8Array(slot.buffer.getMappedRange());
+      flight.upload = null;
+      this.parts.uploads.give(slot);
+    }
+    this.answered(flight);
+    this.pump();
+  }
+
+  /** Plans and launches as much of the queue as slots, flights and hazards allow. */
+  private pump(): void {
+    while (this.queue.length > 0 && !this.isLost) {
+      const run = this.queue[0]!;
+      if (!run.started && !this.start(run)) return;
+      while (!run.isPlanned) {
+        if (!this.launchNext(run)) return;
+      }
+      this.queue.shift();
+      if (run.flights === 0) run.settle();
+    }
+  }
+
+  /** Runs the RAM jobs of a list and orders the rest; false when a hazard stands before it. */
+  private start(run: ListRun): boolean {
+    if (this.hazards.blocks(run.list)) return false;
+    run.started = true;
+    const { list } = run;
+    const { hostFrames } = this.geometry;
+    if (run.hostRows > 0) {
+      const begun = performance.now();
+      for (let row = 0; row < list.length; row++) {
+        if (!isHostJob(list, row, hostFrames)) continue;
+        runHostJob(this.parts.memory, list, row);
+        list.done[row] = 1;
+      }
+      this.stats.hostCopyMs += performance.now() - begun;
+    }
+    if (run.deviceRows > 0) {
+      const begun = performance.now();
+      const { upload, download, move, clear } = run.choice;
+      const sort = upload.sortsRows || download.sortsRows || move.sortsRows || clear.sortsRows;
+      this.order.build(list, hostFrames, sort);
+      this.stats.encodeMs += performance.now() - begun;
+    }
+    return true;
+  }
+
+  /** Fills and submits the next flight of a list; false when something for it is in use. */
+  private launchNext(run: ListRun): boolean {
+    const flight = this.idle.pop();
+    if (flight === undefined) return false;
+    if (!this.takeSlots(run, flight)) {
+      this.idle.push(flight);
+      return false;
+    }
+    const begun = performance.now();
+    planFlight(run, this.order.rows, flight.plan, this.room, this.layout);
+    dropUnusedSlots(flight, this.parts.uploads, this.parts.readbacks);
+    this.stats.encodeMs += performance.now() - begun;
+    flight.run = run;
+    this.sequence += 1;
+    flight.sequence = this.sequence;
+    flight.errorsBefore = this.errorCount;
+    this.hazards.launch(flight.plan, flight.sequence);
+    this.launcher.launch(flight, run.choice);
+    this.outstanding += flight.pending;
+    run.flights += 1;
+    this.air.push(flight);
+    return true;
+  }
+
+  private takeSlots(run: ListRun, flight: Flight): boolean {
+    const { uploads, readbacks } = this.parts;
+    flight.upload = null;
+    flight.readback = null;
+    const staged = run.choice.upload.stagesUploads;
+    if (run.uploadPagesLeft > 0 && staged) {
+      flight.upload = uploads.take(run.uploadPagesLeft);
+      if (flight.upload === null) return false;
+    }
+    if (run.downloadPagesLeft > 0 || run.sumPagesLeft > 0) {
+      flight.readback = readbacks.take(run.downloadPagesLeft + run.sumPagesLeft / 1024);
+      if (flight.readback === null) {
+        if (flight.upload !== null) uploads.give(flight.upload);
+        return false;
+      }
+    }
+    this.room.uploadPages = staged ? (flight.upload?.pages ?? 0) : UNSTAGED_PAGES;
+    this.room.readBytes = flight.readback?.bytes ?? 0;
+    return true;
+  }
+
+  /** Lands the oldest flights that are ready, then goes on with the queue. */
+  private landReady(): void {
+    while (this.air.length > 0 && this.air[0]!.isReady && !this.isLost) {
+      const flight = this.air.shift()!;
+      if (flight.failure === 0 && flight.errorsBefore !== this.errorCount) {
+        flight.failure = errno.EIO;
+      }
+      this.stats.waitMs += flight.readyAt - Math.max(flight.submittedAt, this.lastReadyAt);
+      this.lastReadyAt = flight.readyAt;
+      landFlight(flight, this.parts.resources);
+      if (flight.readback !== null) this.parts.readbacks.give(flight.readback);
+      this.hazards.land(flight.sequence);
+      this.finishFlight(flight);
+    }
+    this.pump();
+  }
+
+  private finishFlight(flight: Flight): void {
+    const run = flight.run!;
+    flight.run = null;
+    flight.readback = null;
+    this.idle.push(flight);
+    run.flights -= 1;
+    if (flight.failure !== 0) {
+      run.result = flight.failure;
+      run.cancelRest();
+    }
+    if (run.flights === 0 && run.isPlanned && this.queue[0] !== run) run.settle();
+  }
+
+  private replaceUploadSlot(flight: Flight): void {
+    if (flight.upload === null) return;
+    this.parts.uploads.replace(flight.upload);
+    flight.upload = null;
+  }
+
+  private countAnswer(): void {
+    this.outstanding -= 1;
+    if (this.outstanding === 0) this.onQuiet();
+  }
+
+  private watchDevice(): void {
+    const { device } = this.parts.resources;
+    device.addEventListener('uncapturederror', (event) => {
+      this.errorCount += 1;
+      this.noteError(event.error.message);
+    });
+    void device.lost.then((info) => this.lose(info.message || info.reason));
+  }
+
+  private noteError(message: string): void {
+    this.deviceErrors.push(message);
+    if (this.deviceErrors.length > ERRORS_KEPT) this.deviceErrors.shift();
+  }
+
+  /** Settles everything with ENODEV, once. */
+  private lose(message: string): void {
+    if (this.isLost) return;
+    this.lostMessage = message === '' ? 'the device is lost' : message;
+    for (const flight of this.air) {
+      const { run } = flight;
+      flight.run = null;
+      if (run !== null) loseRun(run);
+    }
+    this.air.length = 0;
+    for (const run of this.queue) loseRun(run);
+    this.queue.length = 0;
+    this.resolveLost(this.lostMessage);
+  }
+}
+
+function loseRun(run: ListRun): void {
+  if (run.settled) return;
+  run.result = errno.ENODEV;
+  run.settle();
+}
+
+function pause(ms: number): Promise<void> {
+  return new Promise((resolve) => {
+    setTimeout(resolve, ms);
+  });
+}

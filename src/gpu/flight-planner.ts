@@ -1,0 +1,210 @@
+/*
+ * Takes rows of a list, in order, until a flight is full.
+ *
+ * Promises. A segment lies in one arena. A row that would fit into an empty flight is not cut in two
+ * just because this flight is nearly full: the next one takes it whole. Only rows larger than a
+ * slot, and rows that cross arenas, become several segments.
+ *
+ * Locking. None. Source: our own.
+ */
+import { assert } from '../base/assert.ts';
+import { PAGE_SIZE } from '../base/units.ts';
+import type { FlightPlan } from './flight-plan.ts';
+import {
+  SEGMENT_ACROSS,
+  SEGMENT_ADD,
+  SEGMENT_CLEAR,
+  SEGMENT_DOWNLOAD,
+  SEGMENT_SUM,
+  SEGMENT_UPLOAD,
+  SEGMENT_WITHIN,
+} from './flight-plan.ts';
+import type { ListRun } from './list-run.ts';
+import {
+  ROUTE_ADD,
+  ROUTE_CLEAR,
+  ROUTE_DOWNLOAD,
+  ROUTE_MOVE,
+  ROUTE_SUM,
+  ROUTE_UPLOAD,
+  routeOf,
+} from './list-run.ts';
+
+/** What a flight can hold. */
+export interface FlightRoom {
+  uploadPages: number;
+  /** Bytes of the readback slot, shared by downloaded pages and four bytes a checksummed page. */
+  readBytes: number;
+  bouncePages: number;
+  jobs: number;
+}
+
+/** How frames lie in memory. */
+export interface FrameLayout {
+  readonly hostFrames: number;
+  readonly framesPerArena: number;
+}
+
+const SUM_BYTES = 4;
+
+/**
+ * Fills `plan` from the run's next rows.
+ *
+ * @param order rows in visiting order, see `RowOrder`
+ *
+ * Context: no lock; never waits; allocates nothing. Source: our own.
+ */
+export function planFlight(
+  run: ListRun,
+  order: Uint32Array,
+  plan: FlightPlan,
+  room: FlightRoom,
+  layout: FrameLayout,
+): void {
+  plan.reset();
+  while (run.cursor < run.deviceRows) {
+    if (!planRow(run, order[run.cursor]!, plan, room, layout)) break;
+  }
+  assert(plan.length > 0, 'a flight has no room for a single page');
+}
+
+/** Plans what fits of a row; true when the row is complete. */
+function planRow(
+  run: ListRun,
+  row: number,
+  plan: FlightPlan,
+  room: FlightRoom,
+  layout: FrameLayout,
+): boolean {
+  const route = routeOf(run.list, row, layout.hostFrames);
+  const count = run.list.count[row]!;
+  const fits = pagesThatFit(route, plan, room);
+  if (run.offset === 0 && count > fits && plan.length > 0) {
+    if (count <= pagesThatEverFit(route, room)) return false;
+  }
+  let left = Math.min(count - run.offset, fits);
+  while (left > 0 && plan.length < plan.capacity) {
+    const pages = appendSegment(run, row, route, plan, left, layout);
+    run.offset += pages;
+    left -= pages;
+  }
+  if (run.offset < count) return false;
+  plan.ends[plan.length - 1] = 1;
+  run.cursor += 1;
+  run.offset = 0;
+  return true;
+}
+
+/** Appends a segment of at most `most` pages from the run's position; returns its pages. */
+function appendSegment(
+  run: ListRun,
+  row: number,
+  route: number,
+  plan: FlightPlan,
+  most: number,
+  layout: FrameLayout,
+): number {
+  const { list, offset } = run;
+  const { hostFrames, framesPerArena } = layout;
+  const source = list.source[row]! + offset;
+  const target = list.target[row]! + offset;
+  const bySource = route === ROUTE_DOWNLOAD || route === ROUTE_SUM;
+  const local = (bySource ? source : target) - hostFrames;
+  const arena = Math.floor(local / framesPerArena);
+  const frame = local - arena * framesPerArena;
+  const pages = Math.min(most, framesPerArena - frame);
+  if (route === ROUTE_MOVE) {
+    return appendMove(plan, row, pages, arena, frame, source - hostFrames, framesPerArena);
+  }
+  const index = plan.append(segmentKind(route), row, pages, arena, frame);
+  if (route === ROUTE_UPLOAD) {
+    plan.host[index] = source;
+    plan.slot[index] = plan.pagesOf[SEGMENT_UPLOAD]! - pages;
+    run.uploadPagesLeft -= pages;
+  } else if (route === ROUTE_DOWNLOAD) {
+    plan.host[index] = target;
+    plan.slot[index] = plan.pagesOf[SEGMENT_DOWNLOAD]! - pages;
+    run.downloadPagesLeft -= pages;
+  } else if (route === ROUTE_SUM) {
+    plan.argument[index] = offset;
+    run.sumPagesLeft -= pages;
+  } else {
+    plan.argument[index] = list.operand[row]!;
+  }
+  return pages;
+}
+
+function appendMove(
+  plan: FlightPlan,
+  row: number,
+  most: number,
+  arena: number,
+  frame: number,
+  source: number,
+  framesPerArena: number,
+): number {
+  const sourceArena = Math.floor(source / framesPerArena);
+  const sourceFrame = source - sourceArena * framesPerArena;
+  const pages = Math.min(most, framesPerArena - sourceFrame);
+  const kind = sourceArena === arena ? SEGMENT_WITHIN : SEGMENT_ACROSS;
+  const slot = plan.bouncePages;
+  const index = plan.append(kind, row, pages, arena, frame);
+  plan.sourceArena[index] = sourceArena;
+  plan.sourceFrame[index] = sourceFrame;
+  plan.slot[index] = slot;
+  return pages;
+}
+
+function segmentKind(route: number): number {
+  switch (route) {
+    case ROUTE_UPLOAD:
+      return SEGMENT_UPLOAD;
+    case ROUTE_DOWNLOAD:
+      return SEGMENT_DOWNLOAD;
+    case ROUTE_CLEAR:
+      return SEGMENT_CLEAR;
+    case ROUTE_ADD:
+      return SEGMENT_ADD;
+    default:
+      return SEGMENT_SUM;
+  }
+}
+
+/** Pages of a route that the plan can still take. */
+function pagesThatFit(route: number, plan: FlightPlan, room: FlightRoom): number {
+  const jobs = room.jobs - plan.jobs;
+  const downloads = plan.pagesOf[SEGMENT_DOWNLOAD]!;
+  const sums = plan.pagesOf[SEGMENT_SUM]!;
+  switch (route) {
+    case ROUTE_UPLOAD:
+      return Math.min(jobs, room.uploadPages - plan.pagesOf[SEGMENT_UPLOAD]!);
+    case ROUTE_DOWNLOAD: {
+      const bytes = room.readBytes - sums * SUM_BYTES;
+      return Math.min(jobs, Math.floor(bytes / PAGE_SIZE) - downloads);
+    }
+    case ROUTE_MOVE:
+      return Math.min(Math.floor(jobs / 2), room.bouncePages - plan.bouncePages);
+    case ROUTE_SUM: {
+      const bytes = room.readBytes - downloads * PAGE_SIZE;
+      return Math.min(jobs, Math.floor(bytes / SUM_BYTES) - sums);
+    }
+    default:
+      return jobs;
+  }
+}
+
+/** Pages of a route that an empty flight takes. */
+function pagesThatEverFit(route: number, room: FlightRoom): number {
+  switch (route) {
+    case ROUTE_UPLOAD:
+      return Math.min(room.jobs, room.uploadPages);
+    case ROUTE_DOWNLOAD:
+      return Math.min(room.jobs, Math.floor(room.readBytes / PAGE_SIZE));
+    case ROUTE_MOVE:
+      return Math.min(Math.floor(room.jobs / 2), room.bouncePages);
+    case ROUTE_SUM:
+      return Math.min(room.jobs, room.readBytes / SUM_BYTES);
+    default:
+      return room.jobs;
+  }
+}

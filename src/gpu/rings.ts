@@ -1,0 +1,109 @@
+/*
+ * Staging buffers between RAM and the device, in both directions, made once and reused.
+ *
+ * A ring has several sizes, because unmapping a buffer flushes all of what was mapped: a page in a
+ * large slot would pay for the whole slot. Upload slots are kept mapped, so that taking one never
+ * waits; after use they are mapped again and become free when the device has read them.
+ * Readback slots are mapped for just the bytes that a flight put there. Uploads and readbacks have
+ * rings of their own and never wait for each other.
+ *
+ * Locking. None; single-threaded. Leaves out: growing; a full ring makes the engine wait.
+ */
+import { PAGE_SIZE } from '../base/units.ts';
+import { BUFFER_COPY_DST, BUFFER_COPY_SRC, BUFFER_MAP_READ, BUFFER_MAP_WRITE } from './flags.ts';
+
+/** Pages of the slots of each size class: 64 KiB, 512 KiB and 4 MiB. */
+export const DEFAULT_SLOT_PAGES: readonly number[] = [16, 128, 1024];
+
+/** One staging buffer. */
+export interface Slot {
+  buffer: GPUBuffer;
+  readonly pages: number;
+  readonly bytes: number;
+  /** Bytes of the mapped range, while it is mapped. */
+  view: Uint8Array<ArrayBuffer> | null;
+}
+
+/** A size class: its slots, and those of them that are free. */
+interface SlotClass {
+  readonly pages: number;
+  readonly free: Slot[];
+}
+
+/** Slots for one direction. */
+export class SlotRing {
+  readonly largestPages: number;
+  private readonly device: GPUDevice;
+  private readonly usage: number;
+  private readonly label: string;
+  private readonly classes: readonly SlotClass[];
+
+  /**
+   * @param direction `upload` makes mapped MAP_WRITE slots, `readback` makes MAP_READ slots
+   * @param slotPages pages of each size class, ascending
+   * @param lanes slots of each class
+   */
+  constructor(
+    device: GPUDevice,
+    direction: 'upload' | 'readback',
+    slotPages: readonly number[],
+    lanes: number,
+  ) {
+    this.device = device;
+    this.label = direction;
+    this.usage =
+      direction === 'upload'
+        ? BUFFER_MAP_WRITE | BUFFER_COPY_SRC
+        : BUFFER_MAP_READ | BUFFER_COPY_DST;
+    this.classes = slotPages.map((pages) => ({
+      pages,
+      free: Array.from({ length: lanes }, () => this.makeSlot(pages)),
+    }));
+    this.largestPages = slotPages.at(-1) ?? 0;
+  }
+
+  /** Whether the slots of this ring are mapped while they are free. */
+  get keepsMapped(): boolean {
+    return (this.usage & BUFFER_MAP_WRITE) !== 0;
+  }
+
+  /**
+   * Takes the smallest free slot that holds `pages` pages, or a largest one when none can; null when
+   * the classes that would do are all in use.
+   */
+  take(pages: number): Slot | null {
+    const wanted = Math.min(pages, this.largestPages);
+    for (const { pages: held, free } of this.classes) {
+      if (held >= wanted) {
+        const slot = free.pop();
+        if (slot !== undefined) return slot;
+      }
+    }
+    return null;
+  }
+
+  /** Gives a slot back; an upload slot must be mapped again. */
+  give(slot: Slot): void {
+    for (const { pages, free } of this.classes) {
+      if (pages === slot.pages) free.push(slot);
+    }
+  }
+
+  /** Replaces a slot whose buffer can't be mapped any more, and gives the new one back. */
+  replace(slot: Slot): void {
+    slot.buffer.destroy();
+    this.give(this.makeSlot(slot.pages));
+  }
+
+  private makeSlot(pages: number): Slot {
+    const buffer = this.device.createBuffer({
+      label: `${this.label} slot of ${pages} pages`,
+      size: pages * PAGE_SIZE,
+      usage: this.usage,
+      mappedAtCreation: this.keepsMapped,
+    });
+    const slot: Slot = { buffer, pages, bytes: pages * PAGE_SIZE, view: null };
+    if (this.keepsMapped) slot.view = new Uint8Array(buffer.getMappedRange());
+    return slot;
+  }
+}
