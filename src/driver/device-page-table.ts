@@ -1,0 +1,97 @@
+/**
+ * The page table of one device context: virtual page number to frame, with a write permission. The
+ * kernel's test device keeps an xarray with tagged entries (struct dmirror, lib/test_hmm.c); here it
+ * is leaves of 512 Uint32 entries, made on demand.
+ *
+ *   entry: pfn << 9 | DPT_WRITE | DPT_PRESENT; 0 = not mapped
+ *
+ * What it holds is kept right by the interval notifier of its owner: an entry exists only as long as the
+ * CPU page table, at the sequence number that was checked, agreed with it.
+ */
+import { PAGE_SIZE, PTRS_PER_TABLE } from '../base/units.ts';
+
+export const DPT_PRESENT = 1;
+export const DPT_WRITE = 2;
+
+const PFN_SHIFT = 9;
+
+/** The frame of a present entry. */
+export function dptPfn(entry: number): number {
+  return entry >>> PFN_SHIFT;
+}
+
+export class DevicePageTable {
+  private readonly leaves = new Map<number, Uint32Array>();
+  /** Entries that are present. */
+  mapped = 0;
+
+  /** The entry for a virtual page number, 0 when there is none. */
+  lookup(page: number): number {
+    const leaf = this.leaves.get(Math.floor(page / PTRS_PER_TABLE));
+    return leaf === undefined ? 0 : leaf[page % PTRS_PER_TABLE]!;
+  }
+
+  /** Maps a virtual page number to a frame. */
+  store(page: number, pfn: number, writable: boolean): void {
+    const key = Math.floor(page / PTRS_PER_TABLE);
+    let leaf = this.leaves.get(key);
+    if (leaf === undefined) {
+      leaf = new Uint32Array(PTRS_PER_TABLE);
+      this.leaves.set(key, leaf);
+    }
+    const at = page % PTRS_PER_TABLE;
+    if (leaf[at] === 0) this.mapped++;
+    leaf[at] = ((pfn << PFN_SHIFT) | (writable ? DPT_WRITE : 0) | DPT_PRESENT) >>> 0;
+  }
+
+  /** Unmaps one virtual page number. */
+  erase(page: number): void {
+    const leaf = this.leaves.get(Math.floor(page / PTRS_PER_TABLE));
+    if (leaf === undefined) return;
+    const at = page % PTRS_PER_TABLE;
+    if (leaf[at] !== 0) this.mapped--;
+    leaf[at] = 0;
+  }
+
+  /** Unmaps every page of [start, end), in bytes. */
+  eraseRange(start: number, end: number): void {
+    const first = Math.floor(start / PAGE_SIZE);
+    const last = Math.ceil(end / PAGE_SIZE);
+    const firstKey = Math.floor(first / PTRS_PER_TABLE);
+    const lastKey = Math.floor((last - 1) / PTRS_PER_TABLE);
+    if (lastKey - firstKey < this.leaves.size) {
+      for (let key = firstKey; key <= lastKey; key++) this.eraseInLeaf(key, first, last);
+    } else {
+      // A range as large as an address space is walked by what exists, not by what it spans.
+      for (const key of [...this.leaves.keys()]) {
+        if (key >= firstKey && key <= lastKey) this.eraseInLeaf(key, first, last);
+      }
+    }
+  }
+
+  /** Calls `visit` with each mapped page number and entry, for checkers. */
+  forEach(visit: (page: number, entry: number) => void): void {
+    for (const [key, leaf] of this.leaves) {
+      for (let at = 0; at < PTRS_PER_TABLE; at++) {
+        if (leaf[at] !== 0) visit(key * PTRS_PER_TABLE + at, leaf[at]!);
+      }
+    }
+  }
+
+  private eraseInLeaf(key: number, first: number, last: number): void {
+    const leaf = this.leaves.get(key);
+    if (leaf === undefined) return;
+    const base = key * PTRS_PER_TABLE;
+    const from = Math.max(0, first - base);
+    const to = Math.min(PTRS_PER_TABLE, last - base);
+    if (to - from === PTRS_PER_TABLE) {
+      for (let at = 0; at < PTRS_PER_TABLE; at++) if (leaf[at] !== 0) this.mapped--;
+      this.leaves.delete(key);
+      return;
+    }
+    for (let at = from; at < to; at++) {
+      if (leaf[at] !== 0) this.mapped--;
+      leaf[at] = 0;
+    }
+  }
+}

@@ -1,0 +1,182 @@
+/**
+ * MIGRATE_TO_DEV and MIGRATE_TO_SYS of the test device (dmirror_migrate_to_device,
+ * dmirror_migrate_to_system, lib/test_hmm.c): the range is walked in windows of at most one page
+ * table, clipped to each VMA.
+ *
+ * Locking: the mmap lock is held for read over the whole walk, also across the awaited copies, as the
+ * kernel's test device does; pages are locked from setup to finalize.
+ */
+import { errno, isErr } from '../base/errno.ts';
+import { PAGE_SIZE } from '../base/units.ts';
+import { migrateVmaFinalize, migrateVmaPages, migrateVmaSetup } from '../mm/migrate-device.ts';
+import {
+  MIGRATE_PFN_MIGRATE,
+  MIGRATE_PFN_VALID,
+  MIGRATE_PFN_WRITE,
+  MIGRATE_VMA_SELECT_DEVICE_PRIVATE,
+  MIGRATE_VMA_SELECT_SYSTEM,
+  NO_FAULT_PAGE,
+  migratePfn,
+  migratePfnToPage,
+} from '../mm/migrate-types.ts';
+import type { MigrateVma } from '../mm/migrate-types.ts';
+import { VM_READ } from '../mm/mm-types.ts';
+import type { Vma } from '../mm/mm-types.ts';
+import { vmaLookup } from '../mm/vma-lookup.ts';
+import { dmirrorReadMapped } from './dmirror-access.ts';
+import type { Dmirror, DmirrorCmd } from './dmirror.ts';
+import { WINDOW_PAGES } from './migrate-window.ts';
+import type { MigrateWindow } from './migrate-window.ts';
+
+/** One window: [start, end) lies in `vma`. Returns pages migrated, or an errno. */
+type MigrateStep = (
+  mirror: Dmirror,
+  vma: Vma,
+  start: number,
+  end: number,
+  skipped: Uint32Array,
+) => Promise<number>;
+
+/**
+ * Moves what can be moved of the range to the device, then reads the range through the device page
+ * table into the user buffer (not when `ptr` is 0).
+ *
+ * @returns 0 with `cpages` = pages readable on the device; ENOENT when a page is not; EINVAL for a missing or
+ * unreadable VMA (earlier windows stay migrated); ENODEV or EIO when the copy engine failed.
+ */
+export async function dmirrorMigrateToDevice(mirror: Dmirror, cmd: DmirrorCmd): Promise<number> {
+  const walked = await walkWindows(mirror, cmd, migrateWindowToDevice);
+  if (isErr(walked)) return walked;
+  return dmirrorReadMapped(mirror, cmd);
+}
+
+/**
+ * Moves the device's own pages of the range to RAM.
+ *
+ * @returns 0 with `cpages` = pages moved; ENOMEM when RAM is full; EINVAL, ENODEV, EIO as above.
+ */
+export async function dmirrorMigrateToSystem(mirror: Dmirror, cmd: DmirrorCmd): Promise<number> {
+  const moved = await walkWindows(mirror, cmd, migrateWindowToSystem);
+  if (isErr(moved)) return moved;
+  cmd.cpages = moved;
+  return 0;
+}
+
+async function walkWindows(mirror: Dmirror, cmd: DmirrorCmd, step: MigrateStep): Promise<number> {
+  const { mm } = mirror;
+  const end = cmd.addr + cmd.npages * PAGE_SIZE;
+  let moved = 0;
+  await mm.mmapLock.readLock();
+  try {
+    for (let addr = cmd.addr; addr < end; ) {
+      const vma = vmaLookup(mm, addr);
+      if (vma === null || (vma.vmFlags & VM_READ) === 0) return errno.EINVAL;
+      const next = Math.min(end, addr + WINDOW_PAGES * PAGE_SIZE, vma.vmEnd);
+      const result = await step(mirror, vma, addr, next, cmd.skipped);
+      if (isErr(result)) return result;
+      moved += result;
+      addr = next;
+    }
+  } finally {
+    mm.mmapLock.readUnlock();
+  }
+  return moved;
+}
+
+async function migrateWindowToDevice(
+  mirror: Dmirror,
+  vma: Vma,
+  start: number,
+  end: number,
+  skipped: Uint32Array,
+): Promise<number> {
+  const { device } = mirror;
+  const { sys, engine, strategy } = device.context;
+  const npages = (end - start) / PAGE_SIZE;
+  const window = device.windows.take(npages);
+  const select = MIGRATE_VMA_SELECT_SYSTEM;
+  const args = device.migrateArgs(window, vma, start, end, select, NO_FAULT_PAGE);
+  try {
+    const status = migrateVmaSetup(args);
+    if (isErr(status) || args.cpages === 0) return status;
+    allocateOnDevice(mirror, window, npages);
+    const copied = await window.copy(sys, engine, strategy);
+    migrateVmaPages(args);
+    const moved = mapOnDevice(mirror, args);
+    migrateVmaFinalize(args);
+    return isErr(copied) ? copied : moved;
+  } finally {
+    window.countSkipped(npages, skipped);
+    device.windows.give(window);
+  }
+}
+
+/** Gives each migrating page a device page and records the copy, or the clear of a hole. */
+function allocateOnDevice(mirror: Dmirror, window: MigrateWindow, npages: number): void {
+  const { memory } = mirror.device;
+  for (let i = 0; i < npages; i++) {
+    const entry = window.src[i]!;
+    if ((entry & MIGRATE_PFN_MIGRATE) === 0) continue;
+    const pfn = mirror.device.takeAllocFailure() ? errno.ENOMEM : memory.allocPage();
+    // A page that finds no room stays where it is: its dst entry is empty.
+    if (isErr(pfn)) continue;
+    const source = migratePfnToPage(entry);
+    window.nextRowFills(i);
+    if (source < 0) window.list.clear(pfn);
+    else window.list.copy(source, pfn);
+    window.dst[i] = migratePfn(pfn) | (entry & MIGRATE_PFN_WRITE);
+  }
+}
+
+/** Enters the pages that made it in the device page table (dmirror_migrate_finalize_and_map). */
+function mapOnDevice(mirror: Dmirror, args: MigrateVma): number {
+  let moved = 0;
+  for (let i = 0; i < args.npages; i++) {
+    if ((args.src[i]! & MIGRATE_PFN_MIGRATE) === 0) continue;
+    const pfn = migratePfnToPage(args.dst[i]!);
+    if (pfn < 0) continue;
+    const writable = (args.dst[i]! & MIGRATE_PFN_WRITE) !== 0;
+    mirror.pageTable.store(args.start / PAGE_SIZE + i, pfn, writable);
+    moved++;
+  }
+  return moved;
+}
+
+async function migrateWindowToSystem(
+  mirror: Dmirror,
+  vma: Vma,
+  start: number,
+  end: number,
+  skipped: Uint32Array,
+): Promise<number> {
+  const { device } = mirror;
+  const npages = (end - start) / PAGE_SIZE;
+  const window = device.windows.take(npages);
+  const select = MIGRATE_VMA_SELECT_DEVICE_PRIVATE;
+  const args = device.migrateArgs(window, vma, start, end, select, NO_FAULT_PAGE);
+  try {
+    const status = migrateVmaSetup(args);
+    if (isErr(status) || args.cpages === 0) return status;
+    const allocated = device.allocateRam(window, npages);
+    if (isErr(allocated)) {
+      migrateVmaFinalize(args);
+      return allocated;
+    }
+    const copied = await device.copyOut(window);
+    migrateVmaPages(args);
+    const moved = countMoved(args);
+    device.unmapFromMirrors(args.vma.mm, window, start, npages);
+    migrateVmaFinalize(args);
+    return isErr(copied) ? copied : moved;
+  } finally {
+    window.countSkipped(npages, skipped);
+    device.windows.give(window);
+  }
+}
+
+function countMoved(args: MigrateVma): number {
+  const both = MIGRATE_PFN_VALID | MIGRATE_PFN_MIGRATE;
+  let moved = 0;
+  for (let i = 0; i < args.npages; i++) if ((args.src[i]! & both) === both) moved++;
+  return moved;
+}

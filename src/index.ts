@@ -1,0 +1,58 @@
+/**
+ * WebHMM's facade, and the only path that examples, benchmarks and command line tools import.
+ *
+ * `openMachine` starts a machine in a kernel worker of its own, `bootMachine` builds one in the calling thread.
+ * Calls reject with one exception class per kind of failure: `OpenError` (no machine), `ErrnoError` (a system call
+ * failed) and `SignalError` (a memory access that Linux would answer with a signal).
+ */
+export { errno, errnoName } from './base/errno.ts';
+export { PAGE_SIZE, PMD_SIZE } from './base/units.ts';
+export { Prng } from './base/prng.ts';
+export {
+  MAP_ANONYMOUS,
+  MAP_FIXED,
+  MAP_FIXED_NOREPLACE,
+  MAP_PRIVATE,
+  MAP_SHARED,
+  PROT_EXEC,
+  PROT_NONE,
+  PROT_READ,
+  PROT_WRITE,
+} from './mm/mm-types.ts';
+export {
+  HMM_DMIRROR_PROT_DEV_PRIVATE_LOCAL,
+  HMM_DMIRROR_PROT_DEV_PRIVATE_REMOTE,
+  HMM_DMIRROR_PROT_ERROR,
+  HMM_DMIRROR_PROT_NONE,
+  HMM_DMIRROR_PROT_READ,
+  HMM_DMIRROR_PROT_WRITE,
+  HMM_DMIRROR_PROT_ZERO,
+} from './driver/dmirror-snapshot.ts';
+export {
+  PAGE_DEVICE,
+  PAGE_MIGRATING,
+  PAGE_NONE,
+  PAGE_RAM,
+  PAGE_ZERO,
+} from './worker/protocol.ts';
+export type {
+  Counters,
+  DmirrorCommand,
+  DmirrorRequest,
+  DmirrorResult,
+  MachineOptions,
+  MachineReport,
+  MmapRequest,
+} from './worker/protocol.ts';
+export type {
+  AdapterReport,
+  CopyEngine,
+  EngineStats,
+  FrameGeometry,
+  StrategyName,
+} from './engine/copy-engine.ts';
+export { CommandList } from './engine/command-list.ts';
+export { ErrnoError, OpenError, SignalError } from './worker/errors.ts';
+export { Machine, Process, TestDevice } from './worker/machine.ts';
+export type { LocalMachine } from './worker/machine.ts';
+export { bootMachine, connectKernel, openMachine } from './worker/open.ts';

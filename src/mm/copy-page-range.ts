@@ -1,0 +1,137 @@
+/**
+ * Copying page tables at fork (mm/memory.c:copy_page_range). Private memory becomes copy-on-write: both
+ * sides lose write permission and share the page. A device-private entry is shared too, as READ in
+ * both, without going near the device. Migration entries become READ in both. A page that may be pinned is
+ * copied for the child at once.
+ *
+ * Locking: mmap locks of both address spaces held for write, parent inside MMU_NOTIFY_PROTECTION_PAGE.
+ * The caller flushes the parent's TLB once, for all its VMAs.
+ *
+ * Leaves out: swap and device-exclusive entries, userfaultfd in the child.
+ */
+import { assert } from '../base/assert.ts';
+import { errno, isErr } from '../base/errno.ts';
+import { PAGE_SIZE, PMD_SIZE } from '../base/units.ts';
+import { copyHighpage } from './highmem.ts';
+import type { MmStruct, Vma } from './mm-types.ts';
+import { allocPage } from './page-alloc.ts';
+import { PG_LRU, PG_UPTODATE } from './page.ts';
+import { folioAddFileRmap, folioAddNewAnonRmap, folioTryDupAnonRmap } from './rmap.ts';
+import {
+  LEAF_DEVICE_EXCLUSIVE,
+  LEAF_DEVICE_PRIVATE_READ,
+  LEAF_MIGRATION_READ,
+  LEAF_SWAP,
+  PTE_DIRTY,
+  PTE_SOFT_DIRTY,
+  PTE_SPECIAL,
+  PTE_UFFD_WP,
+  PTE_WRITE,
+  PTE_YOUNG,
+  isDevicePrivateEntry,
+  isMigrationEntry,
+  isWritableLeaf,
+  leafKind,
+  mkLeaf,
+  mkPte,
+  ptePfn,
+  ptePresent,
+} from './swapops.ts';
+import { countRss } from './zap.ts';
+
+/** What a fork has done to the parent so far. */
+export interface ForkProgress {
+  /** Present entries of the parent that lost write permission: to be flushed once. */
+  writeProtected: number;
+}
+
+/** Bits that a migration entry carries. */
+const CARRIED = PTE_YOUNG | PTE_DIRTY | PTE_SOFT_DIRTY | PTE_UFFD_WP;
+
+/**
+ * Copies the entries of a private VMA into the child's (copy_page_range).
+ *
+ * @returns 0, or ENOMEM with part of the range copied. Context: see the file header; never waits.
+ */
+export function copyPageRange(child: Vma, parent: Vma, progress: ForkProgress): number {
+  const { pageTables } = parent.mm.sys;
+  const end = parent.vmEnd;
+  let addr = pageTables.nextPopulated(parent.mm.pgd, parent.vmStart, end);
+  while (addr < end) {
+    const chunkEnd = Math.min(end, addr - (addr % PMD_SIZE) + PMD_SIZE);
+    const source = pageTables.pteOffset(parent.mm.pgd, addr);
+    const target = pageTables.pteAlloc(child.mm.pgd, addr);
+    if (isErr(target)) return target;
+    const count = (chunkEnd - addr) / PAGE_SIZE;
+    for (let i = 0; i < count; i++) {
+      const pte = pageTables.words[source + i]!;
+      if (pte === 0) continue;
+      const copy = ptePresent(pte)
+        ? copyPresentPte(child, addr + i * PAGE_SIZE, parent.mm, source + i, progress)
+        : copyNonpresentPte(child.mm, source + i);
+      if (copy === 0) return errno.ENOMEM;
+      pageTables.setPte(target + i, copy);
+    }
+    addr = pageTables.nextPopulated(parent.mm.pgd, chunkEnd, end);
+  }
+  return 0;
+}
+
+/** The child's entry for a present entry of the parent; 0 when there is no memory for a copy. */
+function copyPresentPte(
+  child: Vma,
+  addr: number,
+  parent: MmStruct,
+  at: number,
+  progress: ForkProgress,
+): number {
+  const sys = parent.sys;
+  const pte = sys.pageTables.words[at]!;
+  const shared = (pte & ~(PTE_WRITE | PTE_YOUNG | PTE_UFFD_WP)) >>> 0;
+  if ((pte & PTE_SPECIAL) !== 0) return shared;
+  const pfn = ptePfn(pte);
+  if (!sys.mem.isAnon(pfn)) folioAddFileRmap(sys, pfn);
+  else if (!folioTryDupAnonRmap(sys, pfn)) return copyPinnedPage(child, addr, pte);
+  sys.mem.getPage(pfn);
+  countRss(child.mm, pfn);
+  if ((pte & PTE_WRITE) !== 0) {
+    sys.pageTables.words[at] = (pte & ~PTE_WRITE) >>> 0;
+    progress.writeProtected++;
+  }
+  return shared;
+}
+
+/** The parent keeps its pinned page, the child gets a copy (copy_present_page). 0 = no memory. */
+function copyPinnedPage(child: Vma, addr: number, pte: number): number {
+  const sys = child.mm.sys;
+  const copy = allocPage(sys);
+  if (isErr(copy)) return 0;
+  copyHighpage(sys, copy, ptePfn(pte));
+  folioAddNewAnonRmap(sys, copy, child, addr);
+  sys.mem.setFlag(copy, PG_UPTODATE | PG_LRU);
+  child.mm.anonRss++;
+  return mkPte(copy, (pte & PTE_WRITE) | PTE_DIRTY | PTE_SOFT_DIRTY);
+}
+
+/** The child's entry for an entry of the parent that is not present (copy_nonpresent_pte). */
+function copyNonpresentPte(child: MmStruct, at: number): number {
+  const sys = child.sys;
+  const { pageTables, mem } = sys;
+  const pte = pageTables.words[at]!;
+  const pfn = ptePfn(pte);
+  let shared = pte;
+  if (isMigrationEntry(pte)) {
+    countRss(child, pfn);
+    shared = mkLeaf(LEAF_MIGRATION_READ, pfn, pte & CARRIED);
+  } else if (isDevicePrivateEntry(pte)) {
+    mem.getPage(pfn);
+    assert(folioTryDupAnonRmap(sys, pfn), 'a device page can always be shared');
+    countRss(child, pfn);
+    if (isWritableLeaf(pte)) shared = mkLeaf(LEAF_DEVICE_PRIVATE_READ, pfn, pte & PTE_UFFD_WP);
+  } else {
+    const kind = leafKind(pte);
+    assert(kind !== LEAF_SWAP && kind !== LEAF_DEVICE_EXCLUSIVE, 'no such entry is ever made');
+  }
+  pageTables.setPte(at, shared);
+  return (shared & ~PTE_UFFD_WP) >>> 0;
+}

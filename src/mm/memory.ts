@@ -1,0 +1,303 @@
+/**
+ * Page faults (mm/memory.c): `handleMmFault` and the handlers behind it, one per kind of entry. Each
+ * returns 0 when the access may be tried again, else VM_FAULT_* error bits. A fault handles one page
+ * and never more than one step: a write to a shared device-private page takes one fault to come
+ * home and another one to be copied.
+ *
+ * Locking: mmap lock held for read and kept, also across waits. What may wait: a migration entry, the
+ * page lock of a shared page, a locked device page, `migrateToRam`. After a wait everything is looked
+ * up again, or the access is simply retried.
+ *
+ * Leaves out: swap, device-exclusive entries, userfaultfd, NUMA hints, per-VMA locks, huge pages,
+ * fault-around.
+ */
+import { assert } from '../base/assert.ts';
+import { errno, isErr } from '../base/errno.ts';
+import { isPending } from '../base/maybe.ts';
+import type { MaybePromise } from '../base/maybe.ts';
+import { PAGE_SIZE, pageAlignDown } from '../base/units.ts';
+import { clearHighpage, copyHighpage } from './highmem.ts';
+import { VM_SHARED, linearPageIndex, vmaMayWrite, vmaPageProt } from './mm-types.ts';
+import type { System, Vma } from './mm-types.ts';
+import {
+  MMU_NOTIFY_CLEAR,
+  MmuNotifierRange,
+  mmuNotifierInvalidateRangeEnd,
+  mmuNotifierInvalidateRangeStart,
+  mmuNotifierRangeInit,
+} from './mmu-notifier.ts';
+import { allocPage, putPage } from './page-alloc.ts';
+import { PG_ANON_EXCLUSIVE, PG_LRU, PG_UPTODATE } from './page.ts';
+import {
+  anonVmaPrepare,
+  folioAddFileRmap,
+  folioAddNewAnonRmap,
+  folioMoveAnonRmap,
+  folioRemoveRmap,
+} from './rmap.ts';
+import { shmemFault } from './shmem.ts';
+import {
+  LEAF_HWPOISON,
+  LEAF_MARKER_GUARD,
+  PTE_DIRTY,
+  PTE_SOFT_DIRTY,
+  PTE_SPECIAL,
+  PTE_WRITE,
+  PTE_YOUNG,
+  isDevicePrivateEntry,
+  isMigrationEntry,
+  leafKind,
+  mkPte,
+  ptePfn,
+  ptePresent,
+} from './swapops.ts';
+import { flushTlbRange } from './tlb.ts';
+import { vmEventIndex } from './vmstat.ts';
+import { uncountRss } from './zap.ts';
+
+/** Why a fault is handled; values of enum fault_flag. */
+export const FAULT_FLAG_WRITE = 0x1;
+export const FAULT_FLAG_USER = 0x40;
+/** On behalf of somebody else than the owner of the address space. */
+export const FAULT_FLAG_REMOTE = 0x80;
+
+/** Outcomes of a fault; values of enum vm_fault_reason. */
+export const VM_FAULT_OOM = 0x1;
+export const VM_FAULT_SIGBUS = 0x2;
+export const VM_FAULT_HWPOISON = 0x10;
+export const VM_FAULT_SIGSEGV = 0x40;
+/** The bits that mean the access must not be retried. */
+export const VM_FAULT_ERROR =
+  VM_FAULT_OOM | VM_FAULT_SIGBUS | VM_FAULT_HWPOISON | VM_FAULT_SIGSEGV;
+
+/** A fault on a device page, as `migrateToRam` gets it (struct vm_fault). */
+export interface VmFault {
+  readonly vma: Vma;
+  /** Faulting address. */
+  readonly address: number;
+  /** FAULT_FLAG_* bits. */
+  readonly flags: number;
+  /** The device page, locked and referenced by the fault: pass it as fault page. */
+  readonly page: number;
+  /** True when a PTE faulted (vmf->pte), false when it was a PMD. */
+  readonly ptePresent: boolean;
+}
+
+const PGFAULT = vmEventIndex('pgfault');
+const ZERO_PAGE_FAULT = vmEventIndex('zero_page_fault');
+const WP_FAULT = vmEventIndex('wp_fault');
+const COW_COPY = vmEventIndex('cow_copy');
+const MIGRATION_ENTRY_WAIT = vmEventIndex('migration_entry_wait');
+const DEVICE_PRIVATE_FAULT = vmEventIndex('device_private_fault');
+
+/** What a write fault adds to an entry (pte_mkwrite, pte_mkdirty, which implies soft-dirty). */
+const WRITTEN = PTE_WRITE | PTE_DIRTY | PTE_SOFT_DIRTY | PTE_YOUNG;
+
+const clearRange = new MmuNotifierRange();
+
+/** After a wait: nothing was decided, the access is tried again. */
+const retryAccess = (): number => 0;
+
+/**
+ * Handles a fault at `address` (handle_mm_fault).
+ *
+ * @param flags FAULT_FLAG_*; the caller has checked that the VMA allows a read.
+ * @returns 0: try the access again; or VM_FAULT_* bits of VM_FAULT_ERROR. A write to a VMA
+ * without VM_WRITE is VM_FAULT_SIGSEGV.
+ * Context: mmap lock held for read, kept; waits as described in the file header.
+ */
+export function handleMmFault(vma: Vma, address: number, flags: number): MaybePromise<number> {
+  const mm = vma.mm;
+  const sys = mm.sys;
+  assert(mm.mmapLock.isLocked, 'I16: a fault is handled under the mmap lock');
+  assert(address >= vma.vmStart && address < vma.vmEnd, 'a fault lies inside its VMA');
+  const write = (flags & FAULT_FLAG_WRITE) !== 0;
+  if (write && !vmaMayWrite(vma)) return VM_FAULT_SIGSEGV;
+  sys.vmstat.add(PGFAULT, 1);
+  const addr = pageAlignDown(address);
+  const at = sys.pageTables.pteAlloc(mm.pgd, addr);
+  if (isErr(at)) return VM_FAULT_OOM;
+  const pte = sys.pageTables.words[at]!;
+  if (pte === 0) {
+    return vma.inode === null ? doAnonymousPage(vma, addr, at, write) : doFault(vma, addr, write);
+  }
+  if (!ptePresent(pte)) return doSwapPage(vma, address, pte, flags);
+  if (write && (pte & PTE_WRITE) === 0) return doWpPage(vma, addr, at, pte);
+  // Somebody else made the entry good in the meantime; hardware would have set these bits.
+  sys.pageTables.words[at] = (pte | PTE_YOUNG | (write ? PTE_DIRTY : 0)) >>> 0;
+  return 0;
+}
+
+/** First touch of private memory: the zero page for a read, a page of its own for a write. */
+function doAnonymousPage(vma: Vma, addr: number, at: number, write: boolean): number {
+  const sys = vma.mm.sys;
+  if (!write) {
+    sys.vmstat.add(ZERO_PAGE_FAULT, 1);
+    sys.pageTables.setPte(at, mkPte(sys.zeroPfn, vmaPageProt(vma) | PTE_SPECIAL | PTE_YOUNG));
+    return 0;
+  }
+  const pfn = allocPage(sys);
+  if (isErr(pfn)) return VM_FAULT_OOM;
+  clearHighpage(sys, pfn);
+  mapNewAnonPage(vma, addr, at, pfn);
+  return 0;
+}
+
+/** Maps a page that this fault filled: writable, dirty, exclusive. Takes over its reference. */
+function mapNewAnonPage(vma: Vma, addr: number, at: number, pfn: number): void {
+  const sys = vma.mm.sys;
+  anonVmaPrepare(vma);
+  folioAddNewAnonRmap(sys, pfn, vma, addr);
+  sys.mem.setFlag(pfn, PG_UPTODATE | PG_LRU);
+  vma.mm.anonRss++;
+  sys.pageTables.setPte(at, mkPte(pfn, vmaPageProt(vma) | WRITTEN));
+}
+
+/** A fault on an entry that is neither empty nor present (do_swap_page). */
+function doSwapPage(vma: Vma, address: number, pte: number, flags: number): MaybePromise<number> {
+  const sys = vma.mm.sys;
+  const pfn = ptePfn(pte);
+  if (isMigrationEntry(pte)) {
+    assert(sys.mem.isLocked(pfn), 'I14: the page behind a migration entry is locked');
+    sys.vmstat.add(MIGRATION_ENTRY_WAIT, 1);
+    return waitAndRetry(sys, pfn);
+  }
+  if (isDevicePrivateEntry(pte)) return faultOnDevicePage(vma, address, pfn, flags);
+  const kind = leafKind(pte);
+  if (kind === LEAF_HWPOISON) return VM_FAULT_HWPOISON;
+  return kind === LEAF_MARKER_GUARD ? VM_FAULT_SIGSEGV : VM_FAULT_SIGBUS;
+}
+
+function waitAndRetry(sys: System, pfn: number): MaybePromise<number> {
+  const unlocked = sys.mem.waitOnPageLocked(pfn);
+  return isPending(unlocked) ? unlocked.then(retryAccess) : 0;
+}
+
+/**
+ * The CPU reached for memory that only the device can reach: its driver brings the page home. The page is
+ * locked and referenced meanwhile, so that it is migrated once however many cores fault on it.
+ */
+function faultOnDevicePage(
+  vma: Vma,
+  address: number,
+  pfn: number,
+  flags: number,
+): MaybePromise<number> {
+  const sys = vma.mm.sys;
+  const { mem } = sys;
+  if (!mem.trylockPage(pfn)) return waitAndRetry(sys, pfn);
+  mem.getPage(pfn);
+  sys.vmstat.add(DEVICE_PRIVATE_FAULT, 1);
+  const pgmap = sys.pagemaps[mem.pgmap[pfn]!];
+  assert(pgmap !== null && pgmap !== undefined, 'I17: a mapped device page has its pagemap');
+  const vmf: VmFault = { vma, address, flags, page: pfn, ptePresent: true };
+  const result = pgmap.ops.migrateToRam(vmf);
+  if (isPending(result)) {
+    return result.then((outcome) => releaseFaultPage(sys, pfn, outcome));
+  }
+  return releaseFaultPage(sys, pfn, result);
+}
+
+function releaseFaultPage(sys: System, pfn: number, outcome: number): number {
+  sys.mem.unlockPage(pfn);
+  putPage(sys, pfn);
+  return outcome;
+}
+
+/** A write to a present entry without write permission in a VMA that has it (do_wp_page). */
+function doWpPage(vma: Vma, addr: number, at: number, pte: number): number {
+  const sys = vma.mm.sys;
+  sys.vmstat.add(WP_FAULT, 1);
+  if ((vma.vmFlags & VM_SHARED) !== 0) return reusePte(sys, at, pte);
+  if ((pte & PTE_SPECIAL) !== 0) return copyOnWrite(vma, addr, at, pte);
+  const pfn = ptePfn(pte);
+  if (!sys.mem.isAnon(pfn)) return copyOnWrite(vma, addr, at, pte);
+  if (!sys.mem.testFlag(pfn, PG_ANON_EXCLUSIVE) && !claimSoleUse(sys, vma, pfn)) {
+    return copyOnWrite(vma, addr, at, pte);
+  }
+  return reusePte(sys, at, pte);
+}
+
+/** Makes a page exclusive that nobody else uses any more (wp_can_reuse_anon_folio). */
+function claimSoleUse(sys: System, vma: Vma, pfn: number): boolean {
+  const { mem } = sys;
+  if (mem.refcount[pfn] !== 1 || !mem.trylockPage(pfn)) return false;
+  folioMoveAnonRmap(sys, pfn, vma);
+  mem.unlockPage(pfn);
+  return true;
+}
+
+function reusePte(sys: System, at: number, pte: number): number {
+  sys.pageTables.words[at] = (pte | WRITTEN) >>> 0;
+  return 0;
+}
+
+/** Gives the writer a copy of its own of a shared page or of the zero page (wp_page_copy). */
+function copyOnWrite(vma: Vma, addr: number, at: number, pte: number): number {
+  const mm = vma.mm;
+  const sys = mm.sys;
+  const copy = allocPage(sys);
+  if (isErr(copy)) return VM_FAULT_OOM;
+  const old = ptePfn(pte);
+  const fromZeroPage = (pte & PTE_SPECIAL) !== 0;
+  if (fromZeroPage) clearHighpage(sys, copy);
+  else copyHighpage(sys, copy, old);
+  mmuNotifierRangeInit(clearRange, MMU_NOTIFY_CLEAR, mm, addr, addr + PAGE_SIZE);
+  mmuNotifierInvalidateRangeStart(clearRange);
+  sys.pageTables.setPte(at, 0);
+  flushTlbRange(mm, 1);
+  mapNewAnonPage(vma, addr, at, copy);
+  if (!fromZeroPage) {
+    uncountRss(mm, old);
+    folioRemoveRmap(sys, old);
+    putPage(sys, old);
+  }
+  mmuNotifierInvalidateRangeEnd(clearRange);
+  sys.vmstat.add(COW_COPY, 1);
+  return 0;
+}
+
+/** First touch of a page of a shared object (do_fault). */
+function doFault(vma: Vma, addr: number, write: boolean): MaybePromise<number> {
+  assert(vma.inode !== null, 'a file fault is in a file mapping');
+  const page = shmemFault(vma.inode, linearPageIndex(vma, addr));
+  if (isPending(page)) return page.then((pfn) => finishFault(vma, addr, write, pfn));
+  return finishFault(vma, addr, write, page);
+}
+
+/** Maps the locked, referenced page that shmemFault found, or a private copy (finish_fault). */
+function finishFault(vma: Vma, addr: number, write: boolean, pfn: number): number {
+  if (isErr(pfn)) return pfn === errno.ENOMEM ? VM_FAULT_OOM : VM_FAULT_SIGBUS;
+  const mm = vma.mm;
+  const sys = mm.sys;
+  const at = sys.pageTables.pteAlloc(mm.pgd, addr);
+  let outcome = 0;
+  let keepsReference = false;
+  if (isErr(at)) {
+    outcome = VM_FAULT_OOM;
+  } else if (sys.pageTables.words[at] === 0) {
+    if (write && (vma.vmFlags & VM_SHARED) === 0) {
+      outcome = mapPrivateCopy(vma, addr, at, pfn);
+    } else {
+      const access = write ? WRITTEN : PTE_YOUNG;
+      folioAddFileRmap(sys, pfn);
+      mm.shmemRss++;
+      sys.pageTables.setPte(at, mkPte(pfn, vmaPageProt(vma) | access));
+      keepsReference = true;
+    }
+  }
+  sys.mem.unlockPage(pfn);
+  if (!keepsReference) putPage(sys, pfn);
+  return outcome;
+}
+
+/** A write to a private mapping of an object starts with a copy of the object's page (do_cow_fault). */
+function mapPrivateCopy(vma: Vma, addr: number, at: number, source: number): number {
+  const sys = vma.mm.sys;
+  const copy = allocPage(sys);
+  if (isErr(copy)) return VM_FAULT_OOM;
+  copyHighpage(sys, copy, source);
+  sys.vmstat.add(COW_COPY, 1);
+  mapNewAnonPage(vma, addr, at, copy);
+  return 0;
+}

@@ -1,0 +1,184 @@
+/**
+ * Device memory with a struct page per frame (mm/memremap.c, include/linux/memremap.h): registering a
+ * range of pfns as a `dev_pagemap`, and the life of its pages.
+ *
+ * A free device page has no reference and belongs to its driver, which threads its free list through
+ * `zoneDeviceData`. `zoneDevicePageInit` makes it live: one reference, locked, which is what
+ * migration wants of a destination. The last put gives it back through `folioFree`. Each live page holds a
+ * reference on its pagemap, so that a pagemap goes only when all its pages are free.
+ *
+ * Device-private pages have no CPU mapping: nobody can pin them, and mm never touches their contents.
+ *
+ * Locking: none needed; code between two waits is atomic. Only memunmapPages waits.
+ *
+ * Leaves out: coherent, FS_DAX, generic and P2PDMA memory, several ranges per pagemap, folios above order 0,
+ * memory_failure.
+ */
+import { assert } from '../base/assert.ts';
+import { errno } from '../base/errno.ts';
+import type { MaybePromise } from '../base/maybe.ts';
+import type { VmFault } from './memory.ts';
+import type { System } from './mm-types.ts';
+import { PG_LOCKED } from './page.ts';
+
+/** Kinds of device memory; values of enum memory_type. Only PRIVATE can be registered today. */
+export const MEMORY_DEVICE_PRIVATE = 1;
+export const MEMORY_DEVICE_COHERENT = 2;
+export const MEMORY_DEVICE_FS_DAX = 3;
+export const MEMORY_DEVICE_GENERIC = 4;
+export const MEMORY_DEVICE_PCI_P2PDMA = 5;
+
+/** Pagemaps that a machine can have at a time: MemMap.pgmap has a byte per page, 0 means RAM. */
+export const MAX_PAGEMAPS = 255;
+
+/** How mm reaches the driver of device memory (struct dev_pagemap_ops). */
+export interface DevPagemapOps {
+  /** The last reference is gone: the page is the driver's again. Must not wait. */
+  readonly folioFree: (pfn: number) => void;
+  /**
+   * The CPU touched a page that only the device can reach: bring it home. Called with the mmap lock held
+   * for read and the page locked and referenced (pass it as fault page). May wait.
+   *
+   * @returns 0 when the access may be tried again, else VM_FAULT_* bits.
+   */
+  readonly migrateToRam: (vmf: VmFault) => MaybePromise<number>;
+}
+
+/** A range of device memory (struct dev_pagemap). */
+export interface DevPagemap {
+  /** MEMORY_DEVICE_*. */
+  readonly type: number;
+  readonly startPfn: number;
+  readonly nrPages: number;
+  /** Who owns the memory, compared by identity; null is nobody. */
+  readonly owner: unknown;
+  readonly ops: DevPagemapOps;
+  /** Live pages, plus one while it is registered. Kept by mm. */
+  ref: number;
+  /** Number in `sys.pagemaps`; 0 while it is not registered. Kept by mm. */
+  id: number;
+  /** Set while memunmapPages runs; called when the last page is free. Kept by mm. */
+  lastPageFreed?: () => void;
+}
+
+/**
+ * Registers a range of device memory (memremap_pages). All its pages start free: without reference, and
+ * in the hands of the driver.
+ *
+ * @returns 0; EINVAL for an empty range or numbers that are no pfns, a type other than PRIVATE, missing
+ * ops or owner; ENOMEM when it overlaps another pagemap, lies outside the pfn space, or there are
+ * MAX_PAGEMAPS; ENXIO when it overlaps RAM. Context: never waits.
+ */
+export function memremapPages(sys: System, pgmap: DevPagemap): number {
+  const { startPfn, nrPages } = pgmap;
+  if (!Number.isSafeInteger(startPfn) || startPfn < 0) return errno.EINVAL;
+  if (!Number.isSafeInteger(nrPages) || nrPages <= 0) return errno.EINVAL;
+  if (!isCompletePagemap(pgmap)) return errno.EINVAL;
+  assert(pgmap.id === 0, 'I45: a pagemap is registered once');
+  const endPfn = startPfn + nrPages;
+  if (endPfn > sys.mem.pageCount || overlapsPagemap(sys, startPfn, endPfn)) return errno.ENOMEM;
+  if (startPfn < sys.ramPages) return errno.ENXIO;
+  const id = freeSlot(sys);
+  if (id > MAX_PAGEMAPS) return errno.ENOMEM;
+  sys.pagemaps[id] = pgmap;
+  pgmap.id = id;
+  pgmap.ref = 1;
+  sys.mem.pgmap.fill(id, startPfn, endPfn);
+  return 0;
+}
+
+/** The checks by type. Ops and owner come from drivers, so they are looked at, not trusted. */
+function isCompletePagemap(pgmap: DevPagemap): boolean {
+  const ops = pgmap.ops as Partial<DevPagemapOps> | null | undefined;
+  if (pgmap.type !== MEMORY_DEVICE_PRIVATE) return false;
+  if (ops === null || ops === undefined) return false;
+  if (typeof ops.migrateToRam !== 'function' || typeof ops.folioFree !== 'function') return false;
+  return pgmap.owner !== null && pgmap.owner !== undefined;
+}
+
+function overlapsPagemap(sys: System, startPfn: number, endPfn: number): boolean {
+  return sys.pagemaps.some(
+    (other) =>
+      other !== null && startPfn < other.startPfn + other.nrPages && other.startPfn < endPfn,
+  );
+}
+
+/** The lowest number above 0 that no pagemap has. */
+function freeSlot(sys: System): number {
+  const at = sys.pagemaps.indexOf(null, 1);
+  return at < 0 ? sys.pagemaps.length : at;
+}
+
+/**
+ * Unregisters a range (memunmap_pages). Migrate everything away first: no page can be made live any more, and
+ * the call waits until the last live one is free.
+ *
+ * Context: waits for pages; no lock held that freeing a page needs.
+ */
+export function memunmapPages(sys: System, pgmap: DevPagemap): MaybePromise<void> {
+  assert(pgmap.id !== 0, 'I45: a pagemap that is unregistered was registered');
+  assert(pgmap.lastPageFreed === undefined, 'I45: a pagemap is unregistered once');
+  pgmap.ref--;
+  if (pgmap.ref === 0) {
+    unregister(sys, pgmap);
+    return;
+  }
+  return new Promise<void>((resolve) => {
+    pgmap.lastPageFreed = resolve;
+  }).then(() => {
+    delete pgmap.lastPageFreed;
+    unregister(sys, pgmap);
+  });
+}
+
+function unregister(sys: System, pgmap: DevPagemap): void {
+  const { mem } = sys;
+  const endPfn = pgmap.startPfn + pgmap.nrPages;
+  mem.pgmap.fill(0, pgmap.startPfn, endPfn);
+  mem.zoneDeviceData.fill(0, pgmap.startPfn, endPfn);
+  sys.pagemaps[pgmap.id] = null;
+  pgmap.id = 0;
+}
+
+/** The pagemap of a device page (page_pgmap). Context: the page belongs to one. */
+export function pagePgmap(sys: System, pfn: number): DevPagemap {
+  const pgmap = sys.pagemaps[sys.mem.pgmap[pfn]!];
+  assert(pgmap !== null && pgmap !== undefined, 'I17: a mapped device page has its pagemap');
+  return pgmap;
+}
+
+/**
+ * Makes a free device page live (zone_device_page_init): one reference, locked, no mapping, no flag
+ * of its last life. Contents are whatever was there.
+ *
+ * Context: the driver took the page off its free list; the pagemap is not being unregistered.
+ */
+export function zoneDevicePageInit(sys: System, pfn: number): void {
+  const { mem } = sys;
+  const pgmap = pagePgmap(sys, pfn);
+  assert(pgmap.lastPageFreed === undefined, 'I45: no page is made live in a dying pagemap');
+  assert(mem.refcount[pfn] === 0, 'I46: a device page that is made live was free');
+  pgmap.ref++;
+  mem.mapping[pfn] = 0;
+  mem.index[pfn] = 0;
+  mem.flags[pfn] = PG_LOCKED;
+  mem.refcount[pfn] = 1;
+}
+
+/**
+ * Takes back a device page whose last reference went (free_zone_device_folio), for putPage.
+ *
+ * Context: any; never waits.
+ */
+export function freeZoneDevicePage(sys: System, pfn: number): void {
+  const { mem } = sys;
+  const pgmap = pagePgmap(sys, pfn);
+  assert(mem.mapcount[pfn] === 0, 'I7: a page is unmapped before it is freed');
+  assert((mem.flags[pfn]! & PG_LOCKED) === 0, 'I8: a freed page is not locked');
+  mem.flags[pfn] = 0;
+  mem.mapping[pfn] = 0;
+  mem.index[pfn] = 0;
+  pgmap.ops.folioFree(pfn);
+  pgmap.ref--;
+  if (pgmap.ref === 0) pgmap.lastPageFreed?.();
+}

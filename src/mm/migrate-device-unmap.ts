@@ -1,0 +1,108 @@
+/**
+ * The unmap phase of device migration (mm/migrate_device.c: migrate_device_unmap): collected pages are taken
+ * off the LRU and out of every other page table, then looked over for references that nothing
+ * explains. What survives is locked, unmapped everywhere, and nobody can change its contents.
+ *
+ * Locking: pages locked by the caller. Never waits. Other address spaces get MMU_NOTIFY_CLEAR.
+ *
+ * Leaves out: draining per-CPU LRU batches (there are none), large folios.
+ */
+import { MIGRATE_PFN_MIGRATE, migratePfnToPage } from './migrate-types.ts';
+import { removeMigrationPtes } from './migrate.ts';
+import type { System } from './mm-types.ts';
+import { putPage } from './page-alloc.ts';
+import { PG_ISOLATED, PG_LRU } from './page.ts';
+import type { MemMap } from './page.ts';
+import { tryToMigrate } from './rmap.ts';
+import { SKIP_NOT_ON_LRU, SKIP_PINNED_AT_UNMAP, SKIP_STILL_MAPPED } from './skip-reason.ts';
+
+/** What migrateDeviceUnmap says of a page that may go on. */
+const UNMAPPED = 0;
+
+/**
+ * Unmaps every page of src[], and gives back those that can't go: their mappings are restored, their
+ * entries zeroed.
+ *
+ * @param faultPage The page that the caller's fault holds locked and referenced, or NO_FAULT_PAGE.
+ * @returns the number of entries that may migrate, holes included.
+ */
+export function migrateDeviceUnmap(
+  sys: System,
+  src: Uint32Array,
+  npages: number,
+  faultPage: number,
+  reasons: Uint8Array | null,
+): number {
+  let unmapped = 0;
+  let failed = 0;
+  for (let i = 0; i < npages; i++) {
+    const entry = src[i]!;
+    if ((entry & MIGRATE_PFN_MIGRATE) === 0) continue;
+    const pfn = migratePfnToPage(entry);
+    const outcome = pfn < 0 ? UNMAPPED : unmapPage(sys, pfn, pfn === faultPage);
+    if (outcome === UNMAPPED) {
+      unmapped++;
+      continue;
+    }
+    src[i] = entry & ~MIGRATE_PFN_MIGRATE;
+    if (reasons !== null) reasons[i] = outcome;
+    failed++;
+  }
+  // Only now: while the first pass still unmaps, a page restored too early could be unmapped again.
+  for (let i = 0; i < npages && failed > 0; i++) {
+    const entry = src[i]!;
+    const pfn = migratePfnToPage(entry);
+    if (pfn < 0 || (entry & MIGRATE_PFN_MIGRATE) !== 0) continue;
+    restorePage(sys, pfn, pfn === faultPage);
+    src[i] = 0;
+    failed--;
+  }
+  return unmapped;
+}
+
+/** @returns UNMAPPED, or the SKIP_* code of what stands in the way. */
+function unmapPage(sys: System, pfn: number, isFaultPage: boolean): number {
+  const { mem } = sys;
+  const isDevice = mem.isZoneDevice(pfn);
+  if (!isDevice) {
+    const flags = mem.flags[pfn]!;
+    if ((flags & PG_LRU) === 0) return SKIP_NOT_ON_LRU;
+    // Isolation takes a reference and the collect phase's one goes: the count stays.
+    mem.flags[pfn] = (flags & ~PG_LRU) | PG_ISOLATED;
+  }
+  let reason = UNMAPPED;
+  if (mem.mapcount[pfn] !== 0 && !tryToMigrate(sys, pfn)) reason = SKIP_STILL_MAPPED;
+  else if (!migrateVmaCheckPage(mem, pfn, isDevice, isFaultPage)) reason = SKIP_PINNED_AT_UNMAP;
+  if (reason !== UNMAPPED && !isDevice) putbackLru(mem, pfn);
+  return reason;
+}
+
+/**
+ * True when nothing but the migration refers to an unmapped page (migrate_vma_check_page). A device
+ * page may have one reference more, a leniency from the past: the check at commit is exact.
+ */
+function migrateVmaCheckPage(
+  mem: MemMap,
+  pfn: number,
+  isDevice: boolean,
+  isFaultPage: boolean,
+): boolean {
+  let expected = 1;
+  if (isFaultPage) expected++;
+  if (isDevice) expected++;
+  const inPageCache = mem.mapping[pfn] !== 0 && !mem.isAnon(pfn);
+  if (inPageCache) expected++;
+  return mem.refcount[pfn]! <= expected;
+}
+
+/** Back on the LRU (folio_putback_lru). Context: page isolated by us. */
+export function putbackLru(mem: MemMap, pfn: number): void {
+  mem.flags[pfn] = (mem.flags[pfn]! & ~PG_ISOLATED) | PG_LRU;
+}
+
+/** Undoes collect and unmap for one page. */
+function restorePage(sys: System, pfn: number, isFaultPage: boolean): void {
+  removeMigrationPtes(sys, pfn, pfn);
+  if (!isFaultPage) sys.mem.unlockPage(pfn);
+  putPage(sys, pfn);
+}

@@ -1,0 +1,122 @@
+/**
+ * Migration of what is not there (mm/migrate_device.c: migrate_vma_insert_page): a hole or the zero page of
+ * anonymous memory becomes a fresh page, which the driver cleared. The entry may have changed while
+ * the driver worked, so each one is looked at again.
+ *
+ * Locking: mmap lock held; inside an MMU_NOTIFY_MIGRATE range from the first inserted page to the end, with
+ * the caller's owner. Replaced zero pages are flushed once. Never waits.
+ *
+ * Leaves out: huge inserts, userfaultfd-missing VMAs and OOM-reaped address spaces (which refuse).
+ */
+import { isErr } from '../base/errno.ts';
+import { PAGE_SIZE } from '../base/units.ts';
+import { MIGRATE_PFN_MIGRATE, migratePfnToPage } from './migrate-types.ts';
+import type { MigrateVma } from './migrate-types.ts';
+import { vmaMayWrite, vmaPageProt } from './mm-types.ts';
+import type { Vma } from './mm-types.ts';
+import {
+  MMU_NOTIFY_MIGRATE,
+  MmuNotifierRange,
+  mmuNotifierInvalidateRangeEnd,
+  mmuNotifierInvalidateRangeStart,
+  mmuNotifierRangeInit,
+} from './mmu-notifier.ts';
+import { PG_LRU, PG_UPTODATE } from './page.ts';
+import { anonVmaPrepare, folioAddNewAnonRmap } from './rmap.ts';
+import {
+  SKIP_HOLE_NOT_ANONYMOUS,
+  SKIP_HOLE_RACED,
+  SKIP_NO_DESTINATION,
+  SKIP_NO_MEMORY,
+} from './skip-reason.ts';
+import {
+  LEAF_DEVICE_PRIVATE_READ,
+  LEAF_DEVICE_PRIVATE_WRITE,
+  PTE_DIRTY,
+  PTE_SOFT_DIRTY,
+  PTE_SPECIAL,
+  PTE_WRITE,
+  PTE_YOUNG,
+  mkLeaf,
+  mkPte,
+  ptePfn,
+  ptePresent,
+} from './swapops.ts';
+import { flushTlbRange } from './tlb.ts';
+
+const insertRange = new MmuNotifierRange();
+
+/** Outcomes of insertPage besides the SKIP_* codes: nothing was there, or the zero page was. */
+const INSERTED = -1;
+const INSERTED_FOR_ZERO_PAGE = -2;
+
+/**
+ * Maps the destination of every hole of src[]. Where that fails MIGRATE is cleared, and finalize frees
+ * the destination.
+ *
+ * Context: between migrateVmaSetup and migrateVmaFinalize.
+ */
+export function migrateVmaInsertPages(args: MigrateVma): void {
+  const { src, dst } = args;
+  const { mm } = args.vma;
+  let isOpen = false;
+  let replaced = 0;
+  for (let i = 0; i < args.npages; i++) {
+    // Exactly this: a source page would have VALID and its pfn too.
+    if (src[i] !== MIGRATE_PFN_MIGRATE) continue;
+    const target = migratePfnToPage(dst[i]!);
+    if (target < 0) {
+      refuse(args, i, SKIP_NO_DESTINATION);
+      continue;
+    }
+    const addr = args.start + i * PAGE_SIZE;
+    if (!isOpen) {
+      isOpen = true;
+      const owner = args.pgmapOwner;
+      mmuNotifierRangeInit(insertRange, MMU_NOTIFY_MIGRATE, mm, addr, args.end, owner);
+      mmuNotifierInvalidateRangeStart(insertRange);
+    }
+    const outcome = insertPage(args.vma, addr, target);
+    if (outcome === INSERTED_FOR_ZERO_PAGE) replaced++;
+    else if (outcome !== INSERTED) refuse(args, i, outcome);
+  }
+  if (!isOpen) return;
+  flushTlbRange(mm, replaced);
+  mmuNotifierInvalidateRangeEnd(insertRange);
+}
+
+function refuse(args: MigrateVma, slot: number, reason: number): void {
+  args.src[slot] = 0;
+  if (args.reasons !== null) args.reasons[slot] = reason;
+}
+
+/** Maps one page (migrate_vma_insert_page). @returns INSERTED*, or why not: a SKIP_* code. */
+function insertPage(vma: Vma, addr: number, target: number): number {
+  const { mm } = vma;
+  const { mem, pageTables, zeroPfn } = mm.sys;
+  if (vma.inode !== null) return SKIP_HOLE_NOT_ANONYMOUS;
+  const at = pageTables.pteAlloc(mm.pgd, addr);
+  if (isErr(at)) return SKIP_NO_MEMORY;
+  const old = pageTables.words[at]!;
+  const isZeroPage = ptePresent(old) && (old & PTE_SPECIAL) !== 0 && ptePfn(old) === zeroPfn;
+  if (old !== 0 && !isZeroPage) return SKIP_HOLE_RACED;
+  anonVmaPrepare(vma);
+  folioAddNewAnonRmap(mm.sys, target, vma, addr);
+  mm.anonRss++;
+  const isDevice = mem.isZoneDevice(target);
+  mem.setFlag(target, isDevice ? PG_UPTODATE : PG_UPTODATE | PG_LRU);
+  // The caller's reference stays until finalize; the mapping has one of its own.
+  mem.getPage(target);
+  pageTables.setPte(at, isDevice ? devicePte(vma, target) : presentPte(vma, target));
+  return isZeroPage ? INSERTED_FOR_ZERO_PAGE : INSERTED;
+}
+
+function devicePte(vma: Vma, target: number): number {
+  const leaf = vmaMayWrite(vma) ? LEAF_DEVICE_PRIVATE_WRITE : LEAF_DEVICE_PRIVATE_READ;
+  return mkLeaf(leaf, target, 0);
+}
+
+function presentPte(vma: Vma, target: number): number {
+  const written = vmaMayWrite(vma) ? PTE_WRITE | PTE_DIRTY | PTE_SOFT_DIRTY : 0;
+  return mkPte(target, vmaPageProt(vma) | PTE_YOUNG | written);
+}

@@ -1,0 +1,131 @@
+/**
+ * Moving a page's identity, and taking migration entries back out (mm/migrate.c). Contents are not
+ * copied here: the device's copy engine does that before `folioMigrateMapping` commits the move.
+ *
+ * Locking: source and destination locked by the caller. Never waits; migration entries are replaced without
+ * a notifier, since nothing could be mapped through them.
+ *
+ * Leaves out: swap cache, memcg, buffer heads, huge entries.
+ */
+import { assert } from '../base/assert.ts';
+import { errno } from '../base/errno.ts';
+import { vmaPageProt } from './mm-types.ts';
+import type { System, Vma } from './mm-types.ts';
+import { PG_ACTIVE, PG_DIRTY, PG_REFERENCED, PG_SWAPBACKED, PG_UPTODATE } from './page.ts';
+import { RmapHits, folioAddAnonRmap, folioAddFileRmap, rmapWalk } from './rmap.ts';
+import {
+  LEAF_DEVICE_PRIVATE_READ,
+  LEAF_DEVICE_PRIVATE_WRITE,
+  LEAF_MIGRATION_READ,
+  LEAF_MIGRATION_WRITE,
+  PTE_DIRTY,
+  PTE_SOFT_DIRTY,
+  PTE_UFFD_WP,
+  PTE_WRITE,
+  PTE_YOUNG,
+  isMigrationEntry,
+  leafKind,
+  mkLeaf,
+  mkPte,
+  ptePfn,
+} from './swapops.ts';
+
+/** Flags that belong to the contents and go with them (folio_migrate_flags). */
+const MOVED_FLAGS = PG_REFERENCED | PG_UPTODATE | PG_ACTIVE | PG_DIRTY | PG_SWAPBACKED;
+
+/**
+ * Gives the destination the source's place in its anon_vma or page cache (folio_migrate_mapping), and
+ * the flags of its contents (folio_migrate_flags).
+ *
+ * @param extraCount References on the source, beyond the caller's one, that the caller knows of.
+ * @returns 0; EAGAIN when the source has any reference that is not accounted for: nothing changed.
+ * Context: both pages locked, source unmapped everywhere.
+ */
+export function folioMigrateMapping(
+  sys: System,
+  target: number,
+  source: number,
+  extraCount: number,
+): number {
+  const { mem } = sys;
+  const word = mem.mapping[source]!;
+  const isAnon = mem.isAnon(source);
+  const inode = isAnon ? null : sys.inodes[word >>> 1];
+  const isCached = inode !== null && inode !== undefined;
+  const expected = 1 + extraCount + mem.mapcount[source]! + (isCached ? 1 : 0);
+  if (mem.refcount[source] !== expected) return errno.EAGAIN;
+  const index = mem.index[source]!;
+  mem.mapping[target] = word;
+  mem.index[target] = index;
+  mem.flags[target]! |= mem.flags[source]! & MOVED_FLAGS;
+  if (isCached) {
+    assert(inode.cache[index] === source, 'I15: a page-cache page knows its place');
+    inode.cache[index] = target;
+    mem.getPage(target);
+    mem.refcount[source] = expected - 1;
+  }
+  return 0;
+}
+
+const hits = new RmapHits();
+
+/**
+ * Replaces every migration entry that stands for `source`, in every address space, by a mapping of `target`
+ * (remove_migration_ptes): permissions are those that the entry kept. The two are the same page when a
+ * migration is taken back.
+ *
+ * Context: both pages locked; `target` has its mapping and index.
+ */
+export function removeMigrationPtes(sys: System, source: number, target: number): void {
+  rmapWalk(sys, target, hits);
+  for (let i = 0; i < hits.length; i++) {
+    removeMigrationPte(sys, hits.vmas[i]!, hits.addrs[i]!, hits.ptes[i]!, source, target);
+  }
+}
+
+/**
+ * Does the work of removeMigrationPtes at one place.
+ *
+ * @param at Word index of the entry; anything but a migration entry of `source` there is left alone.
+ */
+export function removeMigrationPte(
+  sys: System,
+  vma: Vma,
+  addr: number,
+  at: number,
+  source: number,
+  target: number,
+): void {
+  const { mem } = sys;
+  const { words } = sys.pageTables;
+  const entry = words[at]!;
+  if (ptePfn(entry) !== source || !isMigrationEntry(entry)) return;
+  const kind = leafKind(entry);
+  mem.getPage(target);
+  if (mem.isAnon(target)) folioAddAnonRmap(sys, target, vma, addr, kind !== LEAF_MIGRATION_READ);
+  else folioAddFileRmap(sys, target);
+  // One non-empty entry for another: the table's use count stays.
+  words[at] = mem.isZoneDevice(target)
+    ? devicePte(vma, entry, kind, target)
+    : presentPte(vma, entry, kind, target, mem.testFlag(target, PG_DIRTY));
+}
+
+function presentPte(
+  vma: Vma,
+  entry: number,
+  kind: number,
+  target: number,
+  isPageDirty: boolean,
+): number {
+  let flags = vmaPageProt(vma) | (entry & (PTE_YOUNG | PTE_SOFT_DIRTY));
+  if (isPageDirty) flags |= entry & PTE_DIRTY;
+  if (kind === LEAF_MIGRATION_WRITE) flags |= PTE_WRITE;
+  else flags |= entry & PTE_UFFD_WP;
+  return mkPte(target, flags);
+}
+
+function devicePte(vma: Vma, entry: number, kind: number, target: number): number {
+  const writable = kind === LEAF_MIGRATION_WRITE || (vmaPageProt(vma) & PTE_WRITE) !== 0;
+  const leaf = writable ? LEAF_DEVICE_PRIVATE_WRITE : LEAF_DEVICE_PRIVATE_READ;
+  return mkLeaf(leaf, target, entry & (PTE_SOFT_DIRTY | PTE_UFFD_WP));
+}

@@ -1,0 +1,143 @@
+/**
+ * The data structures of an address space and of the machine it lives in: `System` (what the kernel
+ * keeps in globals), `MmStruct` and `Vma` (include/linux/mm_types.h). Objects exist per process and
+ * per VMA only; everything per page is in the typed arrays of `MemMap` and `PageTables`.
+ *
+ * Locking: `mmapLock` is fair, read for faults and migration, write for changes of the VMA set. It is
+ * never taken recursively.
+ */
+import { PAGE_SIZE } from '../base/units.ts';
+import type { AnonVma } from './rmap.ts';
+import type { DevPagemap } from './memremap.ts';
+import type { MemMap } from './page.ts';
+import type { MmapLock } from './mmap-lock.ts';
+import type { MmuNotifierSubscriptions } from './mmu-notifier.ts';
+import type { PageAllocator } from './page-alloc.ts';
+import type { PageTables } from './pgtable.ts';
+import type { ShmemInode } from './shmem.ts';
+import { PTE_PROTNONE, PTE_WRITE } from './swapops.ts';
+import type { Vmstat } from './vmstat.ts';
+
+/** VMA permission and kind bits, values of include/linux/mm.h. */
+export const VM_READ = 0x1;
+export const VM_WRITE = 0x2;
+export const VM_EXEC = 0x4;
+export const VM_SHARED = 0x8;
+export const VM_PFNMAP = 0x400;
+export const VM_IO = 0x4000;
+export const VM_DONTEXPAND = 0x40000;
+export const VM_HUGETLB = 0x400000;
+export const VM_MIXEDMAP = 0x10000000;
+/** VMAs that migrate_vma_setup refuses. */
+export const VM_SPECIAL = VM_IO | VM_DONTEXPAND | VM_PFNMAP | VM_MIXEDMAP;
+/** The permissions that mprotect changes. */
+export const VM_ACCESS_FLAGS = VM_READ | VM_WRITE | VM_EXEC;
+
+/**
+ * The PTE_* bits that a fresh present entry of the VMA has by its permissions alone (vm_page_prot): shared
+ * writable memory is mapped writable at once, private memory never is (the write fault or an
+ * exclusive migration entry adds PTE_WRITE), and a VMA without any permission gets PTE_PROTNONE.
+ */
+export function vmaPageProt(vma: Vma): number {
+  const flags = vma.vmFlags;
+  if ((flags & VM_ACCESS_FLAGS) === 0) return PTE_PROTNONE;
+  return (flags & (VM_SHARED | VM_WRITE)) === (VM_SHARED | VM_WRITE) ? PTE_WRITE : 0;
+}
+
+/** True when a writable entry may be made in the VMA at all (maybe_mkwrite). */
+export function vmaMayWrite(vma: Vma): boolean {
+  return (vma.vmFlags & VM_WRITE) !== 0;
+}
+
+/** Linear page index of an address within the VMA's mapping (linear_page_index). */
+export function linearPageIndex(vma: Vma, addr: number): number {
+  return vma.vmPgoff + Math.floor((addr - vma.vmStart) / PAGE_SIZE);
+}
+
+/** PROT_* of mmap and mprotect. */
+export const PROT_NONE = 0;
+export const PROT_READ = 1;
+export const PROT_WRITE = 2;
+export const PROT_EXEC = 4;
+
+/** MAP_* of mmap. */
+export const MAP_SHARED = 0x01;
+export const MAP_PRIVATE = 0x02;
+export const MAP_FIXED = 0x10;
+export const MAP_ANONYMOUS = 0x20;
+export const MAP_FIXED_NOREPLACE = 0x100000;
+
+/** A virtual memory area: [vmStart, vmEnd) of one address space with one set of permissions. */
+export interface Vma {
+  readonly mm: MmStruct;
+  /** First byte and one past the last, page aligned. */
+  vmStart: number;
+  vmEnd: number;
+  /** VM_* bits. */
+  vmFlags: number;
+  /** Linear page index of vmStart: within the inode, or vmStart / PAGE_SIZE when anonymous. */
+  vmPgoff: number;
+  /** Where new anonymous pages of this VMA are hung; null until the first anonymous fault. */
+  anonVma: AnonVma | null;
+  /** Every anon_vma that may hold a page mapped here (the parents' too, after fork). */
+  readonly anonVmaChain: AnonVma[];
+  /** Backing object of a shared mapping, null for private anonymous memory. */
+  inode: ShmemInode | null;
+}
+
+/** An address space (struct mm_struct). */
+export interface MmStruct {
+  readonly sys: System;
+  /** Small integer for traces and messages; unique within the machine's life. */
+  readonly id: number;
+  /** VMAs in address order, never overlapping. */
+  readonly vmas: Vma[];
+  /** Table number of the top level page table; 0, the empty one, after exit. */
+  pgd: number;
+  readonly mmapLock: MmapLock;
+  /** mmu notifier state; null until the first subscription (struct mmu_notifier_subscriptions). */
+  notifierSubscriptions: MmuNotifierSubscriptions | null;
+  /** Live users; the address space is torn down when the last one leaves (mm_users). */
+  users: number;
+  /** Resident pages, device-private ones included (MM_ANONPAGES, MM_SHMEMPAGES). */
+  anonRss: number;
+  shmemRss: number;
+  /** Number of TLB flushes and of pages in them: each reduction of a permission is one entry. */
+  tlbFlushes: number;
+  tlbFlushedPages: number;
+}
+
+/** A reserved range of device pfns (struct resource). */
+export interface MemRegion {
+  readonly startPfn: number;
+  readonly nrPages: number;
+}
+
+/** Everything that Linux keeps in globals, so that a thread can hold several machines. */
+export interface System {
+  /** All of RAM; page pfn starts at byte pfn * PAGE_SIZE. */
+  readonly ram: Uint8Array<SharedArrayBuffer>;
+  /** The same memory by 32-bit words. */
+  readonly ramWords: Uint32Array<SharedArrayBuffer>;
+  /** Pages of RAM; pfns below this are RAM, above belong to dev_pagemaps. */
+  readonly ramPages: number;
+  readonly mem: MemMap;
+  readonly pageTables: PageTables;
+  readonly pageAllocator: PageAllocator;
+  readonly vmstat: Vmstat;
+  /** The shared page of zeroes (empty_zero_page). */
+  readonly zeroPfn: number;
+  /** Registered pagemaps by the number that MemMap.pgmap holds; entry 0 is null. */
+  readonly pagemaps: (DevPagemap | null)[];
+  /** Reserved ranges of device pfns in ascending order. */
+  readonly deviceRegions: MemRegion[];
+  /** anon_vma and shmem inodes by the number that MemMap.mapping encodes; entry 0 is null. */
+  readonly anonVmas: (AnonVma | null)[];
+  readonly inodes: (ShmemInode | null)[];
+  /** Numbers of the two tables above that are free again. */
+  readonly freeAnonVmaIds: number[];
+  readonly freeInodeIds: number[];
+  /** Address spaces that are alive. */
+  readonly mms: Set<MmStruct>;
+  nextMmId: number;
+}

@@ -1,0 +1,165 @@
+/**
+ * mprotect (mm/mprotect.c). VMAs are split, get their new permissions and are merged again; existing
+ * entries follow. Rights are taken away at once; they come back only where no fault is needed: a shared writable
+ * entry, and a private one whose page is AnonExclusive. A writable device-private entry
+ * becomes READ on any change that visits it and is never made writable here; a writable migration entry
+ * becomes READ_EXCLUSIVE (anonymous) or READ.
+ *
+ * Locking: takes the mmap lock for write. Sends MMU_NOTIFY_PROTECTION_VMA over the populated part of
+ * each changed piece before its entries change; flushes once per piece.
+ */
+import { errno } from '../base/errno.ts';
+import type { MaybePromise } from '../base/maybe.ts';
+import { PAGE_SIZE, PMD_SIZE, TASK_SIZE, isAddress, isPageAligned, pageAlignUp } from '../base/units.ts';
+import { VM_ACCESS_FLAGS, vmaMayWrite, vmaPageProt } from './mm-types.ts';
+import type { MmStruct, System, Vma } from './mm-types.ts';
+import { underWriteLock } from './mmap.ts';
+import {
+  MMU_NOTIFY_PROTECTION_VMA,
+  MmuNotifierRange,
+  mmuNotifierInvalidateRangeEnd,
+  mmuNotifierInvalidateRangeStart,
+  mmuNotifierRangeInit,
+} from './mmu-notifier.ts';
+import { PG_ANON_EXCLUSIVE } from './page.ts';
+import {
+  LEAF_DEVICE_PRIVATE_READ,
+  LEAF_DEVICE_PRIVATE_WRITE,
+  LEAF_MIGRATION_READ,
+  LEAF_MIGRATION_READ_EXCLUSIVE,
+  LEAF_MIGRATION_WRITE,
+  PTE_DIRTY,
+  PTE_PROTNONE,
+  PTE_SOFT_DIRTY,
+  PTE_SPECIAL,
+  PTE_UFFD_WP,
+  PTE_WRITE,
+  PTE_YOUNG,
+  leafKind,
+  mkLeaf,
+  ptePfn,
+  ptePresent,
+} from './swapops.ts';
+import { flushTlbRange } from './tlb.ts';
+import { MAX_MAP_COUNT, isCowMapping, mergeVma, splitVma } from './vma.ts';
+import { vmaLookup } from './vma-lookup.ts';
+
+const protectRange = new MmuNotifierRange();
+
+/**
+ * Changes the permissions of [addr, addr + length) (mprotect).
+ *
+ * @param addr Page aligned. @param length Bytes, rounded up to whole pages; 0 does nothing.
+ * @param prot PROT_* bits. @returns 0; EINVAL for an unaligned address, unknown bits or numbers that
+ * are no addresses; ENOMEM when part of the range is not mapped (what lies below the gap has changed) or
+ * there would be too many VMAs; ESRCH when the address space is gone.
+ * Context: takes the mmap lock for write, may wait for it.
+ */
+export function doMprotect(
+  mm: MmStruct,
+  addr: number,
+  length: number,
+  prot: number,
+): MaybePromise<number> {
+  if (!isAddress(addr) || !isAddress(length) || !isPageAligned(addr)) return errno.EINVAL;
+  if (length === 0) return 0;
+  const end = addr + pageAlignUp(length);
+  if (end > TASK_SIZE) return errno.ENOMEM;
+  if ((prot & ~VM_ACCESS_FLAGS) !== 0) return errno.EINVAL;
+  return underWriteLock(mm, () => protectLocked(mm, addr, end, prot));
+}
+
+function protectLocked(mm: MmStruct, start: number, end: number, prot: number): number {
+  let cursor = start;
+  while (cursor < end) {
+    const vma = vmaLookup(mm, cursor);
+    if (vma === null) return errno.ENOMEM;
+    const pieceEnd = Math.min(vma.vmEnd, end);
+    const status = protectPiece(vma, cursor, pieceEnd, prot);
+    if (status !== 0) return status;
+    cursor = pieceEnd;
+  }
+  return 0;
+}
+
+/** Changes [start, end) of one VMA (mprotect_fixup): 0 or ENOMEM. */
+function protectPiece(vma: Vma, start: number, end: number, prot: number): number {
+  const vmFlags = (vma.vmFlags & ~VM_ACCESS_FLAGS) | prot;
+  if (vmFlags === vma.vmFlags) return 0;
+  const { vmas } = vma.mm;
+  let piece = vma;
+  if (piece.vmStart < start) {
+    if (vmas.length >= MAX_MAP_COUNT) return errno.ENOMEM;
+    piece = splitVma(piece, start);
+  }
+  if (piece.vmEnd > end) {
+    if (vmas.length >= MAX_MAP_COUNT) return errno.ENOMEM;
+    splitVma(piece, end);
+  }
+  piece.vmFlags = vmFlags;
+  changeProtection(piece, start, end);
+  mergeVma(piece);
+  return 0;
+}
+
+/** Brings the entries of [start, end) in line with the VMA's new flags (change_protection). */
+function changeProtection(vma: Vma, start: number, end: number): void {
+  const mm = vma.mm;
+  const { pageTables } = mm.sys;
+  let addr = pageTables.nextPopulated(mm.pgd, start, end);
+  if (addr >= end) return;
+  mmuNotifierRangeInit(protectRange, MMU_NOTIFY_PROTECTION_VMA, mm, addr, end);
+  mmuNotifierInvalidateRangeStart(protectRange);
+  let reduced = 0;
+  while (addr < end) {
+    const chunkEnd = Math.min(end, addr - (addr % PMD_SIZE) + PMD_SIZE);
+    const first = pageTables.pteOffset(mm.pgd, addr);
+    const last = first + (chunkEnd - addr) / PAGE_SIZE;
+    for (let at = first; at < last; at++) {
+      const old = pageTables.words[at]!;
+      if (old === 0) continue;
+      const next = changedPte(mm.sys, vma, old);
+      if (next === old) continue;
+      pageTables.setPte(at, next);
+      if (takesAwayRights(old, next)) reduced++;
+    }
+    addr = pageTables.nextPopulated(mm.pgd, chunkEnd, end);
+  }
+  flushTlbRange(mm, reduced);
+  mmuNotifierInvalidateRangeEnd(protectRange);
+}
+
+/** True when a core may have cached more than the new entry allows. */
+function takesAwayRights(old: number, next: number): boolean {
+  if (!ptePresent(old)) return false;
+  return (old & ~next & PTE_WRITE) !== 0 || (next & ~old & PTE_PROTNONE) !== 0;
+}
+
+function changedPte(sys: System, vma: Vma, old: number): number {
+  if (!ptePresent(old)) return changedLeaf(sys, old);
+  const kept = (old & ~(PTE_WRITE | PTE_PROTNONE)) >>> 0;
+  const prot = vmaPageProt(vma) & ((old & PTE_SPECIAL) !== 0 ? ~PTE_WRITE : ~0);
+  const next = (kept | prot) >>> 0;
+  return canBeWritable(sys, vma, next) ? (next | PTE_WRITE) >>> 0 : next;
+}
+
+/** A private page that nobody else has needs no fault to become writable (can_change_pte_writable). */
+function canBeWritable(sys: System, vma: Vma, pte: number): boolean {
+  if (!vmaMayWrite(vma) || !isCowMapping(vma) || (pte & PTE_SPECIAL) !== 0) return false;
+  const pfn = ptePfn(pte);
+  return sys.mem.isAnon(pfn) && sys.mem.testFlag(pfn, PG_ANON_EXCLUSIVE);
+}
+
+function changedLeaf(sys: System, old: number): number {
+  const pfn = ptePfn(old);
+  const kind = leafKind(old);
+  if (kind === LEAF_MIGRATION_WRITE) {
+    const isAnon = sys.mem.isAnon(pfn);
+    const next = isAnon ? LEAF_MIGRATION_READ_EXCLUSIVE : LEAF_MIGRATION_READ;
+    return mkLeaf(next, pfn, old & (PTE_YOUNG | PTE_DIRTY | PTE_SOFT_DIRTY | PTE_UFFD_WP));
+  }
+  if (kind === LEAF_DEVICE_PRIVATE_WRITE) {
+    return mkLeaf(LEAF_DEVICE_PRIVATE_READ, pfn, old & PTE_UFFD_WP);
+  }
+  return old;
+}

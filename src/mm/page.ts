@@ -1,0 +1,184 @@
+/**
+ * struct page as columns of typed arrays in shared memory (include/linux/mm_types.h, page-flags.h,
+ * mm/filemap.c for the page lock). One row per pfn of the whole machine, RAM and device memory alike,
+ * reserved at boot. The kernel worker is the only writer; other threads may read for display.
+ *
+ * Page lock: PG_locked plus a waiter queue that exists only while somebody waits. `unlockPage` hands the
+ * lock to the first waiter that wants it, and wakes those who only wait for the event (CPU faults on a
+ * migration entry), which then look again.
+ */
+import { assert } from '../base/assert.ts';
+import type { MaybePromise } from '../base/maybe.ts';
+
+/** Page flag bits (our own positions; the names are the kernel's). */
+export const PG_LOCKED = 1 << 0;
+/** Somebody is queued on the page lock. */
+export const PG_WAITERS = 1 << 1;
+export const PG_REFERENCED = 1 << 2;
+export const PG_UPTODATE = 1 << 3;
+export const PG_DIRTY = 1 << 4;
+/** On the LRU (system pages only). */
+export const PG_LRU = 1 << 5;
+export const PG_ACTIVE = 1 << 6;
+export const PG_SWAPBACKED = 1 << 7;
+/** Owned by one process alone: a writable anonymous entry implies it (PageAnonExclusive). */
+export const PG_ANON_EXCLUSIVE = 1 << 8;
+/** Never handed out or freed: the zero page, kernel reserved pages. */
+export const PG_RESERVED = 1 << 9;
+/** In the page allocator's free list. */
+export const PG_BUDDY = 1 << 10;
+/** Isolated from the LRU by migration. */
+export const PG_ISOLATED = 1 << 11;
+
+/** Low bit of a mapping word: the rest is an anon_vma number, else a shmem inode number. */
+export const MAPPING_ANON = 1;
+
+/**
+ * References that one pin adds (include/linux/mm.h), so that a pinned page can be told from one that
+ * merely has several users.
+ */
+export const GUP_PIN_COUNTING_BIAS = 1024;
+
+interface PageWaiter {
+  readonly wantsLock: boolean;
+  readonly wake: () => void;
+}
+
+export class MemMap {
+  readonly pageCount: number;
+  readonly flags: Uint32Array<SharedArrayBuffer>;
+  /** References; 0 = free. */
+  readonly refcount: Int32Array<SharedArrayBuffer>;
+  /** Number of page table entries that map the page (present, device-private, device-exclusive). */
+  readonly mapcount: Int32Array<SharedArrayBuffer>;
+  /** 0, or anon_vma number << 1 | MAPPING_ANON, or inode number << 1. */
+  readonly mapping: Uint32Array<SharedArrayBuffer>;
+  /** Linear page index within the mapping; needs 35 bits, so a double. */
+  readonly index: Float64Array<SharedArrayBuffer>;
+  /** zone_device_data of a ZONE_DEVICE page; next free pfn of a free page. */
+  readonly zoneDeviceData: Uint32Array<SharedArrayBuffer>;
+  /** Number of the owning dev_pagemap, 0 for RAM. */
+  readonly pgmap: Uint8Array<SharedArrayBuffer>;
+  private readonly waiters = new Map<number, PageWaiter[]>();
+
+  constructor(pageCount: number) {
+    this.pageCount = pageCount;
+    const words = () => new SharedArrayBuffer(pageCount * 4);
+    this.flags = new Uint32Array(words());
+    this.refcount = new Int32Array(words());
+    this.mapcount = new Int32Array(words());
+    this.mapping = new Uint32Array(words());
+    this.index = new Float64Array(new SharedArrayBuffer(pageCount * 8));
+    this.zoneDeviceData = new Uint32Array(words());
+    this.pgmap = new Uint8Array(new SharedArrayBuffer(pageCount));
+  }
+
+  /** True for a page of a dev_pagemap (is_zone_device_page). */
+  isZoneDevice(pfn: number): boolean {
+    return this.pgmap[pfn] !== 0;
+  }
+
+  /** True when the page belongs to anonymous memory (PageAnon). */
+  isAnon(pfn: number): boolean {
+    return (this.mapping[pfn]! & MAPPING_ANON) !== 0;
+  }
+
+  isLocked(pfn: number): boolean {
+    return (this.flags[pfn]! & PG_LOCKED) !== 0;
+  }
+
+  setFlag(pfn: number, flag: number): void {
+    this.flags[pfn]! |= flag;
+  }
+
+  clearFlag(pfn: number, flag: number): void {
+    this.flags[pfn]! &= ~flag;
+  }
+
+  testFlag(pfn: number, flag: number): boolean {
+    return (this.flags[pfn]! & flag) !== 0;
+  }
+
+  /** Takes a reference on a page that already has one (get_page). */
+  getPage(pfn: number): void {
+    const count = this.refcount[pfn]!;
+    assert(count > 0, 'I1: a reference is taken only on a live page');
+    this.refcount[pfn] = count + 1;
+  }
+
+  /** Takes a reference unless the page is free (get_page_unless_zero). */
+  getPageUnlessZero(pfn: number): boolean {
+    const count = this.refcount[pfn]!;
+    if (count === 0) return false;
+    this.refcount[pfn] = count + 1;
+    return true;
+  }
+
+  /** True when somebody may have pinned the page (folio_maybe_dma_pinned); false is certain. */
+  maybeDmaPinned(pfn: number): boolean {
+    return this.refcount[pfn]! >= GUP_PIN_COUNTING_BIAS;
+  }
+
+  /** Locks the page if nobody holds it (folio_trylock). */
+  trylockPage(pfn: number): boolean {
+    const flags = this.flags[pfn]!;
+    if ((flags & PG_LOCKED) !== 0) return false;
+    this.flags[pfn] = flags | PG_LOCKED;
+    return true;
+  }
+
+  /** Locks the page, waiting its turn (folio_lock). The caller holds a reference. */
+  lockPage(pfn: number): MaybePromise<void> {
+    if (this.trylockPage(pfn)) return;
+    return this.enqueue(pfn, true);
+  }
+
+  /** Waits until the page is unlocked once, without taking it (folio_wait_locked). */
+  waitOnPageLocked(pfn: number): MaybePromise<void> {
+    if (!this.isLocked(pfn)) return;
+    return this.enqueue(pfn, false);
+  }
+
+  /** Unlocks a locked page, hands it on or wakes the waiters (folio_unlock). */
+  unlockPage(pfn: number): void {
+    const flags = this.flags[pfn]!;
+    assert((flags & PG_LOCKED) !== 0, 'I2: only a locked page is unlocked');
+    if ((flags & PG_WAITERS) === 0) {
+      this.flags[pfn] = flags & ~PG_LOCKED;
+      return;
+    }
+    this.wakeWaiters(pfn, flags);
+  }
+
+  /** Pages with queued waiters; 0 when the machine is quiet. */
+  get waitingPages(): number {
+    return this.waiters.size;
+  }
+
+  private enqueue(pfn: number, wantsLock: boolean): Promise<void> {
+    return new Promise((resolve) => {
+      const queue = this.waiters.get(pfn);
+      const waiter = { wantsLock, wake: resolve };
+      if (queue === undefined) this.waiters.set(pfn, [waiter]);
+      else queue.push(waiter);
+      this.flags[pfn]! |= PG_WAITERS;
+    });
+  }
+
+  private wakeWaiters(pfn: number, flags: number): void {
+    const queue = this.waiters.get(pfn) ?? [];
+    const heir = queue.findIndex((waiter) => waiter.wantsLock);
+    const rest = queue.filter((waiter, at) => waiter.wantsLock && at !== heir);
+    const awake = queue.filter((waiter, at) => !waiter.wantsLock || at === heir);
+    let next = flags & ~PG_WAITERS;
+    if (rest.length > 0) {
+      next |= PG_WAITERS;
+      this.waiters.set(pfn, rest);
+    } else {
+      this.waiters.delete(pfn);
+    }
+    // With an heir the lock bit stays set: ownership passes without a moment in which others get in.
+    this.flags[pfn] = heir >= 0 ? next : next & ~PG_LOCKED;
+    for (const waiter of awake) waiter.wake();
+  }
+}

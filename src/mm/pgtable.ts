@@ -1,0 +1,187 @@
+/**
+ * Four-level page tables (mm/pgtable-generic.c, include/linux/pgtable.h): pgd, pud, pmd and pte
+ * tables of 512 entries, allocated from a pool in shared memory reserved at boot, so that other threads
+ * can walk them. A table is a number; entry i of table t is word t * 512 + i. Upper levels hold
+ * table number << 9 | PTE_PRESENT. Table 0 is never handed out, so word index 0 means "no entry".
+ *
+ * Locking: the kernel worker is the only writer; code between two waits plays the page-table lock.
+ * Leaves out: PMD and PUD leaves (large folios), a fifth level.
+ */
+import { assert } from '../base/assert.ts';
+import { errno } from '../base/errno.ts';
+import { PAGE_SIZE, PMD_SIZE, PTRS_PER_TABLE, TASK_SIZE } from '../base/units.ts';
+import { PTE_PFN_SHIFT, PTE_PRESENT } from './swapops.ts';
+
+const TABLE_SHIFT = 9;
+const INDEX_MASK = PTRS_PER_TABLE - 1;
+/** Pages that one pud entry covers; splits a page number into two 18-bit halves. */
+const PAGES_PER_HALF = PTRS_PER_TABLE * PTRS_PER_TABLE;
+
+/** Bytes that one entry of a pud table and of the top level covers. */
+const PUD_SIZE = PMD_SIZE * PTRS_PER_TABLE;
+const PGDIR_SIZE = PUD_SIZE * PTRS_PER_TABLE;
+
+/** The lowest multiple of `span` above `addr`. */
+function nextMultiple(addr: number, span: number): number {
+  return addr - (addr % span) + span;
+}
+
+export class PageTables {
+  /** All tables, one after the other. */
+  readonly words: Uint32Array<SharedArrayBuffer>;
+  /** Entries in use per table, so that empty tables can be freed. */
+  readonly used: Uint32Array<SharedArrayBuffer>;
+  readonly capacity: number;
+  private readonly freeTables: Uint32Array;
+  private freeCount = 0;
+  /** Fault injection for tests: the next allocations fail while this is above zero. */
+  failAllocations = 0;
+
+  /** @param capacity Number of tables to reserve (2 KiB each). */
+  constructor(capacity: number) {
+    this.capacity = capacity;
+    this.words = new Uint32Array(new SharedArrayBuffer(capacity * PTRS_PER_TABLE * 4));
+    this.used = new Uint32Array(new SharedArrayBuffer(capacity * 4));
+    this.freeTables = new Uint32Array(capacity);
+    for (let table = capacity - 1; table > 0; table--) this.freeTables[this.freeCount++] = table;
+  }
+
+  /** Tables handed out and not yet freed. */
+  get tablesInUse(): number {
+    return this.capacity - 1 - this.freeCount;
+  }
+
+  /** A zeroed table, or ENOMEM. */
+  allocTable(): number {
+    if (this.failAllocations > 0) {
+      this.failAllocations--;
+      return errno.ENOMEM;
+    }
+    if (this.freeCount === 0) return errno.ENOMEM;
+    return this.freeTables[--this.freeCount]!;
+  }
+
+  /** Returns an empty table to the pool. */
+  freeTable(table: number): void {
+    assert(this.used[table] === 0, 'I3: only an empty page table is freed');
+    this.freeTables[this.freeCount++] = table;
+  }
+
+  /** Word index of the PTE for `addr`, or 0 when an upper level is missing (pte_offset_map). */
+  pteOffset(pgd: number, addr: number): number {
+    const page = Math.floor(addr / PAGE_SIZE);
+    const high = (page / PAGES_PER_HALF) | 0;
+    const low = page - high * PAGES_PER_HALF;
+    const words = this.words;
+    const pud = words[(pgd << TABLE_SHIFT) | (high >>> TABLE_SHIFT)]! >>> PTE_PFN_SHIFT;
+    if (pud === 0) return 0;
+    const pmd = words[(pud << TABLE_SHIFT) | (high & INDEX_MASK)]! >>> PTE_PFN_SHIFT;
+    if (pmd === 0) return 0;
+    const pte = words[(pmd << TABLE_SHIFT) | (low >>> TABLE_SHIFT)]! >>> PTE_PFN_SHIFT;
+    if (pte === 0) return 0;
+    return (pte << TABLE_SHIFT) | (low & INDEX_MASK);
+  }
+
+  /** Like pteOffset, making the missing levels (pte_alloc_map). Word index, or ENOMEM. */
+  pteAlloc(pgd: number, addr: number): number {
+    assert(addr >= 0 && addr < TASK_SIZE, 'page table address is in user space');
+    assert(pgd !== 0, 'I3: table 0 stays empty');
+    const page = Math.floor(addr / PAGE_SIZE);
+    const high = (page / PAGES_PER_HALF) | 0;
+    const low = page - high * PAGES_PER_HALF;
+    const pud = this.allocLevel(pgd, high >>> TABLE_SHIFT);
+    if (pud < 0) return pud;
+    const pmd = this.allocLevel(pud, high & INDEX_MASK);
+    if (pmd < 0) return pmd;
+    const pte = this.allocLevel(pmd, low >>> TABLE_SHIFT);
+    if (pte < 0) return pte;
+    return (pte << TABLE_SHIFT) | (low & INDEX_MASK);
+  }
+
+  /** Writes a leaf entry and keeps the table's use count (set_pte, pte_clear for 0). */
+  setPte(at: number, pte: number): void {
+    const old = this.words[at]!;
+    this.words[at] = pte;
+    if (old === 0) {
+      if (pte !== 0) this.used[at >>> TABLE_SHIFT]! += 1;
+    } else if (pte === 0) {
+      this.used[at >>> TABLE_SHIFT]! -= 1;
+    }
+  }
+
+  /**
+   * The lowest address of [addr, end) that has a page table: `addr` itself or the start of a PMD range;
+   * `end` when there is none. Lets walks over sparse ranges skip what was never populated.
+   */
+  nextPopulated(pgd: number, addr: number, end: number): number {
+    const words = this.words;
+    let at = addr;
+    while (at < end) {
+      const page = Math.floor(at / PAGE_SIZE);
+      const high = (page / PAGES_PER_HALF) | 0;
+      const low = page - high * PAGES_PER_HALF;
+      const pud = words[(pgd << TABLE_SHIFT) | (high >>> TABLE_SHIFT)]! >>> PTE_PFN_SHIFT;
+      if (pud === 0) {
+        at = nextMultiple(at, PGDIR_SIZE);
+        continue;
+      }
+      const pmd = words[(pud << TABLE_SHIFT) | (high & INDEX_MASK)]! >>> PTE_PFN_SHIFT;
+      if (pmd === 0) {
+        at = nextMultiple(at, PUD_SIZE);
+        continue;
+      }
+      if (words[(pmd << TABLE_SHIFT) | (low >>> TABLE_SHIFT)]! !== 0) return at;
+      at = nextMultiple(at, PMD_SIZE);
+    }
+    return end;
+  }
+
+  /**
+   * Frees the page tables of [start, end) that hold no entry any more (free_pgtables).
+   * Call after the range was zapped.
+   */
+  freeEmptyTables(pgd: number, start: number, end: number): void {
+    let addr = start;
+    while (addr < end) {
+      const high = Math.floor(addr / PUD_SIZE);
+      const pudAt = (pgd << TABLE_SHIFT) | (high >>> TABLE_SHIFT);
+      const pud = this.words[pudAt]! >>> PTE_PFN_SHIFT;
+      if (pud === 0) {
+        addr = nextMultiple(addr, PGDIR_SIZE);
+        continue;
+      }
+      const pmdAt = (pud << TABLE_SHIFT) | (high & INDEX_MASK);
+      if (this.words[pmdAt]! !== 0) this.freeEmptyPteTables(pmdAt, addr, end);
+      this.freeEntryIfEmpty(pmdAt);
+      this.freeEntryIfEmpty(pudAt);
+      addr = nextMultiple(addr, PUD_SIZE);
+    }
+  }
+
+  /** Frees empty PTE tables of the part of [start, end) that the PMD table behind `pmdAt` covers. */
+  private freeEmptyPteTables(pmdAt: number, start: number, end: number): void {
+    const pmd = this.words[pmdAt]! >>> PTE_PFN_SHIFT;
+    const stop = Math.min(end, nextMultiple(start, PUD_SIZE));
+    for (let addr = start; addr < stop; addr = nextMultiple(addr, PMD_SIZE)) {
+      const index = Math.floor(addr / PMD_SIZE) % PTRS_PER_TABLE;
+      this.freeEntryIfEmpty((pmd << TABLE_SHIFT) | index);
+    }
+  }
+
+  private freeEntryIfEmpty(at: number): void {
+    const table = this.words[at]! >>> PTE_PFN_SHIFT;
+    if (table === 0 || this.used[table] !== 0) return;
+    this.setPte(at, 0);
+    this.freeTable(table);
+  }
+
+  private allocLevel(table: number, index: number): number {
+    const at = (table << TABLE_SHIFT) | index;
+    const next = this.words[at]! >>> PTE_PFN_SHIFT;
+    if (next !== 0) return next;
+    const fresh = this.allocTable();
+    if (fresh < 0) return fresh;
+    this.setPte(at, ((fresh << PTE_PFN_SHIFT) | PTE_PRESENT) >>> 0);
+    return fresh;
+  }
+}

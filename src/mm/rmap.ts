@@ -1,0 +1,372 @@
+/**
+ * The reverse map (mm/rmap.c): from a page to every page table entry that maps it, in every address
+ * space. A page's mapping word names its anon_vma or its shmem inode, its index says where in it; the
+ * VMAs of that object (interval-tree.ts) give the addresses.
+ *
+ * anon_vma. An `AnonVma` lists the VMAs that may map pages hung on it. A VMA hangs new pages on its own
+ * `anonVma`, and is in the list of each anon_vma of its chain: its own and, after fork, those of its
+ * ancestors. So pages of the parent are found in the child, not the other way round.
+ *
+ * A migration entry is no mapping: whoever installs one removes the rmap and drops the mapping's
+ * reference. Such an entry still counts as resident (rss), as in Linux.
+ *
+ * Locking: mmap lock of the VMA for preparing and linking; walks need none, code between two waits
+ * plays the anon_vma lock. Leaves out: anon_vma roots and depth limits other than reuse at fork.
+ */
+import { assert } from '../base/assert.ts';
+import { PAGE_SIZE } from '../base/units.ts';
+import { VmaIntervals } from './interval-tree.ts';
+import { VM_ACCESS_FLAGS, linearPageIndex } from './mm-types.ts';
+import type { System, Vma } from './mm-types.ts';
+import {
+  MMU_NOTIFY_CLEAR,
+  MmuNotifierRange,
+  mmuNotifierInvalidateRangeEnd,
+  mmuNotifierInvalidateRangeStart,
+  mmuNotifierRangeInit,
+} from './mmu-notifier.ts';
+import { putPage } from './page-alloc.ts';
+import { MAPPING_ANON, PG_ANON_EXCLUSIVE, PG_DIRTY, PG_SWAPBACKED } from './page.ts';
+import {
+  LEAF_DEVICE_EXCLUSIVE,
+  LEAF_MIGRATION_READ,
+  LEAF_MIGRATION_READ_EXCLUSIVE,
+  LEAF_MIGRATION_WRITE,
+  PTE_DIRTY,
+  PTE_SOFT_DIRTY,
+  PTE_SPECIAL,
+  PTE_UFFD_WP,
+  PTE_YOUNG,
+  isDevicePrivateEntry,
+  isWritableLeaf,
+  leafKind,
+  mkLeaf,
+  ptePfn,
+  ptePresent,
+  pteWrite,
+} from './swapops.ts';
+import { flushTlbRange } from './tlb.ts';
+import { vmaIndexAfter } from './vma-lookup.ts';
+
+/** Where anonymous pages hang (struct anon_vma). */
+export class AnonVma {
+  /** Position in `sys.anonVmas`, what mapping words hold. */
+  readonly id: number;
+  /** VMAs that may map its pages. */
+  readonly intervals = new VmaIntervals();
+  /** VMAs that hang their new pages here (num_active_vmas). */
+  activeVmas = 0;
+
+  constructor(id: number) {
+    this.id = id;
+  }
+}
+
+/** Result of a reverse map walk; keep one per call site and reuse it. */
+export class RmapHits {
+  length = 0;
+  readonly vmas: Vma[] = [];
+  readonly addrs: number[] = [];
+  /** Word index of the page table entry. */
+  readonly ptes: number[] = [];
+
+  add(vma: Vma, addr: number, pte: number): void {
+    const at = this.length++;
+    this.vmas[at] = vma;
+    this.addrs[at] = addr;
+    this.ptes[at] = pte;
+  }
+}
+
+function allocAnonVma(sys: System): AnonVma {
+  const anonVma = new AnonVma(sys.freeAnonVmaIds.pop() ?? sys.anonVmas.length);
+  sys.anonVmas[anonVma.id] = anonVma;
+  return anonVma;
+}
+
+function chainLink(vma: Vma, anonVma: AnonVma): void {
+  vma.anonVmaChain.push(anonVma);
+  anonVma.intervals.insert(vma);
+}
+
+function setAnonVma(vma: Vma, anonVma: AnonVma): void {
+  vma.anonVma = anonVma;
+  anonVma.activeVmas++;
+}
+
+/**
+ * Gives the VMA an anon_vma before its first anonymous page (anon_vma_prepare): that of a
+ * neighbour that it could merge with later, else a new one.
+ *
+ * Context: mmap lock held, read is enough.
+ */
+export function anonVmaPrepare(vma: Vma): void {
+  if (vma.anonVma !== null) return;
+  const reusable = findMergeableAnonVma(vma);
+  const anonVma = reusable ?? allocAnonVma(vma.mm.sys);
+  chainLink(vma, anonVma);
+  setAnonVma(vma, anonVma);
+}
+
+/** The anon_vma of an adjacent VMA that differs in permissions at most (find_mergeable_anon_vma). */
+function findMergeableAnonVma(vma: Vma): AnonVma | null {
+  const at = vmaIndexAfter(vma.mm, vma.vmStart);
+  const next = vma.mm.vmas[at + 1];
+  if (next !== undefined && canShareAnonVma(vma, next)) return next.anonVma;
+  const prev = vma.mm.vmas[at - 1];
+  if (prev !== undefined && canShareAnonVma(prev, vma)) return prev.anonVma;
+  return null;
+}
+
+function canShareAnonVma(low: Vma, high: Vma): boolean {
+  // A chain of several entries comes from fork; sharing it would make walks visit strangers.
+  const chain = low.anonVma === null ? high.anonVmaChain : low.anonVmaChain;
+  return (
+    chain.length === 1 &&
+    low.vmEnd === high.vmStart &&
+    low.inode === high.inode &&
+    ((low.vmFlags ^ high.vmFlags) & ~VM_ACCESS_FLAGS) === 0 &&
+    linearPageIndex(low, low.vmEnd) === high.vmPgoff
+  );
+}
+
+/**
+ * Gives `target` the anon_vma and chain of `source` (anon_vma_clone): after a split, or when a VMA
+ * without anonymous pages takes over one that has them.
+ *
+ * Context: mmap lock held for write; the bounds of `target` are set.
+ */
+export function anonVmaClone(target: Vma, source: Vma): void {
+  for (const anonVma of source.anonVmaChain) chainLink(target, anonVma);
+  if (source.anonVma !== null) setAnonVma(target, source.anonVma);
+}
+
+/**
+ * Links a forked VMA to the anon_vmas of its parent and gives it one of its own for new pages
+ * (anon_vma_fork). One whose own VMAs are all gone is reused, so that chains stay short however many
+ * generations there are.
+ *
+ * Context: mmap locks of both held for write; the bounds of `child` are set.
+ */
+export function anonVmaFork(child: Vma, parent: Vma): void {
+  if (parent.anonVma === null) return;
+  let own: AnonVma | null = null;
+  for (const anonVma of parent.anonVmaChain) {
+    chainLink(child, anonVma);
+    if (anonVma.activeVmas === 0) own ??= anonVma;
+  }
+  if (own === null) {
+    own = allocAnonVma(child.mm.sys);
+    chainLink(child, own);
+  }
+  setAnonVma(child, own);
+}
+
+/**
+ * Takes a VMA out of the reverse map for good (unlink_anon_vmas). An anon_vma that no VMA is on any more
+ * is freed.
+ *
+ * Context: mmap lock held for write; nothing is mapped in the VMA any more.
+ */
+export function unlinkAnonVmas(vma: Vma): void {
+  const sys = vma.mm.sys;
+  if (vma.anonVma !== null) vma.anonVma.activeVmas--;
+  vma.anonVma = null;
+  for (const anonVma of vma.anonVmaChain) {
+    anonVma.intervals.remove(vma);
+    if (anonVma.intervals.vmas.length > 0) continue;
+    assert(anonVma.activeVmas === 0, 'I10: a VMA is where the reverse map looks for it');
+    sys.anonVmas[anonVma.id] = null;
+    sys.freeAnonVmaIds.push(anonVma.id);
+  }
+  vma.anonVmaChain.length = 0;
+}
+
+/**
+ * Hangs a fresh page on the VMA's anon_vma as its first mapping (folio_add_new_anon_rmap): exclusive,
+ * swap backed. The caller has anonVmaPrepare'd the VMA, counts rss and sets PG_LRU on a RAM page.
+ *
+ * Context: mmap lock held.
+ */
+export function folioAddNewAnonRmap(sys: System, pfn: number, vma: Vma, addr: number): void {
+  const mem = sys.mem;
+  const anonVma = vma.anonVma;
+  assert(anonVma !== null, 'I11: an anonymous page hangs on an anon_vma of its VMA');
+  assert(mem.mapcount[pfn] === 0, 'I12: a fresh page has no mapping');
+  mem.mapping[pfn] = ((anonVma.id << 1) | MAPPING_ANON) >>> 0;
+  mem.index[pfn] = linearPageIndex(vma, addr);
+  mem.mapcount[pfn] = 1;
+  mem.setFlag(pfn, PG_SWAPBACKED | PG_ANON_EXCLUSIVE);
+}
+
+/**
+ * Adds a mapping of an anonymous page that already hangs somewhere (folio_add_anon_rmap_pte).
+ *
+ * @param exclusive The mapping is the only one there is, and the page becomes AnonExclusive.
+ * Context: any; the caller holds a reference for the mapping.
+ */
+export function folioAddAnonRmap(
+  sys: System,
+  pfn: number,
+  vma: Vma,
+  addr: number,
+  exclusive: boolean,
+): void {
+  const mem = sys.mem;
+  assert(mem.isAnon(pfn), 'I11: an anonymous page hangs on an anon_vma of its VMA');
+  assert(
+    mem.index[pfn] === linearPageIndex(vma, addr),
+    'I11: an anonymous page is mapped where its index says',
+  );
+  const count = mem.mapcount[pfn]! + 1;
+  mem.mapcount[pfn] = count;
+  if (exclusive) mem.setFlag(pfn, PG_ANON_EXCLUSIVE);
+  assert(
+    count === 1 || !mem.testFlag(pfn, PG_ANON_EXCLUSIVE),
+    'I13: an exclusive page is mapped once',
+  );
+}
+
+/**
+ * Adds the child's mapping of an anonymous page at fork (folio_try_dup_anon_rmap): nobody owns it alone
+ * any more. Device pages can't be pinned, so for them it never fails.
+ *
+ * @returns false for an exclusive page that may be pinned: it must be copied for the child, or a
+ * later write of the parent would move it away from whoever pinned it.
+ * Context: mmap locks of both held for write; the caller takes the reference.
+ */
+export function folioTryDupAnonRmap(sys: System, pfn: number): boolean {
+  const mem = sys.mem;
+  if (mem.testFlag(pfn, PG_ANON_EXCLUSIVE)) {
+    if (!mem.isZoneDevice(pfn) && mem.maybeDmaPinned(pfn)) return false;
+    mem.clearFlag(pfn, PG_ANON_EXCLUSIVE);
+  }
+  mem.mapcount[pfn]! += 1;
+  return true;
+}
+
+/**
+ * Hangs a page that turned out to be ours alone on the VMA's own anon_vma (folio_move_anon_rmap), and makes
+ * it exclusive: walks need not visit the VMAs of other generations any more.
+ *
+ * Context: page mapped once, in this VMA.
+ */
+export function folioMoveAnonRmap(sys: System, pfn: number, vma: Vma): void {
+  const anonVma = vma.anonVma;
+  assert(anonVma !== null, 'I11: an anonymous page hangs on an anon_vma of its VMA');
+  assert(sys.mem.mapcount[pfn] === 1, 'I13: an exclusive page is mapped once');
+  sys.mem.mapping[pfn] = ((anonVma.id << 1) | MAPPING_ANON) >>> 0;
+  sys.mem.setFlag(pfn, PG_ANON_EXCLUSIVE);
+}
+
+/** Adds a mapping of a page-cache page (folio_add_file_rmap_pte). Context: any. */
+export function folioAddFileRmap(sys: System, pfn: number): void {
+  assert(!sys.mem.isAnon(pfn), 'I11: a file mapping is of a page-cache page');
+  sys.mem.mapcount[pfn]! += 1;
+}
+
+/** Removes one mapping (folio_remove_rmap_pte). Context: any; the entry is gone already. */
+export function folioRemoveRmap(sys: System, pfn: number): void {
+  const count = sys.mem.mapcount[pfn]! - 1;
+  assert(count >= 0, 'I12: a mapping that is removed was counted');
+  sys.mem.mapcount[pfn] = count;
+}
+
+/**
+ * Finds every place where the page may be mapped by its mapping and index (rmap_walk), and that
+ * has a page table. The caller looks at the entries, since it knows which kind it wants.
+ *
+ * Context: any. The hits are valid until the next wait.
+ */
+export function rmapWalk(sys: System, pfn: number, hits: RmapHits): void {
+  hits.length = 0;
+  const word = sys.mem.mapping[pfn]!;
+  const id = word >>> 1;
+  const object = (word & MAPPING_ANON) !== 0 ? sys.anonVmas[id] : sys.inodes[id];
+  if (object === null || object === undefined) return;
+  const index = sys.mem.index[pfn]!;
+  const vmas = object.intervals.vmas;
+  for (let i = object.intervals.firstCandidate(index); i < vmas.length; i++) {
+    const vma = vmas[i]!;
+    if (vma.vmPgoff > index) return;
+    const addr = vma.vmStart + (index - vma.vmPgoff) * PAGE_SIZE;
+    if (addr >= vma.vmEnd) continue;
+    const pte = sys.pageTables.pteOffset(vma.mm.pgd, addr);
+    if (pte !== 0) hits.add(vma, addr, pte);
+  }
+}
+
+/** The only VMA in which the page may be mapped, or null when there are several or none. Context: any. */
+export function soleVma(sys: System, pfn: number): Vma | null {
+  const word = sys.mem.mapping[pfn]!;
+  const id = word >>> 1;
+  const object = (word & MAPPING_ANON) !== 0 ? sys.anonVmas[id] : sys.inodes[id];
+  const vmas = object?.intervals.vmas;
+  return vmas !== undefined && vmas.length === 1 ? vmas[0]! : null;
+}
+
+const migrateHits = new RmapHits();
+const clearRange = new MmuNotifierRange();
+
+/**
+ * Replaces every mapping of a page, in every address space, by a migration entry (try_to_migrate): READ, READ_EXCLUSIVE or
+ * WRITE by what the mapping allowed, carrying young and dirty of present entries, soft-dirty and uffd-wp of all. Each
+ * address space that maps it gets MMU_NOTIFY_CLEAR, without owner, first. The reverse map and the mappings' references are dropped.
+ *
+ * @returns true when nothing maps the page any more; false when a mapping of a possibly pinned
+ * exclusive page was left in place. Context: page locked and referenced by the caller; never waits.
+ */
+export function tryToMigrate(sys: System, pfn: number): boolean {
+  assert(sys.mem.isLocked(pfn), 'I14: the page behind a migration entry is locked');
+  rmapWalk(sys, pfn, migrateHits);
+  for (let i = 0; i < migrateHits.length; i++) {
+    const pte = sys.pageTables.words[migrateHits.ptes[i]!]!;
+    if (!mapsPage(pte, pfn)) continue;
+    const vma = migrateHits.vmas[i]!;
+    if (!tryToMigrateOne(sys, pfn, vma, migrateHits.addrs[i]!, migrateHits.ptes[i]!)) break;
+  }
+  return sys.mem.mapcount[pfn] === 0;
+}
+
+/** True for an entry that counts as a mapping of the page. */
+function mapsPage(pte: number, pfn: number): boolean {
+  if (ptePfn(pte) !== pfn) return false;
+  if (ptePresent(pte)) return (pte & PTE_SPECIAL) === 0;
+  return isDevicePrivateEntry(pte) || leafKind(pte) === LEAF_DEVICE_EXCLUSIVE;
+}
+
+function tryToMigrateOne(sys: System, pfn: number, vma: Vma, addr: number, at: number): boolean {
+  const mem = sys.mem;
+  const exclusive = mem.testFlag(pfn, PG_ANON_EXCLUSIVE);
+  // Device memory can't be pinned, however many references a page has.
+  if (exclusive && !mem.isZoneDevice(pfn) && mem.maybeDmaPinned(pfn)) return false;
+  mmuNotifierRangeInit(clearRange, MMU_NOTIFY_CLEAR, vma.mm, addr, addr + PAGE_SIZE);
+  mmuNotifierInvalidateRangeStart(clearRange);
+  const pte = sys.pageTables.words[at]!;
+  if ((pte & PTE_DIRTY) !== 0 && ptePresent(pte)) mem.setFlag(pfn, PG_DIRTY);
+  sys.pageTables.setPte(at, migrationEntryFor(pte, exclusive));
+  mem.clearFlag(pfn, PG_ANON_EXCLUSIVE);
+  if (ptePresent(pte)) flushTlbRange(vma.mm, 1);
+  folioRemoveRmap(sys, pfn);
+  putPage(sys, pfn);
+  mmuNotifierInvalidateRangeEnd(clearRange);
+  return true;
+}
+
+/**
+ * The migration entry that stands for a mapping while its page moves.
+ *
+ * @param pte The present, device-private or device-exclusive entry that it replaces.
+ * @param exclusive Whether the page is AnonExclusive.
+ */
+export function migrationEntryFor(pte: number, exclusive: boolean): number {
+  const present = ptePresent(pte);
+  const writable = present ? pteWrite(pte) : isWritableLeaf(pte);
+  const carried = present
+    ? PTE_YOUNG | PTE_DIRTY | PTE_SOFT_DIRTY | PTE_UFFD_WP
+    : PTE_SOFT_DIRTY | PTE_UFFD_WP;
+  let kind = LEAF_MIGRATION_READ;
+  if (writable) kind = LEAF_MIGRATION_WRITE;
+  else if (exclusive) kind = LEAF_MIGRATION_READ_EXCLUSIVE;
+  return mkLeaf(kind, ptePfn(pte), pte & carried);
+}

@@ -1,0 +1,91 @@
+/**
+ * The Uint32 page table entry (include/linux/swapops.h, leafops.h, pgtable.h). Bits 9-31 hold the
+ * pfn, bits 0-8 flags:
+ *
+ *   bit   8       7           6      5      4..1                       0
+ *         uffd-wp soft-dirty  dirty  young  present: -,protnone,special,write 1
+ *                                           else: leaf kind            0
+ *
+ * Young, dirty, soft-dirty and uffd-wp sit at the same place in both forms, so a migration entry
+ * carries them by masking. The whole word 0 is pte_none. PMD leaves and the remaining kinds come
+ * with large folios; their kind numbers are kept free.
+ */
+import { PFN_BITS } from '../base/units.ts';
+
+/** Bit position of the pfn in an entry. */
+export const PTE_PFN_SHIFT = 32 - PFN_BITS;
+
+export const PTE_PRESENT = 1 << 0;
+export const PTE_WRITE = 1 << 1;
+/** Present without a struct page behind it as far as mm is concerned: the zero page. */
+export const PTE_SPECIAL = 1 << 2;
+/** Present but out of the CPU's reach: the VMA has no permission at all (_PAGE_PROTNONE). */
+export const PTE_PROTNONE = 1 << 3;
+export const PTE_YOUNG = 1 << 5;
+export const PTE_DIRTY = 1 << 6;
+export const PTE_SOFT_DIRTY = 1 << 7;
+export const PTE_UFFD_WP = 1 << 8;
+
+const KIND_SHIFT = 1;
+const KIND_MASK = 0xf << KIND_SHIFT;
+
+/** Kinds of non-present entries (enum softleaf_type). */
+export const LEAF_MIGRATION_READ = 1;
+export const LEAF_MIGRATION_READ_EXCLUSIVE = 2;
+export const LEAF_MIGRATION_WRITE = 3;
+export const LEAF_DEVICE_PRIVATE_READ = 4;
+export const LEAF_DEVICE_PRIVATE_WRITE = 5;
+export const LEAF_DEVICE_EXCLUSIVE = 6;
+export const LEAF_SWAP = 7;
+export const LEAF_HWPOISON = 8;
+export const LEAF_MARKER_POISON = 9;
+export const LEAF_MARKER_GUARD = 10;
+export const LEAF_MARKER_UFFD_WP = 11;
+
+/** A present entry. `flags` are PTE_* bits besides PTE_PRESENT. */
+export function mkPte(pfn: number, flags: number): number {
+  return ((pfn << PTE_PFN_SHIFT) | flags | PTE_PRESENT) >>> 0;
+}
+
+/** A non-present entry of the given LEAF_* kind. `flags` are PTE_YOUNG to PTE_UFFD_WP. */
+export function mkLeaf(kind: number, pfn: number, flags: number): number {
+  return ((pfn << PTE_PFN_SHIFT) | flags | (kind << KIND_SHIFT)) >>> 0;
+}
+
+export function pteNone(pte: number): boolean {
+  return pte === 0;
+}
+
+export function ptePresent(pte: number): boolean {
+  return (pte & PTE_PRESENT) !== 0;
+}
+
+export function pteWrite(pte: number): boolean {
+  return (pte & (PTE_PRESENT | PTE_WRITE)) === (PTE_PRESENT | PTE_WRITE);
+}
+
+/** The pfn of a present entry or of a leaf that holds one. */
+export function ptePfn(pte: number): number {
+  return pte >>> PTE_PFN_SHIFT;
+}
+
+/** The LEAF_* kind of a non-present entry, 0 for none or present. */
+export function leafKind(pte: number): number {
+  return (pte & PTE_PRESENT) !== 0 ? 0 : (pte & KIND_MASK) >>> KIND_SHIFT;
+}
+
+export function isMigrationEntry(pte: number): boolean {
+  const kind = leafKind(pte);
+  return kind >= LEAF_MIGRATION_READ && kind <= LEAF_MIGRATION_WRITE;
+}
+
+export function isDevicePrivateEntry(pte: number): boolean {
+  const kind = leafKind(pte);
+  return kind === LEAF_DEVICE_PRIVATE_READ || kind === LEAF_DEVICE_PRIVATE_WRITE;
+}
+
+/** True for the write forms of migration and device-private entries. */
+export function isWritableLeaf(pte: number): boolean {
+  const kind = leafKind(pte);
+  return kind === LEAF_MIGRATION_WRITE || kind === LEAF_DEVICE_PRIVATE_WRITE;
+}

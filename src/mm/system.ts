@@ -1,0 +1,135 @@
+/**
+ * The machine: RAM, the page array, page tables and what Linux keeps in globals (boot, mm/mm_init.c;
+ * kernel/resource.c for device regions). Everything per page is reserved here, for the
+ * whole pfn space, once.
+ *
+ * Layout of the pfn space: [0, ramPages) RAM, where pfn 0 is never used and the next page is the zero page; then
+ * devicePages pfns that dev_pagemaps reserve by region.
+ */
+import { errno } from '../base/errno.ts';
+import { PAGE_SIZE, PFN_LIMIT, PTRS_PER_TABLE } from '../base/units.ts';
+import { clearHighpage } from './highmem.ts';
+import type { MemRegion, System } from './mm-types.ts';
+import { PageAllocator } from './page-alloc.ts';
+import { MemMap, PG_RESERVED, PG_UPTODATE } from './page.ts';
+import { PageTables } from './pgtable.ts';
+import { Vmstat } from './vmstat.ts';
+
+/** Size of the machine. */
+export interface SystemOptions {
+  /** Bytes of RAM: whole pages, at least MIN_RAM_PAGES of them, at most 4 GiB. */
+  readonly ramBytes: number;
+  /** Pfns reserved above RAM for device memory. */
+  readonly devicePages: number;
+  /** Page tables in the pool (2 KiB each); by default enough to map everything four times over. */
+  readonly maxTables?: number;
+  /** Memory to use as RAM, ramBytes long (the buffer of a WebAssembly.Memory); else a new buffer. */
+  readonly ram?: SharedArrayBuffer;
+}
+
+/** Fewest pages of RAM that make a machine: the unused pfn 0, the zero page and some to hand out. */
+export const MIN_RAM_PAGES = 4;
+/** Most RAM: what one shared WebAssembly.Memory can hold. */
+export const MAX_RAM_BYTES = 2 ** 32;
+
+const ZERO_PFN = 1;
+const FIRST_FREE_PFN = 2;
+/** Page tables of a machine that has hardly any memory. */
+const MIN_DEFAULT_TABLES = 1024;
+/** How often the default pool can map all pages of the machine. */
+const DEFAULT_MAPPINGS_PER_PAGE = 4;
+
+/**
+ * Boots a machine.
+ *
+ * @returns the machine; EINVAL for sizes that don't fit the layout above or don't agree with `ram`;
+ * ENOMEM when the host has no room. Context: never waits. Our own.
+ */
+export function createSystem(options: SystemOptions): System | number {
+  const { ramBytes, devicePages } = options;
+  const ramPages = ramBytes / PAGE_SIZE;
+  if (!Number.isInteger(ramPages) || ramPages < MIN_RAM_PAGES) return errno.EINVAL;
+  if (ramBytes > MAX_RAM_BYTES) return errno.EINVAL;
+  if (!Number.isInteger(devicePages) || devicePages < 0) return errno.EINVAL;
+  const pageCount = ramPages + devicePages;
+  if (pageCount > PFN_LIMIT) return errno.EINVAL;
+  const maxTables = options.maxTables ?? defaultTables(pageCount);
+  if (!Number.isInteger(maxTables) || maxTables < 2 || maxTables > PFN_LIMIT) return errno.EINVAL;
+  if (options.ram !== undefined && options.ram.byteLength !== ramBytes) return errno.EINVAL;
+  try {
+    const ram = options.ram ?? new SharedArrayBuffer(ramBytes);
+    return assemble(ram, pageCount, maxTables);
+  } catch (error) {
+    if (error instanceof RangeError) return errno.ENOMEM;
+    throw error;
+  }
+}
+
+/**
+ * Reserves a range of device pfns (request_free_mem_region).
+ *
+ * @param pages Length of the range in pages. @returns its first pfn; EINVAL for a length
+ * that is no positive integer; ENOMEM when no gap is long enough. Context: never waits.
+ */
+export function requestFreeMemRegion(sys: System, pages: number): number {
+  if (!Number.isInteger(pages) || pages <= 0) return errno.EINVAL;
+  const regions = sys.deviceRegions;
+  let start = sys.ramPages;
+  for (let i = 0; i <= regions.length; i++) {
+    const end = i < regions.length ? regions[i]!.startPfn : sys.mem.pageCount;
+    if (end - start >= pages) {
+      regions.splice(i, 0, { startPfn: start, nrPages: pages });
+      return start;
+    }
+    if (i < regions.length) start = end + regions[i]!.nrPages;
+  }
+  return errno.ENOMEM;
+}
+
+/**
+ * Gives a reserved range back (release_mem_region). No pagemap may be registered in it.
+ *
+ * @returns 0, or EINVAL when no range starts there. Context: never waits.
+ */
+export function releaseMemRegion(sys: System, startPfn: number): number {
+  const at = sys.deviceRegions.findIndex((region) => region.startPfn === startPfn);
+  if (at < 0) return errno.EINVAL;
+  sys.deviceRegions.splice(at, 1);
+  return 0;
+}
+
+function defaultTables(pageCount: number): number {
+  const leaves = Math.ceil(pageCount / PTRS_PER_TABLE);
+  return Math.max(MIN_DEFAULT_TABLES, leaves * DEFAULT_MAPPINGS_PER_PAGE);
+}
+
+function assemble(ram: SharedArrayBuffer, pageCount: number, maxTables: number): System {
+  const ramPages = ram.byteLength / PAGE_SIZE;
+  const mem = new MemMap(pageCount);
+  const deviceRegions: MemRegion[] = [];
+  const sys: System = {
+    ram: new Uint8Array(ram),
+    ramWords: new Uint32Array(ram),
+    ramPages,
+    mem,
+    pageTables: new PageTables(maxTables),
+    pageAllocator: new PageAllocator(mem, FIRST_FREE_PFN, ramPages),
+    vmstat: new Vmstat(),
+    zeroPfn: ZERO_PFN,
+    pagemaps: [null],
+    deviceRegions,
+    anonVmas: [null],
+    inodes: [null],
+    freeAnonVmaIds: [],
+    freeInodeIds: [],
+    mms: new Set(),
+    nextMmId: 1,
+  };
+  for (let pfn = 0; pfn < FIRST_FREE_PFN; pfn++) {
+    mem.refcount[pfn] = 1;
+    mem.flags[pfn] = PG_RESERVED;
+  }
+  mem.setFlag(ZERO_PFN, PG_UPTODATE);
+  clearHighpage(sys, ZERO_PFN);
+  return sys;
+}

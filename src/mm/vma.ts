@@ -1,0 +1,131 @@
+/**
+ * Making, splitting, merging and removing VMAs (mm/vma.c). The rest of mm sees a VMA only while it is in
+ * `mm.vmas`; all three lists that know it (the address space, anon_vmas, the inode's) change together.
+ *
+ * Locking: mmap lock held for write everywhere. Never waits.
+ */
+import { PAGE_SIZE } from '../base/units.ts';
+import { VM_SHARED, linearPageIndex } from './mm-types.ts';
+import type { MmStruct, Vma } from './mm-types.ts';
+import { anonVmaClone, unlinkAnonVmas } from './rmap.ts';
+import { shmemGet, shmemPut } from './shmem.ts';
+import type { ShmemInode } from './shmem.ts';
+import { vmaIndexAfter } from './vma-lookup.ts';
+
+/** Most VMAs of an address space (the default of vm.max_map_count). */
+export const MAX_MAP_COUNT = 65530;
+
+/** A VMA that is in no list yet. All arguments as in the interface `Vma`. */
+export function makeVma(
+  mm: MmStruct,
+  vmStart: number,
+  vmEnd: number,
+  vmFlags: number,
+  vmPgoff: number,
+  inode: ShmemInode | null,
+): Vma {
+  return { mm, vmStart, vmEnd, vmFlags, vmPgoff, anonVma: null, anonVmaChain: [], inode };
+}
+
+/** Puts a new VMA into its address space and on its inode's list (vma_link). */
+export function linkVma(vma: Vma): void {
+  vma.mm.vmas.splice(vmaIndexAfter(vma.mm, vma.vmStart), 0, vma);
+  linkFile(vma);
+}
+
+/** Takes a VMA that is out of `mm.vmas` and maps nothing off all other lists (remove_vma). */
+export function releaseVma(vma: Vma): void {
+  unlinkAnonVmas(vma);
+  if (vma.inode === null) return;
+  vma.inode.intervals.remove(vma);
+  shmemPut(vma.inode);
+}
+
+/**
+ * Cuts a VMA in two at `addr` (__split_vma): `vma` keeps the lower part.
+ *
+ * @param addr Page aligned, strictly inside the VMA. @returns the upper part. The caller has checked
+ * MAX_MAP_COUNT.
+ */
+export function splitVma(vma: Vma, addr: number): Vma {
+  const pgoff = linearPageIndex(vma, addr);
+  const upper = makeVma(vma.mm, addr, vma.vmEnd, vma.vmFlags, pgoff, vma.inode);
+  leaveIntervals(vma);
+  vma.vmEnd = addr;
+  enterIntervals(vma);
+  anonVmaClone(upper, vma);
+  linkVma(upper);
+  return upper;
+}
+
+/**
+ * Merges a VMA with its neighbours where nothing tells them apart (vma_merge).
+ *
+ * @returns the VMA that now covers the range of `vma`.
+ */
+export function mergeVma(vma: Vma): Vma {
+  const { vmas } = vma.mm;
+  const at = vmaIndexAfter(vma.mm, vma.vmStart);
+  const next = vmas[at + 1];
+  if (next !== undefined && canMerge(vma, next)) absorb(vma, next, at + 1);
+  const prev = vmas[at - 1];
+  if (prev === undefined || !canMerge(prev, vma)) return vma;
+  absorb(prev, vma, at);
+  return prev;
+}
+
+function canMerge(low: Vma, high: Vma): boolean {
+  return (
+    low.vmEnd === high.vmStart &&
+    low.vmFlags === high.vmFlags &&
+    low.inode === high.inode &&
+    linearPageIndex(low, low.vmEnd) === high.vmPgoff &&
+    anonVmasFit(low, high)
+  );
+}
+
+/** Merging must keep every page of either half findable (is_mergeable_anon_vma). */
+function anonVmasFit(low: Vma, high: Vma): boolean {
+  const { anonVmaChain: a } = low;
+  const { anonVmaChain: b } = high;
+  if (low.anonVma === null || high.anonVma === null) return a.length + b.length <= 1;
+  if (low.anonVma !== high.anonVma || a.length !== b.length) return false;
+  return a.every((anonVma) => b.includes(anonVma));
+}
+
+/** `low` takes over the range of `high`, which goes away. */
+function absorb(low: Vma, high: Vma, highIndex: number): void {
+  leaveIntervals(low);
+  low.vmEnd = high.vmEnd;
+  enterIntervals(low);
+  if (low.anonVma === null) anonVmaClone(low, high);
+  low.mm.vmas.splice(highIndex, 1);
+  releaseVma(high);
+}
+
+function linkFile(vma: Vma): void {
+  if (vma.inode === null) return;
+  shmemGet(vma.inode);
+  vma.inode.intervals.insert(vma);
+}
+
+/** Off the sorted lists while the bounds change (vma_prepare). */
+function leaveIntervals(vma: Vma): void {
+  for (const anonVma of vma.anonVmaChain) anonVma.intervals.remove(vma);
+  vma.inode?.intervals.remove(vma);
+}
+
+function enterIntervals(vma: Vma): void {
+  for (const anonVma of vma.anonVmaChain) anonVma.intervals.insert(vma);
+  vma.inode?.intervals.insert(vma);
+}
+
+/** True for private memory, where a write needs a copy of its own (is_cow_mapping). */
+export function isCowMapping(vma: Vma): boolean {
+  return (vma.vmFlags & VM_SHARED) === 0;
+}
+
+/** Pages of a VMA (vma_pages). */
+export function vmaPages(vma: Vma): number {
+  return (vma.vmEnd - vma.vmStart) / PAGE_SIZE;
+}

@@ -1,0 +1,133 @@
+/**
+ * Removing mappings (mm/memory.c:zap_pte_range, mm/mmu_gather.c). Entries are cleared, the reverse map is
+ * dropped, the pages are gathered; after one TLB flush per batch their references go. Device-private
+ * pages are let go like any other: the last reference gives the page to its driver, its data vanish.
+ *
+ * Locking: mmap lock held (write for munmap and exit; read is enough for zapPageRange). Never waits.
+ */
+import { PAGE_SIZE, PMD_SIZE } from '../base/units.ts';
+import type { MmStruct, Vma } from './mm-types.ts';
+import {
+  MMU_NOTIFY_CLEAR,
+  MmuNotifierRange,
+  mmuNotifierInvalidateRangeEnd,
+  mmuNotifierInvalidateRangeStart,
+  mmuNotifierRangeInit,
+} from './mmu-notifier.ts';
+import { putPage } from './page-alloc.ts';
+import { PG_DIRTY, PG_REFERENCED } from './page.ts';
+import { folioRemoveRmap } from './rmap.ts';
+import {
+  LEAF_DEVICE_EXCLUSIVE,
+  PTE_DIRTY,
+  PTE_SPECIAL,
+  PTE_YOUNG,
+  isDevicePrivateEntry,
+  isMigrationEntry,
+  leafKind,
+  ptePfn,
+  ptePresent,
+} from './swapops.ts';
+import { flushTlbRange } from './tlb.ts';
+
+/** Pages that are freed after the same TLB flush. */
+const GATHER_PAGES = 4096;
+
+/** Pages whose entries are gone but which may still be in a TLB (struct mmu_gather). */
+class MmuGather {
+  private readonly pfns = new Uint32Array(GATHER_PAGES);
+  private count = 0;
+  private presentPages = 0;
+
+  /** Notes a cleared entry that a core could have cached. */
+  present(): void {
+    this.presentPages++;
+  }
+
+  /** Takes over the mapping's reference on a page. */
+  page(mm: MmStruct, pfn: number): void {
+    if (this.count === GATHER_PAGES) this.finish(mm);
+    this.pfns[this.count++] = pfn;
+  }
+
+  /** Flushes, then drops the references. */
+  finish(mm: MmStruct): void {
+    flushTlbRange(mm, this.presentPages);
+    this.presentPages = 0;
+    const count = this.count;
+    this.count = 0;
+    for (let i = 0; i < count; i++) putPage(mm.sys, this.pfns[i]!);
+  }
+}
+
+const gather = new MmuGather();
+const clearRange = new MmuNotifierRange();
+
+/**
+ * Drops the pages of [start, end) of a VMA (zap_page_range_single, what MADV_DONTNEED does): the next
+ * access finds zeroes, or the object's page. Sends MMU_NOTIFY_CLEAR.
+ *
+ * Context: mmap lock held; start and end page aligned and inside the VMA.
+ */
+export function zapPageRange(vma: Vma, start: number, end: number): void {
+  mmuNotifierRangeInit(clearRange, MMU_NOTIFY_CLEAR, vma.mm, start, end);
+  mmuNotifierInvalidateRangeStart(clearRange);
+  unmapPageRange(vma, start, end);
+  mmuNotifierInvalidateRangeEnd(clearRange);
+}
+
+/**
+ * Like zapPageRange, without telling the notifiers: the caller did (unmap_page_range).
+ *
+ * Context: mmap lock held; inside an invalidation of the range.
+ */
+export function unmapPageRange(vma: Vma, start: number, end: number): void {
+  const mm = vma.mm;
+  const { pageTables } = mm.sys;
+  let addr = pageTables.nextPopulated(mm.pgd, start, end);
+  while (addr < end) {
+    const chunkEnd = Math.min(end, addr - (addr % PMD_SIZE) + PMD_SIZE);
+    const first = pageTables.pteOffset(mm.pgd, addr);
+    const last = first + (chunkEnd - addr) / PAGE_SIZE;
+    for (let at = first; at < last; at++) {
+      const pte = pageTables.words[at]!;
+      if (pte === 0) continue;
+      pageTables.setPte(at, 0);
+      zapPte(mm, pte);
+    }
+    addr = pageTables.nextPopulated(mm.pgd, chunkEnd, end);
+  }
+  gather.finish(mm);
+}
+
+function zapPte(mm: MmStruct, pte: number): void {
+  const pfn = ptePfn(pte);
+  if (ptePresent(pte)) {
+    gather.present();
+    if ((pte & PTE_SPECIAL) !== 0) return;
+    const mem = mm.sys.mem;
+    if ((pte & PTE_DIRTY) !== 0) mem.setFlag(pfn, PG_DIRTY);
+    if ((pte & PTE_YOUNG) !== 0) mem.setFlag(pfn, PG_REFERENCED);
+  } else if (isMigrationEntry(pte)) {
+    // The migration dropped rmap and reference when it installed the entry; only rss is left.
+    uncountRss(mm, pfn);
+    return;
+  } else if (!isDevicePrivateEntry(pte) && leafKind(pte) !== LEAF_DEVICE_EXCLUSIVE) {
+    return;
+  }
+  uncountRss(mm, pfn);
+  folioRemoveRmap(mm.sys, pfn);
+  gather.page(mm, pfn);
+}
+
+/** One page less is resident (dec_mm_counter). */
+export function uncountRss(mm: MmStruct, pfn: number): void {
+  if (mm.sys.mem.isAnon(pfn)) mm.anonRss--;
+  else mm.shmemRss--;
+}
+
+/** One page more is resident (inc_mm_counter). */
+export function countRss(mm: MmStruct, pfn: number): void {
+  if (mm.sys.mem.isAnon(pfn)) mm.anonRss++;
+  else mm.shmemRss++;
+}

@@ -1,0 +1,177 @@
+/**
+ * Composition root: the one place that knows every concrete class. It checks the options, reserves memory,
+ * opens the copy engine and hands out a `Kernel`. Failures are data (what is wrong, what to do), since they
+ * cross to other threads.
+ */
+import { errno, isErr } from '../base/errno.ts';
+import { PAGE_SIZE, PFN_LIMIT, bytesToPages } from '../base/units.ts';
+import { CpuEngine } from '../engine/cpu-engine.ts';
+import type { CopyEngine, FrameGeometry } from '../engine/copy-engine.ts';
+import { APERTURE_PAGES, DmirrorDevice } from '../driver/dmirror-device.ts';
+import type { DriverContext } from '../driver/dmirror-device.ts';
+import { createWebGpuEngine } from '../gpu/webgpu-engine.ts';
+import { createSystem } from '../mm/system.ts';
+import type { System } from '../mm/mm-types.ts';
+import { Kernel } from './kernel.ts';
+import type { MachineOptions, OpenFailure } from './protocol.ts';
+
+const MIB = 2 ** 20;
+const MAX_RAM_BYTES = 4096 * MIB;
+const MAX_DEVICES = 4;
+/** RAM grows in WebAssembly pages, so that it can be the linear memory of a guest. */
+const WASM_PAGE_BYTES = 65536;
+
+/** Options with every default filled in, in pages. */
+interface Plan {
+  readonly ramPages: number;
+  readonly devicePages: number;
+  readonly devices: number;
+  readonly chunkPages: number;
+  readonly geometry: FrameGeometry;
+}
+
+/**
+ * Builds a machine in this thread.
+ *
+ * @returns the kernel, or why there is none: EINVAL for bad options, ENOMEM, ENODEV without a usable adapter.
+ */
+export async function boot(options: MachineOptions = {}): Promise<Kernel | OpenFailure> {
+  const plan = planMachine(options);
+  if ('remedy' in plan) return plan;
+  const sys = reserveMemory(plan);
+  if ('remedy' in sys) return sys;
+  const engine = await openEngine(options, plan, sys);
+  if ('remedy' in engine) return engine;
+  const context: DriverContext = {
+    sys,
+    engine,
+    strategy: options.strategy ?? 'auto',
+    nowMs: () => performance.now(),
+  };
+  const devices: DmirrorDevice[] = [];
+  const firstAperture = plan.ramPages + plan.devices * plan.devicePages;
+  for (let minor = 0; minor < plan.devices; minor++) {
+    const aperture = firstAperture + minor * APERTURE_PAGES;
+    const device = DmirrorDevice.create(
+      context,
+      minor,
+      plan.devicePages,
+      plan.chunkPages,
+      aperture,
+    );
+    if (typeof device === 'number') {
+      await engine.close();
+      return failure(device, 'the device memory does not fit the pfn space', 'ask for less');
+    }
+    devices.push(device);
+  }
+  const kernel = new Kernel({
+    sys,
+    engine,
+    context,
+    devices,
+    report: {
+      engine: engine.name,
+      adapter: engine.adapter,
+      strategies: engine.strategies,
+      ramBytes: plan.ramPages * PAGE_SIZE,
+      deviceBytes: plan.devicePages * PAGE_SIZE,
+      devices: plan.devices,
+    },
+  });
+  if (options.strategy !== undefined && isErr(kernel.setStrategy(options.strategy))) {
+    await engine.close();
+    const known = ['auto', ...engine.strategies].join(', ');
+    return failure(errno.EINVAL, `strategy ${options.strategy} is unknown`, `use one of: ${known}`);
+  }
+  return kernel;
+}
+
+function planMachine(options: MachineOptions): Plan | OpenFailure {
+  const ramBytes = options.ramBytes ?? 256 * MIB;
+  const deviceBytes = options.deviceBytes ?? 64 * MIB;
+  const chunkBytes = options.chunkBytes ?? 16 * MIB;
+  const devices = options.devices ?? 2;
+  if (!isSize(ramBytes, MIB, MAX_RAM_BYTES)) {
+    return failure(errno.EINVAL, `RAM of ${ramBytes} bytes`, 'give 1 MiB to 4 GiB');
+  }
+  if (!isSize(deviceBytes, PAGE_SIZE, MAX_RAM_BYTES)) {
+    return failure(errno.EINVAL, `device memory of ${deviceBytes} bytes`, 'give 4 KiB to 4 GiB');
+  }
+  if (!isSize(chunkBytes, PAGE_SIZE, MAX_RAM_BYTES)) {
+    return failure(errno.EINVAL, `chunks of ${chunkBytes} bytes`, 'give 4 KiB to 4 GiB');
+  }
+  if (!Number.isInteger(devices) || devices < 1 || devices > MAX_DEVICES) {
+    return failure(errno.EINVAL, `${devices} devices`, `give 1 to ${MAX_DEVICES}`);
+  }
+  const engine = options.engine ?? 'webgpu';
+  if (engine !== 'webgpu' && engine !== 'cpu') {
+    return failure(errno.EINVAL, `engine ${String(engine)}`, 'give webgpu or cpu');
+  }
+  const ramPages = bytesToPages(Math.ceil(ramBytes / WASM_PAGE_BYTES) * WASM_PAGE_BYTES);
+  const devicePages = bytesToPages(deviceBytes);
+  const vramFrames = devices * (devicePages + APERTURE_PAGES);
+  if (ramPages + vramFrames > PFN_LIMIT) {
+    return failure(errno.EINVAL, 'RAM and device memory exceed 32 GiB', 'ask for less');
+  }
+  const geometry = { hostFrames: ramPages, vramFrames };
+  return { ramPages, devicePages, devices, chunkPages: bytesToPages(chunkBytes), geometry };
+}
+
+function reserveMemory(plan: Plan): System | OpenFailure {
+  if (typeof SharedArrayBuffer === 'undefined') {
+    return failure(
+      errno.ENODEV,
+      'this page is not cross-origin isolated, so there is no shared memory',
+      'serve it with COOP same-origin and COEP require-corp, or let its service worker do that',
+    );
+  }
+  const ramBytes = plan.ramPages * PAGE_SIZE;
+  const ram = reserveRam(ramBytes);
+  if (ram === null) {
+    return failure(errno.ENOMEM, `the host refused ${ramBytes} bytes of RAM`, 'ask for less RAM');
+  }
+  const sys = createSystem({
+    ramBytes,
+    ram,
+    devicePages: plan.devices * plan.devicePages,
+  });
+  if (typeof sys === 'number') {
+    return failure(sys, 'the host refused the memory for page state', 'ask for less RAM');
+  }
+  return sys;
+}
+
+/** RAM is a shared WebAssembly.Memory of fixed size: a grown one would get another buffer. */
+function reserveRam(ramBytes: number): SharedArrayBuffer | null {
+  const pages = ramBytes / WASM_PAGE_BYTES;
+  try {
+    const memory = new WebAssembly.Memory({ initial: pages, maximum: pages, shared: true });
+    return memory.buffer as unknown as SharedArrayBuffer;
+  } catch {
+    return null;
+  }
+}
+
+async function openEngine(
+  options: MachineOptions,
+  plan: Plan,
+  sys: System,
+): Promise<CopyEngine | OpenFailure> {
+  if (options.engine === 'cpu') return new CpuEngine({ ram: sys.ram, geometry: plan.geometry });
+  return createWebGpuEngine({
+    ram: sys.ram,
+    geometry: plan.geometry,
+    powerPreference: options.powerPreference,
+    maxArenaBytes: options.maxArenaBytes,
+    checked: options.checked ?? true,
+  });
+}
+
+function isSize(value: number, least: number, most: number): boolean {
+  return Number.isSafeInteger(value) && value >= least && value <= most;
+}
+
+function failure(code: number, cause: string, remedy: string): OpenFailure {
+  return { errno: code, cause, remedy };
+}

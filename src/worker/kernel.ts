@@ -1,0 +1,294 @@
+/**
+ * The kernel of one machine: it puts mm, driver and copy engine together and answers the control plane
+ * (protocol.ts). Everything runs in the thread that made it; that thread is the single writer of page tables
+ * and page state.
+ *
+ * Bad arguments are answered with the kernel's errno and change nothing. A process that exits closes its devices.
+ */
+import { errno, isErr } from '../base/errno.ts';
+import { PAGE_SIZE, TASK_SIZE, isAddress, isPageAligned } from '../base/units.ts';
+import type { CopyEngine, StrategyName } from '../engine/copy-engine.ts';
+import { DmirrorDevice } from '../driver/dmirror-device.ts';
+import type { DriverContext } from '../driver/dmirror-device.ts';
+import {
+  Dmirror,
+  HMM_DMIRROR_FLAGS,
+  HMM_DMIRROR_MIGRATE_TO_DEV,
+  HMM_DMIRROR_MIGRATE_TO_SYS,
+  HMM_DMIRROR_READ,
+  HMM_DMIRROR_RELEASE,
+  HMM_DMIRROR_SNAPSHOT,
+  HMM_DMIRROR_WRITE,
+  WEBHMM_DMIRROR_ADD,
+  newDmirrorCmd,
+} from '../driver/dmirror.ts';
+import { dupMmap, mmAlloc, mmput } from '../mm/fork.ts';
+import { doMmap, doMunmap } from '../mm/mmap.ts';
+import { doMprotect } from '../mm/mprotect.ts';
+import { MAP_ANONYMOUS, MAP_PRIVATE } from '../mm/mm-types.ts';
+import type { MmStruct, System } from '../mm/mm-types.ts';
+import { shmemCreate, shmemPut } from '../mm/shmem.ts';
+import type { ShmemInode } from '../mm/shmem.ts';
+import {
+  ACCESS_READ,
+  ACCESS_WRITE,
+  FAULT_OK,
+  accessiblePte,
+  copyFromUser,
+  copyToUser,
+  faultInUser,
+} from '../mm/uaccess.ts';
+import type { CopyFault } from '../mm/uaccess.ts';
+import { skipReasonName } from '../mm/skip-reason.ts';
+import { pageMapCodes } from './page-map.ts';
+import type {
+  AccessResult,
+  Counters,
+  DmirrorCommand,
+  DmirrorRequest,
+  DmirrorResult,
+  KernelApi,
+  MachineReport,
+  MmapRequest,
+  ReadResult,
+} from './protocol.ts';
+import { ACCESS_OK } from './protocol.ts';
+
+const COMMAND_NUMBERS: Readonly<Record<DmirrorCommand, number>> = {
+  READ: HMM_DMIRROR_READ,
+  WRITE: HMM_DMIRROR_WRITE,
+  MIGRATE_TO_DEV: HMM_DMIRROR_MIGRATE_TO_DEV,
+  MIGRATE_TO_SYS: HMM_DMIRROR_MIGRATE_TO_SYS,
+  SNAPSHOT: HMM_DMIRROR_SNAPSHOT,
+  RELEASE: HMM_DMIRROR_RELEASE,
+  FLAGS: HMM_DMIRROR_FLAGS,
+  ADD: WEBHMM_DMIRROR_ADD,
+};
+
+interface OpenFile {
+  readonly pid: number;
+  readonly mirror: Dmirror;
+}
+
+/** The parts of a machine, as boot.ts made them. */
+export interface KernelParts {
+  readonly sys: System;
+  readonly engine: CopyEngine;
+  readonly context: DriverContext;
+  readonly devices: readonly DmirrorDevice[];
+  readonly report: MachineReport;
+}
+
+export class Kernel implements KernelApi {
+  readonly sys: System;
+  readonly engine: CopyEngine;
+  readonly devices: readonly DmirrorDevice[];
+  private readonly context: DriverContext;
+  private readonly machineReport: MachineReport;
+  private readonly processes = new Map<number, MmStruct>();
+  private readonly files = new Map<number, OpenFile>();
+  private readonly shmems = new Map<number, ShmemInode>();
+  private nextPid = 1;
+  private nextFd = 3;
+  private nextShmem = 1;
+
+  constructor(parts: KernelParts) {
+    this.sys = parts.sys;
+    this.engine = parts.engine;
+    this.context = parts.context;
+    this.devices = parts.devices;
+    this.machineReport = parts.report;
+  }
+
+  report(): MachineReport {
+    return this.machineReport;
+  }
+
+  counters(): Counters {
+    return {
+      vm: this.sys.vmstat.snapshot(),
+      engine: { ...this.engine.stats },
+      ramFreePages: this.sys.pageAllocator.freePages,
+      devices: this.devices.map(({ memory }) => ({ calloc: memory.calloc, cfree: memory.cfree })),
+    };
+  }
+
+  spawn(): number {
+    const mm = mmAlloc(this.sys);
+    return typeof mm === 'number' ? mm : this.addProcess(mm);
+  }
+
+  async fork(pid: number): Promise<number> {
+    const parent = this.processes.get(pid);
+    if (parent === undefined) return errno.ESRCH;
+    const child = await dupMmap(parent);
+    return typeof child === 'number' ? child : this.addProcess(child);
+  }
+
+  async exit(pid: number): Promise<number> {
+    const mm = this.processes.get(pid);
+    if (mm === undefined) return errno.ESRCH;
+    this.processes.delete(pid);
+    for (const [fd, file] of this.files) {
+      if (file.pid === pid) await this.closeDevice(fd);
+    }
+    await mmput(mm);
+    return 0;
+  }
+
+  async mmap(pid: number, request: MmapRequest): Promise<number> {
+    const mm = this.processes.get(pid);
+    if (mm === undefined) return errno.ESRCH;
+    const offset = request.offset ?? 0;
+    if (!isAddress(offset) || !isPageAligned(offset)) return errno.EINVAL;
+    const inode = request.shmem === undefined ? undefined : this.shmems.get(request.shmem);
+    if (request.shmem !== undefined && inode === undefined) return errno.EBADF;
+    return doMmap(mm, {
+      addr: request.addr ?? 0,
+      length: request.length,
+      prot: request.prot,
+      flags: request.flags ?? MAP_PRIVATE | MAP_ANONYMOUS,
+      ...(inode === undefined ? {} : { inode }),
+      pgoff: offset / PAGE_SIZE,
+    });
+  }
+
+  async munmap(pid: number, addr: number, length: number): Promise<number> {
+    const mm = this.processes.get(pid);
+    return mm === undefined ? errno.ESRCH : doMunmap(mm, addr, length);
+  }
+
+  async mprotect(pid: number, addr: number, length: number, prot: number): Promise<number> {
+    const mm = this.processes.get(pid);
+    return mm === undefined ? errno.ESRCH : doMprotect(mm, addr, length, prot);
+  }
+
+  shmemCreate(length: number): number {
+    const inode = shmemCreate(this.sys, length);
+    if (typeof inode === 'number') return inode;
+    const id = this.nextShmem++;
+    this.shmems.set(id, inode);
+    return id;
+  }
+
+  async read(pid: number, addr: number, length: number): Promise<ReadResult> {
+    const mm = this.processes.get(pid);
+    if (mm === undefined || !isUserRange(addr, length)) {
+      const code = mm === undefined ? errno.ESRCH : errno.EINVAL;
+      return { errno: code, outcome: ACCESS_OK, address: 0, bytes: new Uint8Array(0) };
+    }
+    const bytes = new Uint8Array(length);
+    const fault: CopyFault = { outcome: FAULT_OK, address: 0 };
+    const left = await copyFromUser(mm, addr, bytes, fault);
+    if (left === 0) return { errno: 0, outcome: ACCESS_OK, address: 0, bytes };
+    return { errno: 0, ...fault, bytes: bytes.slice(0, length - left) };
+  }
+
+  async write(pid: number, addr: number, bytes: Uint8Array): Promise<AccessResult> {
+    const mm = this.processes.get(pid);
+    if (mm === undefined) return refused(errno.ESRCH);
+    if (!isUserRange(addr, bytes.length)) return refused(errno.EINVAL);
+    const fault: CopyFault = { outcome: FAULT_OK, address: 0 };
+    await copyToUser(mm, addr, bytes, fault);
+    return { errno: 0, ...fault };
+  }
+
+  async touch(pid: number, addr: number, access: 'read' | 'write'): Promise<AccessResult> {
+    const mm = this.processes.get(pid);
+    if (mm === undefined) return refused(errno.ESRCH);
+    if (!isUserRange(addr, 1)) return refused(errno.EINVAL);
+    const kind = access === 'write' ? ACCESS_WRITE : ACCESS_READ;
+    while (accessiblePte(mm, addr, kind) === 0) {
+      const outcome = await faultInUser(mm, addr, kind);
+      if (outcome !== FAULT_OK) return { errno: 0, outcome, address: addr };
+    }
+    return { errno: 0, outcome: ACCESS_OK, address: 0 };
+  }
+
+  pageMap(pid: number, addr: number, npages: number): Uint8Array<ArrayBuffer> {
+    const mm = this.processes.get(pid);
+    if (mm === undefined || !isUserRange(addr, npages * PAGE_SIZE)) return new Uint8Array(0);
+    return pageMapCodes(mm, this.devices, addr, npages);
+  }
+
+  openDevice(pid: number, minor: number): number {
+    const mm = this.processes.get(pid);
+    if (mm === undefined) return errno.ESRCH;
+    const device = this.devices[minor];
+    if (device === undefined) return errno.ENXIO;
+    const mirror = Dmirror.open(device, mm);
+    if (typeof mirror === 'number') return mirror;
+    const fd = this.nextFd++;
+    this.files.set(fd, { pid, mirror });
+    return fd;
+  }
+
+  async closeDevice(fd: number): Promise<number> {
+    const file = this.files.get(fd);
+    if (file === undefined) return errno.EBADF;
+    this.files.delete(fd);
+    await file.mirror.close();
+    return 0;
+  }
+
+  async ioctl(fd: number, command: DmirrorCommand, request: DmirrorRequest): Promise<DmirrorResult> {
+    const file = this.files.get(fd);
+    if (file === undefined) return failedCommand(errno.EBADF, {});
+    const { addr, ptr, npages } = request;
+    const cmd = newDmirrorCmd(addr, npages, ptr);
+    const status = await file.mirror.ioctl(COMMAND_NUMBERS[command] ?? -1, cmd);
+    // As the kernel's copy_to_user: outputs are only written back on success.
+    const skipped = skippedByName(cmd.skipped);
+    if (isErr(status)) return failedCommand(status, skipped);
+    return { errno: 0, cpages: cmd.cpages, faults: cmd.faults, skipped };
+  }
+
+  setStrategy(strategy: StrategyName): number {
+    const known = strategy === 'auto' || this.engine.strategies.includes(strategy);
+    // RAM to RAM alone can't carry a migration, unless the engine is the CPU itself.
+    if (!known || (strategy === 'cpu' && this.engine.name !== 'cpu')) return errno.EINVAL;
+    this.context.strategy = strategy;
+    return 0;
+  }
+
+  async loseDevice(): Promise<number> {
+    this.engine.markLost('the device was lost on request');
+    await this.engine.lost;
+    return 0;
+  }
+
+  async close(): Promise<void> {
+    for (const pid of [...this.processes.keys()]) await this.exit(pid);
+    for (const inode of this.shmems.values()) shmemPut(inode);
+    this.shmems.clear();
+    await this.engine.close();
+  }
+
+  private addProcess(mm: MmStruct): number {
+    const pid = this.nextPid++;
+    this.processes.set(pid, mm);
+    return pid;
+  }
+}
+
+function failedCommand(code: number, skipped: Record<string, number>): DmirrorResult {
+  return { errno: code, cpages: 0, faults: 0, skipped };
+}
+
+/** Page counts by reason, for the reasons that occurred. */
+function skippedByName(skipped: Uint32Array): Record<string, number> {
+  const byName: Record<string, number> = {};
+  skipped.forEach((pages, code) => {
+    if (pages > 0) byName[skipReasonName(code)] = pages;
+  });
+  return byName;
+}
+
+function refused(code: number): AccessResult {
+  return { errno: code, outcome: ACCESS_OK, address: 0 };
+}
+
+/** True when [addr, addr + length) is a range of addresses that a process can name. */
+function isUserRange(addr: number, length: number): boolean {
+  return isAddress(addr) && isAddress(length) && addr + length <= TASK_SIZE;
+}

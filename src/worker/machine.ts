@@ -1,0 +1,231 @@
+/**
+ * The facade's objects: thin handles over `KernelApi` that turn numbers into exceptions. The same classes
+ * serve a kernel in this thread and one behind Comlink: an awaited plain value is a plain value.
+ */
+import { errno, isErr } from '../base/errno.ts';
+import type { StrategyName } from '../engine/copy-engine.ts';
+import { ErrnoError, SignalError } from './errors.ts';
+import type { Kernel } from './kernel.ts';
+import { ACCESS_OK, ACCESS_OOM, ACCESS_SIGBUS } from './protocol.ts';
+import type {
+  AccessResult,
+  Counters,
+  DmirrorCommand,
+  DmirrorRequest,
+  DmirrorResult,
+  KernelApi,
+  MachineReport,
+  MmapRequest,
+} from './protocol.ts';
+
+/** `KernelApi` as seen from any thread: every call may have to wait. */
+export type AsyncKernel = {
+  [K in keyof KernelApi]: (
+    ...args: Parameters<KernelApi[K]>
+  ) => Promise<Awaited<ReturnType<KernelApi[K]>>> | ReturnType<KernelApi[K]>;
+};
+
+/** How a machine reaches its kernel, and what has to be cleaned up with it. */
+export interface KernelLink {
+  readonly api: AsyncKernel;
+  /** Rejects when the kernel died, never resolves. */
+  readonly died: Promise<never>;
+  /** Ends the thread that the kernel lives in. */
+  readonly dispose: () => void;
+}
+
+/** A shared memory object that several mappings and processes can share. */
+export interface Shmem {
+  readonly id: number;
+  /** Bytes. */
+  readonly length: number;
+}
+
+/** An emulated machine: RAM, devices, processes. Dispose of it with `close` or `await using`. */
+export class Machine implements AsyncDisposable {
+  /** What was built: engine, adapter, sizes. */
+  readonly report: MachineReport;
+  private readonly link: KernelLink;
+  private closed = false;
+
+  constructor(link: KernelLink, report: MachineReport) {
+    this.link = link;
+    this.report = report;
+  }
+
+  /** @internal Awaits a kernel call, or the kernel's death. */
+  call<T>(result: Promise<T> | T): Promise<T> {
+    return Promise.race([Promise.resolve(result), this.link.died]);
+  }
+
+  /** @internal */
+  get api(): AsyncKernel {
+    return this.link.api;
+  }
+
+  /** Starts an empty process. Throws ErrnoError (ENOMEM). */
+  async spawn(): Promise<Process> {
+    const pid = checked(await this.call<number>(this.api.spawn()), 'spawn');
+    return new Process(this, pid);
+  }
+
+  /** Makes a shared memory object of `length` bytes. Throws ErrnoError (EINVAL, ENOMEM). */
+  async shmem(length: number): Promise<Shmem> {
+    const id = checked(await this.call<number>(this.api.shmemCreate(length)), 'shmem');
+    return { id, length };
+  }
+
+  /** All counters at this moment. */
+  counters(): Promise<Counters> {
+    return this.call<Counters>(this.api.counters());
+  }
+
+  /** Makes later copies use another strategy. Throws ErrnoError (EINVAL) for one that the engine lacks. */
+  async setStrategy(strategy: StrategyName): Promise<void> {
+    checked(await this.call<number>(this.api.setStrategy(strategy)), 'setStrategy');
+  }
+
+  /** Destroys the device as a driver crash would: RAM stays, what lived on the device is lost. */
+  async loseDevice(): Promise<void> {
+    await this.call<number>(this.api.loseDevice());
+  }
+
+  /** Ends all processes, releases the device and the worker. Idempotent. */
+  async close(): Promise<void> {
+    if (this.closed) return;
+    this.closed = true;
+    try {
+      await this.call<void>(this.api.close());
+    } finally {
+      this.link.dispose();
+    }
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close();
+  }
+}
+
+/** A machine whose kernel runs in this thread: its insides are at hand for benchmarks. */
+export interface LocalMachine extends Machine {
+  readonly kernel: Kernel;
+}
+
+/** A process: an address space and what it has open. */
+export class Process {
+  readonly machine: Machine;
+  readonly pid: number;
+
+  constructor(machine: Machine, pid: number) {
+    this.machine = machine;
+    this.pid = pid;
+  }
+
+  /** Maps memory; private anonymous unless `flags` say otherwise. Returns the address. Throws ErrnoError. */
+  async mmap(request: MmapRequest): Promise<number> {
+    const { machine, pid } = this;
+    return checked(await machine.call<number>(machine.api.mmap(pid, request)), 'mmap');
+  }
+
+  /** Unmaps [addr, addr + length). Throws ErrnoError (EINVAL). */
+  async munmap(addr: number, length: number): Promise<void> {
+    const { machine, pid } = this;
+    checked(await machine.call<number>(machine.api.munmap(pid, addr, length)), 'munmap');
+  }
+
+  /** Changes the protection of [addr, addr + length) to PROT_* bits. Throws ErrnoError (EINVAL, ENOMEM). */
+  async mprotect(addr: number, length: number, prot: number): Promise<void> {
+    const { machine, pid } = this;
+    checked(await machine.call<number>(machine.api.mprotect(pid, addr, length, prot)), 'mprotect');
+  }
+
+  /** Loads `length` bytes, faulting pages in as needed. Throws SignalError, ErrnoError. */
+  async read(addr: number, length: number): Promise<Uint8Array<ArrayBuffer>> {
+    const { machine, pid } = this;
+    const result = await machine.call(machine.api.read(pid, addr, length));
+    checkAccess(result, 'read');
+    return result.bytes;
+  }
+
+  /** Stores `bytes`, faulting pages in as needed. Throws SignalError, ErrnoError. */
+  async write(addr: number, bytes: Uint8Array): Promise<void> {
+    const { machine, pid } = this;
+    checkAccess(await machine.call(machine.api.write(pid, addr, bytes)), 'write');
+  }
+
+  /** One access at `addr` that moves no data: the page is there afterwards. Throws SignalError. */
+  async touch(addr: number, access: 'read' | 'write' = 'read'): Promise<void> {
+    const { machine, pid } = this;
+    checkAccess(await machine.call(machine.api.touch(pid, addr, access)), access);
+  }
+
+  /** PAGE_* code of each page, without faulting anything in. */
+  pageMap(addr: number, npages: number): Promise<Uint8Array<ArrayBuffer>> {
+    const { machine, pid } = this;
+    return machine.call(machine.api.pageMap(pid, addr, npages));
+  }
+
+  /** A copy of this process, sharing its private pages copy-on-write. Throws ErrnoError (ENOMEM). */
+  async fork(): Promise<Process> {
+    const { machine, pid } = this;
+    return new Process(machine, checked(await machine.call<number>(machine.api.fork(pid)), 'fork'));
+  }
+
+  /** Opens test device `minor`. Throws ErrnoError (ENXIO when there is no such device). */
+  async openDevice(minor: number): Promise<TestDevice> {
+    const { machine, pid } = this;
+    const fd = checked(await machine.call<number>(machine.api.openDevice(pid, minor)), 'open');
+    return new TestDevice(machine, fd);
+  }
+
+  /** Ends the process: devices are closed, memory is unmapped. */
+  async exit(): Promise<void> {
+    const { machine, pid } = this;
+    checked(await machine.call<number>(machine.api.exit(pid)), 'exit');
+  }
+}
+
+/** An open test device (/dev/hmm_dmirrorN). */
+export class TestDevice implements AsyncDisposable {
+  readonly machine: Machine;
+  readonly fd: number;
+
+  constructor(machine: Machine, fd: number) {
+    this.machine = machine;
+    this.fd = fd;
+  }
+
+  /** Runs a command. Returns pages done and device fault rounds. Throws ErrnoError. */
+  async ioctl(command: DmirrorCommand, request: DmirrorRequest): Promise<DmirrorResult> {
+    const result = await this.tryIoctl(command, request);
+    checked(result.errno, `ioctl HMM_DMIRROR_${command}`);
+    return result;
+  }
+
+  /** Like `ioctl`, with the errno as data. */
+  tryIoctl(command: DmirrorCommand, request: DmirrorRequest): Promise<DmirrorResult> {
+    return this.machine.call(this.machine.api.ioctl(this.fd, command, request));
+  }
+
+  /** Closes the device. Throws ErrnoError (EBADF) when it is closed already. */
+  async close(): Promise<void> {
+    checked(await this.machine.call<number>(this.machine.api.closeDevice(this.fd)), 'close');
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close();
+  }
+}
+
+function checked(value: number, syscall: string): number {
+  if (isErr(value)) throw new ErrnoError(value, syscall);
+  return value;
+}
+
+function checkAccess(result: AccessResult, access: 'read' | 'write'): void {
+  checked(result.errno, access);
+  if (result.outcome === ACCESS_OK) return;
+  if (result.outcome === ACCESS_OOM) throw new ErrnoError(errno.ENOMEM, access);
+  const signal = result.outcome === ACCESS_SIGBUS ? 'SIGBUS' : 'SIGSEGV';
+  throw new SignalError(signal, result.address, access);
+}

@@ -1,0 +1,76 @@
+/**
+ * Two ways to a machine: `bootMachine` builds it in this thread, `openMachine` in a kernel worker of its own, so that the page
+ * stays responsive.
+ *
+ * The page asks for an adapter before it starts the worker: some Chromium versions answer a worker's
+ * first request with null while the GPU process is still starting, and wait properly only here.
+ */
+import * as Comlink from 'comlink';
+import { boot } from './boot.ts';
+import { OpenError } from './errors.ts';
+import { Machine } from './machine.ts';
+import type { KernelLink, LocalMachine } from './machine.ts';
+import type { KernelApi, MachineOptions, OpenFailure } from './protocol.ts';
+
+/** What the kernel worker exposes before there is a kernel. */
+export interface KernelWorkerApi extends KernelApi {
+  /** Builds the machine. To be called once, first. */
+  boot(options: MachineOptions): Promise<OpenFailure | null>;
+}
+
+const never = new Promise<never>(() => undefined);
+
+/**
+ * Builds a machine in the calling thread: for workers of your own, Node and tests.
+ * Throws OpenError.
+ */
+export async function bootMachine(options: MachineOptions = {}): Promise<LocalMachine> {
+  const kernel = await boot(options);
+  if ('remedy' in kernel) throw new OpenError(kernel);
+  const link: KernelLink = { api: kernel, died: never, dispose: () => undefined };
+  return Object.assign(new Machine(link, kernel.report()), { kernel });
+}
+
+/**
+ * Starts a kernel worker and builds a machine in it. Browser only (in Node see
+ * `connectKernel`). Throws OpenError; later calls reject with an Error when the worker dies.
+ */
+export async function openMachine(options: MachineOptions = {}): Promise<Machine> {
+  if (options.engine !== 'cpu') await navigator.gpu?.requestAdapter();
+  const worker = new Worker(new URL('./kernel-worker.ts', import.meta.url), { type: 'module' });
+  const died = new Promise<never>((_resolve, reject) => {
+    worker.addEventListener('error', (event) => {
+      reject(new Error(`the kernel worker died: ${event.message}`));
+    });
+  });
+  return connectKernel(worker, died, () => worker.terminate(), options);
+}
+
+/**
+ * Builds a machine in a worker that runs kernel-worker code and listens on `endpoint`. Throws OpenError.
+ *
+ * @param died Rejects when the worker ends unasked. @param terminate Ends the worker.
+ */
+export async function connectKernel(
+  endpoint: Comlink.Endpoint,
+  died: Promise<never>,
+  terminate: () => void,
+  options: MachineOptions,
+): Promise<Machine> {
+  const remote = Comlink.wrap<KernelWorkerApi>(endpoint);
+  const dispose = (): void => {
+    remote[Comlink.releaseProxy]();
+    terminate();
+  };
+  // A worker that dies after `close` must not become an unhandled rejection.
+  died.catch(() => undefined);
+  try {
+    const failure = await Promise.race([remote.boot(options), died]);
+    if (failure !== null) throw new OpenError(failure);
+    const report = await Promise.race([remote.report(), died]);
+    return new Machine({ api: remote as unknown as KernelLink['api'], died, dispose }, report);
+  } catch (error) {
+    dispose();
+    throw error;
+  }
+}

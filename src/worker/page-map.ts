@@ -1,0 +1,31 @@
+/**
+ * Where the pages of a range are, without faulting anything: what /proc/pid/pagemap is to Linux, one byte a page.
+ */
+import { PAGE_SIZE } from '../base/units.ts';
+import type { DmirrorDevice } from '../driver/dmirror-device.ts';
+import type { MmStruct } from '../mm/mm-types.ts';
+import { isDevicePrivateEntry, isMigrationEntry, ptePfn, ptePresent } from '../mm/swapops.ts';
+import { PAGE_DEVICE, PAGE_MIGRATING, PAGE_NONE, PAGE_RAM, PAGE_ZERO } from './protocol.ts';
+
+/** PAGE_* code of each page of [addr, addr + npages * PAGE_SIZE). */
+export function pageMapCodes(
+  mm: MmStruct,
+  devices: readonly DmirrorDevice[],
+  addr: number,
+  npages: number,
+): Uint8Array<ArrayBuffer> {
+  const codes = new Uint8Array(npages);
+  const { pageTables } = mm.sys;
+  for (let i = 0; i < npages; i++) {
+    const at = pageTables.pteOffset(mm.pgd, addr + i * PAGE_SIZE);
+    codes[i] = at === 0 ? PAGE_NONE : codeOf(mm, devices, pageTables.words[at]!);
+  }
+  return codes;
+}
+
+function codeOf(mm: MmStruct, devices: readonly DmirrorDevice[], pte: number): number {
+  if (ptePresent(pte)) return ptePfn(pte) === mm.sys.zeroPfn ? PAGE_ZERO : PAGE_RAM;
+  if (isMigrationEntry(pte)) return PAGE_MIGRATING;
+  if (!isDevicePrivateEntry(pte)) return PAGE_NONE;
+  return PAGE_DEVICE + devices.findIndex(({ memory }) => memory.has(ptePfn(pte)));
+}

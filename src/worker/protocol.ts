@@ -1,0 +1,162 @@
+/**
+ * The control plane between a program and the kernel worker, as types only. Everything that crosses is plain
+ * data; domain errors are numbers in results, never exceptions (an exception loses its fields on
+ * the way). `KernelApi` is implemented once, by `Kernel`; a program talks to it through the facade, either
+ * directly in its own thread or over Comlink.
+ */
+import type { AdapterReport, EngineStats, StrategyName } from '../engine/copy-engine.ts';
+
+/** What to build. All sizes in bytes; rounded up to pages. */
+export interface MachineOptions {
+  /** `webgpu` moves pages by a real adapter, `cpu` by the named CPU engine. Default `webgpu`. */
+  readonly engine?: 'webgpu' | 'cpu';
+  /** RAM, at most 4 GiB. Default 256 MiB. */
+  readonly ramBytes?: number;
+  /** Private memory of each device. Default 64 MiB. */
+  readonly deviceBytes?: number;
+  /** Number of devices, 1 to 4. Default 2. */
+  readonly devices?: number;
+  /** Bytes of one device memory chunk. Default 16 MiB. */
+  readonly chunkBytes?: number;
+  /** How the copy engine moves pages. Default `auto`. */
+  readonly strategy?: StrategyName;
+  readonly powerPreference?: 'high-performance' | 'low-power';
+  /** Upper bound of one VRAM arena, for tests of machines with several. */
+  readonly maxArenaBytes?: number;
+  /** Brackets every queue submission with error scopes. Default true. */
+  readonly checked?: boolean;
+}
+
+/** Why a machine could not be opened: what is wrong and what to do about it. */
+export interface OpenFailure {
+  readonly errno: number;
+  readonly cause: string;
+  readonly remedy: string;
+}
+
+/** What was built. */
+export interface MachineReport {
+  readonly engine: 'webgpu' | 'cpu';
+  readonly adapter: AdapterReport;
+  readonly strategies: readonly StrategyName[];
+  readonly ramBytes: number;
+  readonly deviceBytes: number;
+  readonly devices: number;
+}
+
+/** Arguments of mmap. */
+export interface MmapRequest {
+  /** Wanted address, 0 for any. */
+  readonly addr?: number;
+  /** Bytes. */
+  readonly length: number;
+  /** PROT_* bits. */
+  readonly prot: number;
+  /** MAP_* bits; MAP_PRIVATE | MAP_ANONYMOUS when absent. */
+  readonly flags?: number;
+  /** Shared memory object of `shmemCreate`, for MAP_SHARED. */
+  readonly shmem?: number;
+  /** First byte within that object. */
+  readonly offset?: number;
+}
+
+/** How an access ended: done, or the signal that Linux would send, or out of memory. */
+export {
+  FAULT_OK as ACCESS_OK,
+  FAULT_SIGSEGV as ACCESS_SIGSEGV,
+  FAULT_SIGBUS as ACCESS_SIGBUS,
+  FAULT_ENOMEM as ACCESS_OOM,
+} from '../mm/uaccess.ts';
+
+/** Result of a memory access by a process. */
+export interface AccessResult {
+  /** 0, or ESRCH / EINVAL for a call that never reached memory. */
+  readonly errno: number;
+  /** ACCESS_* */
+  readonly outcome: number;
+  /** Address whose access failed; 0 when it did not. */
+  readonly address: number;
+}
+
+/** Result of a read: the bytes before the failing page are there. */
+export interface ReadResult extends AccessResult {
+  readonly bytes: Uint8Array<ArrayBuffer>;
+}
+
+/** Test device commands (lib/test_hmm_uapi.h), and `ADD`, our own: the smallest device kernel. */
+export type DmirrorCommand =
+  | 'READ'
+  | 'WRITE'
+  | 'MIGRATE_TO_DEV'
+  | 'MIGRATE_TO_SYS'
+  | 'SNAPSHOT'
+  | 'RELEASE'
+  | 'FLAGS'
+  | 'ADD';
+
+/** struct hmm_dmirror_cmd: device address, user buffer, pages. */
+export interface DmirrorRequest {
+  /** Virtual address of the range, page aligned. */
+  readonly addr: number;
+  /** Virtual address of the buffer that the device copies to or from; operand of ADD. */
+  readonly ptr: number;
+  readonly npages: number;
+}
+
+/** Outcome of a test device command; `cpages` and `faults` are 0 unless `errno` is 0. */
+export interface DmirrorResult {
+  readonly errno: number;
+  readonly cpages: number;
+  readonly faults: number;
+  /** Pages that a migration left where they were, by reason; filled in also when it failed. */
+  readonly skipped: Readonly<Record<string, number>>;
+}
+
+/** Where a page of an address space is, for maps and tests. */
+export const PAGE_NONE = 0;
+export const PAGE_ZERO = 1;
+export const PAGE_RAM = 2;
+export const PAGE_MIGRATING = 3;
+/** PAGE_DEVICE + device number. */
+export const PAGE_DEVICE = 16;
+
+/** All counters of the machine. */
+export interface Counters {
+  readonly vm: Readonly<Record<string, number>>;
+  readonly engine: Readonly<EngineStats>;
+  readonly ramFreePages: number;
+  /** Per device: pages handed out and returned since boot (calloc, cfree), and pages in use. */
+  readonly devices: readonly { readonly calloc: number; readonly cfree: number }[];
+}
+
+/** The calls of the kernel worker. Numbers below zero are errnos. */
+export interface KernelApi {
+  report(): MachineReport;
+  counters(): Counters;
+  /** A new process; its pid. */
+  spawn(): number;
+  /** A copy of the process by fork; its pid. */
+  fork(pid: number): Promise<number>;
+  exit(pid: number): Promise<number>;
+  mmap(pid: number, request: MmapRequest): Promise<number>;
+  munmap(pid: number, addr: number, length: number): Promise<number>;
+  mprotect(pid: number, addr: number, length: number, prot: number): Promise<number>;
+  /** A shared memory object of that many bytes; its id. */
+  shmemCreate(length: number): number;
+  read(pid: number, addr: number, length: number): Promise<ReadResult>;
+  write(pid: number, addr: number, bytes: Uint8Array): Promise<AccessResult>;
+  /** One load or store of one byte at `addr`, without moving data: faults the page in. */
+  touch(pid: number, addr: number, access: 'read' | 'write'): Promise<AccessResult>;
+  /** PAGE_* code of each page, without faulting anything. */
+  pageMap(pid: number, addr: number, npages: number): Uint8Array<ArrayBuffer>;
+  /** Opens test device `minor` for the process; a file descriptor. */
+  openDevice(pid: number, minor: number): number;
+  closeDevice(fd: number): Promise<number>;
+  ioctl(fd: number, command: DmirrorCommand, request: DmirrorRequest): Promise<DmirrorResult>;
+  /** Moves the copy engine to another strategy; EINVAL when it does not have it. */
+  setStrategy(strategy: StrategyName): number;
+  /** Destroys the device as a driver crash would; what lived on it is lost. */
+  loseDevice(): Promise<number>;
+  /** Ends all processes and releases the device. */
+  close(): Promise<void>;
+}

@@ -1,0 +1,66 @@
+/** The device page table against a plain map, and its boundaries. */
+import { expect, test } from 'vitest';
+import { Prng } from '../../../src/base/prng.ts';
+import { PAGE_SIZE, TASK_SIZE } from '../../../src/base/units.ts';
+import { DPT_WRITE, DevicePageTable, dptPfn } from '../../../src/driver/device-page-table.ts';
+
+test('a stored page is found with its frame and permission, its neighbours are not', () => {
+  const table = new DevicePageTable();
+  table.store(513, 0x7fffff, true);
+  table.store(514, 7, false);
+  expect(dptPfn(table.lookup(513))).toBe(0x7fffff);
+  expect(table.lookup(513) & DPT_WRITE).toBe(DPT_WRITE);
+  expect(table.lookup(514) & DPT_WRITE).toBe(0);
+  expect([table.lookup(512), table.lookup(515), table.lookup(1)]).toEqual([0, 0, 0]);
+  expect(table.mapped).toBe(2);
+});
+
+test('storing a page again replaces the entry and counts it once', () => {
+  const table = new DevicePageTable();
+  table.store(9, 1, true);
+  table.store(9, 2, false);
+  expect([dptPfn(table.lookup(9)), table.lookup(9) & DPT_WRITE, table.mapped]).toEqual([2, 0, 1]);
+});
+
+test('erasing a range takes its first and last page and neither neighbour', () => {
+  const table = new DevicePageTable();
+  for (let page = 510; page < 1540; page++) table.store(page, page, true);
+  table.eraseRange(511 * PAGE_SIZE, 1537 * PAGE_SIZE);
+  expect([table.lookup(510), table.lookup(1537)].map(dptPfn)).toEqual([510, 1537]);
+  expect([table.lookup(511), table.lookup(1024), table.lookup(1536)]).toEqual([0, 0, 0]);
+  expect(table.mapped).toBe(1 + 3);
+});
+
+test('erasing the whole address space empties the table', () => {
+  const table = new DevicePageTable();
+  table.store(TASK_SIZE / PAGE_SIZE - 1, 3, true);
+  table.store(0, 4, true);
+  table.eraseRange(0, TASK_SIZE);
+  expect(table.mapped).toBe(0);
+  expect(table.lookup(0)).toBe(0);
+});
+
+test('random stores and erasures agree with a map', () => {
+  const seed = 20261121;
+  const prng = new Prng(seed);
+  const table = new DevicePageTable();
+  const model = new Map<number, number>();
+  for (let step = 0; step < 4000; step++) {
+    const page = prng.below(3000);
+    if (prng.chance(0.9)) {
+      const pfn = 1 + prng.below(1000);
+      table.store(page, pfn, prng.chance(0.5));
+      model.set(page, pfn);
+    } else {
+      const end = page + prng.below(1200);
+      table.eraseRange(page * PAGE_SIZE, end * PAGE_SIZE);
+      for (let i = page; i < end; i++) model.delete(i);
+    }
+  }
+  const found = new Map<number, number>();
+  table.forEach((page, entry) => found.set(page, dptPfn(entry)));
+  expect(new Map([...found].sort(([a], [b]) => a - b)), `seed ${seed}`).toEqual(
+    new Map([...model].sort(([a], [b]) => a - b)),
+  );
+  expect(table.mapped).toBe(model.size);
+});
