@@ -76,7 +76,8 @@ export const OVERRIDES = ['lanes', 'whole_lines'] as const;
 export const STRUCTS = {
   PageJob: { size: JOB_WORDS * 4, fields: { frame: JOB_FRAME * 4, other: JOB_OTHER * 4 } },
   JobBatch: {
-    size: (BATCH_HEADER_WORDS + JOB_WORDS) * 4,
+    // Without the jobs, whose number is the buffer's.
+    size: BATCH_HEADER_WORDS * 4,
     fields: {
       job_count: BATCH_JOB_COUNT * 4,
       grid_width: BATCH_GRID_WIDTH * 4,

@@ -8,7 +8,12 @@
 import { assert } from '../base/assert.ts';
 import { PAGE_SIZE, PTRS_PER_TABLE } from '../base/units.ts';
 import { putbackLru } from './migrate-device-unmap.ts';
-import { MIGRATE_PFN_MIGRATE, NO_FAULT_PAGE, migratePfnToPage } from './migrate-types.ts';
+import {
+  MIGRATE_PFN_MIGRATE,
+  MIGRATE_PFN_VALID,
+  NO_FAULT_PAGE,
+  migratePfnToPage,
+} from './migrate-types.ts';
 import type { MigrateVma } from './migrate-types.ts';
 import { removeMigrationPte, removeMigrationPtes } from './migrate.ts';
 import type { System } from './mm-types.ts';
@@ -85,40 +90,73 @@ export function finalizePages(
   npages: number,
   args: MigrateVma | null,
 ): void {
+  replaceAllEntries(sys, src, dst, npages, args);
+  countOutcome(sys, src, dst, npages);
+  releasePages(sys, src, npages, args === null ? NO_FAULT_PAGE : args.faultPage);
+  // Destinations that were not used are freed here: this was their only reference.
+  releasePages(sys, dst, npages, NO_FAULT_PAGE);
+}
+
+/** Unlocks the pages of src[] or dst[], except one that somebody else locked, and drops them. */
+function releasePages(sys: System, entries: Uint32Array, npages: number, exempt: number): void {
   const { mem } = sys;
-  const faultPage = args === null ? NO_FAULT_PAGE : args.faultPage;
-  let toDevice = 0;
-  let toRam = 0;
-  let restored = 0;
+  for (let i = 0; i < npages; i++) {
+    const pfn = migratePfnToPage(entries[i]!);
+    if (pfn < 0) continue;
+    if (pfn !== exempt) mem.unlockPage(pfn);
+    putPage(sys, pfn);
+  }
+}
+
+function replaceAllEntries(
+  sys: System,
+  src: Uint32Array,
+  dst: Uint32Array,
+  npages: number,
+  args: MigrateVma | null,
+): void {
   finder.begin(args);
   for (let i = 0; i < npages; i++) {
     const source = migratePfnToPage(src[i]!);
-    const destination = migratePfnToPage(dst[i]!);
-    const isMoved = destination >= 0 && (src[i]! & MIGRATE_PFN_MIGRATE) !== 0;
-    if (isMoved) {
-      if (mem.isZoneDevice(destination)) toDevice++;
-      else toRam++;
-    }
-    if (source >= 0) {
-      if (!isMoved) restored++;
-      const target = isMoved ? destination : source;
-      assert(
-        !isMoved || !mem.isAnon(source) || mem.mapping[target] === mem.mapping[source],
-        'I49: a page with a destination was committed before it is finalized',
-      );
-      if (!mem.isZoneDevice(target)) putbackLru(mem, target);
-      const at = finder.find(sys, target, i);
-      if (at === 0) removeMigrationPtes(sys, source, target);
-      else removeMigrationPte(sys, args!.vma, args!.start + i * PAGE_SIZE, at, source, target);
-      if (source !== faultPage) mem.unlockPage(source);
-      putPage(sys, source);
-    }
-    // A destination that was not used is freed here: this was its only reference.
-    if (destination < 0) continue;
-    mem.unlockPage(destination);
-    putPage(sys, destination);
+    if (source < 0) continue;
+    const target = isMoved(src[i]!, dst[i]!) ? migratePfnToPage(dst[i]!) : source;
+    replaceEntries(sys, source, target, args, i);
   }
   finder.end();
+}
+
+function isMoved(srcEntry: number, dstEntry: number): boolean {
+  return (srcEntry & MIGRATE_PFN_MIGRATE) !== 0 && (dstEntry & MIGRATE_PFN_VALID) !== 0;
+}
+
+/** Maps `target` wherever a migration entry of `source` is, and puts it on the LRU. */
+function replaceEntries(
+  sys: System,
+  source: number,
+  target: number,
+  args: MigrateVma | null,
+  slot: number,
+): void {
+  const { mem } = sys;
+  assert(
+    target === source || !mem.isAnon(source) || mem.mapping[target] === mem.mapping[source],
+    'I49: a page with a destination was committed before it is finalized',
+  );
+  if (!mem.isZoneDevice(target)) putbackLru(mem, target);
+  const at = finder.find(sys, target, slot);
+  if (at === 0 || args === null) removeMigrationPtes(sys, source, target);
+  else removeMigrationPte(sys, args.vma, args.start + slot * PAGE_SIZE, at, source, target);
+}
+
+function countOutcome(sys: System, src: Uint32Array, dst: Uint32Array, npages: number): void {
+  let toDevice = 0;
+  let toRam = 0;
+  let restored = 0;
+  for (let i = 0; i < npages; i++) {
+    if (!isMoved(src[i]!, dst[i]!)) restored += src[i]! & MIGRATE_PFN_VALID;
+    else if (sys.mem.isZoneDevice(migratePfnToPage(dst[i]!))) toDevice++;
+    else toRam++;
+  }
   sys.vmstat.add(PGMIGRATE_SUCCESS, toDevice + toRam);
   sys.vmstat.add(PGMIGRATE_TO_DEVICE, toDevice);
   sys.vmstat.add(PGMIGRATE_TO_RAM, toRam);

@@ -40,7 +40,7 @@ import {
 } from '../mm/uaccess.ts';
 import type { CopyFault } from '../mm/uaccess.ts';
 import { skipReasonName } from '../mm/skip-reason.ts';
-import { pageMapCodes } from './page-map.ts';
+import { fillPageMap } from './page-map.ts';
 import type {
   AccessResult,
   Counters,
@@ -50,6 +50,7 @@ import type {
   KernelApi,
   MachineReport,
   MmapRequest,
+  PageMapResult,
   ReadResult,
 } from './protocol.ts';
 import { ACCESS_OK } from './protocol.ts';
@@ -173,11 +174,10 @@ export class Kernel implements KernelApi {
 
   async read(pid: number, addr: number, length: number): Promise<ReadResult> {
     const mm = this.processes.get(pid);
-    if (mm === undefined || !isUserRange(addr, length)) {
-      const code = mm === undefined ? errno.ESRCH : errno.EINVAL;
-      return { errno: code, outcome: ACCESS_OK, address: 0, bytes: new Uint8Array(0) };
-    }
-    const bytes = new Uint8Array(length);
+    if (mm === undefined) return { ...refused(errno.ESRCH), bytes: NO_BYTES };
+    if (!isUserRange(addr, length)) return { ...refused(errno.EINVAL), bytes: NO_BYTES };
+    const bytes = allocBytes(length);
+    if (bytes === null) return { ...refused(errno.ENOMEM), bytes: NO_BYTES };
     const fault: CopyFault = { outcome: FAULT_OK, address: 0 };
     const left = await copyFromUser(mm, addr, bytes, fault);
     if (left === 0) return { errno: 0, outcome: ACCESS_OK, address: 0, bytes };
@@ -205,10 +205,16 @@ export class Kernel implements KernelApi {
     return { errno: 0, outcome: ACCESS_OK, address: 0 };
   }
 
-  pageMap(pid: number, addr: number, npages: number): Uint8Array<ArrayBuffer> {
+  pageMap(pid: number, addr: number, npages: number): PageMapResult {
     const mm = this.processes.get(pid);
-    if (mm === undefined || !isUserRange(addr, npages * PAGE_SIZE)) return new Uint8Array(0);
-    return pageMapCodes(mm, this.devices, addr, npages);
+    if (mm === undefined) return { errno: errno.ESRCH, codes: NO_BYTES };
+    if (!isAddress(npages) || !isPageAligned(addr) || !isUserRange(addr, npages * PAGE_SIZE)) {
+      return { errno: errno.EINVAL, codes: NO_BYTES };
+    }
+    const codes = allocBytes(npages);
+    if (codes === null) return { errno: errno.ENOMEM, codes: NO_BYTES };
+    fillPageMap(mm, this.devices, addr, codes);
+    return { errno: 0, codes };
   }
 
   openDevice(pid: number, minor: number): number {
@@ -268,6 +274,18 @@ export class Kernel implements KernelApi {
     const pid = this.nextPid++;
     this.processes.set(pid, mm);
     return pid;
+  }
+}
+
+const NO_BYTES = new Uint8Array(0);
+
+/** A buffer of that many bytes, null when the host has none. */
+function allocBytes(length: number): Uint8Array<ArrayBuffer> | null {
+  try {
+    return new Uint8Array(length);
+  } catch (error) {
+    if (error instanceof RangeError) return null;
+    throw error;
   }
 }
 

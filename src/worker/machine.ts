@@ -159,10 +159,12 @@ export class Process {
     checkAccess(await machine.call(machine.api.touch(pid, addr, access)), access);
   }
 
-  /** PAGE_* code of each page, without faulting anything in. */
-  pageMap(addr: number, npages: number): Promise<Uint8Array<ArrayBuffer>> {
+  /** PAGE_* code of each page, without faulting anything in. Throws ErrnoError (EINVAL). */
+  async pageMap(addr: number, npages: number): Promise<Uint8Array<ArrayBuffer>> {
     const { machine, pid } = this;
-    return machine.call(machine.api.pageMap(pid, addr, npages));
+    const { errno: status, codes } = await machine.call(machine.api.pageMap(pid, addr, npages));
+    checked(status, 'pageMap');
+    return codes;
   }
 
   /** A copy of this process, sharing its private pages copy-on-write. Throws ErrnoError (ENOMEM). */

@@ -7,20 +7,18 @@ import type { MmStruct } from '../mm/mm-types.ts';
 import { isDevicePrivateEntry, isMigrationEntry, ptePfn, ptePresent } from '../mm/swapops.ts';
 import { PAGE_DEVICE, PAGE_MIGRATING, PAGE_NONE, PAGE_RAM, PAGE_ZERO } from './protocol.ts';
 
-/** PAGE_* code of each page of [addr, addr + npages * PAGE_SIZE). */
-export function pageMapCodes(
+/** Writes the PAGE_* code of each page from `addr` on to `codes`. */
+export function fillPageMap(
   mm: MmStruct,
   devices: readonly DmirrorDevice[],
   addr: number,
-  npages: number,
-): Uint8Array<ArrayBuffer> {
-  const codes = new Uint8Array(npages);
+  codes: Uint8Array,
+): void {
   const { pageTables } = mm.sys;
-  for (let i = 0; i < npages; i++) {
+  for (let i = 0; i < codes.length; i++) {
     const at = pageTables.pteOffset(mm.pgd, addr + i * PAGE_SIZE);
     codes[i] = at === 0 ? PAGE_NONE : codeOf(mm, devices, pageTables.words[at]!);
   }
-  return codes;
 }
 
 function codeOf(mm: MmStruct, devices: readonly DmirrorDevice[], pte: number): number {

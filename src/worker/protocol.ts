@@ -83,6 +83,12 @@ export interface ReadResult extends AccessResult {
   readonly bytes: Uint8Array<ArrayBuffer>;
 }
 
+/** Result of `pageMap`: a PAGE_* code a page, or EINVAL, ESRCH, ENOMEM. */
+export interface PageMapResult {
+  readonly errno: number;
+  readonly codes: Uint8Array<ArrayBuffer>;
+}
+
 /** Test device commands (lib/test_hmm_uapi.h), and `ADD`, our own: the smallest device kernel. */
 export type DmirrorCommand =
   | 'READ'
@@ -148,7 +154,7 @@ export interface KernelApi {
   /** One load or store of one byte at `addr`, without moving data: faults the page in. */
   touch(pid: number, addr: number, access: 'read' | 'write'): Promise<AccessResult>;
   /** PAGE_* code of each page, without faulting anything. */
-  pageMap(pid: number, addr: number, npages: number): Uint8Array<ArrayBuffer>;
+  pageMap(pid: number, addr: number, npages: number): PageMapResult;
   /** Opens test device `minor` for the process; a file descriptor. */
   openDevice(pid: number, minor: number): number;
   closeDevice(fd: number): Promise<number>;
