@@ -5,7 +5,6 @@
 import { cpus } from 'node:os';
 import { Worker } from 'node:worker_threads';
 import type { WorkerMessage } from '../bench/bench-client.ts';
-import { benchQuery } from '../bench/query.ts';
 import type { BenchEnvironment, BenchOptions, BenchProgress, BenchReport } from '../bench/types.ts';
 import { UsageError } from './args.ts';
 import { currentCommit } from './bench-output.ts';
@@ -29,6 +28,19 @@ const FULL_LIMIT_MS = 25 * 60_000;
 /** What the page offers to whoever drives it. */
 interface BenchWindow {
   readonly webhmmBench?: Promise<BenchReport>;
+}
+
+/** The query with which the page starts by itself, with these options. */
+export function pageQuery(options: BenchOptions): string {
+  const { suites, quick, seed, engine, powerPreference } = options;
+  const pairs = ['auto'];
+  if (suites !== undefined && suites.length > 0) pairs.push(`suite=${suites.join(',')}`);
+  if (quick === true) pairs.push('quick=1');
+  if (seed !== undefined) pairs.push(`seed=${seed}`);
+  if (engine === 'cpu') pairs.push('engine=cpu');
+  if (powerPreference === 'high-performance') pairs.push('power=high');
+  if (powerPreference === 'low-power') pairs.push('power=low');
+  return `?${pairs.join('&')}`;
 }
 
 function complete(report: BenchReport, facts: Partial<BenchEnvironment>): BenchReport {
@@ -97,7 +109,7 @@ export async function runInBrowser(
   const progress = showProgress();
   try {
     await page.exposeFunction('reportProgress', progress.on);
-    const report = await drive(page, `${site.url}${PAGE}${benchQuery(options)}`, options);
+    const report = await drive(page, `${site.url}${PAGE}${pageQuery(options)}`, options);
     return complete(report, browserFacts(browser));
   } finally {
     progress.end();

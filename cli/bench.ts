@@ -64,6 +64,15 @@ const OPTIONS = {
   },
 } as const;
 
+/** The command line of the benchmark. */
+export const BENCH_COMMAND = {
+  name: 'bench',
+  summary:
+    'Measures how pages reach the device and come back, in a real browser, headless.\n' +
+    'Prints tables; writes the full report as JSON and as an HTML page.',
+  options: OPTIONS,
+} as const;
+
 /** What the command line asks of the benchmark itself. */
 export function benchOptions(values: OptionValues<typeof OPTIONS>): BenchOptions {
   return {
@@ -78,13 +87,7 @@ export function benchOptions(values: OptionValues<typeof OPTIONS>): BenchOptions
 }
 
 export function main(): Promise<never> {
-  const { values } = readCommandLine({
-    name: 'bench',
-    summary:
-      'Measures how pages reach the device and come back, in a real browser, headless.\n' +
-      'Prints tables; writes the full report as JSON and as an HTML page.',
-    options: OPTIONS,
-  });
+  const { values } = readCommandLine(BENCH_COMMAND);
   return runCommand('bench', async () => {
     const options = benchOptions(values);
     const output = prepareOutput(values.json, values.report, values.quick);

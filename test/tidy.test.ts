@@ -30,10 +30,16 @@ const ARROWS: Readonly<Record<string, readonly string[]>> = {
   shaders: [],
 };
 
+/** The parts of the selftests that run them. */
+const SELFTESTS = ['harness', 'selftest', 'suite'].map((name) => `test/selftests/${name}.ts`);
+
 /** Single files that may import more, with the reason in their header. */
 const EXCEPTIONS: Readonly<Record<string, readonly string[]>> = {
   // Times the bookkeeping of migrate_vma without a driver, which no program can ask for.
   'bench/insides.ts': ['src/mm'],
+  // Two front doors of the selftests, which are a feature as well as a test.
+  'cli/selftest.ts': [...SELFTESTS, 'test/selftests/tap.ts'],
+  'examples/selftests/main.ts': SELFTESTS,
 };
 
 /** Packages that a folder may import; folders that are not named may import any. */

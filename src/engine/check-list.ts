@@ -2,9 +2,9 @@
  * The check that stands before every submission: no engine moves a byte of a list that breaks it.
  *
  * Promises. A list passes when each row names an operation, covers at least one frame, stays inside
- * one memory (RAM or VRAM), asks for something its memory can do (only VRAM has an ADD), and when no
- * frame of the whole list has two writers, or a writer and a reader. That is what makes the jobs of
- * a list unordered. The same frame may be read any number of times.
+ * one memory (RAM or VRAM), asks for something its memory can do (only VRAM has an ADD), and when
+ * no frame of the whole list has two writers, or a writer and a reader. That is what makes the jobs
+ * of a list unordered. The same frame may be read any number of times.
  *
  * How. One 32-bit stamp per frame holds the number of the list that used it last and whether that
  * was a write, so nothing has to be cleared between lists and each frame costs one load and one

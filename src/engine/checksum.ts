@@ -2,9 +2,9 @@
  * The page checksum: what a CHECKSUM job answers, on every engine.
  *
  * Promises. 32 bits over the words of a range of frames. Each word is mixed with its position from
- * the start of the range, and the mixed words are added modulo 2^32. Addition commutes, so lanes and
- * pages may be summed in any order; the position makes swapped words or swapped pages show, and an
- * omitted last word too, zero or not. It finds accidents, not attackers.
+ * the start of the range, and the mixed words are added modulo 2^32. Addition commutes, so lanes
+ * and pages may be summed in any order; the position makes swapped words or swapped pages show, and
+ * an omitted last word too, zero or not. It finds accidents, not attackers.
  *
  * The mixer is the well-known 32-bit finalizer of MurmurHash3 (public domain, Austin Appleby). A
  * cheaper one with a single fold let half of the swaps of words that differ in the top bit alone

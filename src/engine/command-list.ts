@@ -1,7 +1,7 @@
 /**
- * A recording of copy-engine work as columns of typed arrays: one row per page or folio, reused from
- * batch to batch so that steady state allocates nothing. What a row means does not depend on the
- * engine that runs it.
+ * A recording of copy-engine work as columns of typed arrays: one row per page or folio, reused
+ * from batch to batch so that steady state allocates nothing. What a row means does not depend on
+ * the engine that runs it.
  */
 import { assert } from '../base/assert.ts';
 

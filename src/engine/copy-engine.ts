@@ -61,7 +61,7 @@ export interface EngineStats {
   dispatches: number;
   submissions: number;
   maps: number;
-  /** Milliseconds of this thread: building commands, in queue.submit, copying between RAM and staging. */
+  /** Milliseconds of this thread: building commands, in queue.submit, copying RAM and staging. */
   encodeMs: number;
   submitMs: number;
   hostCopyMs: number;
@@ -83,8 +83,8 @@ export interface CopyEngine {
   readonly lost: Promise<string>;
 
   /**
-   * Executes the list and settles when every target is readable by its user: RAM by the CPU, VRAM by
-   * later lists. The list must not be changed until then.
+   * Executes the list and settles when every target is readable by its user: RAM by the CPU, VRAM
+   * by later lists. The list must not be changed until then.
    *
    * @returns 0; EINVAL for a list that `checkCommandList` refuses or a strategy that does not fit a
    * job (nothing was submitted); ENODEV when the device is lost; EIO when the device failed.
@@ -92,8 +92,8 @@ export interface CopyEngine {
   submit(list: CommandList, strategy?: StrategyName): MaybePromise<number>;
 
   /**
-   * Loses the device as a driver crash would (the WebGPU engine destroys its GPUDevice): VRAM contents
-   * are gone, pending submits settle with ENODEV. For experiments and tests.
+   * Loses the device as a driver crash would (the WebGPU engine destroys its GPUDevice): VRAM
+   * contents are gone, pending submits settle with ENODEV. For experiments and tests.
    */
   markLost(message: string): void;
 

@@ -1,11 +1,11 @@
 /*
- * The copy engine without a device: the oracle that every other engine is compared with, and the one
- * that simulation and machines without an adapter run on.
+ * The copy engine without a device: the oracle that every other engine is compared with, and the
+ * one that simulation and machines without an adapter run on.
  *
- * Promises. VRAM is an array of its own, so RAM and VRAM are as far apart as with a real device: what
- * comes back came through a job. Lists run to completion inside `submit`, which returns a number. Each
- * job that touches VRAM goes through the CPU twin of the kernel that a GPU would run; RAM plays
- * the bounce buffer. Tests may make jobs fail through `failJob`.
+ * Promises. VRAM is an array of its own, so RAM and VRAM are as far apart as with a real device:
+ * what comes back came through a job. Lists run to completion inside `submit`, which returns a
+ * number. Each job that touches VRAM goes through the CPU twin of the kernel that a GPU would run;
+ * RAM plays the bounce buffer. Tests may make jobs fail through `failJob`.
  *
  * Locking. None: single-threaded. Leaves out: strategies; there is one way, named `cpu`.
  */
@@ -50,8 +50,8 @@ export interface CpuEngineOptions {
   /** Milliseconds for the totals; they stay 0 without. */
   readonly now?: () => number;
   /**
-   * For tests: a job for which this answers true fails as a device would fail it. Its done bit stays
-   * clear, its VRAM target is wrecked, its RAM target is as it was, and `submit` answers EIO.
+   * For tests: a job for which this answers true fails as a device would fail it. Its done bit
+   * stays clear, its VRAM target is wrecked, its RAM target is as it was, and `submit` answers EIO.
    */
   readonly failJob?: (list: CommandList, row: number) => boolean;
 }
@@ -195,12 +195,7 @@ export class CpuEngine implements CopyEngine {
     return 0;
   }
 
-  private fillBatch(
-    frame: number,
-    other: number,
-    otherStep: number,
-    pages: number,
-  ): void {
+  private fillBatch(frame: number, other: number, otherStep: number, pages: number): void {
     this.batch[BATCH_JOB_COUNT] = pages;
     for (let job = 0, at = BATCH_HEADER_WORDS; job < pages; job++, at += JOB_WORDS) {
       this.batch[at + JOB_FRAME] = frame + job;

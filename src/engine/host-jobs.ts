@@ -1,6 +1,6 @@
 /*
- * The jobs whose frames are all in RAM: copy, clear and checksum. Every engine runs them the same way,
- * on this thread, because a device could only lose time on them.
+ * The jobs whose frames are all in RAM: copy, clear and checksum. Every engine runs them the same
+ * way, on this thread, because a device could only lose time on them.
  *
  * Locking. The caller makes sure that no earlier list still has to write the frames concerned.
  * Leaves out: copies by several workers, which the worker layer does. Source: our own.

@@ -1,6 +1,6 @@
 /*
- * The memory layout that kernels and host agree on: the job batch and the status word. The WGSL side is
- * shaders/shared/abi.wgsl; src/gpu/abi.ts describes both to the test that compares them.
+ * The memory layout that kernels and host agree on: the job batch and the status word. The WGSL
+ * side is shaders/shared/abi.wgsl; src/gpu/abi.ts describes both to the test that compares them.
  *
  * A batch is a header of four words and then two words a job; one job is one page. What a job's
  * second word means depends on the kernel: see the table in shaders/README.md. Every word is a u32,

@@ -1,9 +1,10 @@
 /*
- * The kernels' interface as data: which kernel binds what, and the layout of each structure that the
- * host shares with WGSL. test/gpu/abi.test.ts compares this page with the shaders, by reflection and by
- * running a probe, so neither can drift.
+ * The kernels' interface as data: which kernel binds what, and the layout of each structure that
+ * the host shares with WGSL. test/gpu/abi.test.ts compares this page with the shaders, by
+ * reflection and by running a probe, so neither can drift.
  *
- * Rules. All fields are u32; a 64-bit value would be a low and a high word; reserved words are zero.
+ * Rules. All fields are u32; a 64-bit value would be a low and a high word; reserved words are
+ * zero.
  */
 import {
   BATCH_FIRST_RESULT,

@@ -1,8 +1,8 @@
 /*
  * Finding an adapter and opening its device.
  *
- * Promises. Adapter and device are asked for as one unit and again after a pause, because in a worker
- * of Chromium 147 `requestAdapter` answers null while the GPU process is still starting, and
+ * Promises. Adapter and device are asked for as one unit and again after a pause, because in a
+ * worker of Chromium 147 `requestAdapter` answers null while the GPU process is still starting, and
  * an adapter obtained shortly after may refuse its device. A machine without WebGPU, without
  * adapter or with too small limits is answered as data that names cause and remedy; nothing throws.
  * The report says truthfully whether graphics hardware is behind the adapter.
@@ -67,8 +67,8 @@ export interface OpenedDevice {
 /**
  * Opens a device.
  *
- * @returns the device, or an error: ENODEV without WebGPU, without adapter or with too small limits,
- * EIO when an adapter refuses its device for good
+ * @returns the device, or an error: ENODEV without WebGPU, without adapter or with too small
+ * limits, EIO when an adapter refuses its device for good
  *
  * Context: waits. Source: our own.
  */
@@ -93,7 +93,10 @@ export async function openDevice(
     if (failure.errno === errno.EINVAL) break;
   }
   // EINVAL marks "limits too small", which no retry can change; to callers it is a missing device.
-  return { ...(failure ?? noAdapter()), errno: failure?.errno === errno.EIO ? errno.EIO : errno.ENODEV };
+  return {
+    ...(failure ?? noAdapter()),
+    errno: failure?.errno === errno.EIO ? errno.EIO : errno.ENODEV,
+  };
 }
 
 /** True for adapters that compute on the CPU; `isFallbackAdapter` alone misses some. */
@@ -105,7 +108,10 @@ export function isSoftwareAdapter(info: GPUAdapterInfo): boolean {
 
 /** Which limit of an adapter is too small for this engine, or an empty string. */
 export function missingLimit(limits: GPUSupportedLimits): string {
-  const least = { maxStorageBufferBindingSize: LEAST_BUFFER_BYTES, maxBufferSize: LEAST_BUFFER_BYTES };
+  const least = {
+    maxStorageBufferBindingSize: LEAST_BUFFER_BYTES,
+    maxBufferSize: LEAST_BUFFER_BYTES,
+  };
   for (const [name, bytes] of Object.entries(least)) {
     const offered = limits[name as keyof typeof least];
     if (offered < bytes) return `${name} is ${offered}, ${bytes} are needed`;
@@ -138,9 +144,10 @@ async function tryOnce(
     });
     return { gpu, device, report: describe(adapter, device) };
   } catch (error) {
+    const reason = error instanceof Error ? error.message : String(error);
     return {
       errno: errno.EIO,
-      cause: `The adapter refused a device: ${error instanceof Error ? error.message : String(error)}`,
+      cause: `The adapter refused a device: ${reason}`,
       remedy: 'Close other programs that use the GPU, restart the browser, or update the driver.',
     };
   }

@@ -1,18 +1,18 @@
 /*
  * The copy engine on WebGPU.
  *
- * How a list travels. `submit` checks it, picks a strategy for each direction and queues it. The list at
- * the head of the queue is cut into flights, each as large as its staging slots; a flight is one
- * queue submission. Several flights are in the air at once; they land in the order of their
+ * How a list travels. `submit` checks it, picks a strategy for each direction and queues it. The
+ * list at the head of the queue is cut into flights, each as large as its staging slots; a flight
+ * is one queue submission. Several flights are in the air at once; they land in the order of their
  * submission, and landing is what writes RAM and sets done bits. When slots or flights run out the
  * queue stands still until one lands.
  *
- * Order. VRAM is ordered by the device's queue. RAM is ordered by `RamHazards`: a list that touches a
- * RAM frame which a flight in the air has still to write waits until that flight has landed.
+ * Order. VRAM is ordered by the device's queue. RAM is ordered by `RamHazards`: a list that touches
+ * a RAM frame which a flight in the air has still to write waits until that flight has landed.
  *
- * Failure. RAM is written only from a readback that arrived, so a job without done bit leaves its RAM
- * target as it was. When the device is lost, everything in the air and in the queue settles with
- * ENODEV. Any error that the device reports makes the flights in the air fail with EIO.
+ * Failure. RAM is written only from a readback that arrived, so a job without done bit leaves its
+ * RAM target as it was. When the device is lost, everything in the air and in the queue settles
+ * with ENODEV. Any error that the device reports makes the flights in the air fail with EIO.
  *
  * Locking. None; single-threaded. See ./README.md.
  */
@@ -30,12 +30,13 @@ import type {
 } from '../engine/copy-engine.ts';
 import type { HostMemory } from '../engine/host-jobs.ts';
 import { isHostJob, runHostJob } from '../engine/host-jobs.ts';
+import { Fifo } from './fifo.ts';
 import { Flight } from './flight.ts';
 import { planFlight, type FlightRoom, type FrameLayout } from './flight-planner.ts';
 import type { KernelStatus } from './kernel-status.ts';
 import { landFlight } from './landing.ts';
 import { dropUnusedSlots, Launcher, type FlightListener } from './launcher.ts';
-import { createListShape, ListRun, measureList } from './list-run.ts';
+import { createListShape, ListRun, measureList, ROUTES } from './list-run.ts';
 import { RamHazards } from './ram-hazards.ts';
 import type { SlotRing } from './rings.ts';
 import { RowOrder } from './row-order.ts';
@@ -92,9 +93,9 @@ export class WebGpuEngine implements CopyEngine, FlightListener {
   private readonly room: FlightRoom;
   private readonly idle: Flight[];
   /** Flights submitted and not landed, oldest first. */
-  private readonly air: Flight[] = [];
+  private readonly air: Fifo<Flight>;
   /** Lists that are not planned to the end; the first one is being planned. */
-  private readonly queue: ListRun[] = [];
+  private readonly queue = new Fifo<ListRun>(16);
   private sequence = 0;
   private lastReadyAt = 0;
   private errorCount = 0;
@@ -112,7 +113,8 @@ export class WebGpuEngine implements CopyEngine, FlightListener {
     this.launcher = new Launcher(resources, this, parts.checked);
     this.scratch = createCheckScratch(geometry);
     this.hazards = new RamHazards(geometry.hostFrames);
-    this.idle = Array.from({ length: parts.flights }, () => new Flight(FLIGHT_SEGMENTS));
+    this.idle = Array.from({ length: parts.flights }, () => this.makeFlight());
+    this.air = new Fifo(parts.flights);
     this.layout = {
       hostFrames: geometry.hostFrames,
       framesPerArena: resources.vram.framesPerArena,
@@ -155,7 +157,7 @@ export class WebGpuEngine implements CopyEngine, FlightListener {
     list.result.fill(0, 0, list.length);
     this.stats.lists += 1;
     this.stats.jobs += list.length;
-    for (const pages of this.shape.pages) this.stats.pages += pages;
+    for (let route = 0; route < ROUTES; route++) this.stats.pages += this.shape.pages[route]!;
     const run = new ListRun(list, choice, this.shape);
     this.queue.push(run);
     this.pump();
@@ -163,8 +165,8 @@ export class WebGpuEngine implements CopyEngine, FlightListener {
   }
 
   /**
-   * What the kernels refused since the last call, or ''. Waits for all work submitted so far; '' for
-   * a lost device.
+   * What the kernels refused since the last call, or ''. Waits for all work submitted so far; ''
+   * for a lost device.
    */
   async kernelStatus(): Promise<string> {
     try {
@@ -232,7 +234,7 @@ export class WebGpuEngine implements CopyEngine, FlightListener {
   /** Plans and launches as much of the queue as slots, flights and hazards allow. */
   private pump(): void {
     while (this.queue.length > 0 && !this.isLost) {
-      const run = this.queue[0]!;
+      const run = this.queue.first()!;
       if (!run.started && !this.start(run)) return;
       while (!run.isPlanned) {
         if (!this.launchNext(run)) return;
@@ -299,6 +301,11 @@ export class WebGpuEngine implements CopyEngine, FlightListener {
     if (run.uploadPagesLeft > 0 && staged) {
       flight.upload = uploads.take(run.uploadPagesLeft);
       if (flight.upload === null) return false;
+      if (flight.upload.view?.byteLength === 0) {
+        // Nothing but the end of the device takes the memory of a mapped buffer away.
+        this.lose('the device took its mapped memory back');
+        return false;
+      }
     }
     if (run.downloadPagesLeft > 0 || run.sumPagesLeft > 0) {
       flight.readback = readbacks.take(run.downloadPagesLeft + run.sumPagesLeft / 1024);
@@ -314,14 +321,18 @@ export class WebGpuEngine implements CopyEngine, FlightListener {
 
   /** Lands the oldest flights that are ready, then goes on with the queue. */
   private landReady(): void {
-    while (this.air.length > 0 && this.air[0]!.isReady && !this.isLost) {
+    while (this.air.first()?.isReady === true && !this.isLost) {
       const flight = this.air.shift()!;
       if (flight.failure === 0 && flight.errorsBefore !== this.errorCount) {
         flight.failure = errno.EIO;
       }
       this.stats.waitMs += flight.readyAt - Math.max(flight.submittedAt, this.lastReadyAt);
       this.lastReadyAt = flight.readyAt;
-      landFlight(flight, this.parts.resources);
+      if (!landFlight(flight, this.parts.resources)) {
+        flight.run?.fail(errno.ENODEV);
+        this.lose('the device took its mapped memory back');
+        return;
+      }
       if (flight.readback !== null) this.parts.readbacks.give(flight.readback);
       this.hazards.land(flight.sequence);
       this.finishFlight(flight);
@@ -338,8 +349,15 @@ export class WebGpuEngine implements CopyEngine, FlightListener {
     if (flight.failure !== 0) {
       run.result = flight.failure;
       run.cancelRest();
+      void this.noteKernelStatus();
     }
-    if (run.flights === 0 && run.isPlanned && this.queue[0] !== run) run.settle();
+    if (run.flights === 0 && run.isPlanned && this.queue.first() !== run) run.settle();
+  }
+
+  private makeFlight(): Flight {
+    const flight = new Flight(FLIGHT_SEGMENTS);
+    this.launcher.prepare(flight);
+    return flight;
   }
 
   private replaceUploadSlot(flight: Flight): void {
@@ -362,6 +380,12 @@ export class WebGpuEngine implements CopyEngine, FlightListener {
     void device.lost.then((info) => this.lose(info.message || info.reason));
   }
 
+  /** After a failure: whether a kernel refused a job, which would be why. */
+  private async noteKernelStatus(): Promise<void> {
+    const refused = await this.kernelStatus();
+    if (refused !== '') this.noteError(refused);
+  }
+
   private noteError(message: string): void {
     this.deviceErrors.push(message);
     if (this.deviceErrors.length > ERRORS_KEPT) this.deviceErrors.shift();
@@ -371,22 +395,16 @@ export class WebGpuEngine implements CopyEngine, FlightListener {
   private lose(message: string): void {
     if (this.isLost) return;
     this.lostMessage = message === '' ? 'the device is lost' : message;
-    for (const flight of this.air) {
+    for (let flight = this.air.shift(); flight !== undefined; flight = this.air.shift()) {
       const { run } = flight;
       flight.run = null;
-      if (run !== null) loseRun(run);
+      run?.fail(errno.ENODEV);
     }
-    this.air.length = 0;
-    for (const run of this.queue) loseRun(run);
-    this.queue.length = 0;
+    for (let run = this.queue.shift(); run !== undefined; run = this.queue.shift()) {
+      run.fail(errno.ENODEV);
+    }
     this.resolveLost(this.lostMessage);
   }
-}
-
-function loseRun(run: ListRun): void {
-  if (run.settled) return;
-  run.result = errno.ENODEV;
-  run.settle();
 }
 
 function pause(ms: number): Promise<void> {

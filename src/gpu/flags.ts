@@ -1,6 +1,6 @@
 /*
- * Values of WebGPU's flag constants, which the specification fixes. Node has no globals for them, and
- * a module that reads `GPUBufferUsage` while it loads would depend on the order of imports.
+ * Values of WebGPU's flag constants, which the specification fixes. Node has no globals for them,
+ * and a module that reads `GPUBufferUsage` while it loads would depend on the order of imports.
  */
 export const BUFFER_MAP_READ = 0x0001;
 export const BUFFER_MAP_WRITE = 0x0002;

@@ -1,6 +1,7 @@
 /*
- * What one flight does, as columns: a flight is the part of a list that fits into one upload slot, one
- * readback slot, the bounce buffer and the job buffer, and goes to the device in one submission.
+ * What one flight does, as columns: a flight is the part of a list that fits into one upload slot,
+ * one readback slot, the bounce buffer and the job buffer, and goes to the device in one
+ * submission.
  *
  * A segment is a run of pages of one row that lies in one arena. Columns that a kind does not use
  * are undefined.

@@ -1,14 +1,15 @@
 /*
  * Takes rows of a list, in order, until a flight is full.
  *
- * Promises. A segment lies in one arena. A row that would fit into an empty flight is not cut in two
- * just because this flight is nearly full: the next one takes it whole. Only rows larger than a
+ * Promises. A segment lies in one arena. A row that would fit into an empty flight is not cut in
+ * two just because this flight is nearly full: the next one takes it whole. Only rows larger than a
  * slot, and rows that cross arenas, become several segments.
  *
  * Locking. None. Source: our own.
  */
 import { assert } from '../base/assert.ts';
 import { PAGE_SIZE } from '../base/units.ts';
+import { JOB_COPY } from '../engine/command-list.ts';
 import type { FlightPlan } from './flight-plan.ts';
 import {
   SEGMENT_ACROSS,
@@ -63,9 +64,59 @@ export function planFlight(
 ): void {
   plan.reset();
   while (run.cursor < run.deviceRows) {
+    if (run.offset === 0) planSinglePages(run, order, plan, room, layout);
+    if (run.cursor === run.deviceRows) break;
     if (!planRow(run, order[run.cursor]!, plan, room, layout)) break;
   }
   assert(plan.length > 0, 'a flight has no room for a single page');
+}
+
+/**
+ * Plans the rows ahead that copy one page between RAM and VRAM, as long as they fit: the most
+ * common rows by far, and the ones whose cost per page matters. What it would do for them is what
+ * `planRow` does, at a third of the time.
+ */
+function planSinglePages(
+  run: ListRun,
+  order: Uint32Array,
+  plan: FlightPlan,
+  room: FlightRoom,
+  layout: FrameLayout,
+): void {
+  const { op, source, target, count } = run.list;
+  const { hostFrames, framesPerArena } = layout;
+  const uploadLimit = pagesThatFit(ROUTE_UPLOAD, plan, room) + plan.pagesOf[SEGMENT_UPLOAD]!;
+  const downloadLimit = pagesThatFit(ROUTE_DOWNLOAD, plan, room) + plan.pagesOf[SEGMENT_DOWNLOAD]!;
+  const lengthLimit = Math.min(plan.capacity, plan.length + room.jobs - plan.jobs);
+  let { cursor } = run;
+  let { length } = plan;
+  let uploads = plan.pagesOf[SEGMENT_UPLOAD]!;
+  let downloads = plan.pagesOf[SEGMENT_DOWNLOAD]!;
+  for (; cursor < run.deviceRows && length < lengthLimit; cursor++, length++) {
+    const row = order[cursor]!;
+    if (count[row] !== 1 || op[row] !== JOB_COPY) break;
+    const from = source[row]!;
+    const to = target[row]!;
+    const isUpload = from < hostFrames;
+    if (isUpload ? uploads >= uploadLimit : to >= hostFrames || downloads >= downloadLimit) break;
+    const local = (isUpload ? to : from) - hostFrames;
+    const arena = local < framesPerArena ? 0 : Math.floor(local / framesPerArena);
+    plan.kind[length] = isUpload ? SEGMENT_UPLOAD : SEGMENT_DOWNLOAD;
+    plan.row[length] = row;
+    plan.pages[length] = 1;
+    plan.arena[length] = arena;
+    plan.frame[length] = local - arena * framesPerArena;
+    plan.host[length] = isUpload ? from : to;
+    plan.slot[length] = isUpload ? uploads++ : downloads++;
+    plan.ends[length] = 1;
+  }
+  run.uploadPagesLeft -= uploads - plan.pagesOf[SEGMENT_UPLOAD]!;
+  run.downloadPagesLeft -= downloads - plan.pagesOf[SEGMENT_DOWNLOAD]!;
+  run.cursor = cursor;
+  plan.jobs += length - plan.length;
+  plan.pagesOf[SEGMENT_UPLOAD] = uploads;
+  plan.pagesOf[SEGMENT_DOWNLOAD] = downloads;
+  plan.length = length;
 }
 
 /** Plans what fits of a row; true when the row is complete. */

@@ -1,6 +1,6 @@
 /*
- * One submission on its way: the part of a list that it carries, the staging slots that it holds, and
- * what it still waits for. Flights are made once and reused.
+ * One submission on its way: the part of a list that it carries, the staging slots that it holds,
+ * and what it still waits for. Flights are made once and reused.
  *
  * Locking. None. Source: our own.
  */
@@ -29,6 +29,12 @@ export class Flight {
   readyAt = 0;
   /** Device errors that the engine had seen when this flight was submitted. */
   errorsBefore = 0;
+
+  /** What its promises call, made once: see `Launcher.prepare`. */
+  onAnswer: () => void = () => {};
+  onUploadSlot: () => void = () => {};
+  onScope: (error: GPUError | null) => void = () => {};
+  onRefusal: (reason: unknown) => void = () => {};
 
   constructor(capacity: number) {
     this.plan = new FlightPlan(capacity);

@@ -1,11 +1,12 @@
 /*
- * The part of a transfer that this thread does: between the shared memory and a mapped staging buffer.
+ * The part of a transfer that this thread does: between the shared memory and a mapped staging
+ * buffer.
  *
- * Neighbouring segments whose RAM frames are neighbours too are moved as one. Short runs are moved by a
- * loop, because a `subarray` for each would leave 100 bytes of garbage; from LOOP_PAGES on one `set`
- * serves many pages. The loop moves 64-bit integers, which optimised code does without making
- * BigInts; doubles would not keep the bits of every NaN. It exists once for each direction so
- * that each copy only ever sees one pair of arrays: shared, it ran at half the speed downwards.
+ * Neighbouring segments whose RAM frames are neighbours too are moved as one. Short runs are moved
+ * by a loop, because a `subarray` for each would leave 100 bytes of garbage; from LOOP_PAGES on one
+ * `set` serves many pages. The loop moves 64-bit integers, which optimised code does without making
+ * BigInts; doubles would not keep the bits of every NaN. It exists once for each direction so that
+ * each copy only ever sees one pair of arrays: shared, it ran at half the speed downwards.
  *
  * Locking. None. The caller holds the pages still. Source: our own.
  */
@@ -14,6 +15,8 @@ import type { FlightPlan } from './flight-plan.ts';
 
 /** Pages from which a run is moved by `set`. */
 const LOOP_PAGES = 16;
+/** Pages that warm up the loops; a few milliseconds. */
+const WARM_PAGES = 128;
 const LONGS_PER_PAGE = PAGE_SIZE / 8;
 /** Pages of the plain copy that `writeBuffer` needs where it can't read shared memory. */
 const PLAIN_PAGES = 512;
@@ -35,6 +38,7 @@ export class HostCopier {
     this.longs = new BigUint64Array(ram.buffer, ram.byteOffset, ram.byteLength / 8);
     // The types of writeBuffer know plain memory only; the specification allows shared memory.
     this.sharedSource = writesShared ? (ram as Uint8Array<ArrayBuffer>) : null;
+    warmUp(ram.buffer instanceof ArrayBuffer);
   }
 
   /** Copies the RAM pages of the plan's segments of `kind` into `slot`. */
@@ -97,6 +101,20 @@ export class HostCopier {
       this.plain.set(this.ram.subarray(start, start + bytes));
       queue.writeBuffer(target, to + page * PAGE_SIZE, this.plain, 0, bytes);
     }
+  }
+}
+
+/**
+ * Runs both loops until the JavaScript engine has compiled them: in the interpreter each 64-bit
+ * integer is an object, and the first list would take ten times as long as the next ones.
+ */
+function warmUp(isPlain: boolean): void {
+  const plain = new BigUint64Array(LONGS_PER_PAGE);
+  const memory = isPlain ? new ArrayBuffer(PAGE_SIZE) : new SharedArrayBuffer(PAGE_SIZE);
+  const shared = new BigUint64Array(memory);
+  for (let page = 0; page < WARM_PAGES; page++) {
+    copyUp(plain, 0, shared, 0, 1);
+    copyDown(shared, 0, plain, 0, 1);
   }
 }
 

@@ -1,7 +1,7 @@
 /*
- * Descriptors for the kernels: groups of jobs, one group for each dispatch, in one device buffer that is
- * rewritten for each flight. The queue orders the write after all earlier dispatches, so one buffer
- * is enough and nothing is allocated per batch.
+ * Descriptors for the kernels: groups of jobs, one group for each dispatch, in one device buffer
+ * that is rewritten for each flight. The queue orders the write after all earlier dispatches, so
+ * one buffer is enough and nothing is allocated per batch.
  *
  * A group is a header and its jobs, and starts where a dynamic offset may point. The binding
  * always spans half of the buffer, so that an offset anywhere in the first half stays inside.
@@ -110,8 +110,8 @@ export class JobBuffer {
   }
 
   /**
-   * Gives the jobs of the groups from `firstGroup` on numbers in the results buffer, and each segment
-   * of `kind` the number of its first one.
+   * Gives the jobs of the groups from `firstGroup` on numbers in the results buffer, and each
+   * segment of `kind` the number of its first one.
    *
    * @param result column that receives the numbers
    */

@@ -1,6 +1,6 @@
 /*
- * What happens when a flight arrives: RAM is written from the readback slot, checksums are added up, and
- * the done bits of the rows that are complete are set. A failed flight writes nothing.
+ * What happens when a flight arrives: RAM is written from the readback slot, checksums are added
+ * up, and the done bits of the rows that are complete are set. A failed flight writes nothing.
  *
  * Locking. None; flights land one by one, in the order of their submission. Source: our own.
  */
@@ -10,8 +10,14 @@ import type { Flight } from './flight.ts';
 import { SEGMENT_DOWNLOAD, SEGMENT_SUM } from './flight-plan.ts';
 import type { EncodeResources } from './strategies/strategy.ts';
 
-/** Lands a flight whose answers are all in; its readback slot is unmapped on return. */
-export function landFlight(flight: Flight, resources: EncodeResources): void {
+/**
+ * Lands a flight whose answers are all in; its readback slot is unmapped on return.
+ *
+ * @returns false when the mapped memory is gone although the map had succeeded: the device is lost
+ *
+ * Context: no lock; never waits. Source: our own.
+ */
+export function landFlight(flight: Flight, resources: EncodeResources): boolean {
   const { run } = flight;
   assert(run !== null, 'a flight without a list landed');
   if (flight.failure !== 0) {
@@ -19,23 +25,36 @@ export function landFlight(flight: Flight, resources: EncodeResources): void {
     const last = plan.length - 1;
     if (plan.ends[last] === 0) run.brokenRow = plan.row[last]!;
     flight.readback?.buffer.unmap();
-    return;
+    return true;
   }
-  if (flight.readback !== null) readBack(flight, flight.readback.buffer, resources);
+  if (flight.readback !== null) {
+    const range = mappedRange(flight.readback.buffer, flight.readBytes);
+    if (range === null) return false;
+    readBack(flight, range, resources);
+    flight.readback.buffer.unmap();
+  }
   markDone(flight);
+  return true;
 }
 
-function readBack(flight: Flight, buffer: GPUBuffer, resources: EncodeResources): void {
+/** The mapped bytes, or null when the buffer is not mapped any more. */
+function mappedRange(buffer: GPUBuffer, bytes: number): ArrayBuffer | null {
+  try {
+    return buffer.getMappedRange(0, bytes);
+  } catch {
+    return null;
+  }
+}
+
+function readBack(flight: Flight, range: ArrayBuffer, resources: EncodeResources): void {
   const { host, stats } = resources;
   const { plan } = flight;
   const begun = performance.now();
-  const range = buffer.getMappedRange(0, flight.readBytes);
   if (plan.has(SEGMENT_DOWNLOAD)) {
     host.empty(new Uint8Array(range, 0, flight.sumOffset), plan, SEGMENT_DOWNLOAD);
     stats.bytesToHost += plan.pagesOf[SEGMENT_DOWNLOAD]! * PAGE_SIZE;
   }
   if (plan.has(SEGMENT_SUM)) addSums(flight, new Uint32Array(range, flight.sumOffset));
-  buffer.unmap();
   stats.hostCopyMs += performance.now() - begun;
 }
 

@@ -1,8 +1,8 @@
 /*
  * Turns a planned flight into one queue submission, and asks the device to say when it is done.
  *
- * Order inside a flight: uploads, moves, clears, additions, checksums, downloads. The jobs of a list are
- * unordered and free of conflicts, so any order would do.
+ * Order inside a flight: uploads, moves, clears, additions, checksums, downloads. The jobs of a
+ * list are unordered and free of conflicts, so any order would do.
  *
  * Completion. An upload slot is mapped again right after the submission: the map resolves when the
  * device is done with the submission, so it is the completion signal as well. The same holds for a
@@ -60,6 +60,18 @@ export class Launcher {
       plan: undefined as unknown as Flight['plan'],
       upload: null,
       readback: null,
+    };
+  }
+
+  /** Makes the functions that a flight's promises will call; once for each flight. */
+  prepare(flight: Flight): void {
+    const { listener } = this;
+    flight.onAnswer = () => listener.answered(flight);
+    flight.onUploadSlot = () => listener.uploadSlotBack(flight);
+    flight.onRefusal = (reason) => listener.refused(flight, reason);
+    flight.onScope = (error) => {
+      if (error === null) listener.answered(flight);
+      else listener.caught(flight, error.message);
     };
   }
 
@@ -125,46 +137,26 @@ export class Launcher {
 
   private expectAnswers(flight: Flight): void {
     const { device, stats } = this.resources;
-    const { listener } = this;
+    const { upload, readback, onAnswer, onUploadSlot, onScope, onRefusal } = flight;
     if (this.checked) {
-      this.expectScope(flight);
-      this.expectScope(flight);
+      flight.pending += 2;
+      device.popErrorScope().then(onScope, onRefusal);
+      device.popErrorScope().then(onScope, onRefusal);
     }
-    if (flight.upload !== null) {
+    if (upload !== null) {
       flight.pending += 1;
       stats.maps += 1;
-      flight.upload.buffer.mapAsync(MAP_MODE_WRITE).then(
-        () => listener.uploadSlotBack(flight),
-        (reason: unknown) => listener.refused(flight, reason),
-      );
+      upload.buffer.mapAsync(MAP_MODE_WRITE).then(onUploadSlot, onRefusal);
     }
-    if (flight.readback !== null) {
+    if (readback !== null) {
       flight.pending += 1;
       stats.maps += 1;
-      flight.readback.buffer.mapAsync(MAP_MODE_READ, 0, flight.readBytes).then(
-        () => listener.answered(flight),
-        (reason: unknown) => listener.refused(flight, reason),
-      );
+      readback.buffer.mapAsync(MAP_MODE_READ, 0, flight.readBytes).then(onAnswer, onRefusal);
     }
-    if (flight.upload === null && flight.readback === null) {
+    if (upload === null && readback === null) {
       flight.pending += 1;
-      device.queue.onSubmittedWorkDone().then(
-        () => listener.answered(flight),
-        (reason: unknown) => listener.refused(flight, reason),
-      );
+      device.queue.onSubmittedWorkDone().then(onAnswer, onRefusal);
     }
-  }
-
-  private expectScope(flight: Flight): void {
-    flight.pending += 1;
-    const { listener } = this;
-    this.resources.device.popErrorScope().then(
-      (error) => {
-        if (error === null) listener.answered(flight);
-        else listener.caught(flight, error.message);
-      },
-      (reason: unknown) => listener.refused(flight, reason),
-    );
   }
 }
 

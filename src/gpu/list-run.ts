@@ -1,6 +1,6 @@
 /*
- * A submitted list on its way to the device: how far it has been planned, what is in the air, and what
- * its submitter will be told.
+ * A submitted list on its way to the device: how far it has been planned, what is in the air, and
+ * what its submitter will be told.
  *
  * Locking. None. Source: our own.
  */
@@ -98,6 +98,13 @@ export class ListRun {
   cancelRest(): void {
     this.cursor = this.deviceRows;
     this.started = true;
+  }
+
+  /** Settles the run with an error, unless it is settled. */
+  fail(code: number): void {
+    if (this.settled) return;
+    this.result = code;
+    this.settle();
   }
 
   /** The result when it settles. */

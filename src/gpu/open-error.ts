@@ -1,6 +1,6 @@
 /*
- * Why an engine could not be opened, as plain data: it crosses worker boundaries unchanged and a page
- * can show it as it is.
+ * Why an engine could not be opened, as plain data: it crosses worker boundaries unchanged and a
+ * page can show it as it is.
  */
 
 /** A refused `createWebGpuEngine`. */

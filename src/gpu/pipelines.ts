@@ -1,12 +1,13 @@
 /*
  * The compiled kernels and their bind groups, all made once when the engine opens.
  *
- * Promises. A kernel that does not compile is an error with file and line; warnings are kept for the
- * tests, which refuse them. Steady state makes no bind group: arenas, bounce buffer, results and job
- * buffer never change, and dispatches differ in a dynamic offset only.
+ * Promises. A kernel that does not compile is an error with file and line; warnings are kept for
+ * the tests, which refuse them. Steady state makes no bind group: arenas, bounce buffer, results
+ * and job buffer never change, and dispatches differ in a dynamic offset only.
  *
- * Bind groups. Group 0: an arena and the status block, once for kernels that write the arena and once
- * for those that read it. Group 1: the job batch, alone or with the bounce buffer or the results.
+ * Bind groups. Group 0: an arena and the status block, once for kernels that write the arena and
+ * once for those that read it. Group 1: the job batch, alone or with the bounce buffer or the
+ * results.
  *
  * Locking. None. Source: our own.
  */
@@ -73,8 +74,10 @@ export async function createKernels(
   const messages: string[] = [];
   const kernels: Partial<Record<KernelName, Kernel>> = {};
   try {
-    for (const name of Object.keys(KERNELS) as KernelName[]) {
-      kernels[name] = await compile(device, name, bindings, tuning, messages);
+    const names = Object.keys(KERNELS) as KernelName[];
+    const compiled = names.map((name) => compile(device, name, bindings, tuning, messages));
+    for (const [index, kernel] of (await Promise.all(compiled)).entries()) {
+      kernels[names[index]!] = kernel;
     }
   } catch (error) {
     const reason = error instanceof Error ? error.message : String(error);
@@ -125,7 +128,10 @@ class Bindings {
   constructor(device: GPUDevice, arenas: readonly GPUBuffer[], buffers: KernelBuffers) {
     this.device = device;
     this.buffers = buffers;
-    this.arenaLayouts = { read: this.arenaLayout('read'), read_write: this.arenaLayout('read_write') };
+    this.arenaLayouts = {
+      read: this.arenaLayout('read'),
+      read_write: this.arenaLayout('read_write'),
+    };
     const groups = (access: BindingAccess): GPUBindGroup[] =>
       arenas.map((arena) =>
         device.createBindGroup({

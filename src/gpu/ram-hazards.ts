@@ -1,9 +1,9 @@
 /*
- * Order between lists where they meet in RAM. The device's queue orders what happens in VRAM; RAM is
- * written by this thread when a readback arrives, which a later list must not overtake.
+ * Order between lists where they meet in RAM. The device's queue orders what happens in VRAM; RAM
+ * is written by this thread when a readback arrives, which a later list must not overtake.
  *
- * One 32-bit stamp per RAM frame holds the number of the last flight that will write it; flights land
- * in the order of their numbers, so comparing with the last landed one is enough.
+ * One 32-bit stamp per RAM frame holds the number of the last flight that will write it; flights
+ * land in the order of their numbers, so comparing with the last landed one is enough.
  *
  * Locking. None. Source: our own.
  */

@@ -68,8 +68,8 @@ export class SlotRing {
   }
 
   /**
-   * Takes the smallest free slot that holds `pages` pages, or a largest one when none can; null when
-   * the classes that would do are all in use.
+   * Takes the smallest free slot that holds `pages` pages, or a largest one when none can; null
+   * when the classes that would do are all in use.
    */
   take(pages: number): Slot | null {
     const wanted = Math.min(pages, this.largestPages);
@@ -86,6 +86,13 @@ export class SlotRing {
   give(slot: Slot): void {
     for (const { pages, free } of this.classes) {
       if (pages === slot.pages) free.push(slot);
+    }
+  }
+
+  /** The buffers of all free slots. */
+  *freeBuffers(): Iterable<GPUBuffer> {
+    for (const { free } of this.classes) {
+      for (const slot of free) yield slot.buffer;
     }
   }
 

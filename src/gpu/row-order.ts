@@ -1,6 +1,7 @@
 /*
- * The order in which the rows of a list are planned: as listed, or by VRAM frame, so that neighbours in
- * VRAM become neighbours in the staging buffer and one copy command can move them together.
+ * The order in which the rows of a list are planned: as listed, or by VRAM frame, so that
+ * neighbours in VRAM become neighbours in the staging buffer and one copy command can move them
+ * together.
  *
  * Sorting is a byte-wise radix sort over typed arrays, skipped where the rows are in order already:
  * about 10 ns a row.

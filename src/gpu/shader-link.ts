@@ -3,7 +3,8 @@
  * declarations in any order, so linking is: each part once, then the kernel. The line map turns the
  * compiler's line numbers back into those of the files.
  *
- * Leaves out: conditional text, parameters, namespaces. What can be tuned is an `override` constant.
+ * Leaves out: conditional text, parameters, namespaces. What can be tuned is an `override`
+ * constant.
  */
 import { assert } from '../base/assert.ts';
 

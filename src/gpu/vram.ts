@@ -1,7 +1,7 @@
 /*
- * Device memory: equal buffers ("arenas") in a row, because no buffer may be larger than the adapter's
- * binding limit. VRAM frame f, counted from 0, is page f % framesPerArena of arena
- * f / framesPerArena.
+ * Device memory: equal buffers ("arenas") in a row, because no buffer may be larger than the
+ * adapter's binding limit. VRAM frame f, counted from 0, is page f % framesPerArena of arena f /
+ * framesPerArena.
  *
  * Promises. Every arena is written once when it is made: a fresh buffer is cleared lazily at
  * its first use, a stall of 55 to 65 ms that would otherwise hit the first migration.
@@ -30,8 +30,8 @@ export interface Vram {
  * @param wantedBytes all VRAM, a multiple of the page size
  * @param limitBytes the smaller of the adapter's binding and buffer limits
  * @param maxBytes the caller's own limit
- * @returns a multiple of the page size, and of 2 MiB where that fits, so that folios aligned to 2 MiB
- * lie in one arena
+ * @returns a multiple of the page size, and of 2 MiB where that fits, so that folios aligned to 2
+ * MiB lie in one arena
  */
 export function arenaBytes(wantedBytes: number, limitBytes: number, maxBytes: number): number {
   const most = Math.min(limitBytes, maxBytes);
@@ -59,21 +59,16 @@ export async function createVram(
   const framesPerArena = arenaBytes(vramFrames * PAGE_SIZE, limit, maxArenaBytes) / PAGE_SIZE;
   const arenas: GPUBuffer[] = [];
   device.pushErrorScope('out-of-memory');
-  device.pushErrorScope('validation');
-  const encoder = device.createCommandEncoder({ label: 'pre-touch VRAM' });
   for (let first = 0; first < vramFrames; first += framesPerArena) {
-    const frames = Math.min(framesPerArena, vramFrames - first);
-    const arena = device.createBuffer({
-      label: `VRAM arena ${arenas.length}`,
-      size: frames * PAGE_SIZE,
-      usage: ARENA_USAGE,
-    });
-    encoder.clearBuffer(arena);
-    arenas.push(arena);
+    arenas.push(
+      device.createBuffer({
+        label: `VRAM arena ${arenas.length}`,
+        size: Math.min(framesPerArena, vramFrames - first) * PAGE_SIZE,
+        usage: ARENA_USAGE,
+      }),
+    );
   }
-  device.queue.submit([encoder.finish()]);
-  const [invalid, tooLarge] = await Promise.all([device.popErrorScope(), device.popErrorScope()]);
-  const failure = tooLarge ?? invalid;
+  const failure = await device.popErrorScope();
   if (failure !== null) {
     for (const arena of arenas) arena.destroy();
     return {
@@ -82,6 +77,14 @@ export async function createVram(
       remedy: 'Ask for less device memory, or close other programs that use the GPU.',
     };
   }
+  preTouch(device, arenas);
   await device.queue.onSubmittedWorkDone();
   return { arenas, frames: vramFrames, framesPerArena };
+}
+
+/** Queues the first write of all of these buffers, so that no later command pays for clearing them. */
+export function preTouch(device: GPUDevice, buffers: Iterable<GPUBuffer>): void {
+  const encoder = device.createCommandEncoder({ label: 'pre-touch' });
+  for (const buffer of buffers) encoder.clearBuffer(buffer);
+  device.queue.submit([encoder.finish()]);
 }

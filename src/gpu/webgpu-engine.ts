@@ -1,6 +1,6 @@
 /*
- * Opening a WebGPU engine: adapter, device, arenas, staging rings, kernels; all memory that it will ever
- * use. What can go wrong in the environment is answered as data.
+ * Opening a WebGPU engine: adapter, device, arenas, staging rings, kernels; all memory that it will
+ * ever use. What can go wrong in the environment is answered as data.
  *
  * Locking. None. Source: our own.
  */
@@ -18,7 +18,7 @@ import { isEngineOpenError } from './open-error.ts';
 import type { KernelTuning } from './pipelines.ts';
 import { createKernels, defaultTuning } from './pipelines.ts';
 import { DEFAULT_SLOT_PAGES, SlotRing } from './rings.ts';
-import { createVram } from './vram.ts';
+import { createVram, preTouch } from './vram.ts';
 import { WebGpuEngine } from './engine-core.ts';
 
 /** What an engine is made of. */
@@ -52,8 +52,8 @@ const DEFAULT_LANES = 3;
 /**
  * Opens an engine.
  *
- * @returns the engine, or an error with errno ENODEV (no WebGPU, no adapter, limits too small), ENOMEM
- * (not enough device memory) or EIO (the driver failed)
+ * @returns the engine, or an error with errno ENODEV (no WebGPU, no adapter, limits too small),
+ * ENOMEM (not enough device memory) or EIO (the driver failed)
  *
  * Context: waits. Source: our own.
  */
@@ -85,6 +85,10 @@ export async function createWebGpuEngine(
     device.destroy();
     return kernels;
   }
+  const uploads = new SlotRing(device, 'upload', slotPages, lanes);
+  const readbacks = new SlotRing(device, 'readback', slotPages, lanes);
+  preTouch(device, [bounce, sums, jobs.buffer, ...readbacks.freeBuffers()]);
+  await device.queue.onSubmittedWorkDone();
   const memory = createHostMemory(ram, geometry.hostFrames);
   const host = new HostCopier(memory.bytes, options.writesShared ?? !isNode());
   return new WebGpuEngine({
@@ -93,8 +97,8 @@ export async function createWebGpuEngine(
     geometry,
     resources: { device, vram, bounce, sums, jobs, kernels, host, stats: createEngineStats() },
     memory,
-    uploads: new SlotRing(device, 'upload', slotPages, lanes),
-    readbacks: new SlotRing(device, 'readback', slotPages, lanes),
+    uploads,
+    readbacks,
     bouncePages,
     status,
     checked: options.checked ?? false,

@@ -1,11 +1,11 @@
 /**
- * Copying page tables at fork (mm/memory.c:copy_page_range). Private memory becomes copy-on-write: both
- * sides lose write permission and share the page. A device-private entry is shared too, as READ in
- * both, without going near the device. Migration entries become READ in both. A page that may be pinned is
- * copied for the child at once.
+ * Copying page tables at fork (mm/memory.c:copy_page_range). Private memory becomes copy-on-write:
+ * both sides lose write permission and share the page. A device-private entry is shared too, as
+ * READ in both, without going near the device. Migration entries become READ in both. A page that
+ * may be pinned is copied for the child at once.
  *
- * Locking: mmap locks of both address spaces held for write, parent inside MMU_NOTIFY_PROTECTION_PAGE.
- * The caller flushes the parent's TLB once, for all its VMAs.
+ * Locking: mmap locks of both address spaces held for write, parent inside
+ * MMU_NOTIFY_PROTECTION_PAGE. The caller flushes the parent's TLB once, for all its VMAs.
  *
  * Leaves out: swap and device-exclusive entries, userfaultfd in the child.
  */
@@ -13,6 +13,7 @@ import { assert } from '../base/assert.ts';
 import { errno, isErr } from '../base/errno.ts';
 import { PAGE_SIZE, PMD_SIZE } from '../base/units.ts';
 import { copyHighpage } from './highmem.ts';
+import { vmaMayWrite, vmaPageProt } from './mm-types.ts';
 import type { MmStruct, Vma } from './mm-types.ts';
 import { allocPage } from './page-alloc.ts';
 import { PG_LRU, PG_UPTODATE } from './page.ts';
@@ -110,7 +111,8 @@ function copyPinnedPage(child: Vma, addr: number, pte: number): number {
   folioAddNewAnonRmap(sys, copy, child, addr);
   sys.mem.setFlag(copy, PG_UPTODATE | PG_LRU);
   child.mm.anonRss++;
-  return mkPte(copy, (pte & PTE_WRITE) | PTE_DIRTY | PTE_SOFT_DIRTY);
+  const writable = vmaMayWrite(child) ? PTE_WRITE : 0;
+  return mkPte(copy, vmaPageProt(child) | writable | PTE_DIRTY | PTE_SOFT_DIRTY);
 }
 
 /** The child's entry for an entry of the parent that is not present (copy_nonpresent_pte). */

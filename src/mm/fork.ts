@@ -2,8 +2,8 @@
  * The life of an address space: making one, fork, exit (kernel/fork.c, mm/mmap.c:exit_mmap).
  *
  * Locking: fork holds the parent's mmap lock for write throughout and so waits for faults and
- * migrations in progress; nobody knows the child yet. Exit releases the interval notifiers first, then takes the
- * mmap lock for write, so that faults in progress finish on a live address space.
+ * migrations in progress; nobody knows the child yet. Exit releases the interval notifiers first,
+ * then takes the mmap lock for write, so that faults in progress finish on a live address space.
  */
 import { assert } from '../base/assert.ts';
 import { errno, isErr } from '../base/errno.ts';
@@ -87,10 +87,12 @@ function exitMmap(mm: MmStruct): void {
 
 /**
  * Copies an address space (fork: dup_mmap). Private memory is shared copy-on-write, device-private
- * pages included; shared memory is shared. The child has no notifiers: a device mirrors the parent only.
+ * pages included; shared memory is shared. The child has no notifiers: a device mirrors the parent
+ * only.
  *
- * @returns the child with one user; ENOMEM with nothing left of the child (the parent stays write-protected
- * where the copy got to, which its next write repairs); ESRCH when the parent is gone.
+ * @returns the child with one user; ENOMEM with nothing left of the child (the parent stays
+ * write-protected where the copy got to, which its next write repairs); ESRCH when the parent is
+ * gone.
  * Context: takes the parent's mmap lock for write, may wait for it.
  */
 export function dupMmap(parent: MmStruct): MaybePromise<MmStruct | number> {
@@ -127,13 +129,7 @@ function dupVma(child: MmStruct, vma: Vma, progress: ForkProgress): number {
   // Without anonymous pages there is nothing that a fault in the child would not find by itself.
   if (vma.anonVma === null) return 0;
   assert(isCowMapping(vma), 'only private memory has anonymous pages');
-  mmuNotifierRangeInit(
-    forkRange,
-    MMU_NOTIFY_PROTECTION_PAGE,
-    vma.mm,
-    vma.vmStart,
-    vma.vmEnd,
-  );
+  mmuNotifierRangeInit(forkRange, MMU_NOTIFY_PROTECTION_PAGE, vma.mm, vma.vmStart, vma.vmEnd);
   mmuNotifierInvalidateRangeStart(forkRange);
   const status = copyPageRange(copy, vma, progress);
   mmuNotifierInvalidateRangeEnd(forkRange);

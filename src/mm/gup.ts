@@ -1,8 +1,8 @@
 /**
- * Pinning user pages for I/O (mm/gup.c: pin_user_pages with FOLL_WRITE): the page is faulted in for write, so
- * that it is a page of the caller's own (or of a shared object), and gets GUP_PIN_COUNTING_BIAS
- * references. A pinned page is not migrated, and fork copies it for the child. Device-private memory can't
- * be pinned: the fault brings it home first.
+ * Pinning user pages for I/O (mm/gup.c: pin_user_pages with FOLL_WRITE): the page is faulted in for
+ * write, so that it is a page of the caller's own (or of a shared object), and gets
+ * GUP_PIN_COUNTING_BIAS references. A pinned page is not migrated, and fork copies it for the
+ * child. Device-private memory can't be pinned: the fault brings it home first.
  *
  * Leaves out: FOLL_GET, read-only and long-term pins, several pages at once.
  */

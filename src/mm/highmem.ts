@@ -1,7 +1,7 @@
 /**
- * CPU access to the contents of RAM pages (include/linux/highmem.h). The only place in mm that clears
- * or copies page contents. Device-private memory has no CPU mapping: reaching for it here is a
- * bug of the emulator, never a slow path.
+ * CPU access to the contents of RAM pages (include/linux/highmem.h). The only place in mm that
+ * clears or copies page contents. Device-private memory has no CPU mapping: reaching for it here is
+ * a bug of the emulator, never a slow path.
  */
 import { assert } from '../base/assert.ts';
 import { PAGE_SIZE, WORDS_PER_PAGE } from '../base/units.ts';

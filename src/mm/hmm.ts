@@ -1,19 +1,20 @@
 /**
- * Reading CPU page tables on behalf of a device (mm/hmm.c): `hmmRangeFault` reports for each page of a range
- * which frame the CPU sees and with which permission, after faulting in what the caller asked for.
+ * Reading CPU page tables on behalf of a device (mm/hmm.c): `hmmRangeFault` reports for each page
+ * of a range which frame the CPU sees and with which permission, after faulting in what the caller
+ * asked for.
  *
  * An HMM pfn is a Uint32, with the kernel's flags moved down from 64 bits:
  *
  *   bit  31     30     29     28          27      26           25  24..23  22..0
  *        VALID  WRITE  ERROR  DMA_MAPPED  P2PDMA  P2PDMA_BUS   -   order   pfn
  *
- * As input, bits 31 and 30 are REQ_FAULT and REQ_WRITE. The order code is 0 (a base page) for now. The result is
- * true only until the next invalidation: check the notifier's sequence before using it. A page that the
- * asking device owns is reported as it is and never faulted, even where REQ_WRITE is not met: the
- * caller has to look at WRITE.
+ * As input, bits 31 and 30 are REQ_FAULT and REQ_WRITE. The order code is 0 (a base page) for now.
+ * The result is true only until the next invalidation: check the notifier's sequence before using
+ * it. A page that the asking device owns is reported as it is and never faulted, even where
+ * REQ_WRITE is not met: the caller has to look at WRITE.
  *
- * Locking: mmap lock held throughout, also across the waits of faults. After every fault the walk begins
- * again at the first page whose output was not written.
+ * Locking: mmap lock held throughout, also across the waits of faults. After every fault the walk
+ * begins again at the first page whose output was not written.
  *
  * Leaves out: huge mappings, hugetlb, hmm_range_fault_unlocked_timeout, the DMA map helpers.
  */
@@ -110,10 +111,11 @@ export function hmmPfnToPage(entry: number): number {
 /**
  * Reports, and where asked for faults in, every page of a range (hmm_range_fault).
  *
- * @returns 0; EBUSY when `notifierSeq` is out of date: call mmuIntervalReadBegin again; EFAULT when a page that was asked
- * for can't be had; EPERM when it can't be written; ENOMEM when its fault found no memory; EINVAL for an empty or unaligned range
- * or too short an array. On an error the entries before the page in question are outputs, the
- * others still inputs. Context: mmap lock held and kept; waits for faults and migrations.
+ * @returns 0; EBUSY when `notifierSeq` is out of date: call mmuIntervalReadBegin again; EFAULT when
+ * a page that was asked for can't be had; EPERM when it can't be written; ENOMEM when its fault
+ * found no memory; EINVAL for an empty or unaligned range or too short an array. On an error the
+ * entries before the page in question are outputs, the others still inputs. Context: mmap lock held
+ * and kept; waits for faults and migrations.
  */
 export function hmmRangeFault(range: HmmRange): MaybePromise<number> {
   return new HmmWalk(range).run();
@@ -134,7 +136,7 @@ class HmmWalk {
 
   constructor(range: HmmRange) {
     const { mm } = range.notifier;
-    assert(mm !== null, 'I41: a subscription that is read was inserted');
+    assert(mm !== null, 'I23: a subscription that is read was inserted');
     this.range = range;
     this.mm = mm;
     this.last = range.start;
@@ -142,7 +144,7 @@ class HmmWalk {
 
   run(): MaybePromise<number> {
     for (;;) {
-      assert(this.mm.mmapLock.isLocked, 'I44: the mmap lock is held');
+      assert(this.mm.mmapLock.isLocked, 'I26: the mmap lock is held');
       if (mmuIntervalCheckRetry(this.range.notifier, this.range.notifierSeq)) return errno.EBUSY;
       if (!this.isValidRange()) return errno.EINVAL;
       const stop = this.walk();

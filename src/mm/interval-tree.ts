@@ -1,6 +1,6 @@
 /**
- * The VMAs that may map pages of one object, by linear page index (mm/interval_tree.c). Linux has an
- * augmented red-black tree; here it is an array sorted by first index, plus the length of the
+ * The VMAs that may map pages of one object, by linear page index (mm/interval_tree.c). Linux has
+ * an augmented red-black tree; here it is an array sorted by first index, plus the length of the
  * longest VMA in it: a lookup starts at the first VMA that could reach the index.
  *
  * A VMA must be out of the collection while its vmPgoff, vmStart or vmEnd changes.

@@ -1,12 +1,12 @@
 /**
- * Page faults (mm/memory.c): `handleMmFault` and the handlers behind it, one per kind of entry. Each
- * returns 0 when the access may be tried again, else VM_FAULT_* error bits. A fault handles one page
- * and never more than one step: a write to a shared device-private page takes one fault to come
- * home and another one to be copied.
+ * Page faults (mm/memory.c): `handleMmFault` and the handlers behind it, one per kind of entry.
+ * Each returns 0 when the access may be tried again, else VM_FAULT_* error bits. A fault handles
+ * one page and never more than one step: a write to a shared device-private page takes one fault to
+ * come home and another one to be copied.
  *
- * Locking: mmap lock held for read and kept, also across waits. What may wait: a migration entry, the
- * page lock of a shared page, a locked device page, `migrateToRam`. After a wait everything is looked
- * up again, or the access is simply retried.
+ * Locking: mmap lock held for read and kept, also across waits. What may wait: a migration entry,
+ * the page lock of a shared page, a locked device page, `migrateToRam`. After a wait everything is
+ * looked up again, or the access is simply retried.
  *
  * Leaves out: swap, device-exclusive entries, userfaultfd, NUMA hints, per-VMA locks, huge pages,
  * fault-around.
@@ -67,8 +67,7 @@ export const VM_FAULT_SIGBUS = 0x2;
 export const VM_FAULT_HWPOISON = 0x10;
 export const VM_FAULT_SIGSEGV = 0x40;
 /** The bits that mean the access must not be retried. */
-export const VM_FAULT_ERROR =
-  VM_FAULT_OOM | VM_FAULT_SIGBUS | VM_FAULT_HWPOISON | VM_FAULT_SIGSEGV;
+export const VM_FAULT_ERROR = VM_FAULT_OOM | VM_FAULT_SIGBUS | VM_FAULT_HWPOISON | VM_FAULT_SIGSEGV;
 
 /** A fault on a device page, as `migrateToRam` gets it (struct vm_fault). */
 export interface VmFault {
@@ -174,8 +173,9 @@ function waitAndRetry(sys: System, pfn: number): MaybePromise<number> {
 }
 
 /**
- * The CPU reached for memory that only the device can reach: its driver brings the page home. The page is
- * locked and referenced meanwhile, so that it is migrated once however many cores fault on it.
+ * The CPU reached for memory that only the device can reach: its driver brings the page home. The
+ * page is locked and referenced meanwhile, so that it is migrated once however many cores fault on
+ * it.
  */
 function faultOnDevicePage(
   vma: Vma,
@@ -291,7 +291,7 @@ function finishFault(vma: Vma, addr: number, write: boolean, pfn: number): numbe
   return outcome;
 }
 
-/** A write to a private mapping of an object starts with a copy of the object's page (do_cow_fault). */
+/** A write to a private mapping of an object starts with a copy of its page (do_cow_fault). */
 function mapPrivateCopy(vma: Vma, addr: number, at: number, source: number): number {
   const sys = vma.mm.sys;
   const copy = allocPage(sys);

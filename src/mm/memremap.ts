@@ -1,18 +1,19 @@
 /**
- * Device memory with a struct page per frame (mm/memremap.c, include/linux/memremap.h): registering a
- * range of pfns as a `dev_pagemap`, and the life of its pages.
+ * Device memory with a struct page per frame (mm/memremap.c, include/linux/memremap.h): registering
+ * a range of pfns as a `dev_pagemap`, and the life of its pages.
  *
- * A free device page has no reference and belongs to its driver, which threads its free list through
- * `zoneDeviceData`. `zoneDevicePageInit` makes it live: one reference, locked, which is what
- * migration wants of a destination. The last put gives it back through `folioFree`. Each live page holds a
- * reference on its pagemap, so that a pagemap goes only when all its pages are free.
+ * A free device page has no reference and belongs to its driver, which threads its free list
+ * through `zoneDeviceData`. `zoneDevicePageInit` makes it live: one reference, locked, which is
+ * what migration wants of a destination. The last put gives it back through `folioFree`. Each live
+ * page holds a reference on its pagemap, so that a pagemap goes only when all its pages are free.
  *
- * Device-private pages have no CPU mapping: nobody can pin them, and mm never touches their contents.
+ * Device-private pages have no CPU mapping: nobody can pin them, and mm never touches their
+ * contents.
  *
  * Locking: none needed; code between two waits is atomic. Only memunmapPages waits.
  *
- * Leaves out: coherent, FS_DAX, generic and P2PDMA memory, several ranges per pagemap, folios above order 0,
- * memory_failure.
+ * Leaves out: coherent, FS_DAX, generic and P2PDMA memory, several ranges per pagemap, folios above
+ * order 0, memory_failure.
  */
 import { assert } from '../base/assert.ts';
 import { errno } from '../base/errno.ts';
@@ -36,8 +37,8 @@ export interface DevPagemapOps {
   /** The last reference is gone: the page is the driver's again. Must not wait. */
   readonly folioFree: (pfn: number) => void;
   /**
-   * The CPU touched a page that only the device can reach: bring it home. Called with the mmap lock held
-   * for read and the page locked and referenced (pass it as fault page). May wait.
+   * The CPU touched a page that only the device can reach: bring it home. Called with the mmap lock
+   * held for read and the page locked and referenced (pass it as fault page). May wait.
    *
    * @returns 0 when the access may be tried again, else VM_FAULT_* bits.
    */
@@ -62,19 +63,19 @@ export interface DevPagemap {
 }
 
 /**
- * Registers a range of device memory (memremap_pages). All its pages start free: without reference, and
- * in the hands of the driver.
+ * Registers a range of device memory (memremap_pages). All its pages start free: without reference,
+ * and in the hands of the driver.
  *
- * @returns 0; EINVAL for an empty range or numbers that are no pfns, a type other than PRIVATE, missing
- * ops or owner; ENOMEM when it overlaps another pagemap, lies outside the pfn space, or there are
- * MAX_PAGEMAPS; ENXIO when it overlaps RAM. Context: never waits.
+ * @returns 0; EINVAL for an empty range or numbers that are no pfns, a type other than PRIVATE,
+ * missing ops or owner; ENOMEM when it overlaps another pagemap, lies outside the pfn space, or
+ * there are MAX_PAGEMAPS; ENXIO when it overlaps RAM. Context: never waits.
  */
 export function memremapPages(sys: System, pgmap: DevPagemap): number {
   const { startPfn, nrPages } = pgmap;
   if (!Number.isSafeInteger(startPfn) || startPfn < 0) return errno.EINVAL;
   if (!Number.isSafeInteger(nrPages) || nrPages <= 0) return errno.EINVAL;
   if (!isCompletePagemap(pgmap)) return errno.EINVAL;
-  assert(pgmap.id === 0, 'I45: a pagemap is registered once');
+  assert(pgmap.id === 0, 'I27: a pagemap is registered once');
   const endPfn = startPfn + nrPages;
   if (endPfn > sys.mem.pageCount || overlapsPagemap(sys, startPfn, endPfn)) return errno.ENOMEM;
   if (startPfn < sys.ramPages) return errno.ENXIO;
@@ -110,14 +111,14 @@ function freeSlot(sys: System): number {
 }
 
 /**
- * Unregisters a range (memunmap_pages). Migrate everything away first: no page can be made live any more, and
- * the call waits until the last live one is free.
+ * Unregisters a range (memunmap_pages). Migrate everything away first: no page can be made live any
+ * more, and the call waits until the last live one is free.
  *
  * Context: waits for pages; no lock held that freeing a page needs.
  */
 export function memunmapPages(sys: System, pgmap: DevPagemap): MaybePromise<void> {
-  assert(pgmap.id !== 0, 'I45: a pagemap that is unregistered was registered');
-  assert(pgmap.lastPageFreed === undefined, 'I45: a pagemap is unregistered once');
+  assert(pgmap.id !== 0, 'I27: a pagemap that is unregistered was registered');
+  assert(pgmap.lastPageFreed === undefined, 'I27: a pagemap is unregistered once');
   pgmap.ref--;
   if (pgmap.ref === 0) {
     unregister(sys, pgmap);
@@ -156,8 +157,8 @@ export function pagePgmap(sys: System, pfn: number): DevPagemap {
 export function zoneDevicePageInit(sys: System, pfn: number): void {
   const { mem } = sys;
   const pgmap = pagePgmap(sys, pfn);
-  assert(pgmap.lastPageFreed === undefined, 'I45: no page is made live in a dying pagemap');
-  assert(mem.refcount[pfn] === 0, 'I46: a device page that is made live was free');
+  assert(pgmap.lastPageFreed === undefined, 'I27: no page is made live in a dying pagemap');
+  assert(mem.refcount[pfn] === 0, 'I28: a device page that is made live was free');
   pgmap.ref++;
   mem.mapping[pfn] = 0;
   mem.index[pfn] = 0;

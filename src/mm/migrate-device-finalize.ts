@@ -1,7 +1,7 @@
 /**
- * The end of a device migration (mm/migrate_device.c: __migrate_device_finalize): migration entries become
- * mappings of the page that holds the contents now, locks and references go, waiters wake and fault
- * again. No notifier is sent: nothing could be reached through the entries.
+ * The end of a device migration (mm/migrate_device.c: __migrate_device_finalize): migration entries
+ * become mappings of the page that holds the contents now, locks and references go, waiters wake
+ * and fault again. No notifier is sent: nothing could be reached through the entries.
  *
  * Locking: pages locked since setup. Never waits.
  */
@@ -15,68 +15,19 @@ import {
   migratePfnToPage,
 } from './migrate-types.ts';
 import type { MigrateVma } from './migrate-types.ts';
-import { removeMigrationPte, removeMigrationPtes } from './migrate.ts';
+import { mappingFor, removeMigrationPtes } from './migrate.ts';
+import { linearPageIndex, vmaPageProt } from './mm-types.ts';
 import type { System } from './mm-types.ts';
 import { putPage } from './page-alloc.ts';
-import { soleVma } from './rmap.ts';
+import { PG_ANON_EXCLUSIVE, PG_ISOLATED, PG_LRU } from './page.ts';
+import { soleAnonVma } from './rmap.ts';
+import { LEAF_MIGRATION_READ, isMigrationEntry, leafKind, ptePfn } from './swapops.ts';
 import { vmEventIndex } from './vmstat.ts';
 
 const PGMIGRATE_SUCCESS = vmEventIndex('pgmigrate_success');
 const PGMIGRATE_FAIL = vmEventIndex('pgmigrate_fail');
 const PGMIGRATE_TO_DEVICE = vmEventIndex('pgmigrate_to_device');
 const PGMIGRATE_TO_RAM = vmEventIndex('pgmigrate_to_ram');
-
-/**
- * Finds the page table entries of collected pages. While a page can be mapped in one VMA only, which is
- * the common case, its entry is where it was collected, and the reverse map walk is spared.
- */
-class EntryFinder {
-  private args: MigrateVma | null = null;
-  /** Mapping word that was looked up last, and whether its object has the collected VMA alone. */
-  private word = 0;
-  private isSole = false;
-  /** The slots before this one are in the page table that was looked up last. */
-  private tableEnd = 0;
-  /** Word index of the entry of slot 0, if that table reached so far down. */
-  private origin = 0;
-
-  begin(args: MigrateVma | null): void {
-    this.args = args;
-    this.word = 0;
-    this.isSole = false;
-    this.tableEnd = 0;
-  }
-
-  /** Drops what must not be kept alive. */
-  end(): void {
-    this.args = null;
-  }
-
-  /** Word index of the only entry that can stand for the page of `slot`; 0 = walk the reverse map. */
-  find(sys: System, pfn: number, slot: number): number {
-    const args = this.args;
-    if (args === null) return 0;
-    const word = sys.mem.mapping[pfn]!;
-    if (word !== this.word) {
-      this.word = word;
-      this.isSole = soleVma(sys, pfn) === args.vma;
-    }
-    if (!this.isSole) return 0;
-    if (slot >= this.tableEnd) {
-      const at = sys.pageTables.pteOffset(
-        args.vma.mm.pgd,
-        args.start + slot * PAGE_SIZE,
-      );
-      // No entry can be there without a table; the reverse map walk will find that out.
-      if (at === 0) return 0;
-      this.origin = at - slot;
-      this.tableEnd = slot + PTRS_PER_TABLE - (at % PTRS_PER_TABLE);
-    }
-    return this.origin + slot;
-  }
-}
-
-const finder = new EntryFinder();
 
 /**
  * Finishes every entry of src[] and dst[].
@@ -91,23 +42,50 @@ export function finalizePages(
   args: MigrateVma | null,
 ): void {
   replaceAllEntries(sys, src, dst, npages, args);
-  countOutcome(sys, src, dst, npages);
-  releasePages(sys, src, npages, args === null ? NO_FAULT_PAGE : args.faultPage);
-  // Destinations that were not used are freed here: this was their only reference.
-  releasePages(sys, dst, npages, NO_FAULT_PAGE);
+  releaseDestinations(sys, src, dst, npages);
+  releaseSources(sys, src, npages, args === null ? NO_FAULT_PAGE : args.faultPage);
 }
 
-/** Unlocks the pages of src[] or dst[], except one that somebody else locked, and drops them. */
-function releasePages(sys: System, entries: Uint32Array, npages: number, exempt: number): void {
+/** Unlocks and drops what the driver allocated; what was not used is freed by that. Counts. */
+function releaseDestinations(
+  sys: System,
+  src: Uint32Array,
+  dst: Uint32Array,
+  npages: number,
+): void {
+  const { mem } = sys;
+  const { pgmap } = mem;
+  let toDevice = 0;
+  let toRam = 0;
+  let restored = 0;
+  for (let i = 0; i < npages; i++) {
+    const isCommitted = isMoved(src[i]!, dst[i]!);
+    if (!isCommitted) restored += src[i]! & MIGRATE_PFN_VALID;
+    const pfn = migratePfnToPage(dst[i]!);
+    if (pfn < 0) continue;
+    if (isCommitted && pgmap[pfn] !== 0) toDevice++;
+    else if (isCommitted) toRam++;
+    mem.unlockPage(pfn);
+    putPage(sys, pfn);
+  }
+  sys.vmstat.add(PGMIGRATE_SUCCESS, toDevice + toRam);
+  sys.vmstat.add(PGMIGRATE_TO_DEVICE, toDevice);
+  sys.vmstat.add(PGMIGRATE_TO_RAM, toRam);
+  sys.vmstat.add(PGMIGRATE_FAIL, restored);
+}
+
+/** Unlocks and drops the pages that were collected; those that moved away are freed by that. */
+function releaseSources(sys: System, src: Uint32Array, npages: number, faultPage: number): void {
   const { mem } = sys;
   for (let i = 0; i < npages; i++) {
-    const pfn = migratePfnToPage(entries[i]!);
+    const pfn = migratePfnToPage(src[i]!);
     if (pfn < 0) continue;
-    if (pfn !== exempt) mem.unlockPage(pfn);
+    if (pfn !== faultPage) mem.unlockPage(pfn);
     putPage(sys, pfn);
   }
 }
 
+/** Maps every page, moved or not, wherever a migration entry stands for it. */
 function replaceAllEntries(
   sys: System,
   src: Uint32Array,
@@ -115,50 +93,81 @@ function replaceAllEntries(
   npages: number,
   args: MigrateVma | null,
 ): void {
-  finder.begin(args);
-  for (let i = 0; i < npages; i++) {
+  let i = 0;
+  while (i < npages) {
+    if (migratePfnToPage(src[i]!) >= 0) {
+      const next = args === null ? i : replaceRun(args, i);
+      if (next === i) replaceEntries(sys, src[i]!, dst[i]!);
+      else i = next - 1;
+    }
+    i++;
+  }
+}
+
+/** One page, wherever it may be mapped. */
+function replaceEntries(sys: System, srcEntry: number, dstEntry: number): void {
+  const { mem } = sys;
+  const source = migratePfnToPage(srcEntry);
+  const target = isMoved(srcEntry, dstEntry) ? migratePfnToPage(dstEntry) : source;
+  assert(
+    target === source || !mem.isAnon(source) || mem.mapping[target] === mem.mapping[source],
+    'I31: a page with a destination was committed before finalize',
+  );
+  if (!mem.isZoneDevice(target)) putbackLru(mem, target);
+  removeMigrationPtes(sys, source, target);
+}
+
+/**
+ * replaceEntries for a run of anonymous pages that can be mapped in one VMA only, because their
+ * anon_vma has no other: their entries are where they were collected. This is what nearly every
+ * migration does, so it is written out, with everything loaded once.
+ *
+ * @returns the first slot that is not of that kind, or is in another page table.
+ */
+function replaceRun(args: MigrateVma, from: number): number {
+  const { vma, src, dst } = args;
+  const { sys, pgd } = vma.mm;
+  const { mapping, index, flags, refcount, mapcount, pgmap } = sys.mem;
+  const { words } = sys.pageTables;
+  const head = isMoved(src[from]!, dst[from]!) ? dst[from]! : src[from]!;
+  const word = mapping[migratePfnToPage(head)]!;
+  if (soleAnonVma(sys, word) !== vma) return from;
+  const addr = args.start + from * PAGE_SIZE;
+  const at = sys.pageTables.pteOffset(pgd, addr);
+  if (at === 0) return from;
+  const end = Math.min(args.npages, from + PTRS_PER_TABLE - (at % PTRS_PER_TABLE));
+  const firstIndex = linearPageIndex(vma, addr);
+  const prot = vmaPageProt(vma);
+  for (let i = from; i < end; i++) {
     const source = migratePfnToPage(src[i]!);
     if (source < 0) continue;
     const target = isMoved(src[i]!, dst[i]!) ? migratePfnToPage(dst[i]!) : source;
-    replaceEntries(sys, source, target, args, i);
+    if (mapping[source] !== word) return i;
+    assert(
+      mapping[target] === word,
+      'I31: a page with a destination was committed before finalize',
+    );
+    const isDevice = pgmap[target] !== 0;
+    let bits = isDevice ? flags[target]! : (flags[target]! & ~PG_ISOLATED) | PG_LRU;
+    const entry = words[at + i - from]!;
+    if (ptePfn(entry) === source && isMigrationEntry(entry)) {
+      const references = refcount[target]!;
+      assert(references > 0, 'I1: a reference is taken only on a live page');
+      assert(mapcount[target] === 0, 'I12: a page that was unmapped has no mapping');
+      assert(
+        index[target] === firstIndex + i - from,
+        'I11: an anonymous page is mapped where its index says',
+      );
+      refcount[target] = references + 1;
+      mapcount[target] = 1;
+      if (leafKind(entry) !== LEAF_MIGRATION_READ) bits |= PG_ANON_EXCLUSIVE;
+      words[at + i - from] = mappingFor(entry, target, prot, isDevice, bits);
+    }
+    flags[target] = bits;
   }
-  finder.end();
+  return end;
 }
 
 function isMoved(srcEntry: number, dstEntry: number): boolean {
   return (srcEntry & MIGRATE_PFN_MIGRATE) !== 0 && (dstEntry & MIGRATE_PFN_VALID) !== 0;
-}
-
-/** Maps `target` wherever a migration entry of `source` is, and puts it on the LRU. */
-function replaceEntries(
-  sys: System,
-  source: number,
-  target: number,
-  args: MigrateVma | null,
-  slot: number,
-): void {
-  const { mem } = sys;
-  assert(
-    target === source || !mem.isAnon(source) || mem.mapping[target] === mem.mapping[source],
-    'I49: a page with a destination was committed before it is finalized',
-  );
-  if (!mem.isZoneDevice(target)) putbackLru(mem, target);
-  const at = finder.find(sys, target, slot);
-  if (at === 0 || args === null) removeMigrationPtes(sys, source, target);
-  else removeMigrationPte(sys, args.vma, args.start + slot * PAGE_SIZE, at, source, target);
-}
-
-function countOutcome(sys: System, src: Uint32Array, dst: Uint32Array, npages: number): void {
-  let toDevice = 0;
-  let toRam = 0;
-  let restored = 0;
-  for (let i = 0; i < npages; i++) {
-    if (!isMoved(src[i]!, dst[i]!)) restored += src[i]! & MIGRATE_PFN_VALID;
-    else if (sys.mem.isZoneDevice(migratePfnToPage(dst[i]!))) toDevice++;
-    else toRam++;
-  }
-  sys.vmstat.add(PGMIGRATE_SUCCESS, toDevice + toRam);
-  sys.vmstat.add(PGMIGRATE_TO_DEVICE, toDevice);
-  sys.vmstat.add(PGMIGRATE_TO_RAM, toRam);
-  sys.vmstat.add(PGMIGRATE_FAIL, restored);
 }

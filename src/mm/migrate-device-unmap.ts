@@ -1,7 +1,8 @@
 /**
- * The unmap phase of device migration (mm/migrate_device.c: migrate_device_unmap): collected pages are taken
- * off the LRU and out of every other page table, then looked over for references that nothing
- * explains. What survives is locked, unmapped everywhere, and nobody can change its contents.
+ * The unmap phase of device migration (mm/migrate_device.c: migrate_device_unmap): collected pages
+ * are taken off the LRU and out of every other page table, then looked over for references that
+ * nothing explains. What survives is locked, unmapped everywhere, and nobody can change its
+ * contents.
  *
  * Locking: pages locked by the caller. Never waits. Other address spaces get MMU_NOTIFY_CLEAR.
  *
@@ -20,8 +21,8 @@ import { SKIP_NOT_ON_LRU, SKIP_PINNED_AT_UNMAP, SKIP_STILL_MAPPED } from './skip
 const UNMAPPED = 0;
 
 /**
- * Unmaps every page of src[], and gives back those that can't go: their mappings are restored, their
- * entries zeroed.
+ * Unmaps every page of src[], and gives back those that can't go: their mappings are restored,
+ * their entries zeroed.
  *
  * @param faultPage The page that the caller's fault holds locked and referenced, or NO_FAULT_PAGE.
  * @returns the number of entries that may migrate, holes included.

@@ -1,14 +1,14 @@
 /**
- * Migration to and from device memory (mm/migrate_device.c): setup, then the driver allocates and copies, then
- * pages, then the driver updates its own page table, then finalize. No callbacks: the driver calls each
- * step and may wait in between.
+ * Migration to and from device memory (mm/migrate_device.c): setup, then the driver allocates and
+ * copies, then pages, then the driver updates its own page table, then finalize. No callbacks: the
+ * driver calls each step and may wait in between.
  *
- * `migrateVma*` works on a range of one VMA; the caller holds the mmap lock (read is enough) from setup to
- * finalize. `migrateDevice*` works on pages by pfn, takes no lock, and so really races with the address
- * spaces that map them; it knows no holes.
+ * `migrateVma*` works on a range of one VMA; the caller holds the mmap lock (read is enough) from
+ * setup to finalize. `migrateDevice*` works on pages by pfn, takes no lock, and so really races
+ * with the address spaces that map them; it knows no holes.
  *
- * From setup to finalize each page that migrates is locked and unmapped everywhere; CPU faults wait for
- * its lock. Destinations are handed over locked with one reference. Nothing here waits.
+ * From setup to finalize each page that migrates is locked and unmapped everywhere; CPU faults wait
+ * for its lock. Destinations are handed over locked with one reference. Nothing here waits.
  *
  * Leaves out: large folios, coherent memory, swap cache, userfaultfd, OOM reaping.
  */
@@ -40,18 +40,19 @@ import {
 } from './skip-reason.ts';
 
 /**
- * Collects and unmaps what may migrate of [start, end) (migrate_vma_setup). The driver then fills dst[] for
- * entries of src[] that have MIGRATE, in any number, and goes on with migrateVmaPages; or it leaves dst[]
- * empty and calls migrateVmaFinalize, which takes everything back.
+ * Collects and unmaps what may migrate of [start, end) (migrate_vma_setup). The driver then fills
+ * dst[] for entries of src[] that have MIGRATE, in any number, and goes on with migrateVmaPages; or
+ * it leaves dst[] empty and calls migrateVmaFinalize, which takes everything back.
  *
- * @returns 0, also when nothing may migrate (`cpages` says how many); EINVAL, with nothing changed, for a VMA that is
- * hugetlb or special, a range that is empty or not inside the VMA, arrays shorter than the range, or a fault page
- * that is not a locked device-private one. Context: mmap lock held until finalize; never waits.
+ * @returns 0, also when nothing may migrate (`cpages` says how many); EINVAL, with nothing changed,
+ * for a VMA that is hugetlb or special, a range that is empty or not inside the VMA, arrays shorter
+ * than the range, or a fault page that is not a locked device-private one. Context: mmap lock held
+ * until finalize; never waits.
  */
 export function migrateVmaSetup(args: MigrateVma): number {
   if (!isValidRequest(args)) return errno.EINVAL;
   const { vma, reasons } = args;
-  assert(vma.mm.mmapLock.isLocked, 'I44: the mmap lock is held');
+  assert(vma.mm.mmapLock.isLocked, 'I26: the mmap lock is held');
   const npages = (args.end - args.start) / PAGE_SIZE;
   args.cpages = 0;
   args.npages = 0;
@@ -86,27 +87,28 @@ function isValidRequest(args: MigrateVma): boolean {
 }
 
 /**
- * Commits the pages that the driver has copied (migrate_vma_pages): their place in the anon_vma or page
- * cache goes to the destination, holes are filled. Afterwards MIGRATE in src[] says which
+ * Commits the pages that the driver has copied (migrate_vma_pages): their place in the anon_vma or
+ * page cache goes to the destination, holes are filled. Afterwards MIGRATE in src[] says which
  * pages made it. They stay locked, so the driver can safely update its page table before finalize.
  *
  * Context: mmap lock held since setup; copies complete; never waits.
  */
 export function migrateVmaPages(args: MigrateVma): void {
   const { mm } = args.vma;
-  assert(mm.mmapLock.isLocked, 'I44: the mmap lock is held');
+  assert(mm.mmapLock.isLocked, 'I26: the mmap lock is held');
   migrateVmaInsertPages(args);
   commitPages(mm.sys, args.src, args.dst, args.npages, args.faultPage, args.reasons);
 }
 
 /**
- * Ends a migration (migrate_vma_finalize): migration entries become mappings of the new page, or of the
- * old one where the page did not make it; everything is unlocked and given back.
+ * Ends a migration (migrate_vma_finalize): migration entries become mappings of the new page, or of
+ * the old one where the page did not make it; everything is unlocked and given back.
  *
- * Context: mmap lock held since setup; a valid dst entry means that migrateVmaPages ran. Never waits.
+ * Context: mmap lock held since setup; a valid dst entry means that migrateVmaPages ran. Never
+ * waits.
  */
 export function migrateVmaFinalize(args: MigrateVma): void {
-  assert(args.vma.mm.mmapLock.isLocked, 'I44: the mmap lock is held');
+  assert(args.vma.mm.mmapLock.isLocked, 'I26: the mmap lock is held');
   finalizePages(args.vma.mm.sys, args.src, args.dst, args.npages, args);
 }
 
@@ -114,7 +116,8 @@ export function migrateVmaFinalize(args: MigrateVma): void {
  * Locks and unmaps the pages of a range of pfns (migrate_device_range), for evicting device
  * memory. Free and locked pages get an empty entry.
  *
- * @param src Output. @param reasons Gets a SKIP_* code for each page that is left out; null = nobody asks.
+ * @param src Output. @param reasons Gets a SKIP_* code for each page that is left out; null =
+ * nobody asks.
  * @returns 0. Context: no lock; never waits.
  */
 export function migrateDeviceRange(
@@ -142,7 +145,7 @@ export function migrateDevicePfns(
   if (reasons !== null) reasons.fill(SKIP_NONE, 0, npages);
   for (let i = 0; i < npages; i++) {
     const pfn = src[i]!;
-    assert(pfn < sys.mem.pageCount, 'I47: a page that is to migrate exists');
+    assert(pfn < sys.mem.pageCount, 'I29: a page that is to migrate exists');
     const reason = lockPfn(sys, pfn);
     src[i] = reason === SKIP_NONE ? migratePfn(pfn) | MIGRATE_PFN_MIGRATE : 0;
     if (reason !== SKIP_NONE && reasons !== null) reasons[i] = reason;
@@ -205,7 +208,7 @@ function commitPages(
 function commitPage(sys: System, source: number, target: number, isFaultPage: boolean): number {
   const { mem } = sys;
   if (target < 0) return SKIP_NO_DESTINATION;
-  assert(mem.isLocked(target), 'I48: a destination is locked');
+  assert(mem.isLocked(target), 'I30: a destination is locked');
   const inPageCache = mem.mapping[source] !== 0 && !mem.isAnon(source);
   if (inPageCache && mem.isZoneDevice(target)) return SKIP_PAGE_CACHE;
   const moved = folioMigrateMapping(sys, target, source, isFaultPage ? 1 : 0);

@@ -1,9 +1,11 @@
 /**
- * What callers of device migration see (include/linux/migrate.h): the entries of src[] and dst[], the
- * selection flags and `MigrateVma`, the arguments that travel through setup, pages and finalize.
+ * What callers of device migration see (include/linux/migrate.h): the entries of src[] and dst[],
+ * the selection flags and `MigrateVma`, the arguments that travel through setup, pages and
+ * finalize.
  *
- * An entry is a Uint32: pfn << MIGRATE_PFN_SHIFT | flags. In src[], MIGRATE alone (without VALID) stands for a
- * hole or the zero page: there is no source page, the destination is to be filled with zeroes.
+ * An entry is a Uint32: pfn << MIGRATE_PFN_SHIFT | flags. In src[], MIGRATE alone (without VALID)
+ * stands for a hole or the zero page: there is no source page, the destination is to be filled with
+ * zeroes.
  */
 import type { Vma } from './mm-types.ts';
 
@@ -11,7 +13,9 @@ import type { Vma } from './mm-types.ts';
 export const MIGRATE_PFN_VALID = 1 << 0;
 /** src: a candidate; after migrateVmaPages: it made it. */
 export const MIGRATE_PFN_MIGRATE = 1 << 1;
-/** src: the source mapping was writable. Without effect in dst; drivers keep their own note there. */
+/**
+ * src: the source mapping was writable. Without effect in dst; drivers keep their own note there.
+ */
 export const MIGRATE_PFN_WRITE = 1 << 3;
 /** Position of the pfn. */
 export const MIGRATE_PFN_SHIFT = 6;

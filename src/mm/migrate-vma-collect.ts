@@ -1,11 +1,11 @@
 /**
- * The collect phase of migrate_vma_setup (mm/migrate_device.c: migrate_vma_collect*): one walk over the
- * page tables of the range decides for each page whether it may migrate, locks it (trylock, so this never
- * waits) and puts a migration entry in its place at once: that freezes the entry and saves a
- * reverse map walk later.
+ * The collect phase of migrate_vma_setup (mm/migrate_device.c: migrate_vma_collect*): one walk over
+ * the page tables of the range decides for each page whether it may migrate, locks it (trylock, so
+ * this never waits) and puts a migration entry in its place at once: that freezes the entry and
+ * saves a reverse map walk later.
  *
- * A collected page has one reference more than its remaining mappings and caches account for. Its own
- * mapping's reference becomes that one, so the count itself does not change here.
+ * A collected page has one reference more than its remaining mappings and caches account for. Its
+ * own mapping's reference becomes that one, so the count itself does not change here.
  *
  * Locking: mmap lock held; inside MMU_NOTIFY_MIGRATE with the caller's owner, which a driver that
  * migrates its own memory recognises and ignores. One TLB flush per page table.
@@ -17,6 +17,7 @@ import { PAGE_SIZE, PMD_SIZE } from '../base/units.ts';
 import { migratePfn, MIGRATE_PFN_MIGRATE, MIGRATE_PFN_WRITE } from './migrate-types.ts';
 import { MIGRATE_VMA_SELECT_DEVICE_PRIVATE, MIGRATE_VMA_SELECT_SYSTEM } from './migrate-types.ts';
 import type { MigrateVma } from './migrate-types.ts';
+import { pagePgmap } from './memremap.ts';
 import type { System } from './mm-types.ts';
 import {
   MMU_NOTIFY_MIGRATE,
@@ -32,6 +33,7 @@ import {
   SKIP_HOLE_NOT_ANONYMOUS,
   SKIP_LOCKED,
   SKIP_MIGRATION_IN_PROGRESS,
+  SKIP_NONE,
   SKIP_NOT_A_PAGE,
   SKIP_NOT_SELECTED,
   SKIP_NO_MAPPING,
@@ -49,6 +51,11 @@ import {
   pteWrite,
 } from './swapops.ts';
 import { flushTlbRange } from './tlb.ts';
+
+/**
+ * What `judge` says of a hole and of the zero page: there is no page to collect, but one to make.
+ */
+const HOLE = -1;
 
 const collectRange = new MmuNotifierRange();
 
@@ -75,120 +82,86 @@ export function migrateVmaCollect(args: MigrateVma): void {
 
 /** Pages without a page table (migrate_vma_collect_hole). */
 function collectHoles(args: MigrateVma, count: number): void {
-  for (let i = 0; i < count; i++) {
-    const slot = args.npages++;
-    args.dst[slot] = 0;
-    args.src[slot] = collectHole(args, slot);
-  }
+  const { src, dst, reasons, npages } = args;
+  const verdict = judgeHole(args);
+  args.npages = npages + count;
+  dst.fill(0, npages, args.npages);
+  src.fill(verdict === HOLE ? MIGRATE_PFN_MIGRATE : 0, npages, args.npages);
+  if (verdict === HOLE) args.cpages += count;
+  else if (reasons !== null) reasons.fill(verdict, npages, args.npages);
 }
 
 /** Entries of one page table (migrate_vma_collect_pmd). @returns present entries taken away. */
 function collectTable(args: MigrateVma, sys: System, first: number, count: number): number {
   const { words } = sys.pageTables;
-  const { src, dst } = args;
-  const slot = args.npages;
+  const { flags, mapcount } = sys.mem;
+  const { src, dst, npages } = args;
+  let collected = 0;
   let unmapped = 0;
   for (let i = 0; i < count; i++) {
+    const slot = npages + i;
     const pte = words[first + i]!;
-    dst[slot + i] = 0;
-    if (pte === 0) {
-      src[slot + i] = collectHole(args, slot + i);
+    const verdict = judge(args, sys, pte);
+    dst[slot] = 0;
+    if (verdict !== SKIP_NONE) {
+      src[slot] = verdict === HOLE ? MIGRATE_PFN_MIGRATE : 0;
+      if (verdict === HOLE) collected++;
+      else if (args.reasons !== null) args.reasons[slot] = verdict;
       continue;
     }
-    const entry = ptePresent(pte)
-      ? collectPresent(args, sys, first + i, pte, slot + i)
-      : collectNonpresent(args, sys, first + i, pte, slot + i);
-    src[slot + i] = entry;
-    if (ptePresent(pte) && entry > MIGRATE_PFN_MIGRATE) unmapped++;
+    const pfn = ptePfn(pte);
+    const isPresent = ptePresent(pte);
+    const isWritable = isPresent ? pteWrite(pte) : isWritableLeaf(pte);
+    const bits = flags[pfn]!;
+    const dirty = isPresent && (pte & PTE_DIRTY) !== 0 ? PG_DIRTY : 0;
+    flags[pfn] = (bits & ~PG_ANON_EXCLUSIVE) | PG_LOCKED | dirty;
+    const mappings = mapcount[pfn]! - 1;
+    assert(mappings >= 0, 'I12: a mapping that is removed was counted');
+    mapcount[pfn] = mappings;
+    // One non-empty entry for another: the table's use count stays.
+    words[first + i] = migrationEntryFor(pte, (bits & PG_ANON_EXCLUSIVE) !== 0);
+    src[slot] = migratePfn(pfn) | MIGRATE_PFN_MIGRATE | (isWritable ? MIGRATE_PFN_WRITE : 0);
+    collected++;
+    if (isPresent) unmapped++;
   }
-  args.npages = slot + count;
+  args.cpages += collected;
+  args.npages = npages + count;
   return unmapped;
 }
 
 /** Nothing there: in anonymous memory the destination may become the page. */
-function collectHole(args: MigrateVma, slot: number): number {
-  if (args.vma.inode !== null) return skip(args, slot, SKIP_HOLE_NOT_ANONYMOUS);
-  args.cpages++;
-  return MIGRATE_PFN_MIGRATE;
+function judgeHole(args: MigrateVma): number {
+  return args.vma.inode === null ? HOLE : SKIP_HOLE_NOT_ANONYMOUS;
 }
 
-function collectPresent(
-  args: MigrateVma,
-  sys: System,
-  at: number,
-  pte: number,
-  slot: number,
-): number {
-  if ((args.flags & MIGRATE_VMA_SELECT_SYSTEM) === 0) return skip(args, slot, SKIP_NOT_SELECTED);
+/** @returns SKIP_NONE for a page to collect, HOLE, or why not: a SKIP_* code. */
+function judge(args: MigrateVma, sys: System, pte: number): number {
+  if (pte === 0) return judgeHole(args);
   const { mem } = sys;
   const pfn = ptePfn(pte);
-  if ((pte & PTE_SPECIAL) !== 0) {
-    if (pfn !== sys.zeroPfn) return skip(args, slot, SKIP_SPECIAL);
-    // Left in place: it is replaced, like a hole, when the migration commits.
-    args.cpages++;
-    return MIGRATE_PFN_MIGRATE;
-  }
-  if (mem.mapping[pfn] === 0) return skip(args, slot, SKIP_NO_MAPPING);
-  const flags = mem.flags[pfn]!;
-  if ((flags & PG_LOCKED) !== 0 && pfn !== args.faultPage) return skip(args, slot, SKIP_LOCKED);
-  const isExclusive = (flags & PG_ANON_EXCLUSIVE) !== 0;
-  // The walk holds a reference of its own at this point in Linux.
-  if (isExclusive && mem.refcount[pfn]! + 1 >= GUP_PIN_COUNTING_BIAS) {
-    return skip(args, slot, SKIP_PINNED_AT_COLLECT);
-  }
-  const dirty = (pte & PTE_DIRTY) !== 0 ? PG_DIRTY : 0;
-  mem.flags[pfn] = (flags & ~PG_ANON_EXCLUSIVE) | PG_LOCKED | dirty;
-  return replaceMapping(args, sys, at, pte, isExclusive, pteWrite(pte));
+  const verdict = ptePresent(pte) ? judgePresent(args, sys, pte) : judgeLeaf(args, sys, pte);
+  if (verdict !== SKIP_NONE) return verdict;
+  if (mem.mapping[pfn] === 0) return SKIP_NO_MAPPING;
+  const bits = mem.flags[pfn]!;
+  if ((bits & PG_LOCKED) !== 0 && pfn !== args.faultPage) return SKIP_LOCKED;
+  if ((bits & PG_ANON_EXCLUSIVE) === 0 || !ptePresent(pte)) return SKIP_NONE;
+  // In Linux the walk holds a reference of its own at this point.
+  const isMaybePinned = mem.refcount[pfn]! + 1 >= GUP_PIN_COUNTING_BIAS;
+  return isMaybePinned ? SKIP_PINNED_AT_COLLECT : SKIP_NONE;
 }
 
-function collectNonpresent(
-  args: MigrateVma,
-  sys: System,
-  at: number,
-  pte: number,
-  slot: number,
-): number {
+function judgePresent(args: MigrateVma, sys: System, pte: number): number {
+  if ((args.flags & MIGRATE_VMA_SELECT_SYSTEM) === 0) return SKIP_NOT_SELECTED;
+  if ((pte & PTE_SPECIAL) === 0) return SKIP_NONE;
+  // The zero page is left in place, to be replaced like a hole when the migration commits.
+  return ptePfn(pte) === sys.zeroPfn ? HOLE : SKIP_SPECIAL;
+}
+
+function judgeLeaf(args: MigrateVma, sys: System, pte: number): number {
   if (!isDevicePrivateEntry(pte)) {
-    const inProgress = isMigrationEntry(pte);
-    return skip(args, slot, inProgress ? SKIP_MIGRATION_IN_PROGRESS : SKIP_NOT_A_PAGE);
+    return isMigrationEntry(pte) ? SKIP_MIGRATION_IN_PROGRESS : SKIP_NOT_A_PAGE;
   }
-  if ((args.flags & MIGRATE_VMA_SELECT_DEVICE_PRIVATE) === 0) {
-    return skip(args, slot, SKIP_NOT_SELECTED);
-  }
-  const { mem } = sys;
-  const pfn = ptePfn(pte);
-  const pgmap = sys.pagemaps[mem.pgmap[pfn]!];
-  assert(pgmap !== null && pgmap !== undefined, 'I17: a mapped device page has its pagemap');
-  if (pgmap.owner !== args.pgmapOwner) return skip(args, slot, SKIP_FOREIGN_OWNER);
-  if (mem.mapping[pfn] === 0) return skip(args, slot, SKIP_NO_MAPPING);
-  const flags = mem.flags[pfn]!;
-  if ((flags & PG_LOCKED) !== 0 && pfn !== args.faultPage) return skip(args, slot, SKIP_LOCKED);
-  mem.flags[pfn] = (flags & ~PG_ANON_EXCLUSIVE) | PG_LOCKED;
-  const isExclusive = (flags & PG_ANON_EXCLUSIVE) !== 0;
-  return replaceMapping(args, sys, at, pte, isExclusive, isWritableLeaf(pte));
-}
-
-/** Puts the migration entry of a page that is ours now. @returns the src entry. */
-function replaceMapping(
-  args: MigrateVma,
-  sys: System,
-  at: number,
-  pte: number,
-  isExclusive: boolean,
-  isWritable: boolean,
-): number {
-  const { mem } = sys;
-  const pfn = ptePfn(pte);
-  const mappings = mem.mapcount[pfn]! - 1;
-  assert(mappings >= 0, 'I12: a mapping that is removed was counted');
-  mem.mapcount[pfn] = mappings;
-  args.cpages++;
-  // One non-empty entry for another: the table's use count stays.
-  sys.pageTables.words[at] = migrationEntryFor(pte, isExclusive);
-  return migratePfn(pfn) | MIGRATE_PFN_MIGRATE | (isWritable ? MIGRATE_PFN_WRITE : 0);
-}
-
-function skip(args: MigrateVma, slot: number, reason: number): number {
-  if (args.reasons !== null) args.reasons[slot] = reason;
-  return 0;
+  if ((args.flags & MIGRATE_VMA_SELECT_DEVICE_PRIVATE) === 0) return SKIP_NOT_SELECTED;
+  const { owner } = pagePgmap(sys, ptePfn(pte));
+  return owner === args.pgmapOwner ? SKIP_NONE : SKIP_FOREIGN_OWNER;
 }

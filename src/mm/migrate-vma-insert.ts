@@ -1,10 +1,10 @@
 /**
- * Migration of what is not there (mm/migrate_device.c: migrate_vma_insert_page): a hole or the zero page of
- * anonymous memory becomes a fresh page, which the driver cleared. The entry may have changed while
- * the driver worked, so each one is looked at again.
+ * Migration of what is not there (mm/migrate_device.c: migrate_vma_insert_page): a hole or the zero
+ * page of anonymous memory becomes a fresh page, which the driver cleared. The entry may have
+ * changed while the driver worked, so each one is looked at again.
  *
- * Locking: mmap lock held; inside an MMU_NOTIFY_MIGRATE range from the first inserted page to the end, with
- * the caller's owner. Replaced zero pages are flushed once. Never waits.
+ * Locking: mmap lock held; inside an MMU_NOTIFY_MIGRATE range from the first inserted page to the
+ * end, with the caller's owner. Replaced zero pages are flushed once. Never waits.
  *
  * Leaves out: huge inserts, userfaultfd-missing VMAs and OOM-reaped address spaces (which refuse).
  */
@@ -51,8 +51,8 @@ const INSERTED = -1;
 const INSERTED_FOR_ZERO_PAGE = -2;
 
 /**
- * Maps the destination of every hole of src[]. Where that fails MIGRATE is cleared, and finalize frees
- * the destination.
+ * Maps the destination of every hole of src[]. Where that fails MIGRATE is cleared, and finalize
+ * frees the destination.
  *
  * Context: between migrateVmaSetup and migrateVmaFinalize.
  */

@@ -2,8 +2,8 @@
  * Moving a page's identity, and taking migration entries back out (mm/migrate.c). Contents are not
  * copied here: the device's copy engine does that before `folioMigrateMapping` commits the move.
  *
- * Locking: source and destination locked by the caller. Never waits; migration entries are replaced without
- * a notifier, since nothing could be mapped through them.
+ * Locking: source and destination locked by the caller. Never waits; migration entries are replaced
+ * without a notifier, since nothing could be mapped through them.
  *
  * Leaves out: swap cache, memcg, buffer heads, huge entries.
  */
@@ -34,8 +34,8 @@ import {
 const MOVED_FLAGS = PG_REFERENCED | PG_UPTODATE | PG_ACTIVE | PG_DIRTY | PG_SWAPBACKED;
 
 /**
- * Gives the destination the source's place in its anon_vma or page cache (folio_migrate_mapping), and
- * the flags of its contents (folio_migrate_flags).
+ * Gives the destination the source's place in its anon_vma or page cache (folio_migrate_mapping),
+ * and the flags of its contents (folio_migrate_flags).
  *
  * @param extraCount References on the source, beyond the caller's one, that the caller knows of.
  * @returns 0; EAGAIN when the source has any reference that is not accounted for: nothing changed.
@@ -70,9 +70,9 @@ export function folioMigrateMapping(
 const hits = new RmapHits();
 
 /**
- * Replaces every migration entry that stands for `source`, in every address space, by a mapping of `target`
- * (remove_migration_ptes): permissions are those that the entry kept. The two are the same page when a
- * migration is taken back.
+ * Replaces every migration entry that stands for `source`, in every address space, by a mapping of
+ * `target` (remove_migration_ptes): permissions are those that the entry kept. The two are the same
+ * page when a migration is taken back.
  *
  * Context: both pages locked; `target` has its mapping and index.
  */
@@ -83,12 +83,8 @@ export function removeMigrationPtes(sys: System, source: number, target: number)
   }
 }
 
-/**
- * Does the work of removeMigrationPtes at one place.
- *
- * @param at Word index of the entry; anything but a migration entry of `source` there is left alone.
- */
-export function removeMigrationPte(
+/** Does the work of removeMigrationPtes at one place; any other entry there is left alone. */
+function removeMigrationPte(
   sys: System,
   vma: Vma,
   addr: number,
@@ -100,32 +96,41 @@ export function removeMigrationPte(
   const { words } = sys.pageTables;
   const entry = words[at]!;
   if (ptePfn(entry) !== source || !isMigrationEntry(entry)) return;
-  const kind = leafKind(entry);
   mem.getPage(target);
-  if (mem.isAnon(target)) folioAddAnonRmap(sys, target, vma, addr, kind !== LEAF_MIGRATION_READ);
+  const isExclusive = leafKind(entry) !== LEAF_MIGRATION_READ;
+  if (mem.isAnon(target)) folioAddAnonRmap(sys, target, vma, addr, isExclusive);
   else folioAddFileRmap(sys, target);
   // One non-empty entry for another: the table's use count stays.
-  words[at] = mem.isZoneDevice(target)
-    ? devicePte(vma, entry, kind, target)
-    : presentPte(vma, entry, kind, target, mem.testFlag(target, PG_DIRTY));
+  words[at] = mappingFor(
+    entry,
+    target,
+    vmaPageProt(vma),
+    mem.isZoneDevice(target),
+    mem.flags[target]!,
+  );
 }
 
-function presentPte(
-  vma: Vma,
+/**
+ * The entry that maps `target` with what a migration entry kept.
+ *
+ * @param prot vmaPageProt of the VMA. @param isDevice Whether the target is device-private.
+ * @param flags PG_* bits of the target. Context: any.
+ */
+export function mappingFor(
   entry: number,
-  kind: number,
   target: number,
-  isPageDirty: boolean,
+  prot: number,
+  isDevice: boolean,
+  flags: number,
 ): number {
-  let flags = vmaPageProt(vma) | (entry & (PTE_YOUNG | PTE_SOFT_DIRTY));
-  if (isPageDirty) flags |= entry & PTE_DIRTY;
-  if (kind === LEAF_MIGRATION_WRITE) flags |= PTE_WRITE;
-  else flags |= entry & PTE_UFFD_WP;
-  return mkPte(target, flags);
-}
-
-function devicePte(vma: Vma, entry: number, kind: number, target: number): number {
-  const writable = kind === LEAF_MIGRATION_WRITE || (vmaPageProt(vma) & PTE_WRITE) !== 0;
-  const leaf = writable ? LEAF_DEVICE_PRIVATE_WRITE : LEAF_DEVICE_PRIVATE_READ;
-  return mkLeaf(leaf, target, entry & (PTE_SOFT_DIRTY | PTE_UFFD_WP));
+  const isWrite = leafKind(entry) === LEAF_MIGRATION_WRITE;
+  if (isDevice) {
+    const writable = isWrite || (prot & PTE_WRITE) !== 0;
+    const leaf = writable ? LEAF_DEVICE_PRIVATE_WRITE : LEAF_DEVICE_PRIVATE_READ;
+    return mkLeaf(leaf, target, entry & (PTE_SOFT_DIRTY | PTE_UFFD_WP));
+  }
+  // Dirty only if the page still is: somebody may have cleaned it meanwhile.
+  const dirty = (flags & PG_DIRTY) !== 0 ? PTE_DIRTY : 0;
+  const rights = isWrite ? PTE_WRITE : entry & PTE_UFFD_WP;
+  return mkPte(target, prot | (entry & (PTE_YOUNG | PTE_SOFT_DIRTY | dirty)) | rights);
 }

@@ -3,8 +3,8 @@
  * keeps in globals), `MmStruct` and `Vma` (include/linux/mm_types.h). Objects exist per process and
  * per VMA only; everything per page is in the typed arrays of `MemMap` and `PageTables`.
  *
- * Locking: `mmapLock` is fair, read for faults and migration, write for changes of the VMA set. It is
- * never taken recursively.
+ * Locking: `mmapLock` is fair, read for faults and migration, write for changes of the VMA set. It
+ * is never taken recursively.
  */
 import { PAGE_SIZE } from '../base/units.ts';
 import type { AnonVma } from './rmap.ts';
@@ -34,8 +34,8 @@ export const VM_SPECIAL = VM_IO | VM_DONTEXPAND | VM_PFNMAP | VM_MIXEDMAP;
 export const VM_ACCESS_FLAGS = VM_READ | VM_WRITE | VM_EXEC;
 
 /**
- * The PTE_* bits that a fresh present entry of the VMA has by its permissions alone (vm_page_prot): shared
- * writable memory is mapped writable at once, private memory never is (the write fault or an
+ * The PTE_* bits that a fresh present entry of the VMA has by its permissions alone (vm_page_prot):
+ * shared writable memory is mapped writable at once, private memory never is (the write fault or an
  * exclusive migration entry adds PTE_WRITE), and a VMA without any permission gets PTE_PROTNONE.
  */
 export function vmaPageProt(vma: Vma): number {

@@ -1,8 +1,8 @@
 /**
- * The mmap lock of an address space (include/linux/mmap_lock.h): a fair reader/writer lock in the manner
- * of rwsem. Readers that arrive after a waiting writer queue behind it, so a writer is never starved.
- * Taking it is synchronous when it is free. Never taken recursively for read: with a writer waiting in
- * between that would be a deadlock.
+ * The mmap lock of an address space (include/linux/mmap_lock.h): a fair reader/writer lock in the
+ * manner of rwsem. Readers that arrive after a waiting writer queue behind it, so a writer is never
+ * starved. Taking it is synchronous when it is free. Never taken recursively for read: with a
+ * writer waiting in between that would be a deadlock.
  */
 import { assert } from '../base/assert.ts';
 import type { MaybePromise } from '../base/maybe.ts';

@@ -1,12 +1,13 @@
 /**
  * mmap and munmap (mm/mmap.c, mm/vma.c): checking the arguments as the system calls do, choosing an
- * address, and changing the VMA set. Addresses are chosen top down below MMAP_BASE, always the highest gap
- * that fits, so that runs repeat.
+ * address, and changing the VMA set. Addresses are chosen top down below MMAP_BASE, always the
+ * highest gap that fits, so that runs repeat.
  *
- * Locking: both calls take the mmap lock for write and may wait for it. munmap sends MMU_NOTIFY_UNMAP
- * over the range that goes, then clears entries, flushes, frees.
+ * Locking: both calls take the mmap lock for write and may wait for it. munmap sends
+ * MMU_NOTIFY_UNMAP over the range that goes, then clears entries, flushes, frees.
  *
- * Leaves out: address randomisation, overcommit accounting, locked memory, growing stacks, huge pages.
+ * Leaves out: address randomisation, overcommit accounting, locked memory, growing stacks, huge
+ * pages.
  */
 import { errno, isErr } from '../base/errno.ts';
 import { andThen } from '../base/maybe.ts';
@@ -67,10 +68,11 @@ const unmapRangeEvent = new MmuNotifierRange();
 /**
  * Maps memory (mmap).
  *
- * @returns the address; EINVAL for a length of 0, numbers that are no addresses, an unaligned fixed address,
- * or not exactly one of shared and private; EBADF without object and MAP_ANONYMOUS; EOVERFLOW when pgoff and
- * length overflow; ENOMEM when it does not fit or there are too many VMAs; EPERM below MMAP_MIN_ADDR; EEXIST for
- * MAP_FIXED_NOREPLACE over something; ESRCH when the address space is gone.
+ * @returns the address; EINVAL for a length of 0, numbers that are no addresses, an unaligned fixed
+ * address, or not exactly one of shared and private; EBADF without object and MAP_ANONYMOUS;
+ * EOVERFLOW when pgoff and length overflow; ENOMEM when it does not fit or there are too many VMAs;
+ * EPERM below MMAP_MIN_ADDR; EEXIST for MAP_FIXED_NOREPLACE over something; ESRCH when the address
+ * space is gone.
  * Context: takes the mmap lock for write, may wait for it.
  */
 export function doMmap(mm: MmStruct, request: MmapRequest): MaybePromise<number> {
@@ -82,9 +84,9 @@ export function doMmap(mm: MmStruct, request: MmapRequest): MaybePromise<number>
 /**
  * Unmaps [addr, addr + length) (munmap); parts that are not mapped are fine.
  *
- * @param addr Page aligned. @param length Bytes, rounded up to whole pages. @returns 0; EINVAL for bad
- * arguments; ENOMEM when a VMA would have to be split and there are too many; ESRCH when the address space
- * is gone. Context: takes the mmap lock for write, may wait for it.
+ * @param addr Page aligned. @param length Bytes, rounded up to whole pages. @returns 0; EINVAL for
+ * bad arguments; ENOMEM when a VMA would have to be split and there are too many; ESRCH when the
+ * address space is gone. Context: takes the mmap lock for write, may wait for it.
  */
 export function doMunmap(mm: MmStruct, addr: number, length: number): MaybePromise<number> {
   if (!isAddress(addr) || !isAddress(length) || !isPageAligned(addr)) return errno.EINVAL;

@@ -1,21 +1,21 @@
 /**
- * MMU interval notifiers (mm/mmu_notifier.c, include/linux/mmu_notifier.h): how a device learns that part
- * of an address space that it mirrors is about to change, and how it finds out whether what it
- * read from the page tables is still true.
+ * MMU interval notifiers (mm/mmu_notifier.c, include/linux/mmu_notifier.h): how a device learns
+ * that part of an address space that it mirrors is about to change, and how it finds out whether
+ * what it read from the page tables is still true.
  *
- * Sequence numbers. Those of the address space start at 2: even = idle, odd = a range that somebody watches
- * is being invalidated. Each subscription keeps the odd number of the last invalidation that hit it (or
- * one that was never current). A reader snapshots it (`mmuIntervalReadBegin`), reads the page tables, and
- * under its own lock compares again (`mmuIntervalReadRetry`).
+ * Sequence numbers. Those of the address space start at 2: even = idle, odd = a range that somebody
+ * watches is being invalidated. Each subscription keeps the odd number of the last invalidation
+ * that hit it (or one that was never current). A reader snapshots it (`mmuIntervalReadBegin`),
+ * reads the page tables, and under its own lock compares again (`mmuIntervalReadRetry`).
  *
- * While the number is odd the set of subscriptions is frozen: inserts and removals are deferred to the
- * end of the invalidation.
+ * While the number is odd the set of subscriptions is frozen: inserts and removals are deferred to
+ * the end of the invalidation.
  *
- * Locking: callbacks run synchronously between start and end of an invalidation, under whatever the caller
- * holds; they never wait. Nothing here takes the mmap lock.
+ * Locking: callbacks run synchronously between start and end of an invalidation, under whatever the
+ * caller holds; they never wait. Nothing here takes the mmap lock.
  *
- * Leaves out: the older struct mmu_notifier (callbacks for a whole address space) and its registration
- * under the mmap lock.
+ * Leaves out: the older struct mmu_notifier (callbacks for a whole address space) and its
+ * registration under the mmap lock.
  */
 import { assert } from '../base/assert.ts';
 import { errno } from '../base/errno.ts';
@@ -63,11 +63,11 @@ export class MmuNotifierRange {
 /** Callbacks of a subscription (struct mmu_interval_notifier_ops). */
 export interface MmuIntervalNotifierOps {
   /**
-   * The range is about to change. The callback stores `curSeq` with mmuIntervalSetSeq, unless it filters
-   * an event of its own, and stops the device's use of the range before it returns.
+   * The range is about to change. The callback stores `curSeq` with mmuIntervalSetSeq, unless it
+   * filters an event of its own, and stops the device's use of the range before it returns.
    *
-   * @returns true; false only where `range.blockable` is false and the callback would have to wait: then it
-   * must not have changed anything.
+   * @returns true; false only where `range.blockable` is false and the callback would have to wait:
+   * then it must not have changed anything.
    */
   readonly invalidate: (
     sub: MmuIntervalNotifier,
@@ -128,7 +128,7 @@ export class MmuNotifierSubscriptions {
   /** __mmu_interval_notifier_insert, without the argument checks. */
   insert(sub: MmuIntervalNotifier): void {
     if (this.activeInvalidateRanges === 0) {
-      assert(!this.isInvalidating, 'I40: the sequence is odd only during an invalidation');
+      assert(!this.isInvalidating, 'I22: the sequence is odd only during an invalidation');
       // Odd, and never a number that is current: nothing has hit this subscription yet.
       sub.invalidateSeq = this.invalidateSeq - 1;
       this.link(sub);
@@ -155,7 +155,7 @@ export class MmuNotifierSubscriptions {
       return true;
     }
     const at = this.deferred.indexOf(sub);
-    assert(at >= 0, 'I41: a subscription that is removed was inserted');
+    assert(at >= 0, 'I23: a subscription that is removed was inserted');
     this.deferred.splice(at, 1);
     return false;
   }
@@ -176,7 +176,7 @@ export class MmuNotifierSubscriptions {
     for (; at >= 0; at = this.nextOverlapping(at + 1, start, end)) {
       const sub = this.subs[at]!;
       if (sub.ops?.invalidate(sub, range, curSeq) === true) continue;
-      assert(!range.blockable, 'I42: only a range that must not wait may be refused');
+      assert(!range.blockable, 'I24: only a range that must not wait may be refused');
       return false;
     }
     return true;
@@ -184,7 +184,7 @@ export class MmuNotifierSubscriptions {
 
   /** mn_itree_inv_end. */
   finish(): void {
-    assert(this.activeInvalidateRanges > 0, 'I40: an invalidation that ends has begun');
+    assert(this.activeInvalidateRanges > 0, 'I22: an invalidation that ends has begun');
     this.activeInvalidateRanges--;
     if (this.activeInvalidateRanges > 0 || !this.isInvalidating) return;
     this.invalidateSeq++;
@@ -216,7 +216,7 @@ export class MmuNotifierSubscriptions {
 
   private unlink(sub: MmuIntervalNotifier): void {
     const at = this.subs.indexOf(sub);
-    assert(at >= 0, 'I41: a subscription that is removed was inserted');
+    assert(at >= 0, 'I23: a subscription that is removed was inserted');
     this.subs.splice(at, 1);
   }
 }
@@ -235,7 +235,7 @@ export function mmuNotifierRangeInit(
   end: number,
   owner: unknown = null,
 ): void {
-  assert(range.entered === null, 'I43: a range is filled in before it starts');
+  assert(range.entered === null, 'I25: a range is filled in before it starts');
   range.mm = mm;
   range.event = event;
   range.start = start;
@@ -265,7 +265,8 @@ export function mmuNotifierInvalidateRangeStartNonblock(range: MmuNotifierRange)
 }
 
 /**
- * Ends an invalidation (mmu_notifier_invalidate_range_end): readers may look at the page tables again.
+ * Ends an invalidation (mmu_notifier_invalidate_range_end): readers may look at the page tables
+ * again.
  *
  * Context: after the page table changed and TLBs were flushed.
  */
@@ -280,7 +281,7 @@ export function mmuNotifierInvalidateRangeEnd(range: MmuNotifierRange): void {
 function startRange(range: MmuNotifierRange, blockable: boolean): number {
   const subscriptions = range.mm.notifierSubscriptions;
   if (subscriptions === null) return 0;
-  assert(range.entered === null, 'I43: a range is filled in before it starts');
+  assert(range.entered === null, 'I25: a range is filled in before it starts');
   range.blockable = blockable;
   range.entered = subscriptions;
   if (!subscriptions.begin(range.start, range.end)) return 0;
@@ -291,11 +292,12 @@ function startRange(range: MmuNotifierRange, blockable: boolean): number {
 }
 
 /**
- * Subscribes to [start, start + length) of an address space (mmu_interval_notifier_insert). While an
- * invalidation is in progress the new subscription counts as hit by it.
+ * Subscribes to [start, start + length) of an address space (mmu_interval_notifier_insert). While
+ * an invalidation is in progress the new subscription counts as hit by it.
  *
- * @param length Bytes. @returns 0; EOVERFLOW for a length of 0, a range that wraps, or numbers that are no addresses;
- * EINVAL when the address space is dead. Context: not from a callback's own range; never waits.
+ * @param length Bytes. @returns 0; EOVERFLOW for a length of 0, a range that wraps, or numbers that
+ * are no addresses; EINVAL when the address space is dead. Context: not from a callback's own
+ * range; never waits.
  */
 export function mmuIntervalNotifierInsert(
   sub: MmuIntervalNotifier,
@@ -305,13 +307,12 @@ export function mmuIntervalNotifierInsert(
   ops: MmuIntervalNotifierOps,
 ): number {
   if (!isAddress(start) || !isAddress(length) || length === 0) return errno.EOVERFLOW;
-  const last = start + length - 1;
-  if (!isAddress(last)) return errno.EOVERFLOW;
+  if (length - 1 > Number.MAX_SAFE_INTEGER - start) return errno.EOVERFLOW;
   if (mm.users <= 0) return errno.EINVAL;
-  assert(sub.mm === null, 'I41: a subscription is inserted once');
+  assert(sub.mm === null, 'I23: a subscription is inserted once');
   sub.mm = mm;
   sub.start = start;
-  sub.last = last;
+  sub.last = start + (length - 1);
   sub.ops = ops;
   mm.notifierSubscriptions ??= new MmuNotifierSubscriptions();
   mm.notifierSubscriptions.insert(sub);
@@ -319,8 +320,9 @@ export function mmuIntervalNotifierInsert(
 }
 
 /**
- * mmuIntervalNotifierInsert for callers that hold the mmap lock for write, so that nothing can change between
- * the insert and their first look at the page tables (mmu_interval_notifier_insert_locked).
+ * mmuIntervalNotifierInsert for callers that hold the mmap lock for write, so that nothing can
+ * change between the insert and their first look at the page tables
+ * (mmu_interval_notifier_insert_locked).
  */
 export function mmuIntervalNotifierInsertLocked(
   sub: MmuIntervalNotifier,
@@ -329,20 +331,20 @@ export function mmuIntervalNotifierInsertLocked(
   length: number,
   ops: MmuIntervalNotifierOps,
 ): number {
-  assert(mm.mmapLock.isWriteLocked, 'I44: the mmap lock is held for write');
+  assert(mm.mmapLock.isWriteLocked, 'I26: the mmap lock is held for write');
   return mmuIntervalNotifierInsert(sub, mm, start, length, ops);
 }
 
 /**
- * Ends a subscription (mmu_interval_notifier_remove). Afterwards its callback never runs again, and it
- * may be inserted anew.
+ * Ends a subscription (mmu_interval_notifier_remove). Afterwards its callback never runs again, and
+ * it may be inserted anew.
  *
  * Context: not from a callback, nor holding a lock that callbacks take; waits for the end of the
  * invalidation in progress.
  */
 export function mmuIntervalNotifierRemove(sub: MmuIntervalNotifier): MaybePromise<void> {
   const subscriptions = sub.mm?.notifierSubscriptions ?? null;
-  assert(subscriptions !== null, 'I41: a subscription that is removed was inserted');
+  assert(subscriptions !== null, 'I23: a subscription that is removed was inserted');
   if (!subscriptions.remove(sub)) {
     sub.mm = null;
     return;
@@ -360,7 +362,7 @@ export function mmuIntervalNotifierRemove(sub: MmuIntervalNotifier): MaybePromis
  */
 export function mmuIntervalReadBegin(sub: MmuIntervalNotifier): MaybePromise<number> {
   const subscriptions = sub.mm?.notifierSubscriptions ?? null;
-  assert(subscriptions !== null, 'I41: a subscription that is read was inserted');
+  assert(subscriptions !== null, 'I23: a subscription that is read was inserted');
   const seq = sub.invalidateSeq;
   // Equal only while the invalidation that hit this subscription has not ended: both are odd then.
   if (subscriptions.invalidateSeq !== seq) return seq;
@@ -371,14 +373,16 @@ export function mmuIntervalReadBegin(sub: MmuIntervalNotifier): MaybePromise<num
  * True when what was read since mmuIntervalReadBegin may be out of date: discard it and begin again
  * (mmu_interval_read_retry).
  *
- * Context: under the driver lock that the callback takes, or in one breath with using what was read.
+ * Context: under the driver lock that the callback takes, or in one breath with using what was
+ * read.
  */
 export function mmuIntervalReadRetry(sub: MmuIntervalNotifier, seq: number): boolean {
   return sub.invalidateSeq !== seq;
 }
 
 /**
- * A hint before the work of a read is done: true is reliable, false is not (mmu_interval_check_retry).
+ * A hint before the work of a read is done: true is reliable, false is not
+ * (mmu_interval_check_retry).
  *
  * Context: any.
  */
@@ -398,8 +402,8 @@ export function mmuIntervalSetSeq(sub: MmuIntervalNotifier, curSeq: number): voi
 const releaseRange = new MmuNotifierRange();
 
 /**
- * The address space dies: one RELEASE event over all addresses to every subscription, before any page goes
- * (mmu_notifier_release). Subscriptions stay until they are removed.
+ * The address space dies: one RELEASE event over all addresses to every subscription, before any
+ * page goes (mmu_notifier_release). Subscriptions stay until they are removed.
  *
  * Context: last user gone; never waits.
  */

@@ -1,16 +1,23 @@
 /**
- * mprotect (mm/mprotect.c). VMAs are split, get their new permissions and are merged again; existing
- * entries follow. Rights are taken away at once; they come back only where no fault is needed: a shared writable
- * entry, and a private one whose page is AnonExclusive. A writable device-private entry
- * becomes READ on any change that visits it and is never made writable here; a writable migration entry
- * becomes READ_EXCLUSIVE (anonymous) or READ.
+ * mprotect (mm/mprotect.c). VMAs are split, get their new permissions and are merged again;
+ * existing entries follow. Rights are taken away at once; they come back only where no fault is
+ * needed: a shared writable entry, and a private one whose page is AnonExclusive. A writable
+ * device-private entry becomes READ on any change that visits it and is never made writable here; a
+ * writable migration entry becomes READ_EXCLUSIVE (anonymous) or READ.
  *
- * Locking: takes the mmap lock for write. Sends MMU_NOTIFY_PROTECTION_VMA over the populated part of
- * each changed piece before its entries change; flushes once per piece.
+ * Locking: takes the mmap lock for write. Sends MMU_NOTIFY_PROTECTION_VMA over the populated part
+ * of each changed piece before its entries change; flushes once per piece.
  */
 import { errno } from '../base/errno.ts';
 import type { MaybePromise } from '../base/maybe.ts';
-import { PAGE_SIZE, PMD_SIZE, TASK_SIZE, isAddress, isPageAligned, pageAlignUp } from '../base/units.ts';
+import {
+  PAGE_SIZE,
+  PMD_SIZE,
+  TASK_SIZE,
+  isAddress,
+  isPageAligned,
+  pageAlignUp,
+} from '../base/units.ts';
 import { VM_ACCESS_FLAGS, vmaMayWrite, vmaPageProt } from './mm-types.ts';
 import type { MmStruct, System, Vma } from './mm-types.ts';
 import { underWriteLock } from './mmap.ts';
@@ -50,9 +57,9 @@ const protectRange = new MmuNotifierRange();
  * Changes the permissions of [addr, addr + length) (mprotect).
  *
  * @param addr Page aligned. @param length Bytes, rounded up to whole pages; 0 does nothing.
- * @param prot PROT_* bits. @returns 0; EINVAL for an unaligned address, unknown bits or numbers that
- * are no addresses; ENOMEM when part of the range is not mapped (what lies below the gap has changed) or
- * there would be too many VMAs; ESRCH when the address space is gone.
+ * @param prot PROT_* bits. @returns 0; EINVAL for an unaligned address, unknown bits or numbers
+ * that are no addresses; ENOMEM when part of the range is not mapped (what lies below the gap has
+ * changed) or there would be too many VMAs; ESRCH when the address space is gone.
  * Context: takes the mmap lock for write, may wait for it.
  */
 export function doMprotect(
@@ -143,7 +150,7 @@ function changedPte(sys: System, vma: Vma, old: number): number {
   return canBeWritable(sys, vma, next) ? (next | PTE_WRITE) >>> 0 : next;
 }
 
-/** A private page that nobody else has needs no fault to become writable (can_change_pte_writable). */
+/** A private page that is ours alone needs no fault for that (can_change_pte_writable). */
 function canBeWritable(sys: System, vma: Vma, pte: number): boolean {
   if (!vmaMayWrite(vma) || !isCowMapping(vma) || (pte & PTE_SPECIAL) !== 0) return false;
   const pfn = ptePfn(pte);

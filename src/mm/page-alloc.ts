@@ -3,8 +3,8 @@
  * Order 0 only: free pages form a LIFO list threaded through `zoneDeviceData`, ascending at boot.
  * Pfn 0 is never handed out, so that 0 can end the list and mean "no page".
  *
- * A page comes with one reference and no flag set; its contents are what the last owner left: callers
- * clear or overwrite every byte before anybody can see it (`clearHighpage`).
+ * A page comes with one reference and no flag set; its contents are what the last owner left:
+ * callers clear or overwrite every byte before anybody can see it (`clearHighpage`).
  *
  * Leaves out: orders above 0, zones, watermarks, reclaim; an empty list is ENOMEM at once.
  */

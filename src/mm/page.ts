@@ -1,11 +1,12 @@
 /**
  * struct page as columns of typed arrays in shared memory (include/linux/mm_types.h, page-flags.h,
- * mm/filemap.c for the page lock). One row per pfn of the whole machine, RAM and device memory alike,
- * reserved at boot. The kernel worker is the only writer; other threads may read for display.
+ * mm/filemap.c for the page lock). One row per pfn of the whole machine, RAM and device memory
+ * alike, reserved at boot. The kernel worker is the only writer; other threads may read for
+ * display.
  *
- * Page lock: PG_locked plus a waiter queue that exists only while somebody waits. `unlockPage` hands the
- * lock to the first waiter that wants it, and wakes those who only wait for the event (CPU faults on a
- * migration entry), which then look again.
+ * Page lock: PG_locked plus a waiter queue that exists only while somebody waits. `unlockPage`
+ * hands the lock to the first waiter that wants it, and wakes those who only wait for the event
+ * (CPU faults on a migration entry), which then look again.
  */
 import { assert } from '../base/assert.ts';
 import type { MaybePromise } from '../base/maybe.ts';
@@ -34,8 +35,8 @@ export const PG_ISOLATED = 1 << 11;
 export const MAPPING_ANON = 1;
 
 /**
- * References that one pin adds (include/linux/mm.h), so that a pinned page can be told from one that
- * merely has several users.
+ * References that one pin adds (include/linux/mm.h), so that a pinned page can be told from one
+ * that merely has several users.
  */
 export const GUP_PIN_COUNTING_BIAS = 1024;
 
@@ -177,7 +178,7 @@ export class MemMap {
     } else {
       this.waiters.delete(pfn);
     }
-    // With an heir the lock bit stays set: ownership passes without a moment in which others get in.
+    // With an heir the lock bit stays set: ownership passes, and nobody gets in between.
     this.flags[pfn] = heir >= 0 ? next : next & ~PG_LOCKED;
     for (const waiter of awake) waiter.wake();
   }

@@ -1,8 +1,9 @@
 /**
  * Four-level page tables (mm/pgtable-generic.c, include/linux/pgtable.h): pgd, pud, pmd and pte
- * tables of 512 entries, allocated from a pool in shared memory reserved at boot, so that other threads
- * can walk them. A table is a number; entry i of table t is word t * 512 + i. Upper levels hold
- * table number << 9 | PTE_PRESENT. Table 0 is never handed out, so word index 0 means "no entry".
+ * tables of 512 entries, allocated from a pool in shared memory reserved at boot, so that other
+ * threads can walk them. A table is a number; entry i of table t is word t * 512 + i. Upper levels
+ * hold table number << 9 | PTE_PRESENT. Table 0 is never handed out, so word index 0 means "no
+ * entry".
  *
  * Locking: the kernel worker is the only writer; code between two waits plays the page-table lock.
  * Leaves out: PMD and PUD leaves (large folios), a fifth level.
@@ -110,8 +111,8 @@ export class PageTables {
   }
 
   /**
-   * The lowest address of [addr, end) that has a page table: `addr` itself or the start of a PMD range;
-   * `end` when there is none. Lets walks over sparse ranges skip what was never populated.
+   * The lowest address of [addr, end) that has a page table: `addr` itself or the start of a PMD
+   * range; `end` when there is none. Lets walks over sparse ranges skip what was never populated.
    */
   nextPopulated(pgd: number, addr: number, end: number): number {
     const words = this.words;
@@ -158,7 +159,7 @@ export class PageTables {
     }
   }
 
-  /** Frees empty PTE tables of the part of [start, end) that the PMD table behind `pmdAt` covers. */
+  /** Frees empty PTE tables of that part of [start, end) that the table behind `pmdAt` covers. */
   private freeEmptyPteTables(pmdAt: number, start: number, end: number): void {
     const pmd = this.words[pmdAt]! >>> PTE_PFN_SHIFT;
     const stop = Math.min(end, nextMultiple(start, PUD_SIZE));

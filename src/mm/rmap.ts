@@ -1,11 +1,11 @@
 /**
  * The reverse map (mm/rmap.c): from a page to every page table entry that maps it, in every address
- * space. A page's mapping word names its anon_vma or its shmem inode, its index says where in it; the
- * VMAs of that object (interval-tree.ts) give the addresses.
+ * space. A page's mapping word names its anon_vma or its shmem inode, its index says where in it;
+ * the VMAs of that object (interval-tree.ts) give the addresses.
  *
- * anon_vma. An `AnonVma` lists the VMAs that may map pages hung on it. A VMA hangs new pages on its own
- * `anonVma`, and is in the list of each anon_vma of its chain: its own and, after fork, those of its
- * ancestors. So pages of the parent are found in the child, not the other way round.
+ * anon_vma. An `AnonVma` lists the VMAs that may map pages hung on it. A VMA hangs new pages on its
+ * own `anonVma`, and is in the list of each anon_vma of its chain: its own and, after fork, those
+ * of its ancestors. So pages of the parent are found in the child, not the other way round.
  *
  * A migration entry is no mapping: whoever installs one removes the rmap and drops the mapping's
  * reference. Such an entry still counts as resident (rss), as in Linux.
@@ -108,7 +108,7 @@ export function anonVmaPrepare(vma: Vma): void {
   setAnonVma(vma, anonVma);
 }
 
-/** The anon_vma of an adjacent VMA that differs in permissions at most (find_mergeable_anon_vma). */
+/** The anon_vma of a neighbour that differs in permissions at most (find_mergeable_anon_vma). */
 function findMergeableAnonVma(vma: Vma): AnonVma | null {
   const at = vmaIndexAfter(vma.mm, vma.vmStart);
   const next = vma.mm.vmas[at + 1];
@@ -143,8 +143,8 @@ export function anonVmaClone(target: Vma, source: Vma): void {
 
 /**
  * Links a forked VMA to the anon_vmas of its parent and gives it one of its own for new pages
- * (anon_vma_fork). One whose own VMAs are all gone is reused, so that chains stay short however many
- * generations there are.
+ * (anon_vma_fork). One whose own VMAs are all gone is reused, so that chains stay short however
+ * many generations there are.
  *
  * Context: mmap locks of both held for write; the bounds of `child` are set.
  */
@@ -163,8 +163,8 @@ export function anonVmaFork(child: Vma, parent: Vma): void {
 }
 
 /**
- * Takes a VMA out of the reverse map for good (unlink_anon_vmas). An anon_vma that no VMA is on any more
- * is freed.
+ * Takes a VMA out of the reverse map for good (unlink_anon_vmas). An anon_vma that no VMA is on any
+ * more is freed.
  *
  * Context: mmap lock held for write; nothing is mapped in the VMA any more.
  */
@@ -183,8 +183,9 @@ export function unlinkAnonVmas(vma: Vma): void {
 }
 
 /**
- * Hangs a fresh page on the VMA's anon_vma as its first mapping (folio_add_new_anon_rmap): exclusive,
- * swap backed. The caller has anonVmaPrepare'd the VMA, counts rss and sets PG_LRU on a RAM page.
+ * Hangs a fresh page on the VMA's anon_vma as its first mapping (folio_add_new_anon_rmap):
+ * exclusive, swap backed. The caller has anonVmaPrepare'd the VMA, counts rss and sets PG_LRU on a
+ * RAM page.
  *
  * Context: mmap lock held.
  */
@@ -220,16 +221,14 @@ export function folioAddAnonRmap(
   );
   const count = mem.mapcount[pfn]! + 1;
   mem.mapcount[pfn] = count;
-  if (exclusive) mem.setFlag(pfn, PG_ANON_EXCLUSIVE);
-  assert(
-    count === 1 || !mem.testFlag(pfn, PG_ANON_EXCLUSIVE),
-    'I13: an exclusive page is mapped once',
-  );
+  const flags = mem.flags[pfn]! | (exclusive ? PG_ANON_EXCLUSIVE : 0);
+  mem.flags[pfn] = flags;
+  assert(count === 1 || (flags & PG_ANON_EXCLUSIVE) === 0, 'I13: an exclusive page is mapped once');
 }
 
 /**
- * Adds the child's mapping of an anonymous page at fork (folio_try_dup_anon_rmap): nobody owns it alone
- * any more. Device pages can't be pinned, so for them it never fails.
+ * Adds the child's mapping of an anonymous page at fork (folio_try_dup_anon_rmap): nobody owns it
+ * alone any more. Device pages can't be pinned, so for them it never fails.
  *
  * @returns false for an exclusive page that may be pinned: it must be copied for the child, or a
  * later write of the parent would move it away from whoever pinned it.
@@ -246,8 +245,8 @@ export function folioTryDupAnonRmap(sys: System, pfn: number): boolean {
 }
 
 /**
- * Hangs a page that turned out to be ours alone on the VMA's own anon_vma (folio_move_anon_rmap), and makes
- * it exclusive: walks need not visit the VMAs of other generations any more.
+ * Hangs a page that turned out to be ours alone on the VMA's own anon_vma (folio_move_anon_rmap),
+ * and makes it exclusive: walks need not visit the VMAs of other generations any more.
  *
  * Context: page mapped once, in this VMA.
  */
@@ -296,12 +295,13 @@ export function rmapWalk(sys: System, pfn: number, hits: RmapHits): void {
   }
 }
 
-/** The only VMA in which the page may be mapped, or null when there are several or none. Context: any. */
-export function soleVma(sys: System, pfn: number): Vma | null {
-  const word = sys.mem.mapping[pfn]!;
-  const id = word >>> 1;
-  const object = (word & MAPPING_ANON) !== 0 ? sys.anonVmas[id] : sys.inodes[id];
-  const vmas = object?.intervals.vmas;
+/**
+ * The only VMA in which pages with that mapping word can be mapped; null when there are several, or
+ * the word is not of an anon_vma. Context: any; true until the next wait or fork.
+ */
+export function soleAnonVma(sys: System, word: number): Vma | null {
+  if ((word & MAPPING_ANON) === 0) return null;
+  const vmas = sys.anonVmas[word >>> 1]?.intervals.vmas;
   return vmas !== undefined && vmas.length === 1 ? vmas[0]! : null;
 }
 
@@ -309,9 +309,10 @@ const migrateHits = new RmapHits();
 const clearRange = new MmuNotifierRange();
 
 /**
- * Replaces every mapping of a page, in every address space, by a migration entry (try_to_migrate): READ, READ_EXCLUSIVE or
- * WRITE by what the mapping allowed, carrying young and dirty of present entries, soft-dirty and uffd-wp of all. Each
- * address space that maps it gets MMU_NOTIFY_CLEAR, without owner, first. The reverse map and the mappings' references are dropped.
+ * Replaces every mapping of a page, in every address space, by a migration entry (try_to_migrate):
+ * READ, READ_EXCLUSIVE or WRITE by what the mapping allowed, carrying young and dirty of present
+ * entries, soft-dirty and uffd-wp of all. Each address space that maps it gets MMU_NOTIFY_CLEAR,
+ * without owner, first. The reverse map and the mappings' references are dropped.
  *
  * @returns true when nothing maps the page any more; false when a mapping of a possibly pinned
  * exclusive page was left in place. Context: page locked and referenced by the caller; never waits.

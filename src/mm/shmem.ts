@@ -1,10 +1,10 @@
 /**
- * Shared memory objects and their page cache (mm/shmem.c, mm/filemap.c): what MAP_SHARED|MAP_ANONYMOUS
- * and memfd map. The cache is an array of pfns by page index and holds one reference per page; pages
- * are made on the first fault and live until the object goes.
+ * Shared memory objects and their page cache (mm/shmem.c, mm/filemap.c): what
+ * MAP_SHARED|MAP_ANONYMOUS and memfd map. The cache is an array of pfns by page index and holds one
+ * reference per page; pages are made on the first fault and live until the object goes.
  *
- * Lifetime: an inode has one user per VMA that maps it and one per open handle; the last one leaving
- * evicts the cache.
+ * Lifetime: an inode has one user per VMA that maps it and one per open handle; the last one
+ * leaving evicts the cache.
  *
  * Leaves out: swap, truncation, hole punching, reads and writes through a file descriptor.
  */
@@ -12,7 +12,7 @@ import { assert } from '../base/assert.ts';
 import { errno } from '../base/errno.ts';
 import { isPending } from '../base/maybe.ts';
 import type { MaybePromise } from '../base/maybe.ts';
-import { PAGE_SIZE, bytesToPages, isAddress } from '../base/units.ts';
+import { bytesToPages, isAddress } from '../base/units.ts';
 import { clearHighpage } from './highmem.ts';
 import { VmaIntervals } from './interval-tree.ts';
 import type { System } from './mm-types.ts';
@@ -43,8 +43,8 @@ export class ShmemInode {
 /**
  * Makes a shared memory object of zeroes with one user, the caller (shmem_file_setup).
  *
- * @param length Bytes; the last page may be partial. @returns the object; EINVAL for a length that is no
- * positive byte count; ENOMEM when the host can't hold its index. Context: never waits.
+ * @param length Bytes; the last page may be partial. @returns the object; EINVAL for a length that
+ * is no positive byte count; ENOMEM when the host can't hold its index. Context: never waits.
  */
 export function shmemCreate(sys: System, length: number): ShmemInode | number {
   if (!isAddress(length) || length === 0) return errno.EINVAL;
@@ -126,9 +126,4 @@ function addToPageCache(inode: ShmemInode, index: number): number {
   cache[index] = pfn;
   inode.nrPages++;
   return pfn;
-}
-
-/** Size of the object in bytes, whole pages. */
-export function shmemSize(inode: ShmemInode): number {
-  return inode.cache.length * PAGE_SIZE;
 }

@@ -1,6 +1,7 @@
 /**
- * Why a page was not migrated. Linux only leaves a zero or a cleared MIGRATE bit behind; here each such
- * place also says which of the many reasons it was, when the caller asked (`MigrateVma.reasons`). Our own.
+ * Why a page was not migrated. Linux only leaves a zero or a cleared MIGRATE bit behind; here each
+ * such place also says which of the many reasons it was, when the caller asked
+ * (`MigrateVma.reasons`). Our own.
  */
 
 /** Nothing stopped the page (so far). */

@@ -1,10 +1,10 @@
 /**
- * The machine: RAM, the page array, page tables and what Linux keeps in globals (boot, mm/mm_init.c;
- * kernel/resource.c for device regions). Everything per page is reserved here, for the
- * whole pfn space, once.
+ * The machine: RAM, the page array, page tables and what Linux keeps in globals (boot,
+ * mm/mm_init.c; kernel/resource.c for device regions). Everything per page is reserved here, for
+ * the whole pfn space, once.
  *
- * Layout of the pfn space: [0, ramPages) RAM, where pfn 0 is never used and the next page is the zero page; then
- * devicePages pfns that dev_pagemaps reserve by region.
+ * Layout of the pfn space: [0, ramPages) RAM, where pfn 0 is never used and the next page is the
+ * zero page; then devicePages pfns that dev_pagemaps reserve by region.
  */
 import { errno } from '../base/errno.ts';
 import { PAGE_SIZE, PFN_LIMIT, PTRS_PER_TABLE } from '../base/units.ts';
@@ -23,11 +23,11 @@ export interface SystemOptions {
   readonly devicePages: number;
   /** Page tables in the pool (2 KiB each); by default enough to map everything four times over. */
   readonly maxTables?: number;
-  /** Memory to use as RAM, ramBytes long (the buffer of a WebAssembly.Memory); else a new buffer. */
+  /** Memory to use as RAM (the buffer of a WebAssembly.Memory), ramBytes long, or a new one. */
   readonly ram?: SharedArrayBuffer;
 }
 
-/** Fewest pages of RAM that make a machine: the unused pfn 0, the zero page and some to hand out. */
+/** Fewest pages of RAM of a machine: the unused pfn 0, the zero page and some to hand out. */
 export const MIN_RAM_PAGES = 4;
 /** Most RAM: what one shared WebAssembly.Memory can hold. */
 export const MAX_RAM_BYTES = 2 ** 32;

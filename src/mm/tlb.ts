@@ -1,9 +1,10 @@
 /**
- * TLB flushes (arch/x86/mm/tlb.c, seen from mm). Each reduction of a permission in a page table goes
- * through here, once per batch, before the frames behind it are freed or their contents move.
+ * TLB flushes (arch/x86/mm/tlb.c, seen from mm). Each reduction of a permission in a page table
+ * goes through here, once per batch, before the frames behind it are freed or their contents move.
  *
  * Today no core caches translations, so a flush is counted and nothing more; the counters let tests
- * see that batches are flushed once, and that nothing is flushed when nothing present was taken away.
+ * see that batches are flushed once, and that nothing is flushed when nothing present was taken
+ * away.
  */
 import type { MmStruct } from './mm-types.ts';
 import { vmEventIndex } from './vmstat.ts';

@@ -1,8 +1,9 @@
 /**
- * The CPU's way into user memory: the fault handler of the architecture (arch/x86/mm/fault.c) and the
- * copies between kernel and user space (include/linux/uaccess.h). A copy works page by page: look up the
- * entry, check the access, copy, set young and dirty as hardware does; otherwise fault and try again.
- * It is synchronous as long as no fault has to wait, and touches page contents only between waits.
+ * The CPU's way into user memory: the fault handler of the architecture (arch/x86/mm/fault.c) and
+ * the copies between kernel and user space (include/linux/uaccess.h). A copy works page by page:
+ * look up the entry, check the access, copy, set young and dirty as hardware does; otherwise fault
+ * and try again. It is synchronous as long as no fault has to wait, and touches page contents only
+ * between waits.
  *
  * Permissions are x86's: any permission makes a page readable, a store needs PTE_WRITE.
  */
@@ -81,8 +82,8 @@ function finishFault(mm: MmStruct, bits: number): number {
 }
 
 /**
- * Word index of the entry when the CPU may make the access right now, 0 when it would fault. Sets young
- * and, for a write, dirty, as the hardware walk does.
+ * Word index of the entry when the CPU may make the access right now, 0 when it would fault. Sets
+ * young and, for a write, dirty, as the hardware walk does.
  *
  * Context: any; valid until the next wait.
  */

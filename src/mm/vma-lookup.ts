@@ -1,6 +1,6 @@
 /**
- * Finding VMAs by address (mm/mmap.c:find_vma, vma_lookup). An address space keeps its VMAs in a sorted
- * array, searched by halves, where Linux has a maple tree.
+ * Finding VMAs by address (mm/mmap.c:find_vma, vma_lookup). An address space keeps its VMAs in a
+ * sorted array, searched by halves, where Linux has a maple tree.
  */
 import type { MmStruct, Vma } from './mm-types.ts';
 

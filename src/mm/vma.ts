@@ -1,10 +1,11 @@
 /**
- * Making, splitting, merging and removing VMAs (mm/vma.c). The rest of mm sees a VMA only while it is in
- * `mm.vmas`; all three lists that know it (the address space, anon_vmas, the inode's) change together.
+ * Making, splitting, merging and removing VMAs (mm/vma.c). The rest of mm sees a VMA only while it
+ * is in `mm.vmas`; all three lists that know it (the address space, anon_vmas, the inode's) change
+ * together.
  *
  * Locking: mmap lock held for write everywhere. Never waits.
  */
-import { PAGE_SIZE } from '../base/units.ts';
+import { assert } from '../base/assert.ts';
 import { VM_SHARED, linearPageIndex } from './mm-types.ts';
 import type { MmStruct, Vma } from './mm-types.ts';
 import { anonVmaClone, unlinkAnonVmas } from './rmap.ts';
@@ -44,8 +45,8 @@ export function releaseVma(vma: Vma): void {
 /**
  * Cuts a VMA in two at `addr` (__split_vma): `vma` keeps the lower part.
  *
- * @param addr Page aligned, strictly inside the VMA. @returns the upper part. The caller has checked
- * MAX_MAP_COUNT.
+ * @param addr Page aligned, strictly inside the VMA. @returns the upper part. The caller has
+ * checked MAX_MAP_COUNT.
  */
 export function splitVma(vma: Vma, addr: number): Vma {
   const pgoff = linearPageIndex(vma, addr);
@@ -89,8 +90,10 @@ function anonVmasFit(low: Vma, high: Vma): boolean {
   const { anonVmaChain: a } = low;
   const { anonVmaChain: b } = high;
   if (low.anonVma === null || high.anonVma === null) return a.length + b.length <= 1;
-  if (low.anonVma !== high.anonVma || a.length !== b.length) return false;
-  return a.every((anonVma) => b.includes(anonVma));
+  if (low.anonVma !== high.anonVma) return false;
+  // Shared by a split or by anonVmaPrepare, never by fork: so what either inherited is the same.
+  assert(a.length === b.length, 'I22: VMAs that share an anon_vma have one chain');
+  return true;
 }
 
 /** `low` takes over the range of `high`, which goes away. */
@@ -123,9 +126,4 @@ function enterIntervals(vma: Vma): void {
 /** True for private memory, where a write needs a copy of its own (is_cow_mapping). */
 export function isCowMapping(vma: Vma): boolean {
   return (vma.vmFlags & VM_SHARED) === 0;
-}
-
-/** Pages of a VMA (vma_pages). */
-export function vmaPages(vma: Vma): number {
-  return (vma.vmEnd - vma.vmStart) / PAGE_SIZE;
 }

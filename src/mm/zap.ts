@@ -1,9 +1,11 @@
 /**
- * Removing mappings (mm/memory.c:zap_pte_range, mm/mmu_gather.c). Entries are cleared, the reverse map is
- * dropped, the pages are gathered; after one TLB flush per batch their references go. Device-private
- * pages are let go like any other: the last reference gives the page to its driver, its data vanish.
+ * Removing mappings (mm/memory.c:zap_pte_range, mm/mmu_gather.c). Entries are cleared, the reverse
+ * map is dropped, the pages are gathered; after one TLB flush per batch their references go.
+ * Device-private pages are let go like any other: the last reference gives the page to its driver,
+ * its data vanish.
  *
- * Locking: mmap lock held (write for munmap and exit; read is enough for zapPageRange). Never waits.
+ * Locking: mmap lock held (write for munmap and exit; read is enough for zapPageRange). Never
+ * waits.
  */
 import { PAGE_SIZE, PMD_SIZE } from '../base/units.ts';
 import type { MmStruct, Vma } from './mm-types.ts';
@@ -64,8 +66,8 @@ const gather = new MmuGather();
 const clearRange = new MmuNotifierRange();
 
 /**
- * Drops the pages of [start, end) of a VMA (zap_page_range_single, what MADV_DONTNEED does): the next
- * access finds zeroes, or the object's page. Sends MMU_NOTIFY_CLEAR.
+ * Drops the pages of [start, end) of a VMA (zap_page_range_single, what MADV_DONTNEED does): the
+ * next access finds zeroes, or the object's page. Sends MMU_NOTIFY_CLEAR.
  *
  * Context: mmap lock held; start and end page aligned and inside the VMA.
  */

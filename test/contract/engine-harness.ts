@@ -3,6 +3,7 @@
  * the engine on: shared memory, a model of it, and comparisons of everything with everything.
  */
 import { expect } from 'vitest';
+import type { MaybePromise } from '../../src/base/maybe.ts';
 import { Prng } from '../../src/base/prng.ts';
 import { CommandList } from '../../src/engine/command-list.ts';
 import type { CopyEngine, FrameGeometry, StrategyName } from '../../src/engine/copy-engine.ts';
@@ -85,7 +86,7 @@ export class Bench {
     this.model.ram.set(this.ramWords);
   }
 
-  /** Submits a list that must succeed and brings the model up to date; compares results and bits. */
+  /** Submits a list that must succeed, updates the model, compares results and done bits. */
   async run(list: CommandList, strategy?: StrategyName): Promise<void> {
     const code = await this.engine.submit(list, strategy);
     expect(code, `${strategy}: ${this.opened.strayErrors().join('; ')}`).toBe(0);
@@ -116,6 +117,13 @@ export class Bench {
     expect(await this.engine.submit(down)).toBe(0);
     return this.ramWords.subarray(this.window * 1024);
   }
+}
+
+/** The answers of several submits, some of which may be there already. */
+export async function settleAll(answers: readonly MaybePromise<number>[]): Promise<number[]> {
+  const codes: number[] = [];
+  for (const answer of answers) codes.push(await answer);
+  return codes;
 }
 
 /** Fails with the first difference instead of printing millions of words. */

@@ -1,6 +1,6 @@
 /*
- * Picks frames for test jobs: runs of a given size that do not touch each other, in random places and
- * in random order, so that every run has frames around it that nobody may write.
+ * Picks frames for test jobs: runs of a given size that do not touch each other, in random places
+ * and in random order, so that every run has frames around it that nobody may write.
  */
 import type { Prng } from '../../src/base/prng.ts';
 

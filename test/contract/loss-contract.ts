@@ -1,12 +1,12 @@
 /*
- * What every engine owes when its device goes away: ENODEV for all that was pending and all that comes,
- * RAM as it was wherever a done bit is clear, and no error that nobody asked for.
+ * What every engine owes when its device goes away: ENODEV for all that was pending and all that
+ * comes, RAM as it was wherever a done bit is clear, and no error that nobody asked for.
  */
 import { expect, it } from 'vitest';
 import { errno } from '../../src/base/errno.ts';
 import { CommandList } from '../../src/engine/command-list.ts';
 import type { EngineHarness } from './engine-harness.ts';
-import { Bench, expectEqualWords } from './engine-harness.ts';
+import { Bench, expectEqualWords, settleAll } from './engine-harness.ts';
 
 const PAGES = 1024;
 
@@ -36,7 +36,7 @@ export function describeLoss(harness: EngineHarness): void {
     await bench.engine.close();
   });
 
-  it('a loss with lists in the air: done bits tell the truth, RAM elsewhere is untouched', async () => {
+  it('a loss with lists in the air: done bits are true, RAM elsewhere is untouched', async () => {
     const bench = await Bench.open(harness, PAGES, 3);
     const lists: CommandList[] = [];
     const answers: (number | Promise<number>)[] = [];
@@ -52,7 +52,7 @@ export function describeLoss(harness: EngineHarness): void {
     // Some of it may have landed already; give the device a chance to be half-way.
     await Promise.resolve();
     bench.opened.lose();
-    const codes = await Promise.all(answers);
+    const codes = await settleAll(answers);
     lists.forEach((list, i) => {
       const complete = list.done.indexOf(0) < 0;
       expect(codes[i]).toBe(complete && codes[i] === 0 ? 0 : errno.ENODEV);
@@ -66,6 +66,21 @@ export function describeLoss(harness: EngineHarness): void {
     expectEqualWords(bench.ramWords, bench.model.ram, 'RAM');
     await bench.engine.close();
     expectEqualWords(bench.ramWords, bench.model.ram, 'RAM after close');
+    expect(bench.opened.strayErrors()).toEqual([]);
+  });
+
+  it('a submit right behind a loss, before anybody heard of it, answers ENODEV', async () => {
+    const bench = await Bench.open(harness, 64, 6);
+    const up = new CommandList(1);
+    up.copy(bench.host.first, bench.vram.first, 32);
+    const down = new CommandList(1);
+    down.copy(bench.vram.first, bench.host.first, 32);
+    bench.opened.lose();
+    const answers = [bench.engine.submit(down), bench.engine.submit(up)];
+    expect(await settleAll(answers)).toEqual([errno.ENODEV, errno.ENODEV]);
+    expectEqualWords(bench.ramWords, bench.model.ram, 'RAM');
+    expect(bench.engine.isLost).toBe(true);
+    await bench.engine.close();
     expect(bench.opened.strayErrors()).toEqual([]);
   });
 

@@ -1,6 +1,6 @@
 /*
- * What a copy engine must do, written down a second time and as plainly as possible: one array of words
- * for all frames, RAM first. It shares no code with the engines, the checksum included.
+ * What a copy engine must do, written down a second time and as plainly as possible: one array of
+ * words for all frames, RAM first. It shares no code with the engines, the checksum included.
  */
 import type { CommandList } from '../../src/engine/command-list.ts';
 import type { FrameGeometry } from '../../src/engine/copy-engine.ts';
@@ -48,7 +48,7 @@ export class MemoryModel {
     const source = list.source[row]!;
     const target = list.target[row]!;
     const op = list.op[row]!;
-    for (let i = 0; i < count && op !== CHECKSUM; i++) {
+    for (let i = 0; i < (op === CHECKSUM ? 0 : count); i++) {
       const words = this.frame(target + i);
       if (op === COPY) words.set(this.frame(source + i));
       if (op === CLEAR) words.fill(0);

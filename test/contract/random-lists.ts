@@ -1,7 +1,7 @@
 /*
  * Random good lists, as fast-check arbitraries that shrink job by job.
  */
-import fc from 'fast-check';
+import * as fc from 'fast-check';
 import { CommandList } from '../../src/engine/command-list.ts';
 import type { Bench } from './engine-harness.ts';
 
@@ -27,7 +27,11 @@ export function jobSpecs(pages: number): fc.Arbitrary<JobSpec[]> {
     op,
     source: place,
     target: place,
-    count: fc.oneof(fc.constant(1), fc.integer({ min: 1, max: 8 }), fc.integer({ min: 1, max: 600 })),
+    count: fc.oneof(
+      fc.constant(1),
+      fc.integer({ min: 1, max: 8 }),
+      fc.integer({ min: 1, max: 600 }),
+    ),
     operand: fc.integer({ min: 0, max: 0xffffffff }),
   });
   return fc.array(job, { maxLength: 60 });

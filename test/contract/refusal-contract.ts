@@ -1,6 +1,6 @@
 /*
- * Lists that every engine must refuse as a whole, each beside a twin that differs in the offending row
- * only and must succeed.
+ * Lists that every engine must refuse as a whole, each beside a twin that differs in the offending
+ * row only and must succeed.
  */
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { errno } from '../../src/base/errno.ts';
@@ -84,8 +84,8 @@ const REFUSALS: readonly Refusal[] = [
   },
   {
     name: 'a reader of a frame that an earlier row writes',
-    bad: (list, bench) => list.checksum(bench.vram.first),
-    good: (list, bench) => list.checksum(bench.vram.first + 1),
+    bad: (list, bench) => list.checksum(bench.vram.first + 5),
+    good: (list, bench) => list.checksum(bench.vram.first + 6),
   },
   {
     name: 'a copy onto itself',
@@ -164,11 +164,14 @@ export function describeRefusals(harness: EngineHarness): void {
   }
 }
 
-/** Rows that are good in every combination: they use RAM frame 0 and VRAM frames 0, 3 and 16 to 19. */
+/**
+ * Rows that are good in every combination. They use RAM frame 0 and VRAM frames 3, 5 and 16 to 19,
+ * and not VRAM frame 0: a run that leaves RAM must be refused for that, not for a clash.
+ */
 function goodRows(bench: Bench): CommandList {
   const { host, vram } = bench;
   const list = new CommandList(8);
-  list.copy(host.first, vram.first);
+  list.copy(host.first, vram.first + 5);
   list.copy(host.first, vram.first + 3);
   list.clear(vram.first + 16, 4);
   return list;

@@ -1,6 +1,7 @@
 /*
- * CPU twin of shaders/add-words.wgsl: adds a constant to every word of arena pages. It is the smallest
- * kernel that only a device can have run: an engine that answers from a copy kept in RAM fails it.
+ * CPU twin of shaders/add-words.wgsl: adds a constant to every word of arena pages. It is the
+ * smallest kernel that only a device can have run: an engine that answers from a copy kept in RAM
+ * fails it.
  */
 import { WORDS_PER_PAGE } from '../../base/units.ts';
 import {

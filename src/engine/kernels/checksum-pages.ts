@@ -1,6 +1,6 @@
 /*
- * CPU twin of shaders/checksum-pages.wgsl: one partial checksum for each page of a batch. The host adds
- * the partials of a job's pages; see ../checksum.ts for the definition.
+ * CPU twin of shaders/checksum-pages.wgsl: one partial checksum for each page of a batch. The host
+ * adds the partials of a job's pages; see ../checksum.ts for the definition.
  */
 import { WORDS_PER_PAGE } from '../../base/units.ts';
 import { checksumWords } from '../checksum.ts';

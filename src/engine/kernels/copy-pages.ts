@@ -1,6 +1,6 @@
 /*
- * CPU twin of shaders/copy-pages.wgsl: copies pages inside one arena. Same bindings in the same order,
- * same jobs, same refusals; the contract suite compares the two byte by byte.
+ * CPU twin of shaders/copy-pages.wgsl: copies pages inside one arena. Same bindings in the same
+ * order, same jobs, same refusals; the contract suite compares the two byte by byte.
  *
  * The pages of one batch may be copied in any order: no job's target is another job's source.
  */

@@ -1,8 +1,8 @@
 /*
  * Copying one page between two arrays of words, and where pages lie in an array.
  *
- * A loop instead of `target.set(source.subarray(...))`: the latter makes an object of about 100 bytes
- * for each page. Inside one array `copyWithin` makes none, and is faster than the loop.
+ * A loop instead of `target.set(source.subarray(...))`: the latter makes an object of about 100
+ * bytes for each page. Inside one array `copyWithin` makes none, and is faster than the loop.
  *
  * Locking. None. Source: our own.
  */

@@ -1,5 +1,6 @@
 /*
- * CPU twin of shaders/scatter-pages.wgsl: copies the pages of a bounce buffer to scattered arena pages.
+ * CPU twin of shaders/scatter-pages.wgsl: copies the pages of a bounce buffer to scattered arena
+ * pages.
  */
 import {
   BATCH_HEADER_WORDS,

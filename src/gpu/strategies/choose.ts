@@ -1,8 +1,9 @@
 /*
- * Which strategy moves a list. A named strategy is taken for every direction; `auto` decides by direction.
+ * Which strategy moves a list. A named strategy is taken for every direction; `auto` decides by
+ * direction.
  *
- * The rules of `auto` are fixed for now, after measurements on a software adapter and published ones
- * for GPUs:
+ * The rules of `auto` are fixed for now, after measurements on a software adapter and published
+ * ones for GPUs:
  *  - up to WRITE_PAGES pages go up by `writeBuffer`: a small flight pays more for its map round trip
  *    than for the copy;
  *  - more go up and down by `runs`, which is `commands` with fewer commands and never worse;

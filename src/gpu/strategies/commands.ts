@@ -1,6 +1,6 @@
 /*
- * Strategy `commands`: staging rings, and one copy command for each page, whatever the row covers. The
- * plain way, and the one that others are compared with.
+ * Strategy `commands`: staging rings, and one copy command for each page, whatever the row covers.
+ * The plain way, and the one that others are compared with.
  */
 import { copyStrategy } from './copy-commands.ts';
 

@@ -1,8 +1,8 @@
 /*
- * Strategy `compute`: WGSL kernels by descriptor. RAM to VRAM: one copy from the staging ring into a
- * device-local bounce buffer, then a scatter kernel. VRAM to RAM: a gather kernel, then one copy. VRAM
- * to VRAM: a copy kernel inside an arena, gather and scatter between two. What is submitted does
- * not grow with the number of pages; that is what wins on GPUs, where each copy command costs
+ * Strategy `compute`: WGSL kernels by descriptor. RAM to VRAM: one copy from the staging ring into
+ * a device-local bounce buffer, then a scatter kernel. VRAM to RAM: a gather kernel, then one copy.
+ * VRAM to VRAM: a copy kernel inside an arena, gather and scatter between two. What is submitted
+ * does not grow with the number of pages; that is what wins on GPUs, where each copy command costs
  * microseconds. On software adapters a kernel copies several times slower than a copy command.
  */
 import { PAGE_SIZE } from '../../base/units.ts';

@@ -1,7 +1,7 @@
 /*
- * Recording copies with `copyBufferToBuffer` and clears with `clearBuffer`, in three grains: a command a
- * page, a command a segment, or a command for each run of segments that are neighbours on both
- * sides. The strategies `commands`, `staging` and `runs` are these grains.
+ * Recording copies with `copyBufferToBuffer` and clears with `clearBuffer`, in three grains: a
+ * command a page, a command a segment, or a command for each run of segments that are neighbours on
+ * both sides. The strategies `commands`, `staging` and `runs` are these grains.
  *
  * WebGPU forbids a copy inside one buffer, so a move inside an arena goes through the bounce
  * buffer: first all reads, then all writes.

@@ -1,6 +1,6 @@
 /*
- * Strategy `cpu`: RAM to RAM only, by this thread. It exists so that a caller can insist on it; lists that
- * touch VRAM are refused.
+ * Strategy `cpu`: RAM to RAM only, by this thread. It exists so that a caller can insist on it;
+ * lists that touch VRAM are refused.
  */
 import type { Strategy } from './strategy.ts';
 

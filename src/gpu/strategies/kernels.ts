@@ -20,7 +20,7 @@ export function dispatchGroups(
   const { pipeline, arenaGroups, batchGroup } = kernels.kernels[name];
   pass.setPipeline(pipeline);
   for (let group = firstGroup; group < jobs.groups; group++) {
-    pass.setBindGroup(0, arenaGroups[jobs.groupArena[group]!]!);
+    pass.setBindGroup(0, arenaGroups[jobs.groupArena[group]!]);
     pass.setBindGroup(1, batchGroup, jobs.groupOffset, group, 1);
     pass.dispatchWorkgroups(jobs.gridWidth(group), jobs.gridRows(group));
     stats.dispatches += 1;

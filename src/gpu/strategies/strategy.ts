@@ -2,8 +2,8 @@
  * What a strategy is: a way to record the segments of a flight into a command encoder. It does not
  * decide what moves, or when; the planner and the launcher do.
  *
- * A strategy that has no way for a direction leaves its function out, and the engine refuses lists that
- * need it with EINVAL.
+ * A strategy that has no way for a direction leaves its function out, and the engine refuses lists
+ * that need it with EINVAL.
  */
 import type { EngineStats, StrategyName } from '../../engine/copy-engine.ts';
 import type { FlightPlan } from '../flight-plan.ts';

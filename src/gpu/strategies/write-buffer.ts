@@ -1,6 +1,7 @@
 /*
- * Strategy `writeBuffer`: RAM to VRAM by `queue.writeBuffer`, a call a segment, straight from the shared
- * memory where the environment can; no staging of ours. It has no way back and none inside VRAM.
+ * Strategy `writeBuffer`: RAM to VRAM by `queue.writeBuffer`, a call a segment, straight from the
+ * shared memory where the environment can; no staging of ours. It has no way back and none inside
+ * VRAM.
  */
 import { SEGMENT_UPLOAD } from '../flight-plan.ts';
 import { runsStrategy } from './runs.ts';

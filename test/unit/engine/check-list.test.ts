@@ -1,8 +1,8 @@
 /*
- * checkCommandList against a naive twin, its boundaries, and the wrap of its stamps. The refusals by kind
- * are in test/contract/refusal-contract.ts, where every engine has to honour them.
+ * checkCommandList against a naive twin, its boundaries, and the wrap of its stamps. The refusals
+ * by kind are in test/contract/refusal-contract.ts, where every engine has to honour them.
  */
-import fc from 'fast-check';
+import * as fc from 'fast-check';
 import { expect, it } from 'vitest';
 import { errno } from '../../../src/base/errno.ts';
 import { checkCommandList, createCheckScratch } from '../../../src/engine/check-list.ts';

@@ -1,6 +1,6 @@
 /*
- * What the CPU engine has beyond the contract: it is synchronous, its VRAM is its own, and tests can
- * make single jobs fail.
+ * What the CPU engine has beyond the contract: it is synchronous, its VRAM is its own, and tests
+ * can make single jobs fail.
  */
 import { expect, it } from 'vitest';
 import { errno } from '../../../src/base/errno.ts';

@@ -1,6 +1,6 @@
 /*
- * A small machine for tests of mm, and short ways to use it. Everything is real mm code; `expectSync`
- * insists that nothing had to wait.
+ * A small machine for tests of mm, and short ways to use it. Everything is real mm code;
+ * `expectSync` insists that nothing had to wait.
  */
 import { expect } from 'vitest';
 import { isErr } from '../../../src/base/errno.ts';

@@ -4,7 +4,7 @@ import { isPending } from '../../../src/base/maybe.ts';
 import { PAGE_SIZE, PMD_SIZE } from '../../../src/base/units.ts';
 import { dupMmap, mmAlloc, mmgetNotZero, mmput } from '../../../src/mm/fork.ts';
 import { pinUserPage, unpinUserPage } from '../../../src/mm/gup.ts';
-import { MAP_PRIVATE } from '../../../src/mm/mm-types.ts';
+import { MAP_PRIVATE, PROT_NONE, PROT_READ } from '../../../src/mm/mm-types.ts';
 import type { MmStruct } from '../../../src/mm/mm-types.ts';
 import { doMunmap } from '../../../src/mm/mmap.ts';
 import { doMprotect } from '../../../src/mm/mprotect.ts';
@@ -31,17 +31,20 @@ import {
   ptePfn,
   ptePresent,
 } from '../../../src/mm/swapops.ts';
+import { FAULT_OK, FAULT_SIGSEGV } from '../../../src/mm/uaccess.ts';
 import { checkInvariants } from '../../model/check-invariants.ts';
 import {
   RW,
   expectSync,
   load,
+  loadOutcome,
   makeMm,
   makeSystem,
   mapAnon,
   mapShared,
   pteAt,
   store,
+  storeOutcome,
   vmaShape,
   watch,
 } from './fixture.ts';
@@ -206,6 +209,22 @@ describe('fork and pins', () => {
     expect(sys.ram[pfn * PAGE_SIZE]).toBe(11);
     expect(load(child, base)).toBe(10);
     checkInvariants(sys, { pins: new Map([[pfn, 1]]) });
+    unpinUserPage(sys, pfn);
+  });
+
+  test.each([
+    ['read and write', RW, FAULT_OK, FAULT_OK],
+    ['read', PROT_READ, FAULT_OK, FAULT_SIGSEGV],
+    ['nothing', PROT_NONE, FAULT_SIGSEGV, FAULT_SIGSEGV],
+  ])('the copy has the rights of its VMA: %s', (_name, prot, onLoad, onStore) => {
+    const sys = makeSystem();
+    const mm = makeMm(sys);
+    const base = mapAnon(mm, 1);
+    const pfn = expectSync(pinUserPage(mm, base));
+    expect(expectSync(doMprotect(mm, base, PAGE_SIZE, prot))).toBe(0);
+    const child = fork(mm);
+    checkInvariants(sys, { pins: new Map([[pfn, 1]]) });
+    expect([loadOutcome(child, base), storeOutcome(child, base)]).toEqual([onLoad, onStore]);
     unpinUserPage(sys, pfn);
   });
 

@@ -29,8 +29,8 @@ describe('mmap lock', () => {
   test('a writer waits for all readers, and readers that come later wait for it', async () => {
     const lock = new MmapLock();
     const log: string[] = [];
-    lock.readLock();
-    lock.readLock();
+    expect(lock.readLock()).toBeUndefined();
+    expect(lock.readLock()).toBeUndefined();
     note(log, 'writer', lock.writeLock());
     note(log, 'late reader', lock.readLock());
     expect(lock.readTrylock()).toBe(false);
@@ -50,7 +50,7 @@ describe('mmap lock', () => {
   test('after a writer all readers up to the next writer go together', async () => {
     const lock = new MmapLock();
     const log: string[] = [];
-    lock.writeLock();
+    expect(lock.writeLock()).toBeUndefined();
     note(log, 'r1', lock.readLock());
     note(log, 'r2', lock.readLock());
     note(log, 'w', lock.writeLock());
@@ -69,7 +69,7 @@ describe('mmap lock', () => {
 
   test('ownership passes before the waiter runs: nobody slips in', () => {
     const lock = new MmapLock();
-    lock.writeLock();
+    expect(lock.writeLock()).toBeUndefined();
     const waiting = lock.writeLock();
     lock.writeUnlock();
     expect(isPending(waiting)).toBe(true);
@@ -81,7 +81,7 @@ describe('mmap lock', () => {
     expect(() => new MmapLock().readUnlock()).toThrow('I4');
     expect(() => new MmapLock().writeUnlock()).toThrow('I4');
     const reading = new MmapLock();
-    reading.readLock();
+    expect(reading.readLock()).toBeUndefined();
     expect(() => reading.writeUnlock()).toThrow('I4');
   });
 });

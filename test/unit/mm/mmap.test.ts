@@ -9,6 +9,7 @@ import {
   MAP_FIXED_NOREPLACE,
   MAP_PRIVATE,
   MAP_SHARED,
+  PROT_EXEC,
   PROT_NONE,
   PROT_READ,
   VM_READ,
@@ -18,6 +19,7 @@ import {
 import type { MmStruct } from '../../../src/mm/mm-types.ts';
 import { MMAP_BASE, doMmap, doMunmap } from '../../../src/mm/mmap.ts';
 import type { MmapRequest } from '../../../src/mm/mmap.ts';
+import { doMprotect } from '../../../src/mm/mprotect.ts';
 import { shmemCreate, shmemPut } from '../../../src/mm/shmem.ts';
 import { FAULT_SIGSEGV } from '../../../src/mm/uaccess.ts';
 import { MAX_MAP_COUNT, linkVma, makeVma } from '../../../src/mm/vma.ts';
@@ -55,7 +57,11 @@ describe('mmap arguments', () => {
     ['no object and not anonymous', { flags: MAP_PRIVATE }, errno.EBADF],
     ['a length beyond user space', { length: TASK_SIZE + 1 }, errno.ENOMEM],
     ['a length that leaves no room', { length: TASK_SIZE }, errno.ENOMEM],
-    ['a fixed address off the page', { addr: 2 ** 30 + 1, flags: PRIVATE | MAP_FIXED }, errno.EINVAL],
+    [
+      'a fixed address off the page',
+      { addr: 2 ** 30 + 1, flags: PRIVATE | MAP_FIXED },
+      errno.EINVAL,
+    ],
     ['a fixed address below the minimum', { addr: 4096, flags: PRIVATE | MAP_FIXED }, errno.EPERM],
     ['a fixed range past the end', { addr: TASK_SIZE, flags: PRIVATE | MAP_FIXED }, errno.ENOMEM],
     ['an address that is none', { addr: -4096 }, errno.EINVAL],
@@ -63,7 +69,7 @@ describe('mmap arguments', () => {
   ])('%s', (_name, request, expected) => {
     const mm = makeMm(makeSystem());
     expect(mmap(mm, request)).toBe(expected);
-    expect(mm.vmas).toEqual([]);
+    expect(mm.vmas.length).toBe(0);
     expect(mm.mmapLock.isLocked).toBe(false);
     checkInvariants(mm.sys);
   });
@@ -160,7 +166,7 @@ describe('VMAs merge', () => {
     mapAnon(mm, 1, PROT_READ);
     mapShared(mm, 1);
     mapShared(mm, 1);
-    expect(mm.vmas).toHaveLength(4);
+    expect(mm.vmas.length).toBe(4);
   });
 
   test('a mapping that fills the gap joins both sides, with the pages that are there', () => {
@@ -170,7 +176,7 @@ describe('VMAs merge', () => {
     store(mm, base + PAGE_SIZE, 2);
     store(mm, base + 2 * PAGE_SIZE, 3);
     expectSync(doMunmap(mm, base + PAGE_SIZE, PAGE_SIZE));
-    expect(mm.vmas).toHaveLength(2);
+    expect(mm.vmas.length).toBe(2);
     mapAnon(mm, 1);
     expect(vmaShape(mm, base)).toEqual([[0, 3, RW_FLAGS]]);
     expect([0, 1, 2].map((i) => load(mm, base + i * PAGE_SIZE))).toEqual([1, 0, 3]);
@@ -179,13 +185,27 @@ describe('VMAs merge', () => {
 
   test('neighbours that got their pages apart share an anon_vma, and so can still merge', () => {
     const mm = makeMm(makeSystem());
-    const upper = mapAnon(mm, 1, PROT_READ | 4);
-    const lower = mapAnon(mm, 1);
-    store(mm, lower, 1);
-    expect(mm.vmas.map((vma) => vma.anonVma?.id)).toEqual([1, undefined]);
-    expectSync(doMunmap(mm, upper, PAGE_SIZE));
-    mapAnon(mm, 1, PROT_READ, MAP_PRIVATE, upper);
-    expect(mm.vmas).toHaveLength(2);
+    const base = mapAnon(mm, 2);
+    expectSync(doMprotect(mm, base + PAGE_SIZE, PAGE_SIZE, RW | PROT_EXEC));
+    store(mm, base, 1);
+    store(mm, base + PAGE_SIZE, 2);
+    expect(mm.vmas.map((vma) => vma.anonVma?.id)).toEqual([1, 1]);
+    expectSync(doMprotect(mm, base + PAGE_SIZE, PAGE_SIZE, RW));
+    expect(vmaShape(mm, base)).toEqual([[0, 2, RW_FLAGS]]);
+    expect([load(mm, base), load(mm, base + PAGE_SIZE)]).toEqual([1, 2]);
+    checkInvariants(mm.sys);
+  });
+
+  test('VMAs with a gap between them have anon_vmas of their own', () => {
+    const mm = makeMm(makeSystem());
+    const low = mapAnon(mm, 1, RW, MAP_PRIVATE, 2 ** 30);
+    const high = mapAnon(mm, 1, RW, MAP_PRIVATE, 2 ** 30 + 2 * PAGE_SIZE);
+    store(mm, low, 1);
+    store(mm, high, 2);
+    expect(mm.vmas.map((vma) => vma.anonVma?.id)).toEqual([1, 2]);
+    // The gap is filled: the new VMA joins one side, but the two can't be one.
+    mapAnon(mm, 1, RW, MAP_PRIVATE, low + PAGE_SIZE);
+    expect(mm.vmas.length).toBe(2);
     checkInvariants(mm.sys);
   });
 
@@ -198,7 +218,7 @@ describe('VMAs merge', () => {
     mmap(mm, { inode, flags, pgoff: 2, length: 2 * PAGE_SIZE });
     expect(vmaShape(mm, at)).toEqual([[-2, 4, RW_FLAGS | VM_SHARED]]);
     mmap(mm, { inode, flags, pgoff: 4, length: 2 * PAGE_SIZE });
-    expect(mm.vmas).toHaveLength(2);
+    expect(mm.vmas.length).toBe(2);
     expect(inode.users).toBe(3);
     shmemPut(inode);
     checkInvariants(mm.sys);
@@ -282,10 +302,10 @@ describe('munmap', () => {
     expectSync(mm.mmapLock.readLock());
     const unmapped = doMunmap(mm, base, PAGE_SIZE);
     expect(isPending(unmapped)).toBe(true);
-    expect(mm.vmas).toHaveLength(1);
+    expect(mm.vmas.length).toBe(1);
     mm.mmapLock.readUnlock();
     expect(await unmapped).toBe(0);
-    expect(mm.vmas).toHaveLength(0);
+    expect(mm.vmas.length).toBe(0);
     expect(mm.mmapLock.isLocked).toBe(false);
   });
 });
@@ -305,7 +325,7 @@ describe('the limit of VMAs', () => {
   test('mmap works below it and is ENOMEM at it', () => {
     const mm = crowded(MAX_MAP_COUNT - 1);
     expect(mmap(mm, { prot: PROT_NONE })).toBeGreaterThan(0);
-    expect(mm.vmas).toHaveLength(MAX_MAP_COUNT);
+    expect(mm.vmas.length).toBe(MAX_MAP_COUNT);
     expect(mmap(mm, {})).toBe(errno.ENOMEM);
   });
 
@@ -313,9 +333,9 @@ describe('the limit of VMAs', () => {
     const mm = crowded(MAX_MAP_COUNT - 1);
     const wide = mmap(mm, { length: 3 * PAGE_SIZE });
     expect(expectSync(doMunmap(mm, wide + PAGE_SIZE, PAGE_SIZE))).toBe(errno.ENOMEM);
-    expect(mm.vmas).toHaveLength(MAX_MAP_COUNT);
+    expect(mm.vmas.length).toBe(MAX_MAP_COUNT);
     expect(expectSync(doMunmap(mm, wide, PAGE_SIZE))).toBe(0);
-    expect(mm.vmas).toHaveLength(MAX_MAP_COUNT);
+    expect(mm.vmas.length).toBe(MAX_MAP_COUNT);
   });
 });
 

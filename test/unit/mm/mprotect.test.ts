@@ -2,13 +2,7 @@ import { describe, expect, test } from 'vitest';
 import { errno } from '../../../src/base/errno.ts';
 import { PAGE_SIZE, TASK_SIZE } from '../../../src/base/units.ts';
 import { dupMmap, mmput } from '../../../src/mm/fork.ts';
-import {
-  MAP_PRIVATE,
-  PROT_NONE,
-  PROT_READ,
-  VM_READ,
-  VM_WRITE,
-} from '../../../src/mm/mm-types.ts';
+import { MAP_PRIVATE, PROT_NONE, PROT_READ, VM_READ, VM_WRITE } from '../../../src/mm/mm-types.ts';
 import type { MmStruct } from '../../../src/mm/mm-types.ts';
 import { doMunmap } from '../../../src/mm/mmap.ts';
 import { doMprotect } from '../../../src/mm/mprotect.ts';

@@ -17,7 +17,7 @@ describe('allocPage', () => {
     expect(sys.vmstat.read('pgalloc')).toBe(1);
   });
 
-  test('hands out every RAM page but pfn 0 and the zero page, each once, in ascending order', () => {
+  test('hands out every RAM page but pfn 0 and the zero page, each once, ascending', () => {
     const sys = makeSystem(16, 8);
     const pfns = Array.from({ length: 14 }, () => allocPage(sys));
     expect(pfns).toEqual([2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15]);

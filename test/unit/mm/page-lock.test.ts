@@ -23,7 +23,7 @@ describe('page lock', () => {
     expect(mem.isLocked(1)).toBe(true);
   });
 
-  test('F6: waiters get the lock in the order in which they came, and no one slips in between', async () => {
+  test('F6: waiters get the lock in order, and no one slips in between', async () => {
     const mem = new MemMap(4);
     const log: string[] = [];
     mem.trylockPage(1);

@@ -85,7 +85,9 @@ describe('freeing', () => {
     tables.setPte(tables.pteOffset(pgd, 0), 0);
     tables.freeEmptyTables(pgd, 0, PMD_SIZE);
     const at = tables.pteAlloc(pgd, 700 * GIB);
-    expect(tables.words.subarray(at & ~511, (at & ~511) + 512).every((word) => word === 0)).toBe(true);
+    expect(tables.words.subarray(at & ~511, (at & ~511) + 512).every((word) => word === 0)).toBe(
+      true,
+    );
   });
 
   test('I3: freeing a table with an entry is a bug', () => {
@@ -111,7 +113,7 @@ describe('nextPopulated', () => {
     expect(found).toEqual(populated);
   });
 
-  test('answers the address itself inside a populated range, and the end when there is none', () => {
+  test('answers the address itself where it is populated, and the end when nothing is', () => {
     const { tables, pgd } = makeTables();
     tables.pteAlloc(pgd, PMD_SIZE);
     const inside = PMD_SIZE + 17 * PAGE_SIZE;

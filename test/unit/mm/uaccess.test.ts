@@ -4,7 +4,13 @@ import { isPending } from '../../../src/base/maybe.ts';
 import { PAGE_SIZE, TASK_SIZE } from '../../../src/base/units.ts';
 import { mmput } from '../../../src/mm/fork.ts';
 import { pinUserPage, unpinUserPage } from '../../../src/mm/gup.ts';
-import { MAP_PRIVATE, PROT_EXEC, PROT_NONE, PROT_READ, PROT_WRITE } from '../../../src/mm/mm-types.ts';
+import {
+  MAP_PRIVATE,
+  PROT_EXEC,
+  PROT_NONE,
+  PROT_READ,
+  PROT_WRITE,
+} from '../../../src/mm/mm-types.ts';
 import { doMunmap } from '../../../src/mm/mmap.ts';
 import { doMprotect } from '../../../src/mm/mprotect.ts';
 import { PTE_DIRTY, PTE_WRITE, PTE_YOUNG, ptePfn } from '../../../src/mm/swapops.ts';

@@ -49,7 +49,7 @@ describe('F104: zapPageRange', () => {
     checkInvariants(sys);
   });
 
-  test('shared memory keeps its contents in the object, and the page learns what the entry knew', () => {
+  test('shared memory keeps its contents, and the page learns what the entry knew', () => {
     const sys = makeSystem();
     const mm = makeMm(sys);
     const base = mapShared(mm, 1);

@@ -1,0 +1,93 @@
+/**
+ * Runs the benchmark away from the caller's thread: in a worker of its own in a browser, in this
+ * thread in Node, where nothing has to stay responsive.
+ *
+ * The page asks for an adapter before the worker does: a worker that asks while the browser's GPU
+ * process is still starting can be told that there is none. A worker that dies of an unhandled
+ * rejection fires no error event by itself; bench-worker.ts turns the one into the other, so that
+ * the promise here always settles.
+ */
+import type { BenchOptions, BenchProgress, BenchReport } from './types.ts';
+
+/** Messages from bench-worker.ts. */
+export type WorkerMessage =
+  | { readonly kind: 'progress'; readonly progress: BenchProgress }
+  | { readonly kind: 'report'; readonly report: BenchReport }
+  | { readonly kind: 'failed'; readonly message: string };
+
+/** How long an aborted worker may take to stop between two cells before it is terminated. */
+const GRACE_MS = 2000;
+
+/**
+ * Runs the suites of `options`.
+ *
+ * @param onProgress Called on this thread at each step.
+ * @param signal Stops the run; the promise then rejects with the signal's reason.
+ * @returns the report; cells that went wrong are in it with `verified: false`
+ * @throws Error with one line for people when no machine can be opened (no WebGPU, too little
+ * memory)
+ */
+export async function runBench(
+  options: BenchOptions,
+  onProgress: (progress: BenchProgress) => void = () => {},
+  signal?: AbortSignal,
+): Promise<BenchReport> {
+  signal?.throwIfAborted();
+  if (typeof Worker === 'undefined') {
+    const { runSuites } = await import('./run-suites.ts');
+    return runSuites(options, onProgress, signal);
+  }
+  if (options.engine !== 'cpu') await wakeGpuProcess();
+  const visibility = watchVisibility();
+  try {
+    const report = await runInWorker(options, onProgress, signal);
+    return { ...report, env: { ...report.env, hidden: visibility.wasHidden() } };
+  } finally {
+    visibility.stop();
+  }
+}
+
+async function wakeGpuProcess(): Promise<void> {
+  if ('gpu' in navigator) await navigator.gpu.requestAdapter();
+}
+
+function runInWorker(
+  options: BenchOptions,
+  onProgress: (progress: BenchProgress) => void,
+  signal: AbortSignal | undefined,
+): Promise<BenchReport> {
+  const worker = new Worker(new URL('./bench-worker.ts', import.meta.url), { type: 'module' });
+  const result = new Promise<BenchReport>((resolve, reject) => {
+    worker.onmessage = (event: MessageEvent<WorkerMessage>) => {
+      const message = event.data;
+      if (message.kind === 'progress') onProgress(message.progress);
+      else if (message.kind === 'report') resolve(message.report);
+      else reject(new Error(message.message));
+    };
+    worker.onerror = (event) => reject(new Error(event.message || 'the worker did not start'));
+    worker.onmessageerror = () => reject(new Error('a message of the worker could not be read'));
+    signal?.addEventListener('abort', () => {
+      worker.postMessage('abort');
+      setTimeout(() => {
+        worker.terminate();
+        reject(signal.reason as Error);
+      }, GRACE_MS);
+    });
+  });
+  worker.postMessage(options);
+  return result.finally(() => worker.terminate());
+}
+
+/** Notices that the tab was hidden, now or later: a hidden tab is throttled. */
+function watchVisibility(): { wasHidden(): boolean; stop(): void } {
+  if (typeof document === 'undefined') return { wasHidden: () => false, stop: () => {} };
+  let hidden = document.hidden;
+  const look = (): void => {
+    hidden ||= document.hidden;
+  };
+  document.addEventListener('visibilitychange', look);
+  return {
+    wasHidden: () => hidden,
+    stop: () => document.removeEventListener('visibilitychange', look),
+  };
+}

@@ -1,0 +1,38 @@
+/**
+ * The browser worker of the benchmark: the machine under test runs in this thread, so that no hop
+ * between threads is in any sample. First message: the options. A later "abort" stops the run.
+ */
+import type { WorkerMessage } from './bench-client.ts';
+import { runSuites } from './run-suites.ts';
+import type { BenchOptions } from './types.ts';
+
+const abort = new AbortController();
+
+function send(message: WorkerMessage): void {
+  postMessage(message);
+}
+
+// An unhandled rejection in a worker reaches nobody; thrown from a task it becomes an error event.
+addEventListener('unhandledrejection', (event) => {
+  setTimeout(() => {
+    throw event.reason instanceof Error ? event.reason : new Error(String(event.reason));
+  });
+});
+
+async function run(options: BenchOptions): Promise<void> {
+  try {
+    const report = await runSuites(
+      options,
+      (progress) => send({ kind: 'progress', progress }),
+      abort.signal,
+    );
+    send({ kind: 'report', report });
+  } catch (error) {
+    send({ kind: 'failed', message: error instanceof Error ? error.message : String(error) });
+  }
+}
+
+addEventListener('message', (event: MessageEvent<BenchOptions | 'abort'>) => {
+  if (event.data === 'abort') abort.abort(new Error('the run was stopped'));
+  else void run(event.data);
+});

@@ -1,0 +1,268 @@
+/**
+ * The comparisons behind the goals on the copy engine: submit cost (G3), throughput both ways
+ * (G4, G5), the batching curve (G6). Both sides of a ratio run in the same minutes, A, B, B, A.
+ *
+ * RAM pages are scattered. VRAM frames are contiguous, as a driver's allocator hands them out to
+ * a batch; the cells of the copy suite have both sides scattered. A stream is 4096 pages in lists
+ * of 512 with three lists in flight, for both sides of a ratio alike.
+ */
+import { PAGE_SIZE } from '../src/index.ts';
+import type { StrategyName } from '../src/index.ts';
+import { BareDescriptors } from './bare-descriptors.ts';
+import { seedFor } from './content.ts';
+import type { CopyOperation, Direction } from './copy-operation.ts';
+import { copyPools, takeCopy } from './copy-suite.ts';
+import type { CopyPools } from './copy-suite.ts';
+import { curveExcess, curveSetback, judge, strain } from './goal-parts.ts';
+import type { RawGpu } from './raw-gpu.ts';
+import { gatherOperation, ramBytes } from './reference-suite.ts';
+import type { RunContext } from './run-context.ts';
+import { interleave } from './sampler.ts';
+import type { Operation, Sampled } from './sampler.ts';
+import { bootstrap, median, pairedOrder, pairedRatio } from './stats.ts';
+import type { BenchCell, GoalLimit, GoalPart } from './types.ts';
+
+const WARMUPS = 2;
+const IN_FLIGHT = 3;
+const MIN_UPLOAD_GAIN = 2.5;
+const MIN_READBACK_SHARE = 0.5;
+const MAX_CURVE_EXCESS = 1.3;
+const MAX_SETBACK = 1.1;
+const MAX_SUBMIT_SMALL = 1 / 5;
+const MAX_SUBMIT_LARGE = 1 / 20;
+
+/** Something to measure under a name of its own. */
+interface Side {
+  readonly name: string;
+  readonly params: BenchCell['params'];
+  readonly operation: Operation;
+  readonly bytes: number;
+  readonly pages: number;
+}
+
+/** Cells that runCopyGoals() adds: three for each size of G3, four, two, two curves. */
+export function countCopyGoalCells(ctx: RunContext): number {
+  return 3 * 2 + 4 + 2 + 2 * ctx.plan.goals.curve.length;
+}
+
+/** Measures G3 to G6. Adds their cells and results to `ctx`. Needs a WebGPU engine. */
+export async function runCopyGoals(ctx: RunContext, raw: RawGpu): Promise<void> {
+  await measureSubmitCost(ctx, raw);
+  await measureUpload(ctx, raw);
+  await measureReadback(ctx, raw);
+  await measureCurve(ctx);
+}
+
+function strategySide(
+  ctx: RunContext,
+  pools: CopyPools,
+  goal: string,
+  direction: Direction,
+  strategy: StrategyName,
+  pages: number,
+  listFolios: number,
+): Side {
+  const cell = { direction, strategy, folioBytes: PAGE_SIZE, batch: pages };
+  const options = { scatterVram: false, listFolios, inFlight: IN_FLIGHT };
+  const operation = takeCopy(ctx, pools, cell, options);
+  if (operation === null) throw new Error(`the machine is too small for ${goal}`);
+  const params = { ...cell, pages, listPages: listFolios, inFlight: IN_FLIGHT, vram: 'contiguous' };
+  const name = `goal/${goal}/${direction}/${strategy}/${pages}`;
+  return { name, params, operation, bytes: operation.bytes, pages };
+}
+
+/** Takes over an operation but reads another clock: JS time of building and submitting. */
+function submitClocked(side: Side, ctx: RunContext): Side {
+  const { stats } = ctx.copyMachine.engine;
+  const inner = side.operation as CopyOperation;
+  const operation: Operation = {
+    prepare: () => inner.prepare(),
+    run: () => inner.run(),
+    verify: () => inner.verify(),
+    totals: inner.totals,
+    clock: () => (stats.encodeMs + stats.submitMs) * 1000,
+  };
+  return {
+    ...side,
+    params: { ...side.params, measures: 'JS encode and submit' },
+    operation,
+    bytes: 0,
+  };
+}
+
+/**
+ * Runs the sides, as many times each as fits, and keeps their cells; null where one of them failed.
+ */
+async function compare(
+  ctx: RunContext,
+  sides: readonly Side[],
+  order: (pairs: number) => number[],
+): Promise<Sampled[] | null> {
+  const { minPairs, maxPairs, budgetMs } = ctx.plan.goals;
+  const operations = sides.map((side) => side.operation);
+  const fitting = (roundMs: number): number =>
+    Math.max(minPairs, Math.min(maxPairs, Math.floor(budgetMs / roundMs)));
+  const inTime = (roundMs: number): number[] => order(fitting(roundMs));
+  const results = await interleave(operations, inTime, WARMUPS, ctx.signal);
+  sides.forEach((side, i) => {
+    const { name: id, params, bytes, pages } = side;
+    ctx.addCell({ suite: 'copy', id, params, unit: 'us', bytes, pages }, results[i]!);
+  });
+  return results.some((result) => result.failure !== null) ? null : results;
+}
+
+function twoSided(pairs: number): number[] {
+  return pairedOrder(pairs).map((side) => (side === 'a' ? 0 : 1));
+}
+
+/** G3: JS time per page of one dispatch over descriptors against a command a page. */
+async function measureSubmitCost(ctx: RunContext, raw: RawGpu): Promise<void> {
+  const { batchPages, streamPages } = ctx.plan.goals;
+  const small = await measureSubmitOf(ctx, raw, batchPages, MAX_SUBMIT_SMALL);
+  const large = await measureSubmitOf(ctx, raw, streamPages, MAX_SUBMIT_LARGE);
+  if (small === null || large === null) return;
+  const worst = strain(small.part) > strain(large.part) ? small : large;
+  const forbids = !worst.part.holds && worst.limit.value > worst.part.target;
+  const limit = forbids ? { limit: worst.limit } : {};
+  ctx.goals.push({ id: 'G3', parts: [small.part, large.part], ...limit });
+}
+
+/** One batch size of G3, with the limit that bare WebGPU sets. */
+async function measureSubmitOf(
+  ctx: RunContext,
+  raw: RawGpu,
+  pages: number,
+  target: number,
+): Promise<{ part: GoalPart; limit: GoalLimit } | null> {
+  await ctx.say('goals', `G3 submit cost of ${pages} pages`);
+  const pools = copyPools(ctx);
+  const side = (strategy: StrategyName): Side =>
+    submitClocked(strategySide(ctx, pools, 'G3', 'to-device', strategy, pages, pages), ctx);
+  const seed = seedFor(ctx.plan.seed, 'G3');
+  const bare: Side = {
+    name: `goal/G3/webgpu-descriptors/${pages}`,
+    params: { pages, measures: 'JS encode and submit' },
+    operation: new BareDescriptors(raw.device, pages, seed, ctx.random.fork('descriptors')),
+    bytes: 0,
+    pages,
+  };
+  const order = (pairs: number): number[] =>
+    pairedOrder(pairs).flatMap((which, i) => {
+      const turn = which === 'a' ? 0 : 1;
+      return i % 2 === 0 ? [turn] : [turn, 2];
+    });
+  const results = await compare(ctx, [side('compute'), side('commands'), bare], order);
+  if (results === null) return null;
+  const [compute, commands, least] = results.map((result) => result.samples);
+  const ratio = pairedRatio(compute!, commands!, ctx.resampling);
+  const part = judge(`JS time a page, descriptors / commands, n = ${pages}`, ratio, '<=', target);
+  const samples = least!.map((time, i) => time / commands![i]!);
+  const what = `bare WebGPU, 8 bytes a page and one dispatch, / commands, n = ${pages}`;
+  return { part, limit: { what, value: median(samples), samples } };
+}
+
+/** G4: scattered pages to the device, against a writeBuffer call a page. */
+async function measureUpload(ctx: RunContext, raw: RawGpu): Promise<void> {
+  const { batchPages, streamPages } = ctx.plan.goals;
+  await ctx.say('goals', 'G4 upload throughput');
+  const pools = copyPools(ctx);
+  const side = (strategy: StrategyName): Side =>
+    strategySide(ctx, pools, 'G4', 'to-device', strategy, streamPages, batchPages);
+  const bytes = streamPages * PAGE_SIZE;
+  const seed = seedFor(ctx.plan.seed, 'G4');
+  const gather = gatherOperation(ctx, pools, streamPages, seed);
+  if (gather === null) throw new Error('the machine is too small for G4');
+  const bare = (name: string, operation: Operation): Side => ({
+    name: `goal/G4/${name}`,
+    params: { bytes },
+    operation,
+    bytes,
+    pages: streamPages,
+  });
+  const sides = [
+    side('writeBuffer'),
+    side('auto'),
+    bare('js-gather', gather),
+    bare('webgpu-contiguous-copy', await raw.contiguousCopy(bytes, seed)),
+  ];
+  const order = (pairs: number): number[] =>
+    pairedOrder(pairs).flatMap((which, i) => [which === 'a' ? 0 : 1, i % 2 === 0 ? 2 : 3]);
+  const results = await compare(ctx, sides, order);
+  if (results === null) return;
+  const [perPage, auto, gathered, copied] = results;
+  const gain = pairedRatio(perPage!.samples, auto!.samples, ctx.resampling);
+  const what = 'upload, 4 KiB x 512, GB/s over that of a writeBuffer a page';
+  const part = judge(what, gain, '>=', MIN_UPLOAD_GAIN);
+  const limit = uploadLimit(perPage!.samples, gathered!.samples, copied!.samples);
+  const forbids = !part.holds && limit.value < MIN_UPLOAD_GAIN;
+  ctx.goals.push({ id: 'G4', parts: [part], ...(forbids ? { limit } : {}) });
+}
+
+/**
+ * No upload of scattered pages is faster than the slower of its two halves alone: gathering the
+ * pages in JS, and one contiguous copy by the device.
+ */
+export function uploadLimit(
+  perPage: readonly number[],
+  gathered: readonly number[],
+  copied: readonly number[],
+): GoalLimit {
+  const samples = perPage.map((time, i) => {
+    const halves = [gathered[i], copied[i]].filter((half) => half !== undefined);
+    return time / Math.max(...halves);
+  });
+  const what = 'JS gather and contiguous copy, perfectly overlapped, over a writeBuffer a page';
+  return { what, value: median(samples), samples };
+}
+
+/** G5: pages from the device to scattered RAM, against a contiguous readback by bare WebGPU. */
+async function measureReadback(ctx: RunContext, raw: RawGpu): Promise<void> {
+  const { batchPages, streamPages } = ctx.plan.goals;
+  await ctx.say('goals', 'G5 readback throughput');
+  const pools = copyPools(ctx);
+  const scattered = strategySide(ctx, pools, 'G5', 'to-host', 'auto', streamPages, batchPages);
+  const bytes = streamPages * PAGE_SIZE;
+  const frame = pools.ram.take(1, streamPages, null)?.[0];
+  if (frame === undefined) throw new Error('the machine is too small for G5');
+  const seed = seedFor(ctx.plan.seed, 'G5');
+  const contiguous: Side = {
+    name: 'goal/G5/webgpu-contiguous-readback',
+    params: { bytes },
+    operation: await raw.contiguousReadback(ramBytes(ctx, frame, bytes), seed),
+    bytes,
+    pages: streamPages,
+  };
+  const results = await compare(ctx, [contiguous, scattered], twoSided);
+  if (results === null) return;
+  const share = pairedRatio(results[0]!.samples, results[1]!.samples, ctx.resampling);
+  const what = 'readback, 4 KiB x 512, GB/s over that of a contiguous readback';
+  ctx.goals.push({ id: 'G5', parts: [judge(what, share, '>=', MIN_READBACK_SHARE)] });
+}
+
+/** G6: no batch pays more than a round trip and its pages; none is worse than a smaller one. */
+async function measureCurve(ctx: RunContext): Promise<void> {
+  const { curve } = ctx.plan.goals;
+  const parts: GoalPart[] = [];
+  for (const direction of ['to-device', 'to-host'] as const) {
+    await ctx.say('goals', `G6 batching curve ${direction}`);
+    const pools = copyPools(ctx);
+    const sides = curve.map((pages) =>
+      strategySide(ctx, pools, 'G6', direction, 'auto', pages, pages),
+    );
+    const shuffler = ctx.random.fork(`curve ${direction}`);
+    const order = (rounds: number): number[] =>
+      Array.from({ length: rounds }, () =>
+        Array.from(shuffler.shuffle(Uint32Array.from(curve, (_, at) => at))),
+      ).flat();
+    const results = await compare(ctx, sides, order);
+    if (results === null) return;
+    const samples = results.map((result) => result.samples);
+    const excess = bootstrap(samples, (groups) => curveExcess(curve, groups), ctx.resampling);
+    const setback = bootstrap(samples, (groups) => curveSetback(curve, groups), ctx.resampling);
+    const over = `${direction}: worst time(n) over time(1) + (n - 1) x best time a page`;
+    const worse = `${direction}: worst time a page over that of a smaller batch`;
+    parts.push(judge(over, excess, '<=', MAX_CURVE_EXCESS));
+    parts.push(judge(worse, setback, '<=', MAX_SETBACK));
+  }
+  ctx.goals.push({ id: 'G6', parts });
+}

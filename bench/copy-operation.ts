@@ -1,0 +1,208 @@
+/**
+ * One copy of the copy suite as an operation that can be timed and verified: scattered folios
+ * from one memory to another through the engine, in one list or as a stream of lists with several
+ * in flight.
+ *
+ * How a result is verified. RAM to VRAM: after the last sample the RAM pages are overwritten, the
+ * device adds a constant drawn only then, the pages are copied back and every word is compared.
+ * VRAM to RAM and VRAM to VRAM: the device adds a constant to the source before each sample, so
+ * that each copy has to carry new content. RAM to RAM: the source is rewritten before each
+ * sample. An engine that answers from a shadow, skips a page or copies an old one is caught.
+ */
+import { checkPage, fillPage, poisonPage, seedFor } from './content.ts';
+import { CommandList, PAGE_SIZE, Prng, errnoName } from '../src/index.ts';
+import type { CopyEngine, StrategyName } from '../src/index.ts';
+import { OperationFailure } from './sampler.ts';
+import type { Operation, PhaseTotals } from './sampler.ts';
+
+const WORDS_PER_PAGE = PAGE_SIZE / 4;
+
+/** Which memory a copy reads and which it writes. */
+export type Direction = 'to-device' | 'to-host' | 'in-device' | 'in-host';
+
+/** The machine that copies. */
+export interface CopyMachine {
+  readonly engine: CopyEngine;
+  /** RAM by words; frame n starts at word n * WORDS_PER_PAGE. */
+  readonly ramWords: Uint32Array;
+  /** GPU errors that no submission was told of, so far. */
+  readonly strayErrors: () => number;
+}
+
+/** What is copied. */
+export interface CopySpec {
+  readonly direction: Direction;
+  readonly strategy: StrategyName;
+  readonly folioPages: number;
+  /** First frame of each folio. */
+  readonly source: Uint32Array;
+  readonly target: Uint32Array;
+  /** RAM frames to check VRAM to VRAM copies with, as many as `target`. */
+  readonly scratch?: Uint32Array;
+  readonly seed: number;
+  /** Folios of one list; all of them by default. */
+  readonly listFolios?: number;
+  /** Lists submitted before the first is waited for. Default 1. */
+  readonly inFlight?: number;
+}
+
+/** Records copies of folios source[i] to target[i], i from `from` to `to` - 1. */
+function recordCopies(
+  source: Uint32Array,
+  target: Uint32Array,
+  folioPages: number,
+  from: number,
+  to: number,
+): CommandList {
+  const list = new CommandList(to - from);
+  for (let i = from; i < to; i++) list.copy(source[i]!, target[i]!, folioPages);
+  return list;
+}
+
+export class CopyOperation implements Operation {
+  readonly totals: PhaseTotals;
+  readonly bytes: number;
+  readonly pages: number;
+  private readonly machine: CopyMachine;
+  private readonly spec: CopySpec;
+  private readonly lists: CommandList[] = [];
+  private readonly random: Prng;
+  private readonly strayAtStart: number;
+  private iteration = 0;
+  private added = 0;
+  private deviceIsFilled = false;
+
+  constructor(machine: CopyMachine, spec: CopySpec) {
+    this.machine = machine;
+    this.spec = spec;
+    this.totals = machine.engine.stats;
+    this.pages = spec.source.length * spec.folioPages;
+    this.bytes = this.pages * PAGE_SIZE;
+    this.random = new Prng(seedFor(spec.seed, 'constants'));
+    this.strayAtStart = machine.strayErrors();
+    const perList = spec.listFolios ?? spec.source.length;
+    for (let from = 0; from < spec.source.length; from += perList) {
+      const to = Math.min(spec.source.length, from + perList);
+      this.lists.push(recordCopies(spec.source, spec.target, spec.folioPages, from, to));
+    }
+  }
+
+  async prepare(): Promise<void> {
+    const { direction, source, target } = this.spec;
+    if (direction === 'to-device' || direction === 'in-host') {
+      this.iteration += 1;
+      this.fill(source);
+    } else if (this.deviceIsFilled) {
+      await this.addOnDevice(source);
+    } else {
+      await this.fillDevice();
+    }
+    if (direction === 'to-host' || direction === 'in-host') this.poison(target);
+  }
+
+  run(): number | Promise<number> {
+    const { lists } = this;
+    const inFlight = this.spec.inFlight ?? 1;
+    const only = lists[0];
+    if (lists.length === 1 && only !== undefined) {
+      return this.machine.engine.submit(only, this.spec.strategy);
+    }
+    return this.runStream(inFlight);
+  }
+
+  async verify(): Promise<string | null> {
+    for (const list of this.lists) {
+      const missing = list.done.indexOf(0);
+      if (missing >= 0 && missing < list.length) return `row ${missing} was never done`;
+    }
+    const wrong = await this.compareAll();
+    if (wrong !== null) return wrong;
+    const stray = this.machine.strayErrors() - this.strayAtStart;
+    return stray === 0 ? null : `${stray} uncaptured GPU errors`;
+  }
+
+  private async compareAll(): Promise<string | null> {
+    const { direction, source, target, scratch } = this.spec;
+    if (direction === 'to-host' || direction === 'in-host') return this.compare(target);
+    const check = direction === 'to-device' ? source : scratch;
+    if (check === undefined) return 'there is no RAM to check the copy with';
+    await this.addOnDevice(target);
+    this.poison(check);
+    await this.move(target, check);
+    return this.compare(check);
+  }
+
+  /** Keeps up to `inFlight` lists submitted; the last error wins. */
+  private async runStream(inFlight: number): Promise<number> {
+    const { engine } = this.machine;
+    const pending: (number | Promise<number>)[] = [];
+    let status = 0;
+    for (const list of this.lists) {
+      if (pending.length === inFlight) status = (await pending.shift()!) || status;
+      pending.push(engine.submit(list, this.spec.strategy));
+    }
+    for (const one of pending) status = (await one) || status;
+    return status;
+  }
+
+  private fill(frames: Uint32Array): void {
+    this.forEachPage(frames, (at, page) =>
+      fillPage(this.machine.ramWords, at, this.spec.seed, this.iteration, page),
+    );
+  }
+
+  private poison(frames: Uint32Array): void {
+    this.forEachPage(frames, (at) => poisonPage(this.machine.ramWords, at));
+  }
+
+  private compare(frames: Uint32Array): string | null {
+    const { machine, spec, iteration, added } = this;
+    let wrong: string | null = null;
+    this.forEachPage(frames, (at, page) => {
+      if (wrong !== null) return;
+      const word = checkPage(machine.ramWords, at, spec.seed, iteration, page, added);
+      if (word >= 0) wrong = `page ${page} of ${this.pages} is wrong from word ${word} on`;
+    });
+    return wrong;
+  }
+
+  private forEachPage(frames: Uint32Array, visit: (at: number, page: number) => void): void {
+    const { folioPages } = this.spec;
+    for (let i = 0; i < frames.length; i++) {
+      for (let p = 0; p < folioPages; p++) {
+        visit((frames[i]! + p) * WORDS_PER_PAGE, i * folioPages + p);
+      }
+    }
+  }
+
+  /** Brings the first content into VRAM, by way of the RAM side of the copy. */
+  private async fillDevice(): Promise<void> {
+    const { direction, source, target, scratch } = this.spec;
+    const ram = direction === 'to-host' ? target : scratch;
+    if (ram === undefined) throw new OperationFailure('there is no RAM to fill the device from');
+    this.iteration += 1;
+    this.fill(ram);
+    await this.move(ram, source);
+    this.deviceIsFilled = true;
+  }
+
+  private async move(from: Uint32Array, to: Uint32Array): Promise<void> {
+    await this.submit(recordCopies(from, to, this.spec.folioPages, 0, from.length));
+  }
+
+  /** Runs the device kernel over VRAM folios, with a constant drawn now. */
+  private async addOnDevice(frames: Uint32Array): Promise<void> {
+    const constant = this.random.nextU32();
+    this.added = (this.added + constant) >>> 0;
+    const list = new CommandList(frames.length);
+    for (const frame of frames) list.add(frame, constant, this.spec.folioPages);
+    await this.submit(list);
+  }
+
+  private async submit(list: CommandList): Promise<void> {
+    const status = await this.machine.engine.submit(list, 'auto');
+    if (status !== 0) {
+      throw new OperationFailure(`preparing or checking the copy failed: ${errnoName(status)}`);
+    }
+  }
+}

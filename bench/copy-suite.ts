@@ -1,0 +1,185 @@
+/**
+ * The copy suite: the engine alone, strategy by folio size by batch by direction. Folios are
+ * scattered on both sides. Cells run in a seeded random order, so that a slow minute of the
+ * machine does not fall on one strategy; each has a time box, and the boxes shrink as the time
+ * box of the run is used up.
+ */
+import { PAGE_SIZE } from '../src/index.ts';
+import type { StrategyName } from '../src/index.ts';
+import type { CellSpec } from './cells.ts';
+import { seedFor } from './content.ts';
+import { CopyOperation } from './copy-operation.ts';
+import type { Direction } from './copy-operation.ts';
+import { FramePool } from './frames.ts';
+import type { RunContext } from './run-context.ts';
+import { sampleOperation } from './sampler.ts';
+import type { SampleBox } from './sampler.ts';
+
+/** A cell that is to be measured. */
+interface CopyCell {
+  readonly direction: Direction;
+  readonly strategy: StrategyName;
+  readonly folioBytes: number;
+  readonly batch: number;
+}
+
+/** Pools of frames on both sides. */
+export interface CopyPools {
+  readonly ram: FramePool;
+  readonly vram: FramePool;
+}
+
+/** Parts of RAM that are left to the machine: its first pages hold what it keeps at boot. */
+const RESERVED_RAM_PAGES = 1024;
+/** Strategies that are tried in each direction where the engine has them. */
+const TO_DEVICE: readonly StrategyName[] = [
+  'commands',
+  'staging',
+  'runs',
+  'compute',
+  'writeBuffer',
+];
+/** writeBuffer has no counterpart that reads. */
+const TO_HOST: readonly StrategyName[] = ['commands', 'staging', 'runs', 'compute'];
+const IN_DEVICE: readonly StrategyName[] = ['commands', 'runs', 'compute'];
+
+/** All frames that the suite may use. */
+export function copyPools(ctx: RunContext): CopyPools {
+  const { hostFrames, vramFrames } = ctx.copyMachine.engine.geometry;
+  const reserved = Math.min(RESERVED_RAM_PAGES, Math.floor(hostFrames / 4));
+  return {
+    ram: new FramePool(reserved, hostFrames - reserved),
+    vram: new FramePool(hostFrames, vramFrames),
+  };
+}
+
+/** "copy/to-device/staging/4096/64". */
+export function copyCellId(cell: CopyCell): string {
+  const { direction, strategy, folioBytes, batch } = cell;
+  return `copy/${direction}/${strategy}/${folioBytes}/${batch}`;
+}
+
+function strategiesFor(ctx: RunContext, direction: Direction): StrategyName[] {
+  const has = ctx.copyMachine.engine.strategies;
+  if (ctx.copyMachine.engine.name === 'cpu') return ['cpu'];
+  if (direction === 'in-host') return has.includes('cpu') ? ['cpu'] : [];
+  const tables = { 'to-device': TO_DEVICE, 'to-host': TO_HOST, 'in-device': IN_DEVICE };
+  const known = tables[direction].filter((name) => has.includes(name));
+  return ctx.plan.copy.isFull ? ['auto', ...known] : known;
+}
+
+/** The cells that fit, in order; the others are noted as left out. */
+function listCells(ctx: RunContext): CopyCell[] {
+  const { folios, batches, isFull, maxCellBytes } = ctx.plan.copy;
+  const directions: Direction[] = ['to-device', 'to-host', 'in-host'];
+  if (isFull) directions.push('in-device');
+  const cells: CopyCell[] = [];
+  for (const direction of directions) {
+    for (const strategy of strategiesFor(ctx, direction)) {
+      for (const folioBytes of folios) {
+        for (const batch of batches) {
+          const cell = { direction, strategy, folioBytes, batch };
+          if (folioBytes * batch <= maxCellBytes) cells.push(cell);
+          else ctx.omit(copyCellId(cell), `moves more than ${maxCellBytes / 2 ** 20} MiB`);
+        }
+      }
+    }
+  }
+  return cells;
+}
+
+/** Number of cells that the suite will try. */
+export function countCopyCells(ctx: RunContext): number {
+  const before = ctx.omitted.length;
+  const count = listCells(ctx).length;
+  ctx.omitted.length = before;
+  return count;
+}
+
+/** The time box of the next cell when `cellsLeft` are still to come. */
+function boxFor(ctx: RunContext, cellsLeft: number): SampleBox {
+  const { box } = ctx.plan.copy;
+  return { ...box, budgetMs: Math.min(box.budgetMs, Math.max(0, ctx.msLeft / cellsLeft)) };
+}
+
+/**
+ * An operation on freshly taken frames, scattered on both sides unless told otherwise.
+ *
+ * @returns null when the pools have no room for it.
+ */
+export function takeCopy(
+  ctx: RunContext,
+  pools: CopyPools,
+  cell: CopyCell,
+  options: {
+    readonly scatterVram?: boolean;
+    readonly contiguous?: boolean;
+    readonly listFolios?: number;
+    readonly inFlight?: number;
+  } = {},
+): CopyOperation | null {
+  const folioPages = cell.folioBytes / PAGE_SIZE;
+  const id = copyCellId(cell);
+  const shuffler = options.contiguous === true ? null : ctx.random.fork(`frames ${id}`);
+  const vramShuffler = options.scatterVram === false ? null : shuffler;
+  const take = (side: 'ram' | 'vram'): Uint32Array | null =>
+    pools[side].take(cell.batch, folioPages, side === 'ram' ? shuffler : vramShuffler);
+  const source = take(
+    cell.direction === 'to-device' || cell.direction === 'in-host' ? 'ram' : 'vram',
+  );
+  const target = take(
+    cell.direction === 'to-host' || cell.direction === 'in-host' ? 'ram' : 'vram',
+  );
+  const scratch = cell.direction === 'in-device' ? take('ram') : undefined;
+  if (source === null || target === null || scratch === null) return null;
+  return new CopyOperation(ctx.copyMachine, {
+    direction: cell.direction,
+    strategy: cell.strategy,
+    folioPages,
+    source,
+    target,
+    ...(scratch === undefined ? {} : { scratch }),
+    seed: seedFor(ctx.plan.seed, id),
+    ...(options.listFolios === undefined ? {} : { listFolios: options.listFolios }),
+    ...(options.inFlight === undefined ? {} : { inFlight: options.inFlight }),
+  });
+}
+
+function specOf(cell: CopyCell, operation: CopyOperation): CellSpec {
+  return {
+    suite: 'copy',
+    id: copyCellId(cell),
+    params: { ...cell, pages: operation.pages, scattered: true },
+    unit: 'us',
+    bytes: operation.bytes,
+    pages: operation.pages,
+  };
+}
+
+/** Measures all cells of the suite. Adds them to `ctx`. */
+export async function runCopySuite(ctx: RunContext): Promise<void> {
+  const cells = listCells(ctx);
+  const order = ctx.random.fork('cell order').shuffle(Uint32Array.from(cells, (_, at) => at));
+  const pools = copyPools(ctx);
+  let left = cells.length;
+  for (const at of order) {
+    const cell = cells[at]!;
+    const id = copyCellId(cell);
+    if (ctx.msLeft <= 0) {
+      ctx.omit(id, `the run's ${ctx.plan.runBudgetMs / 1000} s were used up`);
+      left -= 1;
+      continue;
+    }
+    await ctx.say('copy', id);
+    pools.ram.reset();
+    pools.vram.reset();
+    const operation = takeCopy(ctx, pools, cell);
+    if (operation === null) {
+      ctx.omit(id, 'does not fit the machine');
+    } else {
+      const sampled = await sampleOperation(operation, boxFor(ctx, left), ctx.tickUs, ctx.signal);
+      ctx.addCell(specOf(cell, operation), sampled);
+    }
+    left -= 1;
+  }
+}

@@ -1,0 +1,62 @@
+/**
+ * Numbers and names for people: tables on a terminal and the HTML report print the same.
+ */
+
+/** "4 KiB", "2 MiB", "512 B". */
+export function formatBytes(bytes: number): string {
+  const units = ['B', 'KiB', 'MiB', 'GiB'];
+  let at = 0;
+  let value = bytes;
+  while (value >= 1024 && at < units.length - 1) {
+    value /= 1024;
+    at += 1;
+  }
+  return `${Number(value.toFixed(2))} ${units[at]!}`;
+}
+
+/** "4K", "2M": sizes in narrow columns. */
+export function shortBytes(bytes: number): string {
+  return formatBytes(bytes)
+    .replace(/ ?(i?B)$/, '')
+    .replace(' ', '')
+    .replace(/i$/, '');
+}
+
+/** Three significant digits, never in exponent form: "0.0123", "1.23", "123", "12300". */
+export function formatNumber(value: number): string {
+  if (!Number.isFinite(value)) return '-';
+  if (value === 0) return '0';
+  const digits = Math.max(0, 2 - Math.floor(Math.log10(Math.abs(value))));
+  return value.toFixed(Math.min(digits, 6));
+}
+
+/** Microseconds with a fitting unit: "850 ns", "12.3 us", "4.56 ms". */
+export function formatUs(us: number): string {
+  if (us < 1) return `${formatNumber(us * 1000)} ns`;
+  if (us < 1000) return `${formatNumber(us)} us`;
+  return us < 1e6 ? `${formatNumber(us / 1000)} ms` : `${formatNumber(us / 1e6)} s`;
+}
+
+/** "RAM to VRAM" and so on, for the directions of cells. */
+export function directionName(direction: string): string {
+  const names: Readonly<Record<string, string>> = {
+    'to-device': 'RAM to VRAM',
+    'to-host': 'VRAM to RAM',
+    'in-device': 'VRAM to VRAM',
+    'in-host': 'RAM to RAM',
+  };
+  return names[direction] ?? direction;
+}
+
+/** Vendor, architecture and description of an adapter without repetitions. */
+export function adapterName(adapter: {
+  readonly vendor: string;
+  readonly architecture: string;
+  readonly device: string;
+  readonly description: string;
+}): string {
+  const { vendor, architecture, device, description } = adapter;
+  const words = [vendor === 'none' ? '' : vendor, architecture, device, description];
+  const seen = words.filter((word, at) => word !== '' && words.indexOf(word) === at);
+  return seen.length === 0 ? 'unnamed adapter' : seen.join(' ');
+}

@@ -1,0 +1,114 @@
+/**
+ * The performance goals, one row each in every report. A goal that a run did not measure has
+ * `holds: null` and says why; it never counts as reached.
+ */
+import { strain } from './goal-parts.ts';
+import type { GoalResult } from './run-context.ts';
+import type { BenchGoal, SuiteName } from './types.ts';
+
+/** A goal and the suite that decides it; null where no suite does yet. */
+interface GoalDefinition {
+  readonly id: string;
+  readonly title: string;
+  readonly suite: SuiteName | null;
+  /** The goal is about WebGPU and means nothing on the CPU engine. */
+  readonly needsWebGpu: boolean;
+}
+
+const NOT_MEASURED = 'not measured by this version';
+
+function decided(id: string, title: string, suite: SuiteName, needsWebGpu = true): GoalDefinition {
+  return { id, title, suite, needsWebGpu };
+}
+
+function undecided(id: string, title: string): GoalDefinition {
+  return { id, title, suite: null, needsWebGpu: true };
+}
+
+const DEFINITIONS: readonly GoalDefinition[] = [
+  undecided('G1', 'The automatic path is close to the best fixed path'),
+  undecided('G2', 'Clustered 4 KiB pages coalesce to 64 KiB speed'),
+  decided('G3', 'Submitting descriptors costs far less JS time than commands', 'copy'),
+  decided('G4', 'Scattered upload is 2.5 x a writeBuffer a page', 'copy'),
+  decided('G5', 'Scattered readback is half of a contiguous one', 'copy'),
+  decided('G6', 'Batching curve: no batch size is a bad choice', 'copy'),
+  undecided('G7', 'The first page of a large batch is usable early'),
+  undecided('G8', 'A blocking fault costs little more than its copy'),
+  undecided('G9', 'A 64 KiB fault costs little more than a 4 KiB one'),
+  undecided('G10', 'The fault request and wake-up is near the Atomics round trip'),
+  decided('G11', 'Bookkeeping is at most 100 ns a page', 'mm', false),
+  undecided('G12', 'Steady-state migration makes no garbage'),
+  undecided('G13', 'A 2 MiB folio costs a fraction of 512 pages'),
+  undecided('G14', 'The first migration is as fast as later ones'),
+  undecided('G15', 'The copy kernel suits software adapters'),
+  undecided('G16', 'On a real GPU a kernel copy is near the copy command'),
+  undecided('G17', 'Several channels gain on one'),
+  undecided('G18', 'The harness reports no difference where there is none'),
+  undecided('G19', 'Verification does not change what is measured'),
+  undecided('G20', 'The report names where offload begins to win'),
+];
+
+/** Ids of all goals, in order. */
+export const GOAL_IDS: readonly string[] = DEFINITIONS.map(({ id }) => id);
+
+/**
+ * The rows of all goals.
+ *
+ * @param results What the suites measured. @param suites The suites that ran.
+ */
+export function goalRows(
+  results: readonly GoalResult[],
+  suites: readonly SuiteName[],
+  engine: 'webgpu' | 'cpu',
+): BenchGoal[] {
+  return DEFINITIONS.map((definition) => {
+    const result = results.find((one) => one.id === definition.id);
+    if (result !== undefined && result.parts.length > 0) return decidedRow(definition, result);
+    return openRow(definition, reason(definition, suites, engine));
+  });
+}
+
+function reason(
+  definition: GoalDefinition,
+  suites: readonly SuiteName[],
+  engine: 'webgpu' | 'cpu',
+): string {
+  const { suite, needsWebGpu } = definition;
+  if (suite === null) return NOT_MEASURED;
+  if (!suites.includes(suite)) return `needs the suite ${suite}, which was not run`;
+  if (needsWebGpu && engine === 'cpu')
+    return 'needs a WebGPU adapter; this run used the CPU engine';
+  return 'a cell that it rests on failed';
+}
+
+function openRow(definition: GoalDefinition, why: string): BenchGoal {
+  return {
+    id: definition.id,
+    title: definition.title,
+    what: '',
+    value: null,
+    ci: null,
+    comparison: null,
+    target: null,
+    holds: null,
+    parts: [],
+    why,
+  };
+}
+
+/** A goal's row shows its most strained part; it holds when all parts do. */
+function decidedRow(definition: GoalDefinition, result: GoalResult): BenchGoal {
+  const worst = result.parts.toSorted((a, b) => strain(b) - strain(a))[0]!;
+  return {
+    id: definition.id,
+    title: definition.title,
+    what: worst.what,
+    value: worst.value,
+    ci: worst.ci,
+    comparison: worst.comparison,
+    target: worst.target,
+    holds: result.parts.every((part) => part.holds),
+    parts: result.parts,
+    ...(result.limit === undefined ? {} : { limit: result.limit }),
+  };
+}

@@ -1,0 +1,151 @@
+/**
+ * How much of everything: sizes and time boxes of a full run, of a quick one, and the description
+ * of a run that tests make smaller still.
+ */
+import type { SampleBox } from './sampler.ts';
+import { SUITE_NAMES } from './types.ts';
+import type { BenchOptions, SuiteName } from './types.ts';
+
+const KIB = 1024;
+const MIB = 1024 * KIB;
+
+/** Sizes of the copy suite. */
+export interface CopyPlan {
+  /** Bytes of a folio. */
+  readonly folios: readonly number[];
+  /** Folios in a list. */
+  readonly batches: readonly number[];
+  /** A cell that moves more is left out. */
+  readonly maxCellBytes: number;
+  /** Also measure VRAM to VRAM, and the strategy `auto` as a column of its own. */
+  readonly isFull: boolean;
+  readonly box: SampleBox;
+}
+
+/** Sizes of the paired comparisons behind the goals. */
+export interface GoalPlan {
+  /** Samples of each side, as many as fit the time box of a comparison. */
+  readonly minPairs: number;
+  readonly maxPairs: number;
+  /** Milliseconds of one comparison, preparation included. */
+  readonly budgetMs: number;
+  /** Pages in a stream of batches (G4, G5) and in the large batch of G3. */
+  readonly streamPages: number;
+  /** Pages in the small batch of G3, and of one list in a stream. */
+  readonly batchPages: number;
+  /** Batch sizes of the batching curve (G6), ascending from 1. */
+  readonly curve: readonly number[];
+}
+
+/** Sizes of the suites on whole migrations. */
+export interface MigratePlan {
+  readonly batches: readonly number[];
+  readonly box: SampleBox;
+}
+
+export interface FaultPlan {
+  /** Pages faulted back one by one; as many samples. */
+  readonly pages: number;
+}
+
+export interface MmPlan {
+  /** Windows of 512 pages in one sample. */
+  readonly windows: number;
+  readonly pairs: number;
+  readonly warmups: number;
+}
+
+/** Everything that a run does. */
+export interface BenchPlan {
+  readonly suites: readonly SuiteName[];
+  readonly engine: 'webgpu' | 'cpu';
+  readonly quick: boolean;
+  readonly seed: number;
+  readonly powerPreference: 'high-performance' | 'low-power' | undefined;
+  readonly ramBytes: number;
+  readonly deviceBytes: number;
+  /** Milliseconds after which copy cells that have not begun are left out. */
+  readonly runBudgetMs: number;
+  readonly copy: CopyPlan;
+  readonly goals: GoalPlan;
+  readonly migrate: MigratePlan;
+  readonly fault: FaultPlan;
+  readonly mm: MmPlan;
+  /** Bytes of one operation of the reference lines. */
+  readonly referenceBytes: number;
+}
+
+const CURVE = [1, 2, 4, 8, 16, 32, 64, 128, 256, 512];
+
+const QUICK_BOX: SampleBox = { minSamples: 5, maxSamples: 15, budgetMs: 260, warmups: 1 };
+const FULL_BOX: SampleBox = { minSamples: 15, maxSamples: 60, budgetMs: 1500, warmups: 2 };
+
+/** The plan of a full or quick run. */
+export function planRun(options: BenchOptions): BenchPlan {
+  const asked = options.suites ?? [];
+  const common = {
+    suites: asked.length === 0 ? SUITE_NAMES : SUITE_NAMES.filter((name) => asked.includes(name)),
+    engine: options.engine ?? 'webgpu',
+    seed: options.seed ?? 1,
+    powerPreference: options.powerPreference,
+  };
+  return { ...common, ...(options.quick === true ? quickPlan() : fullPlan()) };
+}
+
+type Sizes = Omit<BenchPlan, 'suites' | 'engine' | 'seed' | 'powerPreference'>;
+
+function quickPlan(): Sizes {
+  return {
+    quick: true,
+    ramBytes: 256 * MIB,
+    deviceBytes: 64 * MIB,
+    runBudgetMs: 36_000,
+    copy: {
+      folios: [4 * KIB, 64 * KIB, 2 * MIB],
+      batches: [1, 64, 512],
+      maxCellBytes: 32 * MIB,
+      isFull: false,
+      box: QUICK_BOX,
+    },
+    goals: {
+      minPairs: 15,
+      maxPairs: 40,
+      budgetMs: 1500,
+      streamPages: 4096,
+      batchPages: 512,
+      curve: CURVE,
+    },
+    migrate: { batches: [1, 8, 64, 512], box: { ...QUICK_BOX, maxSamples: 30 } },
+    fault: { pages: 200 },
+    mm: { windows: 8, pairs: 32, warmups: 30 },
+    referenceBytes: 16 * MIB,
+  };
+}
+
+function fullPlan(): Sizes {
+  return {
+    quick: false,
+    ramBytes: 640 * MIB,
+    deviceBytes: 256 * MIB,
+    runBudgetMs: 600_000,
+    copy: {
+      folios: [4 * KIB, 64 * KIB, 2 * MIB],
+      batches: [1, 64, 512],
+      maxCellBytes: 256 * MIB,
+      isFull: true,
+      box: FULL_BOX,
+    },
+    goals: {
+      minPairs: 15,
+      maxPairs: 100,
+      budgetMs: 8000,
+      streamPages: 4096,
+      batchPages: 512,
+      curve: CURVE,
+    },
+    migrate: { batches: [1, 8, 64, 512, 4096], box: { ...FULL_BOX, maxSamples: 100 } },
+    fault: { pages: 2000 },
+    mm: { windows: 8, pairs: 100, warmups: 50 },
+    referenceBytes: 64 * MIB,
+  };
+}

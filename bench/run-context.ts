@@ -1,0 +1,94 @@
+/**
+ * What every suite is given: the machine, the plan, where cells go and how to say what is being
+ * done.
+ */
+import type { LocalMachine, Prng } from '../src/index.ts';
+import { makeCell } from './cells.ts';
+import type { CellSpec } from './cells.ts';
+import { nextTask } from './clock.ts';
+import type { CopyMachine } from './copy-operation.ts';
+import type { BenchPlan } from './plan.ts';
+import type { Sampled } from './sampler.ts';
+import type { BenchCell, BenchProgress, GoalLimit, GoalPart, OmittedCell } from './types.ts';
+
+/** What one goal came to, before the rows of all goals are put together. */
+export interface GoalResult {
+  readonly id: string;
+  readonly parts: readonly GoalPart[];
+  readonly limit?: GoalLimit;
+}
+
+/** See the file header. */
+export class RunContext {
+  readonly plan: BenchPlan;
+  readonly machine: LocalMachine;
+  readonly copyMachine: CopyMachine;
+  readonly tickUs: number;
+  readonly signal: AbortSignal | undefined;
+  readonly cells: BenchCell[] = [];
+  readonly omitted: OmittedCell[] = [];
+  readonly goals: GoalResult[] = [];
+  /** For shuffles and bootstrap; suites fork their own streams. */
+  readonly random: Prng;
+  private readonly onProgress: (progress: BenchProgress) => void;
+  private readonly bootstrapRandom: Prng;
+  private readonly begun = performance.now();
+  private done = 0;
+  private total = 1;
+
+  constructor(
+    parts: Pick<RunContext, 'plan' | 'machine' | 'copyMachine' | 'tickUs' | 'signal' | 'random'>,
+    onProgress: (progress: BenchProgress) => void,
+  ) {
+    this.plan = parts.plan;
+    this.machine = parts.machine;
+    this.copyMachine = parts.copyMachine;
+    this.tickUs = parts.tickUs;
+    this.signal = parts.signal;
+    this.random = parts.random;
+    this.bootstrapRandom = parts.random.fork('bootstrap');
+    this.onProgress = onProgress;
+  }
+
+  /** The stream of random numbers that intervals are drawn with. */
+  get resampling(): Prng {
+    return this.bootstrapRandom;
+  }
+
+  /** Milliseconds of the run's time box that are left. */
+  get msLeft(): number {
+    return this.plan.runBudgetMs - (performance.now() - this.begun);
+  }
+
+  /** Announces how many steps are to come. */
+  expect(steps: number): void {
+    this.total = this.done + steps;
+  }
+
+  /** Says what comes next; a message that stops the run gets through here, by throwing. */
+  async say(suite: BenchProgress['suite'], note: string): Promise<void> {
+    this.onProgress({ suite, note, done: this.done, total: this.total });
+    await nextTask();
+    this.signal?.throwIfAborted();
+  }
+
+  /** Counts a step without a cell. */
+  step(): void {
+    this.done += 1;
+  }
+
+  /** Makes a cell of samples, keeps and announces it. */
+  addCell(spec: CellSpec, sampled: Sampled): BenchCell {
+    const cell = makeCell(spec, sampled, this.resampling);
+    this.cells.push(cell);
+    this.done += 1;
+    this.total = Math.max(this.total, this.done);
+    const { done, total } = this;
+    this.onProgress({ suite: spec.suite, note: spec.id, done, total, cell });
+    return cell;
+  }
+
+  omit(id: string, why: string): void {
+    this.omitted.push({ id, why });
+  }
+}

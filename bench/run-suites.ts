@@ -1,0 +1,118 @@
+/**
+ * Runs the suites in this thread, on one machine that is booted for the run. Short suites come
+ * first, the copy cells, which can be cut short, last. The copy suite takes frames behind the
+ * back of the machine's allocators, so no process is alive while it runs.
+ */
+import { OpenError, Prng, bootMachine } from '../src/index.ts';
+import type { LocalMachine } from '../src/index.ts';
+import { detectTickUs } from './clock.ts';
+import { countCopyGoalCells, runCopyGoals } from './copy-goals.ts';
+import { countCopyCells, runCopySuite } from './copy-suite.ts';
+import { describeEnvironment } from './environment.ts';
+import { FAULT_CELLS, runFaultSuite } from './fault-suite.ts';
+import { goalRows } from './goals.ts';
+import { countMigrateCells, runMigrateSuite } from './migrate-suite.ts';
+import { MM_CELLS, runMmSuite } from './mm-suite.ts';
+import { planRun } from './plan.ts';
+import type { BenchPlan } from './plan.ts';
+import { RawGpu } from './raw-gpu.ts';
+import { REFERENCE_CELLS, runReferences } from './reference-suite.ts';
+import { RunContext } from './run-context.ts';
+import { BENCH_SCHEMA } from './types.ts';
+import type { BenchOptions, BenchProgress, BenchReport } from './types.ts';
+
+/**
+ * Runs what the options ask for. Same contract as runBench().
+ */
+export function runSuites(
+  options: BenchOptions,
+  onProgress: (progress: BenchProgress) => void = () => {},
+  signal?: AbortSignal,
+): Promise<BenchReport> {
+  return runPlan(planRun(options), onProgress, signal);
+}
+
+/**
+ * Runs a plan, which tests make smaller than any option does.
+ *
+ * @throws Error with one line for people when the machine can't be opened
+ */
+export async function runPlan(
+  plan: BenchPlan,
+  onProgress: (progress: BenchProgress) => void = () => {},
+  signal?: AbortSignal,
+): Promise<BenchReport> {
+  const startedAt = new Date().toISOString();
+  const begun = performance.now();
+  onProgress({ suite: 'boot', note: 'opening the machine', done: 0, total: 1 });
+  const machine = await openOrExplain(plan);
+  const raw = plan.engine === 'webgpu' ? await RawGpu.open(plan.powerPreference) : null;
+  try {
+    const ctx = createContext(plan, machine, signal, onProgress);
+    const timestampTickNs = (await raw?.timestampTickNs()) ?? null;
+    await runAll(ctx, raw);
+    const { adapter } = machine.report;
+    return {
+      schema: BENCH_SCHEMA,
+      commit: null,
+      env: describeEnvironment(plan, adapter, ctx.tickUs, timestampTickNs, startedAt),
+      wallSeconds: Math.round(performance.now() - begun) / 1000,
+      cells: ctx.cells,
+      omitted: ctx.omitted,
+      goals: goalRows(ctx.goals, plan.suites, plan.engine),
+    };
+  } finally {
+    raw?.close();
+    await machine.close();
+  }
+}
+
+async function openOrExplain(plan: BenchPlan): Promise<LocalMachine> {
+  const { engine, ramBytes, deviceBytes, powerPreference } = plan;
+  const power = powerPreference === undefined ? {} : { powerPreference };
+  try {
+    return await bootMachine({ engine, ramBytes, deviceBytes, devices: 2, ...power });
+  } catch (error) {
+    if (!(error instanceof OpenError)) throw error;
+    throw new Error(`no machine to measure: ${error.message}`, { cause: error });
+  }
+}
+
+/** How many errors the engine's device has reported; an engine without a device has none. */
+function strayErrorsOf(machine: LocalMachine): () => number {
+  const { deviceErrors } = machine.kernel.engine as { readonly deviceErrors?: readonly string[] };
+  return () => deviceErrors?.length ?? 0;
+}
+
+function createContext(
+  plan: BenchPlan,
+  machine: LocalMachine,
+  signal: AbortSignal | undefined,
+  onProgress: (progress: BenchProgress) => void,
+): RunContext {
+  const { engine, sys } = machine.kernel;
+  const copyMachine = { engine, ramWords: sys.ramWords, strayErrors: strayErrorsOf(machine) };
+  const tickUs = detectTickUs();
+  const random = new Prng(plan.seed);
+  return new RunContext({ plan, machine, copyMachine, tickUs, signal, random }, onProgress);
+}
+
+async function runAll(ctx: RunContext, raw: RawGpu | null): Promise<void> {
+  const { suites } = ctx.plan;
+  const wantsCopy = suites.includes('copy');
+  const wantsReferences = suites.some((name) => name !== 'mm');
+  ctx.expect(
+    (suites.includes('mm') ? MM_CELLS : 0) +
+      (suites.includes('migrate') ? countMigrateCells(ctx) : 0) +
+      (suites.includes('fault') ? FAULT_CELLS : 0) +
+      (wantsReferences ? REFERENCE_CELLS : 0) +
+      (wantsCopy ? countCopyCells(ctx) : 0) +
+      (wantsCopy && raw !== null ? countCopyGoalCells(ctx) : 0),
+  );
+  if (suites.includes('mm')) await runMmSuite(ctx);
+  if (suites.includes('migrate')) await runMigrateSuite(ctx);
+  if (suites.includes('fault')) await runFaultSuite(ctx);
+  if (wantsReferences) await runReferences(ctx, raw);
+  if (wantsCopy && raw !== null) await runCopyGoals(ctx, raw);
+  if (wantsCopy) await runCopySuite(ctx);
+}

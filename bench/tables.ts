@@ -1,0 +1,252 @@
+/**
+ * The report as tables of text, which the terminal prints and the HTML report wraps in markup.
+ * What is shown is decided here, once.
+ */
+import { directionName, formatNumber, shortBytes } from './format.ts';
+import type { BenchCell, BenchEnvironment, BenchGoal, BenchReport, GoalPart } from './types.ts';
+
+/** A table: cells are text, the first column names the row. */
+export interface Table {
+  readonly title: string;
+  readonly columns: readonly string[];
+  readonly rows: readonly (readonly string[])[];
+}
+
+/** What the report must say before anything else; null for a real GPU in a visible tab. */
+export function warnings(report: BenchReport): string[] {
+  const lines: string[] = [];
+  const { env } = report;
+  if (env.engine === 'cpu') {
+    lines.push("CPU ENGINE: no adapter was used; figures are functional only, not a GPU's");
+  } else if (env.isSoftware) {
+    lines.push("SOFTWARE ADAPTER: figures are functional only, not a GPU's");
+  }
+  if (env.hidden) lines.push('THE TAB WAS HIDDEN: it was throttled, its figures are worth nothing');
+  const failed = report.cells.filter((cell) => !cell.verified).length;
+  if (failed > 0) lines.push(`${failed} CELLS WERE NOT VERIFIED: their figures are worth nothing`);
+  return lines;
+}
+
+/** A figure, or why there is none. */
+function figure(cell: BenchCell | undefined, value: (cell: BenchCell) => number | null): string {
+  if (cell === undefined) return '-';
+  if (!cell.verified) return 'FAIL';
+  const number = value(cell);
+  return number === null ? '-' : formatNumber(number);
+}
+
+function isSweep(cell: BenchCell): boolean {
+  return cell.suite === 'copy' && cell.id.startsWith('copy/');
+}
+
+/** Distinct values of a parameter, numbers in ascending order, words in order of appearance. */
+function valuesOf<T extends string | number>(cells: readonly BenchCell[], name: string): T[] {
+  const values = [...new Set(cells.map((cell) => cell.params[name] as T))];
+  return typeof values[0] === 'number' ? values.toSorted((a, b) => Number(a) - Number(b)) : values;
+}
+
+const STRATEGY_ORDER = ['auto', 'commands', 'staging', 'runs', 'compute', 'writeBuffer', 'cpu'];
+const DIRECTION_ORDER = ['to-device', 'to-host', 'in-device', 'in-host'];
+
+/** The directions that the copy suite measured, in a fixed order. */
+export function copyDirections(report: BenchReport): string[] {
+  const seen = new Set(
+    report.cells.filter(isSweep).map((cell) => String(cell.params['direction'])),
+  );
+  return DIRECTION_ORDER.filter((direction) => seen.has(direction));
+}
+
+/** Cells of the copy suite in one direction, strategies in a fixed order. */
+export function copyCells(report: BenchReport, direction: string): BenchCell[] {
+  const rank = (cell: BenchCell): number => STRATEGY_ORDER.indexOf(String(cell.params['strategy']));
+  return report.cells
+    .filter((cell) => isSweep(cell) && cell.params['direction'] === direction)
+    .toSorted((a, b) => rank(a) - rank(b));
+}
+
+/** GB/s by strategy (rows), folio size and batch (columns). */
+function copyTable(report: BenchReport, direction: string): Table {
+  const cells = copyCells(report, direction);
+  const strategies = valuesOf<string>(cells, 'strategy');
+  const shapes = valuesOf<number>(cells, 'folioBytes').flatMap((folioBytes) =>
+    valuesOf<number>(
+      cells.filter((cell) => cell.params['folioBytes'] === folioBytes),
+      'batch',
+    ).map((batch) => ({ folioBytes, batch })),
+  );
+  return {
+    title: `${directionName(direction)}, GB/s moved once, scattered folios (size x batch)`,
+    columns: [
+      'strategy',
+      ...shapes.map(({ folioBytes, batch }) => `${shortBytes(folioBytes)} x${batch}`),
+    ],
+    rows: strategies.map((strategy) => [
+      strategy,
+      ...shapes.map(({ folioBytes, batch }) => {
+        const cell = cells.find(
+          ({ params }) =>
+            params['strategy'] === strategy &&
+            params['folioBytes'] === folioBytes &&
+            params['batch'] === batch,
+        );
+        return figure(cell, (one) => one.gbPerSecond);
+      }),
+    ]),
+  };
+}
+
+const MIGRATE_PHASES = ['bookkeeping', 'hostCopy', 'encode', 'submit', 'wait'];
+
+function migrateTable(report: BenchReport): Table | null {
+  const cells = report.cells.filter((cell) => cell.suite === 'migrate');
+  if (cells.length === 0) return null;
+  const perPage = (cell: BenchCell, phase: string): string =>
+    cell.phases?.[phase] === undefined
+      ? '-'
+      : formatNumber(cell.phases[phase] / Math.max(1, Number(cell.params['pages'])));
+  return {
+    title: 'Whole migrations, us a page (medians, also of phases)',
+    columns: ['direction', 'pages', 'us/page', 'GB/s', ...MIGRATE_PHASES],
+    rows: cells.map((cell) => [
+      directionName(String(cell.params['direction'])),
+      String(cell.params['batch']),
+      figure(cell, (one) => one.usPerPage),
+      figure(cell, (one) => one.gbPerSecond),
+      ...MIGRATE_PHASES.map((phase) => perPage(cell, phase)),
+    ]),
+  };
+}
+
+function faultTable(report: BenchReport): Table | null {
+  const cells = report.cells.filter((cell) => cell.suite === 'fault');
+  if (cells.length === 0) return null;
+  return {
+    title: 'CPU fault on a device page until it is back in RAM, us',
+    columns: ['access', 'p50', 'p90', 'p99', 'max', 'n'],
+    rows: cells.map((cell) => [
+      String(cell.params['access']),
+      figure(cell, (one) => one.p50),
+      figure(cell, (one) => one.p90),
+      figure(cell, (one) => one.p99),
+      figure(cell, (one) => one.max),
+      String(cell.samples.length),
+    ]),
+  };
+}
+
+const MM_PHASES = ['setup', 'allocate', 'pages', 'finalize'];
+
+function mmTable(report: BenchReport): Table | null {
+  const cells = report.cells.filter((cell) => cell.suite === 'mm');
+  if (cells.length === 0) return null;
+  return {
+    title: 'Bookkeeping of migration with a null copier, ns a page',
+    columns: ['direction', 'ns/page', '95% interval', ...MM_PHASES, 'n'],
+    rows: cells.map((cell) => [
+      directionName(String(cell.params['direction'])),
+      figure(cell, (one) => one.median),
+      `${formatNumber(cell.ci[0])} to ${formatNumber(cell.ci[1])}`,
+      ...MM_PHASES.map((phase) => formatNumber(cell.phases?.[phase] ?? Number.NaN)),
+      String(cell.samples.length),
+    ]),
+  };
+}
+
+function referenceTable(report: BenchReport): Table | null {
+  const cells = report.cells.filter((cell) => cell.suite === 'reference');
+  if (cells.length === 0) return null;
+  return {
+    title: 'Reference lines of the same run',
+    columns: ['what', 'size', 'us', 'GB/s', 'n'],
+    rows: cells.map((cell) => [
+      String(cell.params['name']),
+      cell.bytes === 0 ? '-' : shortBytes(cell.bytes),
+      figure(cell, (one) => one.median),
+      figure(cell, (one) => one.gbPerSecond),
+      String(cell.samples.length),
+    ]),
+  };
+}
+
+/** "holds", "MISS", or "-" where the run can't decide. */
+function verdict(goal: BenchGoal): string {
+  if (goal.holds === null) return '-';
+  return goal.holds ? 'holds' : 'MISS';
+}
+
+/** A goal's value against its target: "0.18 <= 0.2". */
+function bound(value: number, comparison: string, target: number): string {
+  return `${formatNumber(value)} ${comparison} ${formatNumber(target)}`;
+}
+
+/** A row for each goal; a goal of several parts has its title there, and a row for each part. */
+function goalTable(report: BenchReport): Table {
+  return {
+    title: 'Goals',
+    columns: ['goal', '', 'value', '95% interval', 'what'],
+    rows: report.goals.flatMap((goal) => {
+      const only = goal.parts.length === 1 ? goal.parts[0] : undefined;
+      const value = only === undefined ? ['', ''] : partValue(only);
+      const row = [goal.id, verdict(goal), ...value, goalText(goal)];
+      return goal.parts.length > 1 ? [row, ...goal.parts.map(partRow)] : [row];
+    }),
+  };
+}
+
+function partValue(part: GoalPart): string[] {
+  const interval = `${formatNumber(part.ci[0])} to ${formatNumber(part.ci[1])}`;
+  return [bound(part.value, part.comparison, part.target), interval];
+}
+
+function partRow(part: GoalPart): string[] {
+  return ['', part.holds ? 'holds' : 'MISS', ...partValue(part), part.what];
+}
+
+function goalText(goal: BenchGoal): string {
+  if (goal.holds === null) return `${goal.title} (${goal.why ?? 'not decided'})`;
+  const { limit } = goal;
+  const why = limit === undefined ? '' : `; limit here ${formatNumber(limit.value)}: ${limit.what}`;
+  const text = goal.parts.length > 1 ? goal.title : goal.what;
+  return `${text}${why}`;
+}
+
+/** All tables of the report, in the order to read them. */
+export function reportTables(report: BenchReport): Table[] {
+  const tables: (Table | null)[] = [
+    ...copyDirections(report).map((direction) => copyTable(report, direction)),
+    migrateTable(report),
+    faultTable(report),
+    mmTable(report),
+    referenceTable(report),
+    goalTable(report),
+  ];
+  return tables.filter((table) => table !== null);
+}
+
+/** Facts about the run, name and value. */
+export function reportFacts(report: BenchReport): (readonly [string, string])[] {
+  const { env } = report;
+  const tick = env.timestampTickNs;
+  return [
+    ['browser', browserFact(env)],
+    ['commit', report.commit ?? 'unknown'],
+    ['run', `${env.suites.join(', ')}${env.quick ? ' (quick)' : ''}, seed ${env.seed}`],
+    ['time', `${report.wallSeconds.toFixed(1)} s from ${env.startedAt}`],
+    ['clock tick', `${formatNumber(env.clockTickUs)} us${tick === null ? '' : `, GPU ${tick} ns`}`],
+    ['machine', `${env.cores} cores, cross-origin isolated: ${env.crossOriginIsolated}`],
+    ['shared memory', env.devShm === null ? 'unknown' : `in ${env.devShm}`],
+    ['cells', cellCount(report)],
+  ];
+}
+
+function browserFact(env: BenchEnvironment): string {
+  const named = `${env.browser} ${env.version}`;
+  return env.node === null || env.browser === 'Node'
+    ? named
+    : `${named}, driven by Node ${env.node}`;
+}
+
+function cellCount(report: BenchReport): string {
+  const verified = report.cells.filter((cell) => cell.verified).length;
+  return `${verified} of ${report.cells.length} verified, ${report.omitted.length} left out`;
+}

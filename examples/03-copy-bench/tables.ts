@@ -1,0 +1,128 @@
+/*
+ * A report as tables: goals, cells, environment; and as CSV.
+ */
+import type {
+  BenchCell,
+  BenchEnvironment,
+  BenchGoal,
+  GoalPart,
+  OmittedCell,
+} from '../../bench/types.ts';
+import { el, row } from '../_shell/dom.ts';
+import { digits, formatBytes, formatCount } from '../_shell/numbers.ts';
+import { adapterName } from '../_shell/status.ts';
+
+function table(kind: string, names: readonly string[], rows: readonly Node[]): HTMLTableElement {
+  const head = el('tr', {}, ...names.map((name) => el('th', { scope: 'col' }, name)));
+  return el('table', { class: kind }, el('thead', {}, head), el('tbody', {}, ...rows));
+}
+
+/** The goals that the run decided, each bound of a goal on a line of its own. */
+export function goalTable(goals: readonly BenchGoal[]): HTMLTableElement {
+  const names = ['Id', 'Goal', 'Result', 'Value', '95% interval', 'Target', 'What was measured'];
+  return table('goals text', names, goals.flatMap(goalRows));
+}
+
+/** The others, each with the reason why not. */
+export function openGoalTable(goals: readonly BenchGoal[]): HTMLTableElement {
+  const rows = goals.map(({ id, title, why }) => row(id, title, why ?? ''));
+  return table('text', ['Id', 'Goal', 'Why not'], rows);
+}
+
+function goalRows({ id, title, holds, parts, limit }: BenchGoal): HTMLTableRowElement[] {
+  const result = el('td', {}, verdictOf(holds === true));
+  const head = el('tr', { 'data-goal': id, 'data-holds': String(holds) });
+  head.append(el('th', { scope: 'row' }, id), el('td', { class: 'goal' }, title), result);
+  const [only] = parts;
+  const lines = parts.length > 1 ? parts.map(partRow) : [];
+  head.append(...(parts.length === 1 && only !== undefined ? partCells(only) : [spanning('')]));
+  if (limit !== undefined) {
+    const text = `limit of this platform: ${digits(limit.value)} (${limit.what})`;
+    lines.push(el('tr', { class: 'part' }, el('td', { colspan: 3 }), spanning(text)));
+  }
+  return [head, ...lines];
+}
+
+function partRow(part: GoalPart): HTMLTableRowElement {
+  const result = el('td', {}, verdictOf(part.holds));
+  return el('tr', { class: 'part' }, el('td', { colspan: 2 }), result, ...partCells(part));
+}
+
+function partCells({ value, ci, comparison, target, what }: GoalPart): HTMLElement[] {
+  const sign = comparison === '<=' ? '≤' : '≥';
+  return [
+    el('td', { 'data-label': 'value' }, digits(value)),
+    el('td', { 'data-label': '95%' }, `${digits(ci[0])} to ${digits(ci[1])}`),
+    el('td', { 'data-label': 'target' }, `${sign} ${Number(target.toPrecision(3))}`),
+    el('td', { class: 'what' }, what),
+  ];
+}
+
+function spanning(text: string): HTMLTableCellElement {
+  return el('td', { class: 'what', colspan: 4 }, text);
+}
+
+function verdictOf(holds: boolean): HTMLSpanElement {
+  return holds ? badgeOf('good', 'holds') : badgeOf('bad', 'misses');
+}
+
+function badgeOf(tone: string, text: string): HTMLSpanElement {
+  return el('span', { class: `badge ${tone}` }, text);
+}
+
+/** One line a cell. */
+export function cellTable(cells: readonly BenchCell[]): HTMLTableElement {
+  const names = ['Cell', 'p50', 'p90', 'p99', '', 'n', 'CV', 'GB/s', 'µs a page', 'Verified'];
+  const rows = cells.map((cell) => {
+    const unit = cell.unit === 'us' ? 'µs' : 'ns/page';
+    const verified = cell.verified ? badgeOf('good', 'yes') : badgeOf('bad', cell.failure ?? 'no');
+    const figures = [digits(cell.p50), digits(cell.p90), digits(cell.p99), unit];
+    const more = [formatCount(cell.samples.length), `${(cell.cv * 100).toFixed(0)} %`];
+    const derived = [cell.gbPerSecond, cell.usPerPage].map((x) => (x === null ? '–' : digits(x)));
+    const line = row(el('code', {}, cell.id), ...figures, ...more, ...derived, verified);
+    line.dataset['cell'] = cell.id;
+    return line;
+  });
+  return table('numbers', names, rows);
+}
+
+/** Combinations that were not measured, and why. */
+export function omittedTable(omitted: readonly OmittedCell[]): HTMLTableElement {
+  const rows = omitted.map(({ id, why }) => row(el('code', {}, id), why));
+  return table('text', ['Cell', 'Why'], rows);
+}
+
+/** Where the numbers come from. */
+export function environmentTable(env: BenchEnvironment, commit: string | null): HTMLTableElement {
+  const { adapter } = env;
+  const entries: readonly (readonly [string, string])[] = [
+    ['Adapter', `${adapterName(adapter)}${env.isSoftware ? ' (software)' : ''}`],
+    ['Engine', env.engine],
+    ['Browser', `${env.browser} ${env.version}`],
+    ['Cores', String(env.cores)],
+    ['Clock tick', `${digits(env.clockTickUs)} µs`],
+    ['GPU timestamp tick', env.timestampTickNs === null ? '–' : `${env.timestampTickNs} ns`],
+    ['Largest binding', formatBytes(adapter.limits['maxStorageBufferBindingSize'] ?? 0)],
+    ['Cross-origin isolated', env.crossOriginIsolated ? 'yes' : 'no'],
+    ['Tab hidden meanwhile', env.hidden ? 'yes: worthless' : 'no'],
+    ['Seed', String(env.seed)],
+    ['Suites', `${env.suites.join(', ')} (${env.quick ? 'quick' : 'full'})`],
+    ['Started', env.startedAt],
+    ['Commit', commit ?? 'unknown'],
+  ];
+  const rows = entries.map(([name, value]) => row(name, value));
+  return el('table', { class: 'numbers text' }, el('tbody', {}, ...rows));
+}
+
+/** Cells as CSV, one line each, without the raw samples. */
+export function toCsv(cells: readonly BenchCell[]): string {
+  const columns = [
+    ...(['suite', 'id', 'unit', 'verified', 'median', 'p50', 'p90', 'p99', 'min', 'max'] as const),
+    ...(['cv', 'bytes', 'gbPerSecond', 'usPerPage', 'dropped', 'chained'] as const),
+  ];
+  const header = [...columns, 'ci_low', 'ci_high', 'samples'].join(',');
+  const lines = cells.map((cell) =>
+    [...columns.map((name) => String(cell[name] ?? '')), ...cell.ci, cell.samples.length].join(','),
+  );
+  return `${[header, ...lines].join('\n')}\n`;
+}

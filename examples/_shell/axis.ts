@@ -1,0 +1,39 @@
+/*
+ * Logarithmic axes: their range, where they have lines, and which lines have a number. uPlot's
+ * own take whole decades, where most of a plot can be empty, and never end with other ranges than
+ * those.
+ */
+
+/** A little more than the data on both sides. */
+export function paddedRange(min: number | null, max: number | null): [number, number] {
+  if (min === null || max === null || min <= 0) return [0.1, 10];
+  const factor = Math.max((max / min) ** 0.06, 1.1);
+  return [min / factor, max * factor];
+}
+
+/**
+ * The lines between `min` and `max`: powers of 2, or 1 to 9 times powers of 10; one in the middle
+ * where the range is too narrow for any.
+ */
+export function logLines(log: 2 | 10, min: number, max: number): number[] {
+  const factors = log === 2 ? [1] : [1, 2, 3, 4, 5, 6, 7, 8, 9];
+  const first = Math.floor(Math.log2(min) / Math.log2(log));
+  const last = Math.ceil(Math.log2(max) / Math.log2(log));
+  const powers = Array.from({ length: last - first + 1 }, (_, i) => log ** (first + i));
+  const all = powers.flatMap((power) => factors.map((factor) => factor * power));
+  const inside = all.filter((at) => at >= min && at <= max);
+  return inside.length > 0 ? inside : [Math.sqrt(min * max)];
+}
+
+/** Whether a line has a number: all where they are few, else 1, 2 and 5, else whole decades. */
+export function isNumbered(log: 2 | 10, at: number, lines: readonly number[]): boolean {
+  if (lines.length <= 8) return true;
+  if (log === 2) return Math.round(Math.log2(at / (lines[0] ?? at))) % 2 === 0;
+  const leading = Math.round(at / 10 ** Math.floor(Math.log10(at) + 1e-9));
+  return leading === 1 || (lines.length <= 16 && (leading === 2 || leading === 5));
+}
+
+/** Without the zeros that only tables need: "10.0 ms" as "10 ms". */
+export function short(text: string): string {
+  return text.replace(/(\.\d*?)0+(?!\d)/, '$1').replace(/\.(?!\d)/, '');
+}

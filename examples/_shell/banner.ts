@@ -1,0 +1,95 @@
+/*
+ * The place where a page says that something went wrong: the first error only, as what follows is
+ * usually its echo, with the cause in one sentence and what to do in another.
+ */
+import { errno, ErrnoError, OpenError, SignalError } from '../../src/index.ts';
+import { el } from './dom.ts';
+
+/** What the banner shows. */
+export interface Trouble {
+  readonly title: string;
+  readonly cause: string;
+  readonly remedy: string;
+  /** Something to press, besides reloading. */
+  readonly action?: { readonly label: string; readonly run: () => void };
+}
+
+let shown = false;
+
+/** Shows `trouble` above the page's content, unless an earlier one is there already. */
+export function showTrouble(trouble: Trouble): void {
+  document.documentElement.dataset['result'] = 'failed';
+  if (shown) return;
+  shown = true;
+  const banner = el(
+    'section',
+    { class: 'banner', role: 'alert', id: 'trouble' },
+    el('h2', {}, trouble.title),
+    el('p', {}, trouble.cause),
+    el('p', { class: 'remedy' }, trouble.remedy),
+  );
+  const { action } = trouble;
+  if (action !== undefined) {
+    const button = el('button', { type: 'button' }, action.label);
+    button.addEventListener('click', action.run);
+    banner.append(button);
+  }
+  document.querySelector('main')?.before(banner);
+}
+
+/** Shows any thrown value. */
+export function showError(error: unknown): void {
+  showTrouble(explain(error));
+}
+
+/** Turns a thrown value into words. */
+export function explain(error: unknown): Trouble {
+  if (error instanceof OpenError) {
+    return {
+      title: 'The machine could not be opened',
+      cause: sentence(error.reason),
+      remedy: sentence(error.remedy),
+      action: wayOut(error),
+    };
+  }
+  if (error instanceof ErrnoError) {
+    return {
+      title: `${error.syscall} failed with ${error.code}`,
+      cause: 'The emulated kernel refused a call that this page expected to work.',
+      remedy: 'Reload the page. If it happens again it is a bug; the call and its errno are above.',
+    };
+  }
+  if (error instanceof SignalError) {
+    return {
+      title: error.message,
+      cause: 'An access of this page ended with a signal that it did not expect.',
+      remedy: 'Reload the page. If it happens again it is a bug.',
+    };
+  }
+  return {
+    title: 'Something went wrong',
+    cause: error instanceof Error ? sentence(error.message) : String(error),
+    remedy: 'Reload the page. If it happens again it is a bug; the console has the details.',
+  };
+}
+
+/** Catches what nobody else did. */
+export function watchForErrors(): void {
+  addEventListener('error', (event) => showError(event.error ?? event.message));
+  addEventListener('unhandledrejection', (event) => showError(event.reason));
+}
+
+/** Bad options came with the address; a missing adapter can be done without. */
+function wayOut(error: OpenError): { readonly label: string; readonly run: () => void } {
+  if (error.errno === errno.EINVAL) {
+    return { label: 'Use the defaults', run: () => location.assign(location.pathname) };
+  }
+  const url = new URL(location.href);
+  url.searchParams.set('engine', 'cpu');
+  return { label: 'Use the CPU engine instead', run: () => location.assign(url) };
+}
+
+function sentence(text: string): string {
+  const start = text.slice(0, 1).toUpperCase() + text.slice(1);
+  return /[.!?]$/.test(start) ? start : `${start}.`;
+}

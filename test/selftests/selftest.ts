@@ -1,0 +1,88 @@
+/*
+ * What a selftest is, and how the suite's selftests become the instances of a run: each test of a
+ * fixture for each variant of it, in the order and under the names that kselftest prints,
+ * "fixture.variant.test".
+ */
+import type { HmmTest } from './hmm-test.ts';
+
+/** Kernel fixtures, and `webhmm` for tests of our own. */
+export type FixtureName = 'hmm' | 'hmm2' | 'webhmm';
+
+/** Variants of the fixtures: which kind of device memory. */
+export type VariantName = 'private' | 'coherent';
+
+export interface Selftest {
+  readonly fixture: FixtureName;
+  readonly name: string;
+  /** Runs only where a filter asks for it; the kernel's own list stays what it is without one. */
+  readonly isExtra?: boolean;
+  readonly run: (test: HmmTest) => Promise<void>;
+}
+
+/** One test on one variant of its fixture. */
+export interface Instance {
+  /** As printed: "hmm.hmm_device_private.anon_read". */
+  readonly id: string;
+  /** Fixture and variant: "hmm.hmm_device_private". */
+  readonly group: string;
+  readonly selftest: Selftest;
+  readonly variant: VariantName;
+  /** Minor numbers of the devices that the fixture opens. */
+  readonly minors: readonly number[];
+}
+
+export interface Selection {
+  /** Kept are instances whose id matches; all of the kernel's list where absent. */
+  readonly filter?: RegExp | undefined;
+  readonly variant?: VariantName | undefined;
+}
+
+interface Fixture {
+  readonly name: FixtureName;
+  /** How many devices it opens. */
+  readonly devices: number;
+  readonly variants: readonly VariantName[];
+}
+
+const FIXTURES: readonly Fixture[] = [
+  { name: 'hmm', devices: 1, variants: ['private', 'coherent'] },
+  { name: 'hmm2', devices: 2, variants: ['private', 'coherent'] },
+  { name: 'webhmm', devices: 2, variants: ['private'] },
+];
+
+/** The first minor of each kind of device, as in lib/test_hmm.c. */
+const FIRST_MINOR: Readonly<Record<VariantName, number>> = { private: 0, coherent: 2 };
+
+/**
+ * The instances of a run, in kselftest's order.
+ *
+ * A filter is matched against the kernel's own tests. Ours (fixture `webhmm`) take part only if it
+ * names their fixture, so that `migrate` means the kernel's tests of that name.
+ */
+export function selectInstances(
+  suite: readonly Selftest[],
+  { filter, variant }: Selection,
+): Instance[] {
+  const own = filter?.source.includes('webhmm') === true;
+  return FIXTURES.flatMap((fixture) =>
+    fixture.variants
+      .filter((name) => variant === undefined || name === variant)
+      .flatMap((name) => instancesOf(suite, fixture, name)),
+  ).filter(({ id, selftest }) => {
+    if (selftest.fixture === 'webhmm' && !own) return false;
+    return filter === undefined ? selftest.isExtra !== true : filter.test(id);
+  });
+}
+
+function instancesOf(
+  suite: readonly Selftest[],
+  { name, devices }: Fixture,
+  variant: VariantName,
+): Instance[] {
+  const first = FIRST_MINOR[variant];
+  const minors = Array.from({ length: devices }, (_, i) => first + i);
+  const group = `${name}.${name}_device_${variant}`;
+  return suite
+    .filter((selftest) => selftest.fixture === name)
+    .map((selftest) => ({ id: `${group}.${selftest.name}`, group, selftest, variant, minors }));
+}

@@ -1,0 +1,24 @@
+/*
+ * All selftests, in the order of the kernel's file (tools/testing/selftests/mm/hmm-tests.c), ours
+ * after them.
+ */
+import { ACCESS_TESTS, LATER_ACCESS_TESTS } from './hmm-access.ts';
+import { MIGRATE_TESTS } from './hmm-migrate.ts';
+import { CHILD_TESTS, HMM_COW_IN_DEVICE } from './hmm-fork.ts';
+import { HMM2_TESTS } from './hmm2.ts';
+import { COUNT_TESTS } from './webhmm-counts.ts';
+import { LIFE_TESTS } from './webhmm-life.ts';
+import { RACE_TESTS } from './webhmm-races.ts';
+import type { Selftest } from './selftest.ts';
+
+export const SUITE: readonly Selftest[] = [
+  ...ACCESS_TESTS,
+  ...CHILD_TESTS,
+  ...MIGRATE_TESTS,
+  ...LATER_ACCESS_TESTS,
+  HMM_COW_IN_DEVICE,
+  ...HMM2_TESTS,
+  ...COUNT_TESTS,
+  ...LIFE_TESTS,
+  ...RACE_TESTS,
+];

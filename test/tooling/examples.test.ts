@@ -1,0 +1,345 @@
+/*
+ * The pages of the site, built and opened in the bundled Chromium: what they do by themselves, what
+ * their controls do, and what they say when something is missing. The pages check their own data
+ * and write the outcome into data attributes of the root element, which is what is read here.
+ */
+import { readdirSync } from 'node:fs';
+import { resolve } from 'node:path';
+import type { BrowserContextOptions, Page } from 'playwright';
+import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
+import { openBrowser } from '../../cli/browser.ts';
+import type { OpenBrowser } from '../../cli/browser.ts';
+import { bundleRunsHere } from '../../cli/chromium-bundle.ts';
+import { openSite } from '../../cli/site.ts';
+import type { Site } from '../../cli/site.ts';
+import { startStaticHost } from './static-host.ts';
+import type { StaticHost } from './static-host.ts';
+
+const EXAMPLES = resolve(import.meta.dirname, '../../examples');
+
+describe.skipIf(!bundleRunsHere())('pages in the bundled browser (needs Linux x64)', () => {
+  let browser: OpenBrowser;
+  let site: Site;
+  let page: Page;
+  /** Console errors and uncaught exceptions of the page, until a test expects and removes them. */
+  let problems: string[] = [];
+
+  beforeAll(async () => {
+    [browser, site] = await Promise.all([
+      openBrowser({ choice: 'bundled', say: () => {} }),
+      openSite(),
+    ]);
+  }, 60_000);
+
+  afterAll(async () => {
+    await site.close();
+    await browser.close();
+  });
+
+  afterEach(async () => {
+    await page.close();
+    expect(problems).toEqual([]);
+  });
+
+  /** A new browser profile with an empty page. */
+  async function start(options: BrowserContextOptions = {}): Promise<void> {
+    page = await browser.newChromiumPage({ locale: 'en-US', ...options });
+    problems = [];
+    page.on('console', (message) => {
+      if (message.type() === 'error') problems.push(message.text());
+    });
+    page.on('pageerror', (error) => problems.push(error.message));
+  }
+
+  async function open(url: string, options: BrowserContextOptions = {}): Promise<void> {
+    await start(options);
+    await visit(url);
+  }
+
+  /** Opens a page and waits until it has done what it does by itself. */
+  async function visit(url: string): Promise<void> {
+    await page.goto(url);
+    await page.waitForSelector('html[data-ready=true]:not([data-busy])');
+  }
+
+  /** The data attributes of the root element. */
+  function marks(): Promise<Record<string, string | undefined>> {
+    return page.evaluate(() =>
+      Object.fromEntries(Object.entries(document.documentElement.dataset)),
+    );
+  }
+
+  async function press(selector: string): Promise<void> {
+    await page.click(selector);
+    await page.waitForSelector('html:not([data-busy])');
+  }
+
+  const text = (selector: string): Promise<string> => page.innerText(selector);
+
+  describe('gallery', () => {
+    test('names adapter and isolation, and each of its links leads to a page', async () => {
+      await open(site.url);
+      expect(await marks()).toMatchObject({ result: 'ok' });
+      expect(await text('[data-status=adapter]')).toMatch(/swiftshader software adapter/);
+      expect(await text('[data-status=cross-origin-isolated]')).toMatch(/yes$/);
+      const links = await page.$$eval('a[href]', (all) =>
+        all.map((a) => (a as HTMLAnchorElement).href),
+      );
+      const answers = await Promise.all(
+        [...new Set(links)].map(async (at) => [at, (await fetch(at)).status]),
+      );
+      expect(answers.filter(([, status]) => status !== 200)).toEqual([]);
+      const folders = readdirSync(EXAMPLES).filter((name) => /^\d\d-|^selftests$/.test(name));
+      const cards = await page.$$eval('.cards a', (all) => all.map((a) => a.getAttribute('href')));
+      expect(new Set(cards)).toEqual(new Set(folders.map((name) => `./${name}/`)));
+    });
+
+    test('says what to do where there is no WebGPU', async () => {
+      await start();
+      await page.addInitScript(() => Reflect.deleteProperty(Navigator.prototype, 'gpu'));
+      await visit(site.url);
+      expect(await marks()).toMatchObject({ result: 'wrong' });
+      expect(await text('#checks')).toMatch(/no WebGPU[^]*Chrome and Edge[^]*Firefox/);
+    });
+  });
+
+  describe('first migration', () => {
+    test('brings home what the device made of the pages', async () => {
+      await open(`${site.url}01-first-migration/`);
+      const expected = { result: 'ok', wrongWords: '0', cpages: '64', faults: '64' };
+      expect(await marks()).toMatchObject(expected);
+      expect(await page.locator('.steps > li').count()).toBe(6);
+      const steps = await page.$$eval('.steps > li', (all) => all.map((one) => one.textContent));
+      expect(steps[0]).toMatch(/64 none$/);
+      expect(steps[1]).toMatch(/64 RAM$/);
+      expect(steps[2]).toMatch(/64 device 0$/);
+      expect(steps[4]).toMatch(/1 RAM, 63 device 0$/);
+      expect(steps[5]).toMatch(/64 RAM$/);
+      expect(await text('#counters')).toMatch(/device_private_fault\s+\+64/);
+      expect(await text('#counters')).toMatch(/bytesToHost\s+\+256 KiB/);
+    });
+
+    test('runs again with one page, on the other device', async () => {
+      await open(`${site.url}01-first-migration/?manual`);
+      expect(await marks()).not.toHaveProperty('result');
+      await page.selectOption('#pages', '1');
+      await page.selectOption('#device', '1');
+      await press('#again');
+      const expected = { result: 'ok', wrongWords: '0', cpages: '1', faults: '1' };
+      expect(await marks()).toMatchObject(expected);
+      expect(await text('.steps > li:nth-child(3)')).toMatch(/1 device 1$/);
+    });
+
+    test('works with each strategy that it offers', async () => {
+      await open(`${site.url}01-first-migration/?manual`);
+      await page.selectOption('#pages', '16');
+      const names = await page.$$eval('#strategy option', (all) =>
+        all.map((one) => one.textContent),
+      );
+      expect(names).toEqual(expect.arrayContaining(['auto', 'commands', 'runs', 'compute']));
+      for (const name of names) {
+        await page.selectOption('#strategy', name);
+        await press('#again');
+        expect(await marks(), name).toMatchObject({ result: 'ok', wrongWords: '0', faults: '16' });
+      }
+    });
+
+    test('runs on the CPU engine, and says that no page reaches a GPU', async () => {
+      await open(`${site.url}01-first-migration/?engine=cpu`);
+      expect(await marks()).toMatchObject({ result: 'ok', cpages: '64' });
+      expect(await text('[data-status=adapter]')).toMatch(/CPU engine: no page reaches a GPU/);
+    });
+  });
+
+  describe('fault back', () => {
+    test('faults 64 pages home and shows where all pages are', async () => {
+      await open(`${site.url}02-fault-back/`);
+      expect(await marks()).toMatchObject({ result: 'ok', faults: '64', sigsegv: '1' });
+      expect(await marks()).not.toHaveProperty('wrongPages');
+      expect(await page.getAttribute('.legend [data-kind=ram]', 'data-count')).toBe('64');
+      expect(await page.getAttribute('.legend [data-kind=device0]', 'data-count')).toBe('192');
+      expect(await text('#latency > div > .scroll > table')).toMatch(/fault, in order\s+32\s/);
+      expect(await text('#log')).toMatch(/SIGSEGV: load from 0x/);
+    });
+
+    test('keyboard and table tell and do what the map shows', async () => {
+      await open(`${site.url}02-fault-back/?manual`);
+      const map = page.locator('#map canvas');
+      await map.focus();
+      await map.press('ArrowRight');
+      await map.press('ArrowDown');
+      expect(await map.getAttribute('aria-valuetext')).toBe('page 17, device 0');
+      await map.press('Enter');
+      await page.waitForSelector('html[data-faults="1"]:not([data-busy])');
+      expect(await map.getAttribute('aria-valuetext')).toBe('page 17, RAM');
+      await page.click('#map summary');
+      await page.waitForSelector('#map tbody tr');
+      const rows = await page.$$eval('#map tbody tr', (all) =>
+        all.map((row) => (row as HTMLElement).innerText),
+      );
+      expect(rows.map((row) => row.split(/\s+/).join(' '))).toEqual([
+        '0–16 17 device 0',
+        '17 1 RAM',
+        '18–255 238 device 0',
+      ]);
+    });
+
+    test('a lost device gives SIGBUS and leaves RAM intact; a new machine works', async () => {
+      await open(`${site.url}02-fault-back/`);
+      await press('#lose');
+      expect(await marks()).toMatchObject({ sigbus: '1', ramIntact: 'true', faults: '64' });
+      expect(await text('#log')).toMatch(/SIGBUS: load from 0x/);
+      await press('#send');
+      expect(await text('#verdict')).toMatch(/^The device is lost/);
+      await press('#fresh');
+      await press('#next');
+      expect(await marks()).toMatchObject({ faults: '65', sigbus: '1', result: 'ok' });
+    });
+  });
+
+  describe('copy benchmark', () => {
+    test('runs when the address says so, and hands over its report', async () => {
+      await open(`${site.url}03-copy-bench/?auto&suite=mm&quick=1&seed=7&engine=cpu`);
+      const report = await page.evaluate(() => window.webhmmBench);
+      expect(report?.cells.length).toBeGreaterThan(0);
+      expect(report?.env).toMatchObject({ seed: 7, quick: true, suites: ['mm'], engine: 'cpu' });
+      const cells = String(report?.cells.length);
+      expect(await marks()).toMatchObject({ result: 'ok', cells, unverified: '0' });
+      expect(await page.locator('#cells tbody tr').count()).toBe(report?.cells.length);
+      const decided = report?.goals.filter(({ holds }) => holds !== null).map(({ id }) => id);
+      const shown = await page.$$eval('[data-goal]', (all) =>
+        all.map((one) => one.getAttribute('data-goal')),
+      );
+      expect(shown).toEqual(decided);
+      const [file] = await Promise.all([page.waitForEvent('download'), page.click('#save-json')]);
+      expect(file.suggestedFilename()).toMatch(/^webhmm-bench-cpu-.*\.json$/);
+      await open(`${site.url}03-copy-bench/`);
+      expect(await page.locator('[data-needs=report]:visible').count()).toBe(0);
+      await page.setInputFiles('#open', await file.path());
+      await page.waitForSelector(`html[data-cells="${cells}"]`);
+      expect(await page.locator('[data-needs=report]:visible').count()).toBe(2);
+    });
+
+    test('a file that is no report is refused with its reason', async () => {
+      await open(`${site.url}03-copy-bench/`);
+      const give = (name: string, body: string): Promise<void> =>
+        page.setInputFiles('#open', { name, mimeType: 'text/plain', buffer: Buffer.from(body) });
+      await give('a.json', '{"schema":');
+      await page.waitForFunction(() => /a\.json is not JSON/.test(document.body.innerText));
+      await give('b.json', '{"schema":"other/1"}');
+      await page.waitForFunction(() => /b\.json is not a report/.test(document.body.innerText));
+      expect(await marks()).not.toHaveProperty('cells');
+    });
+
+    test('a run can be cancelled, and no suite is no run', async () => {
+      await open(`${site.url}03-copy-bench/?engine=cpu&suite=copy`);
+      await page.click('#start');
+      await page.click('#cancel');
+      await page.waitForSelector('html:not([data-busy])');
+      expect(await text('#note')).toMatch(/^Cancelled after \d+ cells?\.$/);
+      await page.uncheck('input[value=copy]');
+      await press('#start');
+      expect(await text('#note')).toBe('Choose at least one suite.');
+    });
+  });
+
+  describe('documents', () => {
+    test('are rendered with their tables, code and links', async () => {
+      await open(`${site.url}docs/#architecture`);
+      expect(await text('h1')).toBe('Architecture');
+      expect(await page.locator('article table').count()).toBeGreaterThan(1);
+      expect(await page.locator('article pre').count()).toBeGreaterThan(0);
+      expect(await text('article')).not.toMatch(/\*\*|\]\(|^\|/m);
+      await page.click('article a[href="#glossary"]');
+      await page.waitForFunction(() => document.querySelector('h1')?.textContent === 'Glossary');
+      expect(await text('main nav a[aria-current=page]')).toBe('Glossary');
+    });
+  });
+
+  describe('shell', () => {
+    test('the theme follows the system until one is chosen, which is remembered', async () => {
+      await open(`${site.url}docs/`, { colorScheme: 'dark' });
+      const background = (): Promise<string> =>
+        page.evaluate(() => getComputedStyle(document.documentElement).backgroundColor);
+      const dark = await background();
+      await page.click('#theme');
+      const light = await background();
+      expect(light).not.toBe(dark);
+      await visit(`${site.url}docs/`);
+      expect(await background()).toBe(light);
+      await page.click('#theme');
+      expect(await background()).toBe(dark);
+    });
+
+    test('a machine that cannot be opened is explained, with a way out', async () => {
+      await open(`${site.url}01-first-migration/?strategy=teleport`);
+      expect(await marks()).toMatchObject({ result: 'failed', ready: 'true' });
+      const banner = await text('#trouble[role=alert]');
+      expect(banner).toMatch(/could not be opened[^]*teleport is unknown[^]*Use one of: auto/);
+      expect(await page.isVisible('#again')).toBe(false);
+      await page.click('#trouble button');
+      await page.waitForSelector('html[data-ready=true][data-result=ok]');
+      expect(new URL(page.url()).search).toBe('');
+    });
+
+    test('only the first error is shown', async () => {
+      await open(`${site.url}docs/`);
+      await page.evaluate(() => {
+        setTimeout(() => {
+          throw new Error('the first');
+        });
+        void Promise.reject(new Error('its echo'));
+      });
+      await page.waitForSelector('#trouble');
+      const banners = await page.$$eval('#trouble', (all) => all.map((one) => one.textContent));
+      expect(banners).toHaveLength(1);
+      expect(problems.splice(0).toSorted()).toEqual(['its echo', 'the first']);
+    });
+  });
+
+  describe('on a host that sends no isolation headers', () => {
+    let host: StaticHost;
+
+    afterEach(() => host.close());
+
+    const isolated = (): Promise<boolean> => page.evaluate(() => crossOriginIsolated);
+
+    for (const path of ['/', '/webhmm/']) {
+      test(`below ${path}, a service worker adds them after one reload`, async () => {
+        host = await startStaticHost(site.folder, path);
+        await open(`${host.url}01-first-migration/`);
+        expect(await isolated()).toBe(true);
+        expect(await marks()).toMatchObject({ result: 'ok', wrongWords: '0', faults: '64' });
+        expect(host.requests.get('01-first-migration/')).toBe(2);
+        // From now on pages are isolated at once.
+        await visit(`${host.url}02-fault-back/`);
+        expect(await marks()).toMatchObject({ result: 'ok', faults: '64' });
+        expect(host.requests.get('02-fault-back/')).toBe(1);
+      });
+    }
+
+    test('a service worker that is not there is named, without a reload', async () => {
+      host = await startStaticHost(site.folder, '/', { 'isolation-sw.js': null });
+      await open(`${host.url}01-first-migration/`);
+      expect(await isolated()).toBe(false);
+      expect(await marks()).toMatchObject({ result: 'failed' });
+      expect(await text('#trouble')).toMatch(/service worker[^]*could not start[^]*require-corp/);
+      expect(host.requests.get('01-first-migration/')).toBe(1);
+      expect(problems.splice(0).every((line) => /404|isolation-sw/.test(line))).toBe(true);
+    });
+
+    test('a service worker that does not help is tried once, and again when asked', async () => {
+      const idle = `addEventListener('install', () => void skipWaiting());`;
+      host = await startStaticHost(site.folder, '/', { 'isolation-sw.js': idle });
+      await open(`${host.url}docs/`);
+      await page.waitForSelector('#trouble');
+      expect(await isolated()).toBe(false);
+      expect(host.requests.get('docs/')).toBe(2);
+      expect(await text('#trouble')).toMatch(/did not help/);
+      await page.click('#trouble button');
+      await expect.poll(() => host.requests.get('docs/')).toBe(4);
+      await page.waitForSelector('#trouble');
+      expect(host.requests.get('docs/')).toBe(4);
+    });
+  });
+});

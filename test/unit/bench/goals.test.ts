@@ -1,0 +1,125 @@
+/*
+ * Goals on synthetic samples: bounds, the batching curve, which part a row shows, what a run
+ * without a suite says.
+ */
+import { describe, expect, test } from 'vitest';
+import { uploadLimit } from '../../../bench/copy-goals.ts';
+import { curveExcess, curveSetback, judge, strain } from '../../../bench/goal-parts.ts';
+import { GOAL_IDS, goalRows } from '../../../bench/goals.ts';
+import { SUITE_NAMES } from '../../../bench/types.ts';
+import type { GoalPart } from '../../../bench/types.ts';
+
+const SIZES = [1, 2, 4, 8];
+
+/** Samples around times, one array a size. */
+function around(times: readonly number[]): number[][] {
+  return times.map((time) => [time * 0.98, time, time * 1.02]);
+}
+
+describe('judge', () => {
+  const estimate = (value: number) => ({ value, ci: [value - 1, value + 1] as const });
+
+  test('an upper bound holds at the bound and not above', () => {
+    expect(judge('x', estimate(100), '<=', 100).holds).toBe(true);
+    expect(judge('x', estimate(100.1), '<=', 100).holds).toBe(false);
+  });
+
+  test('a lower bound holds at the bound and not below', () => {
+    expect(judge('x', estimate(2.5), '>=', 2.5).holds).toBe(true);
+    expect(judge('x', estimate(2.4), '>=', 2.5).holds).toBe(false);
+  });
+
+  test('strain is above 1 exactly for a missed bound, in both directions', () => {
+    expect(strain(judge('x', estimate(120), '<=', 100))).toBeCloseTo(1.2, 12);
+    expect(strain(judge('x', estimate(2), '>=', 2.5))).toBeCloseTo(1.25, 12);
+    expect(strain(judge('x', estimate(5), '>=', 2.5))).toBeCloseTo(0.5, 12);
+  });
+});
+
+describe('the batching curve', () => {
+  test('a round trip and a constant cost a page give an excess of 1', () => {
+    // 400 us and 2 us a page: the best cost a page is that of the largest batch.
+    const times = SIZES.map((n) => 400 + 2 * (n - 1));
+    const best = times[3]! / 8;
+    expect(curveExcess(SIZES, around(times))).toBeLessThanOrEqual(1);
+    expect(best).toBeGreaterThan(2);
+  });
+
+  test('one batch size that waits twice is found', () => {
+    expect(curveExcess(SIZES, around([100, 110, 300, 120]))).toBeCloseTo(300 / 145, 6);
+  });
+
+  test('time a page that only falls has no setback', () => {
+    expect(curveSetback(SIZES, around([100, 110, 130, 170]))).toBeLessThan(1);
+  });
+
+  test('a batch that costs more a page than a smaller one is measured by it', () => {
+    expect(curveSetback(SIZES, around([100, 100, 300, 300]))).toBeCloseTo(1.5, 6);
+  });
+
+  test('a setback against the best of all smaller sizes, not only the last', () => {
+    expect(curveSetback(SIZES, around([100, 80, 200, 480]))).toBeCloseTo(1.5, 6);
+  });
+});
+
+describe('the limit of G4', () => {
+  test('is the slower half of an upload that overlaps perfectly', () => {
+    const limit = uploadLimit([20, 22], [8, 8], [10, 5]);
+    expect(limit.samples).toEqual([2, 2.75]);
+    expect(limit.value).toBeCloseTo(2.375, 12);
+  });
+});
+
+describe('rows', () => {
+  const ci = [1, 2] as const;
+  const good = { what: 'good', value: 1, ci, comparison: '<=', target: 2, holds: true } as const;
+  const bad = { what: 'bad', value: 3, ci, comparison: '<=', target: 2, holds: false } as const;
+  const limit = { what: 'a wall', value: 2.9, samples: [2.9] };
+  const row = (parts: readonly GoalPart[]) =>
+    goalRows([{ id: 'G11', parts, limit }], ['mm'], 'webgpu').find(({ id }) => id === 'G11')!;
+
+  test('there is a row for each of the 20 goals, in order', () => {
+    expect(GOAL_IDS).toEqual(Array.from({ length: 20 }, (_, i) => `G${i + 1}`));
+    expect(goalRows([], SUITE_NAMES, 'webgpu').map(({ id }) => id)).toEqual(GOAL_IDS);
+  });
+
+  test('a goal holds when all its parts do, and shows the most strained', () => {
+    expect(row([good, { ...good, what: 'tight', value: 1.9 }])).toMatchObject({
+      holds: true,
+      what: 'tight',
+      value: 1.9,
+    });
+  });
+
+  test('one missed part is a missed goal, and its limit is kept', () => {
+    expect(row([good, bad, good])).toMatchObject({ holds: false, what: 'bad', limit });
+  });
+
+  test('a goal that this version does not measure is neither held nor missed', () => {
+    const rows = goalRows([], SUITE_NAMES, 'webgpu');
+    expect(rows.find(({ id }) => id === 'G1')).toMatchObject({
+      holds: null,
+      value: null,
+      why: 'not measured by this version',
+    });
+  });
+
+  test('a goal says which suite it would need', () => {
+    const rows = goalRows([], ['copy'], 'webgpu');
+    expect(rows.find(({ id }) => id === 'G11')?.why).toContain('suite mm');
+  });
+
+  test('on the CPU engine goals about WebGPU are open, bookkeeping is not', () => {
+    const rows = goalRows([{ id: 'G11', parts: [good] }], SUITE_NAMES, 'cpu');
+    expect(rows.find(({ id }) => id === 'G4')?.why).toContain('CPU engine');
+    expect(rows.find(({ id }) => id === 'G11')?.holds).toBe(true);
+  });
+
+  test('a goal whose cells failed is open, not held', () => {
+    const rows = goalRows([{ id: 'G4', parts: [] }], SUITE_NAMES, 'webgpu');
+    expect(rows.find(({ id }) => id === 'G4')).toMatchObject({
+      holds: null,
+      why: 'a cell that it rests on failed',
+    });
+  });
+});

@@ -1,0 +1,160 @@
+/*
+ * A tiny run of all suites on the CPU engine: the report has the documented layout, survives
+ * JSON, and is verified; a run that asks for less has less.
+ */
+import { beforeAll, describe, expect, test } from 'vitest';
+import { planRun } from '../../../bench/plan.ts';
+import type { BenchPlan } from '../../../bench/plan.ts';
+import { runPlan } from '../../../bench/run-suites.ts';
+import { BENCH_SCHEMA, SUITE_NAMES, isVerified } from '../../../bench/types.ts';
+import type { BenchCell, BenchProgress, BenchReport } from '../../../bench/types.ts';
+
+const BOX = { minSamples: 3, maxSamples: 3, budgetMs: 50, warmups: 1 };
+
+/** All suites, a few pages each. */
+function tinyPlan(change: Partial<BenchPlan> = {}): BenchPlan {
+  return {
+    ...planRun({ quick: true, engine: 'cpu', seed: 42 }),
+    ramBytes: 32 * 2 ** 20,
+    deviceBytes: 16 * 2 ** 20,
+    copy: {
+      folios: [4096, 65536],
+      batches: [1, 8],
+      maxCellBytes: 2 ** 20,
+      isFull: true,
+      box: BOX,
+    },
+    migrate: { batches: [1, 8], box: BOX },
+    fault: { pages: 10 },
+    mm: { windows: 1, pairs: 6, warmups: 2 },
+    referenceBytes: 2 ** 18,
+    ...change,
+  };
+}
+
+function ids(report: BenchReport, suite: BenchCell['suite']): string[] {
+  return report.cells.filter((cell) => cell.suite === suite).map(({ id }) => id);
+}
+
+describe('a run of all suites on the CPU engine', () => {
+  let report: BenchReport;
+  const progress: BenchProgress[] = [];
+  beforeAll(async () => {
+    report = await runPlan(tinyPlan(), (step) => progress.push(step));
+  });
+
+  test('is verified cell by cell', () => {
+    expect(report.cells.filter((cell) => !cell.verified)).toEqual([]);
+    expect(isVerified(report)).toBe(true);
+  });
+
+  test('has cells of each suite, each id once', () => {
+    const all = report.cells.map(({ id }) => id);
+    expect(new Set(all).size).toBe(all.length);
+    for (const suite of SUITE_NAMES) expect(ids(report, suite)).not.toEqual([]);
+    expect(ids(report, 'copy')).toContain('copy/to-device/cpu/65536/8');
+    expect(ids(report, 'copy')).toContain('copy/in-device/cpu/4096/1');
+    expect(ids(report, 'migrate').toSorted()).toEqual([
+      'migrate/to-device/1',
+      'migrate/to-device/8',
+      'migrate/to-host/1',
+      'migrate/to-host/8',
+    ]);
+  });
+
+  test('survives JSON: every number is one', () => {
+    expect(JSON.parse(JSON.stringify(report))).toEqual(report);
+  });
+
+  test('has the documented layout', () => {
+    expect(report.schema).toBe(BENCH_SCHEMA);
+    expect(report.wallSeconds).toBeGreaterThan(0);
+    expect(report.env).toMatchObject({ engine: 'cpu', isSoftware: true, seed: 42, quick: true });
+    expect(report.env.adapter.vendor).toBe('none');
+    for (const cell of report.cells) {
+      expect(cell.samples.length).toBeGreaterThanOrEqual(3);
+      expect(cell.ci[0]).toBeLessThanOrEqual(cell.median);
+      expect(cell.ci[1]).toBeGreaterThanOrEqual(cell.median);
+      expect(cell.min).toBeLessThanOrEqual(cell.p50);
+      expect(cell.p99).toBeLessThanOrEqual(cell.max);
+    }
+    for (const goal of report.goals) {
+      if (goal.holds === null) expect(goal.why).toMatch(/\w/);
+      else expect(goal.ci![0]).toBeLessThanOrEqual(goal.value!);
+    }
+  });
+
+  test('bookkeeping needs no adapter to be judged', () => {
+    const goal = report.goals.find(({ id }) => id === 'G11')!;
+    expect(goal.parts).toHaveLength(4);
+    expect(goal.holds).not.toBeNull();
+  });
+
+  test('a migration is split by phase, and no phase is longer than the whole', () => {
+    const cell = report.cells.find(({ id }) => id === 'migrate/to-host/8')!;
+    const names = ['bookkeeping', 'encode', 'hostCopy', 'submit', 'wait'];
+    expect(Object.keys(cell.phases!).toSorted()).toEqual(names);
+    expect(cell.phases!['bookkeeping']).toBeGreaterThan(0);
+    expect(Math.max(...Object.values(cell.phases!))).toBeLessThanOrEqual(cell.max);
+  });
+
+  test('progress counts up to the number of steps', () => {
+    const last = progress.at(-1)!;
+    expect(progress[0]?.suite).toBe('boot');
+    expect(last.done).toBeLessThanOrEqual(last.total);
+    expect(progress.filter((step) => step.cell !== undefined)).toHaveLength(report.cells.length);
+    const counts = progress.map((step) => step.done);
+    expect(counts).toEqual(counts.toSorted((a, b) => a - b));
+  });
+});
+
+describe('a smaller run', () => {
+  test('runs only the suites that were asked for', async () => {
+    const report = await runPlan(tinyPlan({ suites: ['mm'] }));
+    expect(new Set(report.cells.map(({ suite }) => suite))).toEqual(new Set(['mm']));
+    expect(report.env.suites).toEqual(['mm']);
+  });
+
+  test('leaves out cells that are too large, and says so', async () => {
+    const { copy } = tinyPlan();
+    const plan = tinyPlan({ suites: ['copy'], copy: { ...copy, maxCellBytes: 65536 } });
+    const report = await runPlan(plan);
+    expect(ids(report, 'copy')).not.toContain('copy/to-device/cpu/65536/8');
+    expect(report.omitted).toContainEqual({
+      id: 'copy/to-device/cpu/65536/8',
+      why: 'moves more than 0.0625 MiB',
+    });
+  });
+
+  test('leaves out cells when its time is used up, never half of one', async () => {
+    const report = await runPlan(tinyPlan({ suites: ['copy'], runBudgetMs: 0 }));
+    expect(ids(report, 'copy')).toEqual([]);
+    expect(report.omitted.length).toBeGreaterThan(10);
+    expect(report.omitted.filter(({ why }) => why.includes('used up'))).toHaveLength(16);
+  });
+
+  test('the same seed copies the same pages in the same order', async () => {
+    const order = async (seed: number) =>
+      ids(await runPlan(tinyPlan({ suites: ['copy'], seed })), 'copy');
+    const first = await order(7);
+    expect(await order(7)).toEqual(first);
+    expect(await order(8)).not.toEqual(first);
+  });
+
+  test('stops when told to', async () => {
+    const abort = new AbortController();
+    const run = runPlan(
+      tinyPlan(),
+      (step) => {
+        if (step.cell !== undefined) abort.abort(new Error('enough'));
+      },
+      abort.signal,
+    );
+    await expect(run).rejects.toThrow('enough');
+  });
+
+  test('a machine that can not be opened is one clear line', async () => {
+    const plan = tinyPlan({ ramBytes: 5 * 2 ** 30 });
+    await expect(runPlan(plan)).rejects.toThrow(/^no machine to measure: RAM of .*; give /);
+  });
+});
