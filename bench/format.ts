@@ -30,13 +30,6 @@ export function formatNumber(value: number): string {
   return value.toFixed(Math.min(digits, 6));
 }
 
-/** Microseconds with a fitting unit: "850 ns", "12.3 us", "4.56 ms". */
-export function formatUs(us: number): string {
-  if (us < 1) return `${formatNumber(us * 1000)} ns`;
-  if (us < 1000) return `${formatNumber(us)} us`;
-  return us < 1e6 ? `${formatNumber(us / 1000)} ms` : `${formatNumber(us / 1e6)} s`;
-}
-
 /** "RAM to VRAM" and so on, for the directions of cells. */
 export function directionName(direction: string): string {
   const names: Readonly<Record<string, string>> = {

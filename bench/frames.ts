@@ -29,11 +29,6 @@ export class FramePool {
     this.used = 0;
   }
 
-  /** Frames that are not taken. */
-  get left(): number {
-    return this.frames - this.used;
-  }
-
   /**
    * Takes `units` folios of `folioPages` frames each.
    *

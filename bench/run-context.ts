@@ -72,11 +72,6 @@ export class RunContext {
     this.signal?.throwIfAborted();
   }
 
-  /** Counts a step without a cell. */
-  step(): void {
-    this.done += 1;
-  }
-
   /** Makes a cell of samples, keeps and announces it. */
   addCell(spec: CellSpec, sampled: Sampled): BenchCell {
     const cell = makeCell(spec, sampled, this.resampling);

@@ -42,7 +42,7 @@ const RIGHT = 14;
 const TOP = 12;
 const BOTTOM = 52;
 /** CSS has that many series colours; more series start over with other dashes. */
-export const SERIES_COLOURS = 7;
+const SERIES_COLOURS = 7;
 const DASHES = ['', '7 3', '2 3', '9 3 2 3', '4 2', '1 2', '12 4'];
 const MAX_TICKS = 7;
 

@@ -63,7 +63,7 @@ export class DevicePageTable {
       for (let key = firstKey; key <= lastKey; key++) this.eraseInLeaf(key, first, last);
     } else {
       // A range as large as an address space is walked by what exists, not by what it spans.
-      for (const key of [...this.leaves.keys()]) {
+      for (const key of this.leaves.keys()) {
         if (key >= firstKey && key <= lastKey) this.eraseInLeaf(key, first, last);
       }
     }

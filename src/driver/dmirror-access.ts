@@ -8,14 +8,16 @@
  * Locking: a pass works on at most APERTURE_PAGES pages. For its length it holds the device's
  * aperture lock, the mmap lock for read, a reference on every page (so no frame is freed or migrated
  * under it) and the page lock of device-private pages (so that a CPU fault waits instead of failing
- * on the reference). Order: aperture lock > mmap lock > page locks (trylock only).
+ * on the reference) and of RAM pages that it writes (which are lent meanwhile). Order: aperture lock > mmap lock > page locks (trylock only).
  */
 import { errno, isErr } from '../base/errno.ts';
 import { PAGE_SIZE } from '../base/units.ts';
 import type { CommandList } from '../engine/command-list.ts';
+import { removeMigrationPtes } from '../mm/migrate.ts';
 import { allocPage, putPage } from '../mm/page-alloc.ts';
 import { PG_DIRTY } from '../mm/page.ts';
 import type { System } from '../mm/mm-types.ts';
+import { tryToMigrate } from '../mm/rmap.ts';
 import { copyFromUser, copyToUser } from '../mm/uaccess.ts';
 import { DPT_WRITE, dptPfn } from './device-page-table.ts';
 import { APERTURE_PAGES, readableStrategy } from './dmirror-device.ts';
@@ -179,7 +181,7 @@ async function accessPass(access: Access, at: number): Promise<number> {
         return isErr(status) ? status : held.length;
       }
     } finally {
-      releasePages(sys, held, access.kind);
+      releasePages(access, at, held);
       mm.mmapLock.readUnlock();
       device.apertureLock.unlock();
     }
@@ -190,14 +192,16 @@ async function accessPass(access: Access, at: number): Promise<number> {
 }
 
 /**
- * Takes a reference on the pages from `at` on that the device page table maps, and locks those on the
- * device, up to the aperture's size.
+ * Takes a reference on the pages from `at` on that the device page table maps, up to the aperture's
+ * size. Pages on the device are locked. RAM pages that will be written are locked too, and lent: migration entries
+ * take the place of their mappings, so that no CPU store is lost when the page is copied back.
  *
  * @returns the page that stopped it because somebody else has it locked, else NO_PAGE.
  */
 function holdPages(access: Access, at: number, held: number[]): number {
   const { mirror, kind } = access;
-  const { mem } = mirror.mm.sys;
+  const { sys } = mirror.mm;
+  const { mem } = sys;
   const first = access.start / PAGE_SIZE + at;
   const count = Math.min(APERTURE_PAGES, access.npages - at);
   for (let i = 0; i < count; i++) {
@@ -206,19 +210,30 @@ function holdPages(access: Access, at: number, held: number[]): number {
     const pfn = dptPfn(entry);
     // Two addresses of one shared page: the second waits for the next pass, a frame has one writer.
     if (kind !== PASS_READ && held.includes(pfn)) break;
-    if (mem.isZoneDevice(pfn) && !mem.trylockPage(pfn)) return pfn;
+    const isLent = kind !== PASS_READ && !mem.isZoneDevice(pfn);
+    if ((isLent || mem.isZoneDevice(pfn)) && !mem.trylockPage(pfn)) return pfn;
     mem.getPage(pfn);
     held.push(pfn);
+    if (isLent) tryToMigrate(sys, pfn);
   }
   return NO_PAGE;
 }
 
-function releasePages(sys: System, held: number[], kind: number): void {
-  for (const pfn of held) {
-    if (sys.mem.isZoneDevice(pfn)) sys.mem.unlockPage(pfn);
-    else if (kind !== PASS_READ) sys.mem.setFlag(pfn, PG_DIRTY);
+/** Undoes holdPages. Lent pages get their mappings back, ours too: nothing could change meanwhile. */
+function releasePages(access: Access, at: number, held: number[]): void {
+  const { mirror, kind } = access;
+  const { sys } = mirror.mm;
+  const first = access.start / PAGE_SIZE + at;
+  held.forEach((pfn, i) => {
+    const isDevice = sys.mem.isZoneDevice(pfn);
+    if (kind !== PASS_READ && !isDevice) {
+      sys.mem.setFlag(pfn, PG_DIRTY);
+      removeMigrationPtes(sys, pfn, pfn);
+      mirror.pageTable.store(first + i, pfn, true);
+    }
+    if (kind !== PASS_READ || isDevice) sys.mem.unlockPage(pfn);
     putPage(sys, pfn);
-  }
+  });
 }
 
 /** Into the aperture and on the device; then, where needed, out of the aperture. */

@@ -8,7 +8,7 @@
 import { errno, isErr } from '../base/errno.ts';
 import { PAGE_SIZE, TASK_SIZE, isAddress, isPageAligned } from '../base/units.ts';
 import type { CopyEngine, StrategyName } from '../engine/copy-engine.ts';
-import { DmirrorDevice } from '../driver/dmirror-device.ts';
+import type { DmirrorDevice } from '../driver/dmirror-device.ts';
 import type { DriverContext } from '../driver/dmirror-device.ts';
 import {
   Dmirror,
@@ -264,7 +264,7 @@ export class Kernel implements KernelApi {
   }
 
   async close(): Promise<void> {
-    for (const pid of [...this.processes.keys()]) await this.exit(pid);
+    for (const pid of this.processes.keys()) await this.exit(pid);
     for (const inode of this.shmems.values()) shmemPut(inode);
     this.shmems.clear();
     await this.engine.close();

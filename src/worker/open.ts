@@ -68,7 +68,7 @@ export async function connectKernel(
     const failure = await Promise.race([remote.boot(options), died]);
     if (failure !== null) throw new OpenError(failure);
     const report = await Promise.race([remote.report(), died]);
-    return new Machine({ api: remote as unknown as KernelLink['api'], died, dispose }, report);
+    return new Machine({ api: remote, died, dispose }, report);
   } catch (error) {
     dispose();
     throw error;

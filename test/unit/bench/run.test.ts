@@ -3,6 +3,7 @@
  * JSON, and is verified; a run that asks for less has less.
  */
 import { beforeAll, describe, expect, test } from 'vitest';
+import { runBench } from '../../../bench/bench-client.ts';
 import { planRun } from '../../../bench/plan.ts';
 import type { BenchPlan } from '../../../bench/plan.ts';
 import { runPlan } from '../../../bench/run-suites.ts';
@@ -105,6 +106,19 @@ describe('a run of all suites on the CPU engine', () => {
     expect(progress.filter((step) => step.cell !== undefined)).toHaveLength(report.cells.length);
     const counts = progress.map((step) => step.done);
     expect(counts).toEqual(counts.toSorted((a, b) => a - b));
+  });
+});
+
+describe('runBench in Node', () => {
+  test('runs in this thread and gives the report of the suites asked for', async () => {
+    const report = await runBench({ engine: 'cpu', suites: ['fault'], quick: true });
+    expect(isVerified(report)).toBe(true);
+    expect(ids(report, 'fault')).toEqual(['fault/read/1', 'fault/write/1']);
+  });
+
+  test('does not begin with a signal that was given already', async () => {
+    const signal = AbortSignal.abort(new Error('never mind'));
+    await expect(runBench({ engine: 'cpu' }, () => {}, signal)).rejects.toThrow('never mind');
   });
 });
 

@@ -2,9 +2,10 @@
  * The test device on the CPU engine: what its commands do to memory, the device and the counters, beyond
  * what the kernel's selftests look at.
  */
-import { afterEach, expect, test } from 'vitest';
+import { afterEach, expect, test, vi } from 'vitest';
 import { errno } from '../../../src/base/errno.ts';
 import { PAGE_SIZE } from '../../../src/base/units.ts';
+import { CommandList, JOB_COPY } from '../../../src/engine/command-list.ts';
 import {
   PAGE_DEVICE,
   PAGE_NONE,
@@ -260,4 +261,136 @@ test('commands of several files at once on one range end with the sum of their w
   for (const line of await Promise.all(adds)) expect(line.startsWith('0 200')).toBe(true);
   await Promise.all(moves);
   expect(await r.process.read(addr, 200 * PAGE_SIZE)).toEqual(pattern(200, 111));
+});
+
+/** Makes the engine fail one row of the next list, as a device would; the others are done. */
+function failRow(r: Rig, bad: number): void {
+  const { engine } = r.machine.kernel;
+  const submit = engine.submit.bind(engine);
+  vi.spyOn(engine, 'submit').mockImplementationOnce(async (list) => {
+    const rest = new CommandList(list.length);
+    for (let row = 0; row < list.length; row++) {
+      expect([list.op[row], list.count[row]]).toEqual([JOB_COPY, 1]);
+      if (row !== bad) rest.copy(list.source[row]!, list.target[row]!);
+    }
+    expect(await submit(rest)).toBe(0);
+    list.done.fill(1, 0, list.length);
+    list.done[bad] = 0;
+    return errno.EIO;
+  });
+}
+
+test('a page whose copy fails stays in RAM, those that were copied migrate', async () => {
+  const r = await rig();
+  const addr = await mapFilled(r, 3);
+  failRow(r, 1);
+  expect(await run(r.device, 'MIGRATE_TO_DEV', addr, 3)).toBe(`${errno.EIO} 0 0`);
+  expect(await map(r, addr, 3)).toEqual([PAGE_DEVICE, PAGE_RAM, PAGE_DEVICE]);
+  expect(r.machine.kernel.devices[0]?.memory.pagesInUse).toBe(2);
+  expect(await r.process.read(addr, 3 * PAGE_SIZE)).toEqual(pattern(3, 0));
+  expect(await run(r.device, 'MIGRATE_TO_DEV', addr, 3)).toBe('0 3 0');
+});
+
+test('a page whose copy fails stays on the device, those that were copied come home', async () => {
+  const r = await rig();
+  const addr = await mapFilled(r, 3);
+  await run(r.device, 'MIGRATE_TO_DEV', addr, 3);
+  await run(r.device, 'ADD', addr, 3, 9);
+  failRow(r, 1);
+  expect(await run(r.device, 'MIGRATE_TO_SYS', addr, 3)).toBe(`${errno.EIO} 0 0`);
+  expect(await map(r, addr, 3)).toEqual([PAGE_RAM, PAGE_DEVICE, PAGE_RAM]);
+  expect(await r.process.read(addr, 3 * PAGE_SIZE)).toEqual(pattern(3, 9));
+});
+
+test('a CPU fault whose copy fails is SIGBUS and leaves the page; the next one works', async () => {
+  const r = await rig();
+  const addr = await mapFilled(r, 1);
+  await run(r.device, 'MIGRATE_TO_DEV', addr, 1);
+  failRow(r, 0);
+  const failure = await r.process.read(addr, 1).catch((error: unknown) => error);
+  expect(failure).toBeInstanceOf(SignalError);
+  expect(await map(r, addr, 1)).toEqual([PAGE_DEVICE]);
+  expect(await r.process.read(addr, PAGE_SIZE)).toEqual(pattern(1, 0));
+});
+
+test('a page that migrates to another device is forgotten here', async () => {
+  const r = await rig();
+  const other = await r.process.openDevice(1);
+  const addr = await mapFilled(r, 1);
+  expect(await run(r.device, 'ADD', addr, 1, 5)).toBe('0 1 1');
+  expect(await run(other, 'MIGRATE_TO_DEV', addr, 1)).toBe('0 1 0');
+  expect(await run(other, 'ADD', addr, 1, 20)).toBe('0 1 0');
+  expect(await run(r.device, 'ADD', addr, 1, 300)).toBe('0 1 1');
+  expect(await r.process.read(addr, PAGE_SIZE)).toEqual(pattern(1, 325));
+});
+
+test('a device fault looks again at what was invalidated while it waited', async () => {
+  const r = await rig();
+  const other = await r.process.openDevice(1);
+  const addr = await mapFilled(r, 2);
+  const { engine, sys } = r.machine.kernel;
+  const submit = engine.submit.bind(engine);
+  let open = (): void => undefined;
+  const gate = new Promise<void>((resolve) => {
+    open = resolve;
+  });
+  const slow = vi.spyOn(engine, 'submit').mockImplementationOnce(async (list, strategy) => {
+    await gate;
+    return submit(list, strategy);
+  });
+  // The second page is on its way to the other device; the fault has seen the first and waits.
+  const migration = run(other, 'MIGRATE_TO_DEV', addr + PAGE_SIZE, 1);
+  await vi.waitFor(() => expect(slow).toHaveBeenCalledTimes(1), 10_000);
+  const adding = run(r.device, 'ADD', addr, 2, 7);
+  await vi.waitFor(() => expect(sys.vmstat.read('hmm_restart')).toBe(1), 10_000);
+  // What it has seen goes away meanwhile.
+  expect(await run(other, 'MIGRATE_TO_DEV', addr, 1)).toBe('0 1 0');
+  open();
+  expect(await migration).toBe('0 1 0');
+  expect(await adding).toBe('0 2 1');
+  expect(await r.process.read(addr, 2 * PAGE_SIZE)).toEqual(pattern(2, 7));
+});
+
+test('a CPU store beside a device write is never lost: the page is lent, the CPU waits', async () => {
+  const r = await rig();
+  const npages = 40;
+  const addr = await mapFilled(r, npages);
+  await run(r.device, 'ADD', addr, npages, 0);
+  const word = Uint8Array.of(0x11, 0x22, 0x33, 0x44);
+  const add = run(r.device, 'ADD', addr, npages, 0x1000_0000);
+  const stores = Array.from({ length: npages }, async (_, page) => {
+    for (let turn = 0; turn < page % 7; turn++) await Promise.resolve();
+    await r.process.write(addr + page * PAGE_SIZE + 8, word);
+  });
+  await Promise.all([add, ...stores]);
+  const words = new Uint32Array((await r.process.read(addr, npages * PAGE_SIZE)).buffer);
+  const seen = new Set(Array.from({ length: npages }, (_, page) => words[page * 1024 + 2]!));
+  expect([0x4433_2211, 0x5433_2211]).toEqual(expect.arrayContaining([...seen]));
+  expect(words[0]).toBe(0x1000_0000);
+  const { vm } = await r.machine.counters();
+  expect(vm['migration_entry_wait']).toBeGreaterThan(0);
+});
+
+test('a lent page keeps its place in the device page table: the next write needs no fault', async () => {
+  const r = await rig();
+  const addr = await mapFilled(r, 3);
+  expect(await run(r.device, 'ADD', addr, 3, 1)).toBe('0 3 1');
+  expect(await run(r.device, 'ADD', addr, 3, 1)).toBe('0 3 0');
+});
+
+test('FLAGS belong to the device: the failure they ask for hits whichever file comes next', async () => {
+  const r = await rig();
+  const second = await r.process.openDevice(0);
+  const addr = await mapFilled(r, 1);
+  await run(r.device, 'FLAGS', addr, 1);
+  expect(await run(second, 'MIGRATE_TO_DEV', addr, 1)).toBe(`${errno.ENOENT} 0 0`);
+  expect(await run(r.device, 'MIGRATE_TO_DEV', addr, 1)).toBe('0 1 0');
+});
+
+test('commands that do not exist here are EINVAL', async () => {
+  const r = await rig();
+  const addr = await mapFilled(r, 1);
+  for (const command of ['EXCLUSIVE', 'CHECK_EXCLUSIVE', 'READ_UNLOCKED', 'toString'] as const) {
+    expect(await run(r.device, command as 'READ', addr, 1, addr)).toBe(`${errno.EINVAL} 0 0`);
+  }
 });
