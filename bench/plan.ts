@@ -99,7 +99,7 @@ function quickPlan(): Sizes {
     quick: true,
     ramBytes: 256 * MIB,
     deviceBytes: 64 * MIB,
-    runBudgetMs: 36_000,
+    runBudgetMs: 45_000,
     copy: {
       folios: [4 * KIB, 64 * KIB, 2 * MIB],
       batches: [1, 64, 512],

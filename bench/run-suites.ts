@@ -1,7 +1,8 @@
 /**
  * Runs the suites in this thread, on one machine that is booted for the run. Short suites come
- * first, the copy cells, which can be cut short, last. The copy suite takes frames behind the
- * back of the machine's allocators, so no process is alive while it runs.
+ * first; the comparisons behind the goals have time boxes of their own and come last, so that they
+ * never take the copy cells' time. The copy suite takes frames behind the back of the machine's
+ * allocators, so no process is alive while it runs.
  */
 import { OpenError, Prng, bootMachine } from '../src/index.ts';
 import type { LocalMachine } from '../src/index.ts';
@@ -113,6 +114,6 @@ async function runAll(ctx: RunContext, raw: RawGpu | null): Promise<void> {
   if (suites.includes('migrate')) await runMigrateSuite(ctx);
   if (suites.includes('fault')) await runFaultSuite(ctx);
   if (wantsReferences) await runReferences(ctx, raw);
-  if (wantsCopy && raw !== null) await runCopyGoals(ctx, raw);
   if (wantsCopy) await runCopySuite(ctx);
+  if (wantsCopy && raw !== null) await runCopyGoals(ctx, raw);
 }

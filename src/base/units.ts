@@ -34,7 +34,8 @@ export function bytesToPages(bytes: number): number {
 
 /** Address rounded down to its page. */
 export function pageAlignDown(addr: number): number {
-  return addr - (addr % PAGE_SIZE);
+  // Not by %, which costs three times as much on doubles.
+  return Math.floor(addr / PAGE_SIZE) * PAGE_SIZE;
 }
 
 /** Address rounded up to a page. */

@@ -10,7 +10,7 @@
 import { assert } from '../base/assert.ts';
 import { isPending } from '../base/maybe.ts';
 import type { MaybePromise } from '../base/maybe.ts';
-import { PAGE_SIZE, TASK_SIZE, isAddress } from '../base/units.ts';
+import { PAGE_SIZE, TASK_SIZE, isAddress, pageAlignDown } from '../base/units.ts';
 import {
   FAULT_FLAG_USER,
   FAULT_FLAG_WRITE,
@@ -111,6 +111,7 @@ export function copyFromUser(
   target: Uint8Array,
   fault?: CopyFault,
 ): MaybePromise<number> {
+  if (copyOnePage(mm, addr, target, ACCESS_READ)) return 0;
   return new UserCopy(mm, addr, target, ACCESS_READ, fault).run();
 }
 
@@ -126,7 +127,28 @@ export function copyToUser(
   source: Uint8Array,
   fault?: CopyFault,
 ): MaybePromise<number> {
+  if (copyOnePage(mm, addr, source, ACCESS_WRITE)) return 0;
   return new UserCopy(mm, addr, source, ACCESS_WRITE, fault).run();
+}
+
+/** Short copies are mostly inside one page that needs no fault: done without more ado. */
+function copyOnePage(mm: MmStruct, addr: number, bytes: Uint8Array, access: number): boolean {
+  const offset = addr - pageAlignDown(addr);
+  const count = bytes.length;
+  // Also refuses NaN and addresses above user space.
+  if (!(offset + count <= PAGE_SIZE && addr >= 0 && addr < TASK_SIZE)) return false;
+  if (count === 0 || !Number.isInteger(addr)) return false;
+  const at = accessiblePte(mm, addr, access);
+  if (at === 0) return false;
+  const start = ptePfn(mm.sys.pageTables.words[at]!) * PAGE_SIZE + offset;
+  moveBytes(mm.sys.ram, start, bytes, access);
+  return true;
+}
+
+/** Copies all of `bytes` to or from RAM at `start`, by the direction of the access. */
+function moveBytes(ram: Uint8Array, start: number, bytes: Uint8Array, access: number): void {
+  if (access === ACCESS_WRITE) ram.set(bytes, start);
+  else bytes.set(ram.subarray(start, start + bytes.length));
 }
 
 /** One copy in progress: what has to survive a wait. */
@@ -188,14 +210,11 @@ class UserCopy {
 
   private copyWithinPage(at: number): void {
     const { ram, pageTables } = this.mm.sys;
-    const offset = (this.addr + this.done) % PAGE_SIZE;
+    const address = this.addr + this.done;
+    const offset = address - pageAlignDown(address);
     const count = Math.min(PAGE_SIZE - offset, this.bytes.length - this.done);
     const start = ptePfn(pageTables.words[at]!) * PAGE_SIZE + offset;
-    if (this.access === ACCESS_WRITE) {
-      ram.set(this.bytes.subarray(this.done, this.done + count), start);
-    } else {
-      this.bytes.set(ram.subarray(start, start + count), this.done);
-    }
+    moveBytes(ram, start, this.bytes.subarray(this.done, this.done + count), this.access);
     this.done += count;
     this.faultsOnPage = 0;
   }
