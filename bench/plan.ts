@@ -97,13 +97,13 @@ type Sizes = Omit<BenchPlan, 'suites' | 'engine' | 'seed' | 'powerPreference'>;
 function quickPlan(): Sizes {
   return {
     quick: true,
-    ramBytes: 256 * MIB,
-    deviceBytes: 64 * MIB,
+    ramBytes: 320 * MIB,
+    deviceBytes: 72 * MIB,
     runBudgetMs: 45_000,
     copy: {
       folios: [4 * KIB, 64 * KIB, 2 * MIB],
       batches: [1, 64, 512],
-      maxCellBytes: 32 * MIB,
+      maxCellBytes: 128 * MIB,
       isFull: false,
       box: QUICK_BOX,
     },
