@@ -1,6 +1,6 @@
 /*
- * A machine for command line tools: the kernel worker in a worker thread of this Node process, on the CPU
- * engine or on Dawn.
+ * A machine for command line tools: the kernel worker in a worker thread of this Node process, on
+ * the CPU engine or on Dawn.
  */
 import { Worker } from 'node:worker_threads';
 import nodeEndpoint from 'comlink/dist/esm/node-adapter.mjs';

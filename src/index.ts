@@ -1,9 +1,10 @@
 /**
  * WebHMM's facade, and the only path that examples, benchmarks and command line tools import.
  *
- * `openMachine` starts a machine in a kernel worker of its own, `bootMachine` builds one in the calling thread.
- * Calls reject with one exception class per kind of failure: `OpenError` (no machine), `ErrnoError` (a system call
- * failed) and `SignalError` (a memory access that Linux would answer with a signal).
+ * `openMachine` starts a machine in a kernel worker of its own, `bootMachine` builds one in the
+ * calling thread. Calls reject with one exception class per kind of failure: `OpenError` (no
+ * machine), `ErrnoError` (a system call failed) and `SignalError` (a memory access that Linux would
+ * answer with a signal).
  */
 export { errno, errnoName } from './base/errno.ts';
 export { PAGE_SIZE, PMD_SIZE } from './base/units.ts';
@@ -28,13 +29,7 @@ export {
   HMM_DMIRROR_PROT_WRITE,
   HMM_DMIRROR_PROT_ZERO,
 } from './driver/dmirror-snapshot.ts';
-export {
-  PAGE_DEVICE,
-  PAGE_MIGRATING,
-  PAGE_NONE,
-  PAGE_RAM,
-  PAGE_ZERO,
-} from './worker/protocol.ts';
+export { PAGE_DEVICE, PAGE_MIGRATING, PAGE_NONE, PAGE_RAM, PAGE_ZERO } from './worker/protocol.ts';
 export type {
   Counters,
   DmirrorCommand,

@@ -1,7 +1,7 @@
 /**
- * A seeded pseudo random generator (sfc32: small, fast, passes PractRand), so that each random test, bench
- * content and simulation repeats from one printed 32-bit seed. `fork` gives a named stream: adding
- * a draw in one stream leaves the others alone.
+ * A seeded pseudo random generator (sfc32: small, fast, passes PractRand), so that each random
+ * test, bench content and simulation repeats from one printed 32-bit seed. `fork` gives a named
+ * stream: adding a draw in one stream leaves the others alone.
  */
 export class Prng {
   readonly seed: number;

@@ -1,8 +1,8 @@
 /**
  * Device-private memory in chunks (dmirror_allocate_chunk, dmirror_devmem_alloc_page and
- * dmirror_devmem_free of lib/test_hmm.c). Each device owns a region of pfns above RAM; a chunk is a part of
- * it that is registered as a `dev_pagemap` on demand. Free pages form a LIFO list threaded through
- * zone_device_data; a fresh chunk is handed out in ascending order, so that batches land in
+ * dmirror_devmem_free of lib/test_hmm.c). Each device owns a region of pfns above RAM; a chunk is a
+ * part of it that is registered as a `dev_pagemap` on demand. Free pages form a LIFO list threaded
+ * through zone_device_data; a fresh chunk is handed out in ascending order, so that batches land in
  * contiguous frames while the list is young.
  *
  * A page pfn is also the engine's VRAM frame: nothing here reads or writes page contents.
@@ -12,6 +12,7 @@ import { assert } from '../base/assert.ts';
 import { errno, isErr } from '../base/errno.ts';
 import type { MaybePromise } from '../base/maybe.ts';
 import {
+  MAX_PAGEMAPS,
   MEMORY_DEVICE_PRIVATE,
   memremapPages,
   memunmapPages,
@@ -32,6 +33,14 @@ export interface DeviceChunk {
 
 /** End of the free list; pfn 0 is RAM and can't be in it. */
 const NO_PAGE = 0;
+
+/**
+ * The smallest chunk, in pages, with which `devices` devices of `devicePages` each can be used to
+ * the last page: every chunk takes one of the machine's MAX_PAGEMAPS.
+ */
+export function smallestChunk(devices: number, devicePages: number): number {
+  return Math.ceil(devicePages / Math.floor(MAX_PAGEMAPS / devices));
+}
 
 export class DeviceMemory {
   readonly sys: System;
@@ -119,7 +128,7 @@ export class DeviceMemory {
     const end = chunk.startPfn + chunk.nrPages;
     let head = NO_PAGE;
     let tail = NO_PAGE;
-    for (let pfn = this.freeHead; pfn !== NO_PAGE; ) {
+    for (let pfn = this.freeHead; pfn !== NO_PAGE;) {
       const next = link[pfn]!;
       link[pfn] = NO_PAGE;
       if (pfn < chunk.startPfn || pfn >= end) {

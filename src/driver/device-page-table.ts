@@ -1,12 +1,12 @@
 /**
  * The page table of one device context: virtual page number to frame, with a write permission. The
- * kernel's test device keeps an xarray with tagged entries (struct dmirror, lib/test_hmm.c); here it
- * is leaves of 512 Uint32 entries, made on demand.
+ * kernel's test device keeps an xarray with tagged entries (struct dmirror, lib/test_hmm.c); here
+ * it is leaves of 512 Uint32 entries, made on demand.
  *
  *   entry: pfn << 9 | DPT_WRITE | DPT_PRESENT; 0 = not mapped
  *
- * What it holds is kept right by the interval notifier of its owner: an entry exists only as long as the
- * CPU page table, at the sequence number that was checked, agreed with it.
+ * What it holds is kept right by the interval notifier of its owner: an entry exists only as long
+ * as the CPU page table, at the sequence number that was checked, agreed with it.
  */
 import { PAGE_SIZE, PTRS_PER_TABLE } from '../base/units.ts';
 

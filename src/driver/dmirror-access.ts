@@ -2,13 +2,14 @@
  * How the test device reads and writes memory through its page table (READ, WRITE and our ADD).
  *
  * The device reaches its own pages in VRAM. Pages that the table maps in RAM go through the system
- * aperture: they are copied to VRAM frames that no pagemap covers, worked on there, and copied back if
- * written, so that every byte the device sees has really been on the device.
+ * aperture: they are copied to VRAM frames that no pagemap covers, worked on there, and copied back
+ * if written, so that every byte the device sees has really been on the device.
  *
  * Locking: a pass works on at most APERTURE_PAGES pages. For its length it holds the device's
- * aperture lock, the mmap lock for read, a reference on every page (so no frame is freed or migrated
- * under it) and the page lock of device-private pages (so that a CPU fault waits instead of failing
- * on the reference) and of RAM pages that it writes (which are lent meanwhile). Order: aperture lock > mmap lock > page locks (trylock only).
+ * aperture lock, the mmap lock for read, a reference on every page (so no frame is freed or
+ * migrated under it) and the page lock of device-private pages (so that a CPU fault waits instead
+ * of failing on the reference) and of RAM pages that it writes (which are lent meanwhile). Order:
+ * aperture lock > mmap lock > page locks (trylock only).
  */
 import { errno, isErr } from '../base/errno.ts';
 import { PAGE_SIZE } from '../base/units.ts';
@@ -80,8 +81,9 @@ interface Access {
 /**
  * READ: device loads of the range into the user buffer (dmirror_read). May wait.
  *
- * @returns 0 with cpages and faults; errnos of the device fault (EFAULT, EPERM, EBUSY), ENOMEM, EFAULT for the
- * buffer, ENODEV or EIO of the copy engine. The buffer is written only when the whole range was read.
+ * @returns 0 with cpages and faults; errnos of the device fault (EFAULT, EPERM, EBUSY), ENOMEM,
+ * EFAULT for the buffer, ENODEV or EIO of the copy engine. The buffer is written only when the
+ * whole range was read.
  */
 export function dmirrorRead(mirror: Dmirror, cmd: DmirrorCmd): Promise<number> {
   return readRange(mirror, cmd, true);
@@ -93,7 +95,9 @@ export function dmirrorReadMapped(mirror: Dmirror, cmd: DmirrorCmd): Promise<num
   return readRange(mirror, cmd, false);
 }
 
-/** WRITE: device stores of the user buffer to the range (dmirror_write). May wait; errnos as READ. */
+/**
+ * WRITE: device stores of the user buffer to the range (dmirror_write). May wait; errnos as READ.
+ */
 export async function dmirrorWrite(mirror: Dmirror, cmd: DmirrorCmd): Promise<number> {
   const { sys } = mirror.mm;
   const bounce = Bounce.alloc(sys, cmd.npages);
@@ -193,8 +197,9 @@ async function accessPass(access: Access, at: number): Promise<number> {
 
 /**
  * Takes a reference on the pages from `at` on that the device page table maps, up to the aperture's
- * size. Pages on the device are locked. RAM pages that will be written are locked too, and lent: migration entries
- * take the place of their mappings, so that no CPU store is lost when the page is copied back.
+ * size. Pages on the device are locked. RAM pages that will be written are locked too, and lent:
+ * migration entries take the place of their mappings, so that no CPU store is lost when the page is
+ * copied back.
  *
  * @returns the page that stopped it because somebody else has it locked, else NO_PAGE.
  */
@@ -219,7 +224,9 @@ function holdPages(access: Access, at: number, held: number[]): number {
   return NO_PAGE;
 }
 
-/** Undoes holdPages. Lent pages get their mappings back, ours too: nothing could change meanwhile. */
+/**
+ * Undoes holdPages. Lent pages get their mappings back, ours too: nothing could change meanwhile.
+ */
 function releasePages(access: Access, at: number, held: number[]): void {
   const { mirror, kind } = access;
   const { sys } = mirror.mm;
@@ -261,7 +268,9 @@ async function runPass(access: Access, at: number, held: number[]): Promise<numb
   return submitPass(access, list);
 }
 
-/** First step of a page: RAM pages go to the aperture, device pages are read or written in place. */
+/**
+ * First step of a page: RAM pages go to the aperture, device pages are read or written in place.
+ */
 function enterPage(access: Access, list: CommandList, at: number, i: number, pfn: number): void {
   const { device } = access.mirror;
   const isOnDevice = access.mirror.mm.sys.mem.isZoneDevice(pfn);

@@ -1,11 +1,11 @@
 /**
- * One test device (struct dmirror_device, lib/test_hmm.c): its memory, the mirrors that are open on it,
- * fault-back to RAM, eviction. The device half of migration lives here, since it does not
+ * One test device (struct dmirror_device, lib/test_hmm.c): its memory, the mirrors that are open on
+ * it, fault-back to RAM, eviction. The device half of migration lives here, since it does not
  * depend on which process asked; dmirror.ts is the half that belongs to an open file.
  *
- * Locking: migrateToRam runs under the faulting process's mmap lock (read) with the fault page locked;
- * eviction takes no mmap lock and so really races with address spaces. Destination pages are
- * locked from allocation to finalize. Device page tables are changed without waiting, in
+ * Locking: migrateToRam runs under the faulting process's mmap lock (read) with the fault page
+ * locked; eviction takes no mmap lock and so really races with address spaces. Destination pages
+ * are locked from allocation to finalize. Device page tables are changed without waiting, in
  * between `migrateVmaPages` and `migrateVmaFinalize`.
  */
 import { errno, isErr } from '../base/errno.ts';
@@ -132,8 +132,9 @@ export class DmirrorDevice {
   /**
    * Brings the page of a CPU fault home (dev_pagemap_ops.migrate_to_ram, dmirror_devmem_fault).
    *
-   * @returns 0 (also when somebody else moved the page first), VM_FAULT_OOM, VM_FAULT_SIGBUS when the
-   * contents are lost. Context: mmap lock held for read, fault page locked and referenced; waits.
+   * @returns 0 (also when somebody else moved the page first), VM_FAULT_OOM, VM_FAULT_SIGBUS when
+   * the contents are lost. Context: mmap lock held for read, fault page locked and referenced;
+   * waits.
    */
   async migrateToRam(vmf: VmFault): Promise<number> {
     const window = this.windows.take(1);
@@ -159,8 +160,8 @@ export class DmirrorDevice {
   }
 
   /**
-   * Gives each migrating device page of the window a locked RAM page and records the copy. Holes and
-   * pages without a struct page are left alone: they are not on the device.
+   * Gives each migrating device page of the window a locked RAM page and records the copy. Holes
+   * and pages without a struct page are left alone: they are not on the device.
    *
    * @returns 0; ENOMEM after giving back what was allocated: no page of the window migrates then.
    */
@@ -191,8 +192,8 @@ export class DmirrorDevice {
   }
 
   /**
-   * Drops the device mappings of the pages that really leave. Our own MIGRATE events are
-   * filtered by owner, so every mirror of this device on that address space is our duty.
+   * Drops the device mappings of the pages that really moved, to the device or from it. Our own
+   * MIGRATE events erase nothing, so every mirror of this device on that address space is our duty.
    */
   unmapFromMirrors(mm: MmStruct, window: MigrateWindow, start: number, npages: number): void {
     for (const mirror of this.mirrors) {
@@ -203,6 +204,8 @@ export class DmirrorDevice {
       }
     }
   }
+
+  private readonly releaseLock = new Mutex();
 
   /** Makes the next page allocation of a migration fail, once (HMM_DMIRROR_FLAG_FAIL_ALLOC). */
   failNextAllocation = false;
@@ -215,14 +218,25 @@ export class DmirrorDevice {
   }
 
   /**
-   * Moves everything on the device to RAM and gives the chunks back (HMM_DMIRROR_RELEASE). Pages that are locked by a
-   * fault or migration in progress are waited for.
+   * Moves everything on the device to RAM and gives the chunks back (HMM_DMIRROR_RELEASE). Pages
+   * that are locked by a fault or migration in progress are waited for.
    *
-   * @returns 0; ENOMEM when RAM is full, ENODEV or EIO when contents could not be read: such pages stay.
+   * @returns 0; ENOMEM when RAM is full, ENODEV or EIO when contents could not be read: such pages
+   *   stay.
    */
   async releaseChunks(): Promise<number> {
+    // One after the other, so that no caller hears of success before the device is empty.
+    await this.releaseLock.lock();
+    try {
+      return await this.releaseChunksLocked();
+    } finally {
+      this.releaseLock.unlock();
+    }
+  }
+
+  private async releaseChunksLocked(): Promise<number> {
     for (const chunk of this.memory.chunks) {
-      if (chunk === null || chunk.removing) continue;
+      if (chunk === null) continue;
       this.memory.beginRemove(chunk);
       const status = await this.evictChunk(chunk);
       if (isErr(status)) {

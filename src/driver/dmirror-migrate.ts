@@ -3,8 +3,8 @@
  * dmirror_migrate_to_system, lib/test_hmm.c): the range is walked in windows of at most one page
  * table, clipped to each VMA.
  *
- * Locking: the mmap lock is held for read over the whole walk, also across the awaited copies, as the
- * kernel's test device does; pages are locked from setup to finalize.
+ * Locking: the mmap lock is held for read over the whole walk, also across the awaited copies, as
+ * the kernel's test device does; pages are locked from setup to finalize.
  */
 import { errno, isErr } from '../base/errno.ts';
 import { PAGE_SIZE } from '../base/units.ts';
@@ -41,8 +41,9 @@ type MigrateStep = (
  * Moves what can be moved of the range to the device, then reads the range through the device page
  * table into the user buffer (not when `ptr` is 0).
  *
- * @returns 0 with `cpages` = pages readable on the device; ENOENT when a page is not; EINVAL for a missing or
- * unreadable VMA (earlier windows stay migrated); ENODEV or EIO when the copy engine failed.
+ * @returns 0 with `cpages` = pages readable on the device; ENOENT when a page is not; EINVAL for a
+ * missing or unreadable VMA (earlier windows stay migrated); ENODEV or EIO when the copy engine
+ * failed.
  */
 export async function dmirrorMigrateToDevice(mirror: Dmirror, cmd: DmirrorCmd): Promise<number> {
   const walked = await walkWindows(mirror, cmd, migrateWindowToDevice);
@@ -68,7 +69,7 @@ async function walkWindows(mirror: Dmirror, cmd: DmirrorCmd, step: MigrateStep):
   let moved = 0;
   await mm.mmapLock.readLock();
   try {
-    for (let addr = cmd.addr; addr < end; ) {
+    for (let addr = cmd.addr; addr < end;) {
       const vma = vmaLookup(mm, addr);
       if (vma === null || (vma.vmFlags & VM_READ) === 0) return errno.EINVAL;
       const next = Math.min(end, addr + WINDOW_PAGES * PAGE_SIZE, vma.vmEnd);
@@ -102,6 +103,7 @@ async function migrateWindowToDevice(
     allocateOnDevice(mirror, window, npages);
     const copied = await window.copy(sys, engine, strategy);
     migrateVmaPages(args);
+    device.unmapFromMirrors(vma.mm, window, start, npages);
     const moved = mapOnDevice(mirror, args);
     migrateVmaFinalize(args);
     return isErr(copied) ? copied : moved;

@@ -1,6 +1,7 @@
 /**
  * SNAPSHOT of the test device (dmirror_snapshot, lib/test_hmm.c): one protection byte a page, from
- * hmm_range_fault without any request, in windows of 32 pages with an interval notifier of their own.
+ * hmm_range_fault without any request, in windows of 32 pages with an interval notifier of their
+ * own.
  */
 import { errno, isErr } from '../base/errno.ts';
 import { PAGE_SIZE } from '../base/units.ts';
@@ -47,7 +48,7 @@ const snapshotOps: MmuIntervalNotifierOps = {
  */
 export async function dmirrorSnapshot(mirror: Dmirror, cmd: DmirrorCmd): Promise<number> {
   const bytes = new Uint8Array(SNAPSHOT_WINDOW_PAGES);
-  for (let at = 0; at < cmd.npages; ) {
+  for (let at = 0; at < cmd.npages;) {
     const count = Math.min(SNAPSHOT_WINDOW_PAGES, cmd.npages - at);
     const start = cmd.addr + at * PAGE_SIZE;
     const status = await snapshotWindow(mirror, start, bytes.subarray(0, count));

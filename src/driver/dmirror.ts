@@ -81,10 +81,11 @@ const RANGE_TIMEOUT_MS = 1000;
 const dmirrorMinOps: MmuIntervalNotifierOps = {
   invalidate: (sub: MmuIntervalNotifier, range: MmuNotifierRange, curSeq: number): boolean => {
     const mirror = sub.driverData as Dmirror;
-    // Our own migrations erase their device entries by themselves, page by page.
+    // Also for migrations of our own: a device fault in progress may have seen the page as it was.
+    mmuIntervalSetSeq(sub, curSeq);
+    // Those erase their device entries by themselves, page by page.
     const own = mirror.device.memory.owner;
     if (range.event === MMU_NOTIFY_MIGRATE && range.owner === own) return true;
-    mmuIntervalSetSeq(sub, curSeq);
     mirror.pageTable.eraseRange(range.start, range.end);
     return true;
   },
@@ -122,8 +123,9 @@ export class Dmirror {
   /**
    * Runs one command (dmirror_fops_unlocked_ioctl). May wait.
    *
-   * @returns 0, with `cpages` and `faults` of `cmd` set; or an errno: EINVAL for a closed file, an unknown command, an
-   * unaligned address or an empty or wrapping range, and what the command answers.
+   * @returns 0, with `cpages` and `faults` of `cmd` set; or an errno: EINVAL for a closed file, an
+   * unknown command, an unaligned address or an empty or wrapping range, and what the command
+   * answers.
    */
   async ioctl(command: number, cmd: DmirrorCmd): Promise<number> {
     cmd.cpages = 0;
@@ -154,7 +156,7 @@ export class Dmirror {
    * @returns 0; EFAULT, EPERM, ENOMEM of hmm_range_fault; EBUSY after a second of invalidations.
    */
   async fault(start: number, end: number, write: boolean): Promise<number> {
-    for (let addr = start; addr < end; ) {
+    for (let addr = start; addr < end;) {
       const next = Math.min(addr + FAULT_WINDOW_PAGES * PAGE_SIZE, end);
       const status = await this.rangeFault(addr, next, write);
       if (isErr(status)) return status;
@@ -209,7 +211,8 @@ export class Dmirror {
       if (mmuIntervalReadRetry(this.notifier, range.notifierSeq)) continue;
       const stuckAt = this.program(range, write);
       if (stuckAt < 0) return 0;
-      const broken = await this.breakReadOnly(stuckAt);
+      const pfn = hmmPfnToPage(range.hmmPfns[stuckAt]!);
+      const broken = await this.breakReadOnly(start + stuckAt * PAGE_SIZE, pfn);
       if (isErr(broken)) return broken;
     }
   }
@@ -230,26 +233,28 @@ export class Dmirror {
   /**
    * Enters the results in the device page table (dmirror_do_fault).
    *
-   * @returns -1, or the address of a page that was wanted for write and is not writable: a page of
-   * our own that copy-on-write shares, which hmm_range_fault reports as it is.
+   * @returns -1, or the slot of a page that was wanted for write and is not writable: a page of our
+   * own that copy-on-write shares, which hmm_range_fault reports as it is.
    */
   private program(range: HmmRange, write: boolean): number {
     for (let i = 0; i < range.hmmPfns.length; i++) {
       const entry = range.hmmPfns[i]!;
       if ((entry & HMM_PFN_VALID) === 0) continue;
       const writable = (entry & HMM_PFN_WRITE) !== 0;
-      const address = range.start + i * PAGE_SIZE;
-      if (write && !writable) return address;
-      this.pageTable.store(address / PAGE_SIZE, hmmPfnToPage(entry), writable);
+      if (write && !writable) return i;
+      this.pageTable.store(range.start / PAGE_SIZE + i, hmmPfnToPage(entry), writable);
     }
     return -1;
   }
 
   /**
-   * Brings a shared page of our own home, so that the next round breaks copy-on-write on it: HMM does not
-   * do that for pages of the asking device (hmm-semantics of REQ_WRITE on own pages).
+   * Brings a shared page of our own home, so that the next round breaks copy-on-write on it: HMM
+   * does not do that for pages of the asking device. Migration skips a page that somebody has
+   * locked (another command that works on it), so that is waited for first: trying again at once
+   * would spin.
    */
-  private breakReadOnly(address: number): Promise<number> | number {
+  private async breakReadOnly(address: number, pfn: number): Promise<number> {
+    await this.mm.sys.mem.waitOnPageLocked(pfn);
     return dmirrorMigrateToSystem(this, newDmirrorCmd(address, 1, 0));
   }
 }

@@ -1,8 +1,8 @@
 /**
- * Working memory of one migration in progress: the src and dst arrays of migrate_vma, the command list
- * of its copies and which row belongs to which page. Windows are pooled, so steady-state migration
- * allocates nothing per page. A migration covers at most WINDOW_PAGES (the reach of one page
- * table), the piece size of the kernel's test device.
+ * Working memory of one migration in progress: the src and dst arrays of migrate_vma, the command
+ * list of its copies and which row belongs to which page. Windows are pooled, so steady-state
+ * migration allocates nothing per page. A migration covers at most WINDOW_PAGES (the reach of one
+ * page table), the piece size of the kernel's test device.
  */
 import { errno } from '../base/errno.ts';
 import { PTRS_PER_TABLE } from '../base/units.ts';

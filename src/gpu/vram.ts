@@ -82,7 +82,9 @@ export async function createVram(
   return { arenas, frames: vramFrames, framesPerArena };
 }
 
-/** Queues the first write of all of these buffers, so that no later command pays for clearing them. */
+/**
+ * Queues the first write of all of these buffers, so that no later command pays for clearing them.
+ */
 export function preTouch(device: GPUDevice, buffers: Iterable<GPUBuffer>): void {
   const encoder = device.createCommandEncoder({ label: 'pre-touch' });
   for (const buffer of buffers) encoder.clearBuffer(buffer);

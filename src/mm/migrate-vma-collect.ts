@@ -77,7 +77,6 @@ export function migrateVmaCollect(args: MigrateVma): void {
     addr = chunkEnd;
   }
   mmuNotifierInvalidateRangeEnd(collectRange);
-  args.end = args.start + args.npages * PAGE_SIZE;
 }
 
 /** Pages without a page table (migrate_vma_collect_hole). */

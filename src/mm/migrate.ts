@@ -125,8 +125,7 @@ export function mappingFor(
 ): number {
   const isWrite = leafKind(entry) === LEAF_MIGRATION_WRITE;
   if (isDevice) {
-    const writable = isWrite || (prot & PTE_WRITE) !== 0;
-    const leaf = writable ? LEAF_DEVICE_PRIVATE_WRITE : LEAF_DEVICE_PRIVATE_READ;
+    const leaf = isWrite ? LEAF_DEVICE_PRIVATE_WRITE : LEAF_DEVICE_PRIVATE_READ;
     return mkLeaf(leaf, target, entry & (PTE_SOFT_DIRTY | PTE_UFFD_WP));
   }
   // Dirty only if the page still is: somebody may have cleaned it meanwhile.

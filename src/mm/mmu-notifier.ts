@@ -128,7 +128,7 @@ export class MmuNotifierSubscriptions {
   /** __mmu_interval_notifier_insert, without the argument checks. */
   insert(sub: MmuIntervalNotifier): void {
     if (this.activeInvalidateRanges === 0) {
-      assert(!this.isInvalidating, 'I22: the sequence is odd only during an invalidation');
+      assert(!this.isInvalidating, 'I32: the sequence is odd only during an invalidation');
       // Odd, and never a number that is current: nothing has hit this subscription yet.
       sub.invalidateSeq = this.invalidateSeq - 1;
       this.link(sub);
@@ -184,7 +184,7 @@ export class MmuNotifierSubscriptions {
 
   /** mn_itree_inv_end. */
   finish(): void {
-    assert(this.activeInvalidateRanges > 0, 'I22: an invalidation that ends has begun');
+    assert(this.activeInvalidateRanges > 0, 'I32: an invalidation that ends has begun');
     this.activeInvalidateRanges--;
     if (this.activeInvalidateRanges > 0 || !this.isInvalidating) return;
     this.invalidateSeq++;

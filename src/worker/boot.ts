@@ -1,12 +1,13 @@
 /**
- * Composition root: the one place that knows every concrete class. It checks the options, reserves memory,
- * opens the copy engine and hands out a `Kernel`. Failures are data (what is wrong, what to do), since they
- * cross to other threads.
+ * Composition root: the one place that knows every concrete class. It checks the options, reserves
+ * memory, opens the copy engine and hands out a `Kernel`. Failures are data (what is wrong, what to
+ * do), since they cross to other threads.
  */
 import { errno, isErr } from '../base/errno.ts';
 import { PAGE_SIZE, PFN_LIMIT, bytesToPages } from '../base/units.ts';
 import { CpuEngine } from '../engine/cpu-engine.ts';
 import type { CopyEngine, FrameGeometry } from '../engine/copy-engine.ts';
+import { smallestChunk } from '../driver/device-memory.ts';
 import { APERTURE_PAGES, DmirrorDevice } from '../driver/dmirror-device.ts';
 import type { DriverContext } from '../driver/dmirror-device.ts';
 import { createWebGpuEngine } from '../gpu/webgpu-engine.ts';
@@ -18,6 +19,7 @@ import type { MachineOptions, OpenFailure } from './protocol.ts';
 const MIB = 2 ** 20;
 const MAX_RAM_BYTES = 4096 * MIB;
 const MAX_DEVICES = 4;
+const DEFAULT_CHUNK_BYTES = 16 * MIB;
 /** RAM grows in WebAssembly pages, so that it can be the linear memory of a guest. */
 const WASM_PAGE_BYTES = 65536;
 
@@ -33,7 +35,8 @@ interface Plan {
 /**
  * Builds a machine in this thread.
  *
- * @returns the kernel, or why there is none: EINVAL for bad options, ENOMEM, ENODEV without a usable adapter.
+ * @returns the kernel, or why there is none: EINVAL for bad options, ENOMEM, ENODEV without a
+ *   usable adapter.
  */
 export async function boot(options: MachineOptions = {}): Promise<Kernel | OpenFailure> {
   const plan = planMachine(options);
@@ -90,7 +93,7 @@ export async function boot(options: MachineOptions = {}): Promise<Kernel | OpenF
 function planMachine(options: MachineOptions): Plan | OpenFailure {
   const ramBytes = options.ramBytes ?? 256 * MIB;
   const deviceBytes = options.deviceBytes ?? 64 * MIB;
-  const chunkBytes = options.chunkBytes ?? 16 * MIB;
+  const chunkBytes = options.chunkBytes ?? DEFAULT_CHUNK_BYTES;
   const devices = options.devices ?? 2;
   if (!isSize(ramBytes, MIB, MAX_RAM_BYTES)) {
     return failure(errno.EINVAL, `RAM of ${ramBytes} bytes`, 'give 1 MiB to 4 GiB');
@@ -114,8 +117,20 @@ function planMachine(options: MachineOptions): Plan | OpenFailure {
   if (ramPages + vramFrames > PFN_LIMIT) {
     return failure(errno.EINVAL, 'RAM and device memory exceed 32 GiB', 'ask for less');
   }
-  const geometry = { hostFrames: ramPages, vramFrames };
-  return { ramPages, devicePages, devices, chunkPages: bytesToPages(chunkBytes), geometry };
+  const leastChunk = smallestChunk(devices, devicePages);
+  let chunkPages = bytesToPages(chunkBytes);
+  if (options.chunkBytes === undefined) chunkPages = Math.max(chunkPages, leastChunk);
+  if (chunkPages < leastChunk) {
+    const remedy = `give at least ${leastChunk * PAGE_SIZE} bytes`;
+    return failure(errno.EINVAL, `chunks of ${chunkBytes} bytes are too many`, remedy);
+  }
+  return {
+    ramPages,
+    devicePages,
+    devices,
+    chunkPages,
+    geometry: { hostFrames: ramPages, vramFrames },
+  };
 }
 
 function reserveMemory(plan: Plan): System | OpenFailure {

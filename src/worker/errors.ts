@@ -1,6 +1,6 @@
 /**
- * The exceptions of the facade. Inside, failures are numbers; here they become what a JavaScript caller
- * expects, in the shape of Node's system errors.
+ * The exceptions of the facade. Inside, failures are numbers; here they become what a JavaScript
+ * caller expects, in the shape of Node's system errors.
  */
 import { errnoName } from '../base/errno.ts';
 import type { OpenFailure } from './protocol.ts';

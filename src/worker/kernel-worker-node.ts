@@ -1,6 +1,7 @@
 /**
- * Entry of the kernel worker in Node (worker_threads). Whoever starts the thread has seen to it that Dawn finds
- * a driver, which only the main thread can do; the WebGPU globals are each thread's own.
+ * Entry of the kernel worker in Node (worker_threads). Whoever starts the thread has seen to it
+ * that Dawn finds a driver, which only the main thread can do; the WebGPU globals are each thread's
+ * own.
  */
 import { parentPort } from 'node:worker_threads';
 import * as Comlink from 'comlink';

@@ -1,9 +1,10 @@
 /**
- * The kernel of one machine: it puts mm, driver and copy engine together and answers the control plane
- * (protocol.ts). Everything runs in the thread that made it; that thread is the single writer of page tables
- * and page state.
+ * The kernel of one machine: it puts mm, driver and copy engine together and answers the control
+ * plane (protocol.ts). Everything runs in the thread that made it; that thread is the single writer
+ * of page tables and page state.
  *
- * Bad arguments are answered with the kernel's errno and change nothing. A process that exits closes its devices.
+ * Bad arguments are answered with the kernel's errno and change nothing. A process that exits
+ * closes its devices.
  */
 import { errno, isErr } from '../base/errno.ts';
 import { PAGE_SIZE, TASK_SIZE, isAddress, isPageAligned } from '../base/units.ts';
@@ -88,6 +89,8 @@ export class Kernel implements KernelApi {
   private readonly machineReport: MachineReport;
   private readonly processes = new Map<number, MmStruct>();
   private readonly files = new Map<number, OpenFile>();
+  /** Processes that have left `processes` and still have something to give back. */
+  private readonly exits = new Set<Promise<void>>();
   private readonly shmems = new Map<number, ShmemInode>();
   private nextPid = 1;
   private nextFd = 3;
@@ -130,11 +133,21 @@ export class Kernel implements KernelApi {
     const mm = this.processes.get(pid);
     if (mm === undefined) return errno.ESRCH;
     this.processes.delete(pid);
+    const ending = this.endProcess(pid, mm);
+    this.exits.add(ending);
+    try {
+      await ending;
+    } finally {
+      this.exits.delete(ending);
+    }
+    return 0;
+  }
+
+  private async endProcess(pid: number, mm: MmStruct): Promise<void> {
     for (const [fd, file] of this.files) {
       if (file.pid === pid) await this.closeDevice(fd);
     }
     await mmput(mm);
-    return 0;
   }
 
   async mmap(pid: number, request: MmapRequest): Promise<number> {
@@ -237,7 +250,11 @@ export class Kernel implements KernelApi {
     return 0;
   }
 
-  async ioctl(fd: number, command: DmirrorCommand, request: DmirrorRequest): Promise<DmirrorResult> {
+  async ioctl(
+    fd: number,
+    command: DmirrorCommand,
+    request: DmirrorRequest,
+  ): Promise<DmirrorResult> {
     const file = this.files.get(fd);
     if (file === undefined) return failedCommand(errno.EBADF, {});
     const { addr, ptr, npages } = request;
@@ -265,6 +282,8 @@ export class Kernel implements KernelApi {
 
   async close(): Promise<void> {
     for (const pid of this.processes.keys()) await this.exit(pid);
+    // Those that somebody else ends still need the engine and their shared memory.
+    await Promise.all(this.exits);
     for (const inode of this.shmems.values()) shmemPut(inode);
     this.shmems.clear();
     await this.engine.close();

@@ -1,6 +1,7 @@
 /**
- * The facade's objects: thin handles over `KernelApi` that turn numbers into exceptions. The same classes
- * serve a kernel in this thread and one behind Comlink: an awaited plain value is a plain value.
+ * The facade's objects: thin handles over `KernelApi` that turn numbers into exceptions. The same
+ * classes serve a kernel in this thread and one behind Comlink: an awaited plain value is a plain
+ * value.
  */
 import { errno, isErr } from '../base/errno.ts';
 import type { StrategyName } from '../engine/copy-engine.ts';
@@ -46,16 +47,32 @@ export class Machine implements AsyncDisposable {
   /** What was built: engine, adapter, sizes. */
   readonly report: MachineReport;
   private readonly link: KernelLink;
-  private closed = false;
+  private closing: Promise<void> | null = null;
+  /** How to reject the calls in progress, for when the kernel dies. */
+  private readonly pending = new Set<(death: Error) => void>();
+  private death: Error | null = null;
 
   constructor(link: KernelLink, report: MachineReport) {
     this.link = link;
     this.report = report;
+    link.died.catch((reason: unknown) => {
+      this.death = reason instanceof Error ? reason : new Error(String(reason));
+      for (const reject of this.pending) reject(this.death);
+      this.pending.clear();
+    });
   }
 
-  /** @internal Awaits a kernel call, or the kernel's death. */
+  /**
+   * @internal Awaits a kernel call, or the kernel's death. Not by Promise.race, which would keep
+   * every result for as long as the machine lives.
+   */
   call<T>(result: Promise<T> | T): Promise<T> {
-    return Promise.race([Promise.resolve(result), this.link.died]);
+    return new Promise<T>((resolve, reject) => {
+      const settled = Promise.resolve(result).then(resolve, reject);
+      if (this.death !== null) return reject(this.death);
+      this.pending.add(reject);
+      void settled.then(() => this.pending.delete(reject));
+    });
   }
 
   /** @internal */
@@ -80,7 +97,10 @@ export class Machine implements AsyncDisposable {
     return this.call<Counters>(this.api.counters());
   }
 
-  /** Makes later copies use another strategy. Throws ErrnoError (EINVAL) for one that the engine lacks. */
+  /**
+   * Makes later copies use another strategy. Throws ErrnoError (EINVAL) for one that the engine
+   * lacks.
+   */
   async setStrategy(strategy: StrategyName): Promise<void> {
     checked(await this.call<number>(this.api.setStrategy(strategy)), 'setStrategy');
   }
@@ -90,10 +110,12 @@ export class Machine implements AsyncDisposable {
     await this.call<number>(this.api.loseDevice());
   }
 
-  /** Ends all processes, releases the device and the worker. Idempotent. */
-  async close(): Promise<void> {
-    if (this.closed) return;
-    this.closed = true;
+  /** Ends all processes, releases the device and the worker. Idempotent: each call awaits the end. */
+  close(): Promise<void> {
+    return (this.closing ??= this.shutDown());
+  }
+
+  private async shutDown(): Promise<void> {
     try {
       await this.call<void>(this.api.close());
     } finally {
@@ -121,7 +143,10 @@ export class Process {
     this.pid = pid;
   }
 
-  /** Maps memory; private anonymous unless `flags` say otherwise. Returns the address. Throws ErrnoError. */
+  /**
+   * Maps memory; private anonymous unless `flags` say otherwise. Returns the address. Throws
+   * ErrnoError.
+   */
   async mmap(request: MmapRequest): Promise<number> {
     const { machine, pid } = this;
     return checked(await machine.call<number>(machine.api.mmap(pid, request)), 'mmap');
@@ -133,7 +158,10 @@ export class Process {
     checked(await machine.call<number>(machine.api.munmap(pid, addr, length)), 'munmap');
   }
 
-  /** Changes the protection of [addr, addr + length) to PROT_* bits. Throws ErrnoError (EINVAL, ENOMEM). */
+  /**
+   * Changes the protection of [addr, addr + length) to PROT_* bits. Throws ErrnoError (EINVAL,
+   * ENOMEM).
+   */
   async mprotect(addr: number, length: number, prot: number): Promise<void> {
     const { machine, pid } = this;
     checked(await machine.call<number>(machine.api.mprotect(pid, addr, length, prot)), 'mprotect');
@@ -167,7 +195,9 @@ export class Process {
     return codes;
   }
 
-  /** A copy of this process, sharing its private pages copy-on-write. Throws ErrnoError (ENOMEM). */
+  /**
+   * A copy of this process, sharing its private pages copy-on-write. Throws ErrnoError (ENOMEM).
+   */
   async fork(): Promise<Process> {
     const { machine, pid } = this;
     return new Process(machine, checked(await machine.call<number>(machine.api.fork(pid)), 'fork'));

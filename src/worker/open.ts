@@ -1,9 +1,10 @@
 /**
- * Two ways to a machine: `bootMachine` builds it in this thread, `openMachine` in a kernel worker of its own, so that the page
- * stays responsive.
+ * Two ways to a machine: `bootMachine` builds it in this thread, `openMachine` in a kernel worker
+ * of its own, so that the page stays responsive.
  *
- * The page asks for an adapter before it starts the worker: some Chromium versions answer a worker's
- * first request with null while the GPU process is still starting, and wait properly only here.
+ * The page asks for an adapter before it starts the worker: some Chromium versions answer a
+ * worker's first request with null while the GPU process is still starting, and wait properly only
+ * here.
  */
 import * as Comlink from 'comlink';
 import { boot } from './boot.ts';
@@ -18,8 +19,6 @@ export interface KernelWorkerApi extends KernelApi {
   boot(options: MachineOptions): Promise<OpenFailure | null>;
 }
 
-const never = new Promise<never>(() => undefined);
-
 /**
  * Builds a machine in the calling thread: for workers of your own, Node and tests.
  * Throws OpenError.
@@ -27,7 +26,9 @@ const never = new Promise<never>(() => undefined);
 export async function bootMachine(options: MachineOptions = {}): Promise<LocalMachine> {
   const kernel = await boot(options);
   if ('remedy' in kernel) throw new OpenError(kernel);
-  const link: KernelLink = { api: kernel, died: never, dispose: () => undefined };
+  // A promise of its own: what waits for it must go with the machine.
+  const died = new Promise<never>(() => undefined);
+  const link: KernelLink = { api: kernel, died, dispose: () => undefined };
   return Object.assign(new Machine(link, kernel.report()), { kernel });
 }
 
@@ -47,7 +48,8 @@ export async function openMachine(options: MachineOptions = {}): Promise<Machine
 }
 
 /**
- * Builds a machine in a worker that runs kernel-worker code and listens on `endpoint`. Throws OpenError.
+ * Builds a machine in a worker that runs kernel-worker code and listens on `endpoint`. Throws
+ * OpenError.
  *
  * @param died Rejects when the worker ends unasked. @param terminate Ends the worker.
  */

@@ -1,5 +1,6 @@
 /**
- * Where the pages of a range are, without faulting anything: what /proc/pid/pagemap is to Linux, one byte a page.
+ * Where the pages of a range are, without faulting anything: what /proc/pid/pagemap is to Linux,
+ * one byte a page.
  */
 import { PAGE_SIZE } from '../base/units.ts';
 import type { DmirrorDevice } from '../driver/dmirror-device.ts';

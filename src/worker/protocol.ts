@@ -1,8 +1,8 @@
 /**
- * The control plane between a program and the kernel worker, as types only. Everything that crosses is plain
- * data; domain errors are numbers in results, never exceptions (an exception loses its fields on
- * the way). `KernelApi` is implemented once, by `Kernel`; a program talks to it through the facade, either
- * directly in its own thread or over Comlink.
+ * The control plane between a program and the kernel worker, as types only. Everything that crosses
+ * is plain data; domain errors are numbers in results, never exceptions (an exception loses its
+ * fields on the way). `KernelApi` is implemented once, by `Kernel`; a program talks to it through
+ * the facade, either directly in its own thread or over Comlink.
  */
 import type { AdapterReport, EngineStats, StrategyName } from '../engine/copy-engine.ts';
 
@@ -16,7 +16,7 @@ export interface MachineOptions {
   readonly deviceBytes?: number;
   /** Number of devices, 1 to 4. Default 2. */
   readonly devices?: number;
-  /** Bytes of one device memory chunk. Default 16 MiB. */
+  /** Bytes of one device memory chunk. Default 16 MiB, or what all devices need for 255 chunks. */
   readonly chunkBytes?: number;
   /** How the copy engine moves pages. Default `auto`. */
   readonly strategy?: StrategyName;
@@ -131,7 +131,7 @@ export interface Counters {
   readonly vm: Readonly<Record<string, number>>;
   readonly engine: Readonly<EngineStats>;
   readonly ramFreePages: number;
-  /** Per device: pages handed out and returned since boot (calloc, cfree), and pages in use. */
+  /** Per device: pages handed out and returned since boot (calloc, cfree). */
   readonly devices: readonly { readonly calloc: number; readonly cfree: number }[];
 }
 

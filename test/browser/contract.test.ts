@@ -1,5 +1,6 @@
 /*
- * The copy-engine contract on WebGPU in a browser: shared memory goes straight into writeBuffer here.
+ * The copy-engine contract on WebGPU in a browser: shared memory goes straight into writeBuffer
+ * here.
  */
 import { describeCopyEngine } from '../contract/copy-engine-contract.ts';
 import { CROWDED, webgpuHarness } from '../contract/webgpu-harness.ts';

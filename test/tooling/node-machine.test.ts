@@ -1,4 +1,7 @@
-/** The kernel in a worker thread of Node: the CPU engine and Dawn, and what becomes of a worker that dies. */
+/**
+ * The kernel in a worker thread of Node: the CPU engine and Dawn, and what becomes of a worker that
+ * dies.
+ */
 import { expect, test } from 'vitest';
 import { openNodeMachine } from '../../cli/node-machine.ts';
 import { checkFirstPages } from '../fixtures/first-page.ts';

@@ -4,8 +4,8 @@
  *
  * The rules of `auto` are fixed for now, after measurements on a software adapter and published
  * ones for GPUs:
- *  - up to WRITE_PAGES pages go up by `writeBuffer`: a small flight pays more for its map round trip
- *    than for the copy;
+ *  - up to WRITE_PAGES pages go up by `writeBuffer`: a small flight pays more for its map round
+ *    trip than for the copy;
  *  - more go up and down by `runs`, which is `commands` with fewer commands and never worse;
  *  - on a GPU, lists of more than KERNEL_ROWS rows go by `compute`, because there each copy command
  *    costs microseconds, and a kernel costs the same for any number of pages;

@@ -1,6 +1,6 @@
 /**
- * The test device on the CPU engine: what its commands do to memory, the device and the counters, beyond
- * what the kernel's selftests look at.
+ * The test device on the CPU engine: what its commands do to memory, the device and the counters,
+ * beyond what the kernel's selftests look at.
  */
 import { afterEach, expect, test, vi } from 'vitest';
 import { errno } from '../../../src/base/errno.ts';
@@ -14,7 +14,7 @@ import {
   PROT_READ,
   SignalError,
 } from '../../../src/index.ts';
-import { MIB, RW, makeRig, mapFilled, pattern, run } from './rig.ts';
+import { MIB, RW, expectBytes, makeRig, mapFilled, pattern, run } from './rig.ts';
 import type { Rig } from './rig.ts';
 
 const rigs: Rig[] = [];
@@ -58,14 +58,14 @@ test('ADD on pages that stay in RAM goes through the aperture and moves no page'
   const addr = await mapFilled(r, 70);
   expect(await run(r.device, 'ADD', addr, 70, 5)).toBe('0 70 1');
   expect(new Set(await map(r, addr, 70))).toEqual(new Set([PAGE_RAM]));
-  expect(await r.process.read(addr, 70 * PAGE_SIZE)).toEqual(pattern(70, 5));
+  expectBytes(await r.process.read(addr, 70 * PAGE_SIZE), pattern(70, 5));
   const { vm, engine } = await r.machine.counters();
   expect(vm['pgmigrate_to_device']).toBe(0);
   // Every page crossed to VRAM and back once.
   expect([engine.bytesToDevice, engine.bytesToHost]).toEqual([70 * PAGE_SIZE, 70 * PAGE_SIZE]);
 });
 
-test('WRITE to a migrated hole costs one fault round, as its device entry is read-only', async () => {
+test('WRITE to a migrated hole costs one fault round: its device entry is read-only', async () => {
   const r = await rig();
   const addr = await r.process.mmap({ length: PAGE_SIZE, prot: RW });
   const from = await mapFilled(r, 1, 9);
@@ -85,7 +85,7 @@ test('a hole that migrates reads as zeroes, whoever had the device page before',
   expect(await r.process.read(addr, PAGE_SIZE)).toEqual(new Uint8Array(PAGE_SIZE));
 });
 
-test('pages that find no room on the device stay in RAM, and the range is not wholly mapped', async () => {
+test('pages that find no room on the device stay in RAM: not all is mapped', async () => {
   const r = await rig({ deviceBytes: 2 * PAGE_SIZE, chunkBytes: PAGE_SIZE });
   const addr = await mapFilled(r, 3);
   expect(await run(r.device, 'MIGRATE_TO_DEV', addr, 3)).toBe(`${errno.ENOENT} 0 0`);
@@ -93,7 +93,7 @@ test('pages that find no room on the device stay in RAM, and the range is not wh
   expect(await r.process.read(addr, 3 * PAGE_SIZE)).toEqual(pattern(3, 0));
 });
 
-test('MIGRATE_TO_SYS brings back its own pages and counts them, others it leaves alone', async () => {
+test('MIGRATE_TO_SYS brings back and counts its own pages, others it leaves alone', async () => {
   const r = await rig();
   const other = await r.process.openDevice(1);
   const addr = await mapFilled(r, 4);
@@ -219,7 +219,7 @@ test('device loss: device pages are SIGBUS, RAM pages intact, nothing half moved
   await r.process.munmap(addr, 2 * PAGE_SIZE);
 });
 
-test('a device write on a page shared by fork copies it: the other process keeps its bytes', async () => {
+test('a device write on a page shared by fork copies it: the child keeps its bytes', async () => {
   const r = await rig();
   const addr = await mapFilled(r, 1);
   await run(r.device, 'MIGRATE_TO_DEV', addr, 1);
@@ -229,7 +229,7 @@ test('a device write on a page shared by fork copies it: the other process keeps
   expect(await r.process.read(addr, PAGE_SIZE)).toEqual(pattern(1, 3));
 });
 
-test('the mirror of the same device in another file forgets pages that were brought home', async () => {
+test('the mirror in another file of the device forgets pages that were brought home', async () => {
   const r = await rig();
   const second = await r.process.openDevice(0);
   const addr = await mapFilled(r, 1);
@@ -242,7 +242,7 @@ test('the mirror of the same device in another file forgets pages that were brou
   expect(await r.process.read(out, PAGE_SIZE)).toEqual(pattern(1, 50));
 });
 
-test('mprotect to read-only makes a device write EPERM, back to writable it works again', async () => {
+test('mprotect to read-only makes a device write EPERM, back to writable it works', async () => {
   const r = await rig();
   const addr = await mapFilled(r, 2);
   expect(await run(r.device, 'ADD', addr, 2, 1)).toBe('0 2 1');
@@ -260,7 +260,7 @@ test('commands of several files at once on one range end with the sum of their w
   const moves = files.map((file) => run(file, 'MIGRATE_TO_DEV', addr, 200));
   for (const line of await Promise.all(adds)) expect(line.startsWith('0 200')).toBe(true);
   await Promise.all(moves);
-  expect(await r.process.read(addr, 200 * PAGE_SIZE)).toEqual(pattern(200, 111));
+  expectBytes(await r.process.read(addr, 200 * PAGE_SIZE), pattern(200, 111));
 });
 
 /** Makes the engine fail one row of the next list, as a device would; the others are done. */
@@ -278,6 +278,23 @@ function failRow(r: Rig, bad: number): void {
     list.done[bad] = 0;
     return errno.EIO;
   });
+}
+
+/** Makes the engine's next list wait, before anything of it is done, until `open` is called. */
+function holdNextCopy(r: Rig): { reached: () => Promise<void>; open: () => void } {
+  const { engine } = r.machine.kernel;
+  const submit = engine.submit.bind(engine);
+  let open = (): void => undefined;
+  const gate = new Promise<void>((resolve) => {
+    open = resolve;
+  });
+  const held = vi.spyOn(engine, 'submit').mockImplementationOnce(async (list, strategy) => {
+    await gate;
+    return submit(list, strategy);
+  });
+  const reached = (): Promise<void> =>
+    vi.waitFor(() => expect(held).toHaveBeenCalledTimes(1), 10_000);
+  return { reached, open };
 }
 
 test('a page whose copy fails stays in RAM, those that were copied migrate', async () => {
@@ -328,30 +345,22 @@ test('a device fault looks again at what was invalidated while it waited', async
   const r = await rig();
   const other = await r.process.openDevice(1);
   const addr = await mapFilled(r, 2);
-  const { engine, sys } = r.machine.kernel;
-  const submit = engine.submit.bind(engine);
-  let open = (): void => undefined;
-  const gate = new Promise<void>((resolve) => {
-    open = resolve;
-  });
-  const slow = vi.spyOn(engine, 'submit').mockImplementationOnce(async (list, strategy) => {
-    await gate;
-    return submit(list, strategy);
-  });
+  const { sys } = r.machine.kernel;
+  const gate = holdNextCopy(r);
   // The second page is on its way to the other device; the fault has seen the first and waits.
   const migration = run(other, 'MIGRATE_TO_DEV', addr + PAGE_SIZE, 1);
-  await vi.waitFor(() => expect(slow).toHaveBeenCalledTimes(1), 10_000);
+  await gate.reached();
   const adding = run(r.device, 'ADD', addr, 2, 7);
   await vi.waitFor(() => expect(sys.vmstat.read('hmm_restart')).toBe(1), 10_000);
   // What it has seen goes away meanwhile.
   expect(await run(other, 'MIGRATE_TO_DEV', addr, 1)).toBe('0 1 0');
-  open();
+  gate.open();
   expect(await migration).toBe('0 1 0');
   expect(await adding).toBe('0 2 1');
   expect(await r.process.read(addr, 2 * PAGE_SIZE)).toEqual(pattern(2, 7));
 });
 
-test('a CPU store beside a device write is never lost: the page is lent, the CPU waits', async () => {
+test('a CPU store beside a device write is never lost: the page is lent', async () => {
   const r = await rig();
   const npages = 40;
   const addr = await mapFilled(r, npages);
@@ -371,20 +380,73 @@ test('a CPU store beside a device write is never lost: the page is lent, the CPU
   expect(vm['migration_entry_wait']).toBeGreaterThan(0);
 });
 
-test('a lent page keeps its place in the device page table: the next write needs no fault', async () => {
+test('a lent page keeps its place in the device page table: no second fault', async () => {
   const r = await rig();
   const addr = await mapFilled(r, 3);
   expect(await run(r.device, 'ADD', addr, 3, 1)).toBe('0 3 1');
   expect(await run(r.device, 'ADD', addr, 3, 1)).toBe('0 3 0');
 });
 
-test('FLAGS belong to the device: the failure they ask for hits whichever file comes next', async () => {
+test('FLAGS belong to the device: the failure hits whichever file comes next', async () => {
   const r = await rig();
   const second = await r.process.openDevice(0);
   const addr = await mapFilled(r, 1);
   await run(r.device, 'FLAGS', addr, 1);
   expect(await run(second, 'MIGRATE_TO_DEV', addr, 1)).toBe(`${errno.ENOENT} 0 0`);
   expect(await run(r.device, 'MIGRATE_TO_DEV', addr, 1)).toBe('0 1 0');
+});
+
+test('RELEASE waits for a page that is on its way to the device, and brings it home', async () => {
+  const r = await rig();
+  const addr = await mapFilled(r, 2);
+  const gate = holdNextCopy(r);
+  const migration = run(r.device, 'MIGRATE_TO_DEV', addr, 2);
+  await gate.reached();
+  const releasing = run(r.device, 'RELEASE', addr, 1);
+  const pause = (ms: number): Promise<string> =>
+    new Promise((resolve) => setTimeout(() => resolve('still waiting'), ms));
+  expect(await Promise.race([releasing, pause(20)])).toBe('still waiting');
+  gate.open();
+  await migration;
+  const released = await Promise.race([releasing, pause(200)]);
+  const places = await map(r, addr, 2);
+  expect(await r.process.read(addr, 2 * PAGE_SIZE)).toEqual(pattern(2, 0));
+  expect([released, ...places]).toEqual(['0 0 0', PAGE_RAM, PAGE_RAM]);
+});
+
+test('RAM that is full in the middle of a window: no page comes home, none is lost', async () => {
+  const r = await rig();
+  const addr = await mapFilled(r, 3);
+  await run(r.device, 'MIGRATE_TO_DEV', addr, 3);
+  const { pageAllocator } = r.machine.kernel.sys;
+  const before = pageAllocator.freePages;
+  pageAllocator.failAt = 3;
+  expect(await run(r.device, 'MIGRATE_TO_SYS', addr, 3)).toBe(`${errno.ENOMEM} 0 0`);
+  expect(pageAllocator.freePages).toBe(before);
+  expect(await map(r, addr, 3)).toEqual([PAGE_DEVICE, PAGE_DEVICE, PAGE_DEVICE]);
+  expect(await run(r.device, 'MIGRATE_TO_SYS', addr, 3)).toBe('0 3 0');
+  expect(await r.process.read(addr, 3 * PAGE_SIZE)).toEqual(pattern(3, 0));
+});
+
+test('a page that the device has mapped for reading is not writable for it', async () => {
+  const r = await rig();
+  const out = await mapFilled(r, 1, 1);
+  const addr = await mapFilled(r, 1);
+  await r.process.mprotect(addr, PAGE_SIZE, PROT_READ);
+  expect(await run(r.device, 'READ', addr, 1, out)).toBe('0 1 1');
+  expect(await run(r.device, 'ADD', addr, 1, 1)).toBe(`${errno.EPERM} 0 0`);
+  expect(await r.process.read(addr, PAGE_SIZE)).toEqual(pattern(1, 0));
+});
+
+test('a device write after a device read of the zero page gets a page of its own', async () => {
+  const r = await rig();
+  const out = await mapFilled(r, 1, 1);
+  const addr = await r.process.mmap({ length: 2 * PAGE_SIZE, prot: RW });
+  expect(await run(r.device, 'READ', addr, 1, out)).toBe('0 1 1');
+  expect(await map(r, addr, 1)).toEqual([PAGE_ZERO]);
+  expect(await run(r.device, 'ADD', addr, 1, 7)).toBe('0 1 1');
+  expect(await map(r, addr, 1)).toEqual([PAGE_RAM]);
+  expect(await r.process.read(addr + PAGE_SIZE, PAGE_SIZE)).toEqual(new Uint8Array(PAGE_SIZE));
 });
 
 test('commands that do not exist here are EINVAL', async () => {

@@ -1,6 +1,7 @@
 /* hmm_range_fault: errors (hmm-semantics 11.2). */
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { errno } from '../../../src/base/errno.ts';
+import { isPending } from '../../../src/base/maybe.ts';
 import { PAGE_SIZE } from '../../../src/base/units.ts';
 import { dupMmap } from '../../../src/mm/fork.ts';
 import { HMM_PFN_DMA_MAPPED, hmmRangeFault } from '../../../src/mm/hmm.ts';
@@ -17,16 +18,29 @@ import { doMmap, doMunmap } from '../../../src/mm/mmap.ts';
 import { mmuIntervalReadBegin, newMmuIntervalNotifier } from '../../../src/mm/mmu-notifier.ts';
 import { shmemCreate, shmemPut } from '../../../src/mm/shmem.ts';
 import {
+  LEAF_DEVICE_EXCLUSIVE,
   LEAF_HWPOISON,
   LEAF_MARKER_GUARD,
   LEAF_MARKER_POISON,
+  LEAF_MARKER_UFFD_WP,
+  LEAF_MIGRATION_READ,
+  LEAF_SWAP,
   PTE_SPECIAL,
   mkLeaf,
   mkPte,
 } from '../../../src/mm/swapops.ts';
 import { vmaLookup } from '../../../src/mm/vma-lookup.ts';
-import { RW, expectSync, load, mapAnon } from './fixture.ts';
-import { checkAtRest, forgePte, makeBench, mapFilled, mapOnDevice } from './migration.ts';
+import { zapPageRange } from '../../../src/mm/zap.ts';
+import { RW, expectSync, load, mapAnon, pteAt } from './fixture.ts';
+import {
+  Migration,
+  checkAtRest,
+  forgePte,
+  makeBench,
+  mapFilled,
+  mapOnDevice,
+  pfnAt,
+} from './migration.ts';
 import type { Bench } from './migration.ts';
 import { HmmRig, READ, WRITE, word, words } from './hmm-rig.ts';
 
@@ -119,6 +133,18 @@ describe('F70: errors', () => {
     forgePte(bench.mm, addr, 0);
   });
 
+  test.each([
+    ['swap', LEAF_SWAP],
+    ['device-exclusive', LEAF_DEVICE_EXCLUSIVE],
+    ['uffd-wp marker', LEAF_MARKER_UFFD_WP],
+  ])('EFAULT: a %s entry, from its fault: nothing makes such entries yet', async (_what, kind) => {
+    const addr = mapAnon(bench.mm, 1);
+    forgePte(bench.mm, addr, mkLeaf(kind, 9, 0));
+    expect(await failing(addr, 1, READ)).toEqual([errno.EFAULT, '?']);
+    expect(rig.faults()).toBe(1);
+    forgePte(bench.mm, addr, 0);
+  });
+
   test('EFAULT: a fault that ends in SIGBUS, beyond the end of an object', async () => {
     const inode = shmemCreate(bench.sys, PAGE_SIZE);
     if (typeof inode === 'number') throw new Error('shmemCreate');
@@ -183,6 +209,34 @@ describe('F70: errors', () => {
     expect(expectSync(hmmRangeFault(range))).toBe(0);
     mm.mmapLock.readUnlock();
     expect(words(range)).toBe('W');
+  });
+
+  test('I14: a migration entry of a page that is not locked would be waited for, for ever', () => {
+    const addr = mapFilled(bench.mm, 1);
+    const pte = pteAt(bench.mm, addr);
+    forgePte(bench.mm, addr, mkLeaf(LEAF_MIGRATION_READ, pfnAt(bench.mm, addr), 0));
+    const range = rig.range(addr, 1, { defaultFlags: READ });
+    expectSync(bench.mm.mmapLock.readLock());
+    expect(() => hmmRangeFault(range)).toThrow('I14');
+    bench.mm.mmapLock.readUnlock();
+    forgePte(bench.mm, addr, pte);
+  });
+
+  test('F74: EBUSY after a wait in which a page that it had seen was dropped', async () => {
+    const { mm } = bench;
+    const addr = mapFilled(mm, 2);
+    const range = rig.range(addr, 2, { defaultFlags: READ });
+    const migration = new Migration(bench, addr + PAGE_SIZE, 1).setup();
+    range.notifierSeq = expectSync(mmuIntervalReadBegin(range.notifier));
+    expectSync(mm.mmapLock.readLock());
+    const running = hmmRangeFault(range);
+    expect(isPending(running)).toBe(true);
+    zapPageRange(migration.args.vma, addr, addr + PAGE_SIZE);
+    migration.finalize();
+    expect(await running).toBe(errno.EBUSY);
+    mm.mmapLock.readUnlock();
+    expect(await rig.run(range)).toBe(0);
+    expect(words(range)).toBe('RW');
   });
 
   test('I26: the mmap lock must be held; I23: the notifier inserted', () => {

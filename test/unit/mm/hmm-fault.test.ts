@@ -147,7 +147,11 @@ describe('F71: requests', () => {
 
   test('REQ_WRITE without REQ_FAULT asks for nothing', async () => {
     const addr = mapAnon(bench.mm, 1);
-    expect(await rig.look(addr, 1, { defaultFlags: HMM_PFN_REQ_WRITE })).toBe('-');
+    const defaultFlags = HMM_PFN_REQ_WRITE;
+    expect(await rig.look(addr, 1, { defaultFlags })).toBe('-');
+    load(bench.mm, addr);
+    expect(await rig.look(addr, 1, { defaultFlags })).toBe('R');
+    expect(rig.faults()).toBe(0);
   });
 
   test('of a page and defaults add up', async () => {

@@ -92,6 +92,13 @@ describe('F11: memremapPages refuses', () => {
     expect(memremapPages(sys, pagemap({ startPfn: RAM + offset, nrPages }))).toBe(status);
   });
 
+  test('a range that ends where another pagemap starts is fine', () => {
+    const sys = machine();
+    expect(memremapPages(sys, pagemap({ startPfn: RAM + PAGES }))).toBe(0);
+    expect(memremapPages(sys, pagemap({ nrPages: PAGES + 1 }))).toBe(errno.ENOMEM);
+    expect(memremapPages(sys, pagemap())).toBe(0);
+  });
+
   test.each([
     ['the last page of RAM', RAM - 1, 1, errno.ENXIO],
     ['RAM and what is above', RAM - 1, 2, errno.ENXIO],
@@ -150,6 +157,7 @@ describe('F14: the life of a device page', () => {
     memremapPages(sys, pgmap);
     sys.mem.mapping[RAM] = 7;
     sys.mem.index[RAM] = 9;
+    sys.mem.flags[RAM] = PG_DIRTY;
     zoneDevicePageInit(sys, RAM);
     expect(sys.mem.refcount[RAM]).toBe(1);
     expect(sys.mem.flags[RAM]).toBe(PG_LOCKED);

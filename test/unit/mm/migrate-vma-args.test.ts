@@ -58,7 +58,9 @@ describe('F22: arguments', () => {
   /** The status of a setup of 4 filled pages with some arguments changed. */
   function statusOf(change: (args: Migration['args'], addr: number) => Migration['args']): number {
     const addr = mapFilled(bench.mm, 4);
-    const migration = new Migration(bench, addr, 4);
+    // Arrays for more than the VMA: they are not what refuses a range here.
+    const migration = new Migration(bench, addr, 8);
+    migration.args.end = addr + 4 * PAGE_SIZE;
     const args = change(migration.args, addr);
     expectSync(bench.mm.mmapLock.readLock());
     const before = pteAt(bench.mm, addr);

@@ -10,6 +10,7 @@ import { doMprotect } from '../../../src/mm/mprotect.ts';
 import { PG_ANON_EXCLUSIVE, PG_DIRTY } from '../../../src/mm/page.ts';
 import {
   LEAF_DEVICE_EXCLUSIVE,
+  LEAF_DEVICE_PRIVATE_READ,
   LEAF_HWPOISON,
   LEAF_MARKER_GUARD,
   LEAF_MARKER_POISON,
@@ -146,6 +147,29 @@ describe('collect', () => {
     expect([migration.src, migration.reasons]).toEqual([['-'], ['foreign owner']]);
     expect(migration.args.cpages).toBe(0);
     migration.finalize();
+  });
+
+  test('I17: a device-private entry of a page that no pagemap has is a bug', () => {
+    const addr = mapAnon(bench.mm, 1);
+    forgePte(bench.mm, addr, mkLeaf(LEAF_DEVICE_PRIVATE_READ, 9, 0));
+    expectSync(bench.mm.mmapLock.readLock());
+    const { args } = new Migration(bench, addr, 1, TO_RAM);
+    expect(() => migrateVmaSetup(args)).toThrow('I17');
+    bench.mm.mmapLock.readUnlock();
+    forgePte(bench.mm, addr, 0);
+  });
+
+  test('I12: a mapping that was never counted is not taken away', () => {
+    const { mapcount } = bench.sys.mem;
+    const addr = mapFilled(bench.mm, 1);
+    const pfn = pfnAt(bench.mm, addr);
+    mapcount[pfn] = 0;
+    expectSync(bench.mm.mmapLock.readLock());
+    expect(() => migrateVmaSetup(new Migration(bench, addr, 1).args)).toThrow('I12');
+    bench.mm.mmapLock.readUnlock();
+    mapcount[pfn] = 1;
+    bench.sys.mem.unlockPage(pfn);
+    bench.sys.mem.setFlag(pfn, PG_ANON_EXCLUSIVE);
   });
 
   test.each([
@@ -296,6 +320,7 @@ describe('F32: a collected page', () => {
     const migration = new Migration(bench, addr, 1).setup();
     expect(leafKind(pteAt(bench.mm, addr))).toBe(LEAF_MIGRATION_READ);
     migration.finalize();
+    expect(bench.sys.mem.testFlag(pfnAt(bench.mm, addr), PG_ANON_EXCLUSIVE)).toBe(false);
   });
 
   test('F8: young, dirty, soft-dirty and uffd-wp of a present entry are carried', () => {

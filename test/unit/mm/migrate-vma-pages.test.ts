@@ -305,6 +305,26 @@ describe('F52: what is restored', () => {
     expect(load(mm, addr)).toBe(1);
   });
 
+  test('I1, I11 and I12: what is mapped again is alive, in its place and nowhere else', () => {
+    const { sys, mm } = bench;
+    const { mapcount, index, refcount } = sys.mem;
+    const addr = mapFilled(mm, 1);
+    const migration = new Migration(bench, addr, 1).setup().supply().pages();
+    const target = migratePfnToPage(migration.args.dst[0]!);
+    const attempt = () => migrateVmaFinalize(migration.args);
+    mapcount[target] = 1;
+    expect(attempt).toThrow('I12');
+    mapcount[target] = 0;
+    index[target]! += 1;
+    expect(attempt).toThrow('I11');
+    index[target]! -= 1;
+    refcount[target] = 0;
+    expect(attempt).toThrow('I1:');
+    refcount[target] = 1;
+    migration.finalize();
+    expect(load(mm, addr)).toBe(1);
+  });
+
   test('I30: a destination that is not locked is a bug', () => {
     const { sys, mm } = bench;
     const addr = mapFilled(mm, 1);

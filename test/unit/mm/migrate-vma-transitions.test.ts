@@ -28,14 +28,28 @@ import {
   LEAF_MIGRATION_READ,
   LEAF_MIGRATION_READ_EXCLUSIVE,
   LEAF_MIGRATION_WRITE,
+  PTE_DIRTY,
+  PTE_SOFT_DIRTY,
   PTE_SPECIAL,
+  PTE_UFFD_WP,
+  PTE_YOUNG,
   leafKind,
+  mkPte,
   ptePresent,
   pteWrite,
 } from '../../../src/mm/swapops.ts';
 import { copyFromUser, copyToUser } from '../../../src/mm/uaccess.ts';
 import { RW, expectSync, load, mapAnon, pteAt, store } from './fixture.ts';
-import { Migration, checkAtRest, makeBench, mapFilled, mapOnDevice, pfnAt } from './migration.ts';
+import {
+  Migration,
+  TO_RAM,
+  checkAtRest,
+  forgePte,
+  makeBench,
+  mapFilled,
+  mapOnDevice,
+  pfnAt,
+} from './migration.ts';
 import type { Bench } from './migration.ts';
 import { makeGate } from './tiny-device.ts';
 
@@ -144,6 +158,20 @@ describe('to the device', () => {
     const states = ['MIG-R', 'MIG-R', 'DP-R', 'DP-R'];
     expect(toDevice(mm, addr, [mm, child])).toEqual(states);
     expect([load(child, addr), load(mm, addr)]).toEqual([1, 1]);
+  });
+
+  test('present RO, exclusive, in a process that has forked: still exclusive', () => {
+    const { mm } = bench;
+    const addr = mapFilled(mm, 1);
+    fork(mm);
+    store(mm, addr, 2);
+    protect(mm, addr, PROT_READ);
+    expect(stateOf(mm, addr)).toBe('present RO excl');
+    const migration = new Migration(bench, addr, 1).setup();
+    expect(stateOf(mm, addr)).toBe('MIG-RX');
+    migration.finalize();
+    expect(stateOf(mm, addr)).toBe('present RO excl');
+    expect(toDevice(mm, addr)).toEqual(['MIG-RX', 'DP-R excl']);
   });
 
   test('migrated from the child, the parent follows too', () => {
@@ -295,6 +323,21 @@ describe('hmm_range_fault', () => {
     expect(await fault(addr, bench.device, WRITE)).toBe(expected);
     expect([stateOf(bench.mm, addr), bench.device.faults]).toEqual(['DP-R', 0]);
   });
+});
+
+test('F8: soft-dirty and uffd-wp go to the device and come back, young and dirty do not', () => {
+  const { mm } = bench;
+  const addr = mapFilled(mm, 2);
+  const marks = PTE_SOFT_DIRTY | PTE_UFFD_WP;
+  const all = marks | PTE_YOUNG | PTE_DIRTY;
+  const at = [addr, addr + PAGE_SIZE];
+  forgePte(mm, addr, mkPte(pfnAt(mm, addr), all));
+  forgePte(mm, addr + PAGE_SIZE, mkPte(pfnAt(mm, addr + PAGE_SIZE), 0));
+  const bits = () => at.map((one) => pteAt(mm, one) & all);
+  expect(expectSync(bench.device.migrateIn(mm, addr, 2))).toBe(2);
+  expect(bits()).toEqual([marks, 0]);
+  new Migration(bench, addr, 2, TO_RAM).run();
+  expect(bits()).toEqual([marks, 0]);
 });
 
 test('gotcha 9: WRITE in dst changes nothing for the CPU', () => {

@@ -1,12 +1,17 @@
 /* The unmap phase of setup: other mappings, the LRU, pins (hmm-semantics 5). */
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
-import { PAGE_SIZE } from '../../../src/base/units.ts';
+import { PAGE_SIZE, TASK_SIZE } from '../../../src/base/units.ts';
 import { dupMmap, mmput } from '../../../src/mm/fork.ts';
 import { pinUserPage, unpinUserPage } from '../../../src/mm/gup.ts';
 import { MAP_PRIVATE, MAP_SHARED } from '../../../src/mm/mm-types.ts';
 import type { MmStruct } from '../../../src/mm/mm-types.ts';
 import { doMmap } from '../../../src/mm/mmap.ts';
-import { MMU_NOTIFY_CLEAR, MMU_NOTIFY_MIGRATE } from '../../../src/mm/mmu-notifier.ts';
+import {
+  MMU_NOTIFY_CLEAR,
+  MMU_NOTIFY_MIGRATE,
+  mmuIntervalNotifierInsert,
+  newMmuIntervalNotifier,
+} from '../../../src/mm/mmu-notifier.ts';
 import { putPage } from '../../../src/mm/page-alloc.ts';
 import { PG_ANON_EXCLUSIVE, PG_ISOLATED, PG_LRU } from '../../../src/mm/page.ts';
 import { shmemCreate, shmemPut } from '../../../src/mm/shmem.ts';
@@ -262,6 +267,28 @@ describe('F38: the fault page', () => {
     mem.unlockPage(pfn);
     for (let i = 0; i < 3; i++) putPage(bench.sys, pfn);
   });
+});
+
+test('F37: MIGRATE events name the owner, CLEAR events do not', () => {
+  const { mm } = bench;
+  const addr = mapAnon(mm, 2);
+  store(mm, addr, 1);
+  const child = fork(mm);
+  const owners: unknown[][] = [];
+  for (const one of [mm, child]) {
+    const status = mmuIntervalNotifierInsert(newMmuIntervalNotifier(null), one, 0, TASK_SIZE, {
+      invalidate: (_sub, range) => {
+        owners.push([range.mm, range.event, range.owner]);
+        return true;
+      },
+    });
+    expect(status).toBe(0);
+  }
+  const migration = new Migration(bench, addr, 2).setup();
+  const collected = [mm, MMU_NOTIFY_MIGRATE, bench.device];
+  expect(owners.splice(0)).toEqual([collected, [child, MMU_NOTIFY_CLEAR, null]]);
+  migration.supply().pages().finalize();
+  expect(owners).toEqual([collected]);
 });
 
 test('F36: cpages counts what may migrate after unmapping, holes included', () => {

@@ -309,10 +309,10 @@ describe('F90: sequence numbers', () => {
     expect(order).toEqual([wide, watchers[3], watchers[2], watchers[0]]);
   });
 
-  test('I22: an end without a start is a bug', () => {
+  test('I32: an end without a start is a bug', () => {
     const mm = makeMm(makeSystem());
     watcherOn(mm);
-    expect(() => mm.notifierSubscriptions?.finish()).toThrow('I22');
+    expect(() => mm.notifierSubscriptions?.finish()).toThrow('I32');
   });
 
   test('I25: a range that is in progress is neither filled in nor started again', () => {
@@ -347,6 +347,18 @@ describe('F89: reading', () => {
     end(range);
     const seq = await reading;
     expect(mmuIntervalReadRetry(watcher.sub, seq)).toBe(false);
+  });
+
+  test('everybody who waits goes on at the end', async () => {
+    const mm = makeMm(makeSystem());
+    const watchers = [watcherOn(mm), watcherOn(mm), watcherOn(mm)];
+    const range = begin(mm);
+    const readings = watchers.map(({ sub }) => Promise.resolve(mmuIntervalReadBegin(sub)));
+    const removal = mmuIntervalNotifierRemove(watchers[2]!.sub);
+    end(range);
+    expect(await Promise.all(readings)).toEqual([3, 3, 3]);
+    await removal;
+    expect(mm.notifierSubscriptions?.size).toBe(2);
   });
 
   test('has to be tried again when an invalidation hit it in between', () => {
