@@ -110,7 +110,7 @@ export class Machine implements AsyncDisposable {
     await this.call<number>(this.api.loseDevice());
   }
 
-  /** Ends all processes, releases the device and the worker. Idempotent: each call awaits the end. */
+  /** Ends all processes, releases the device and the worker; a further call awaits the same. */
   close(): Promise<void> {
     return (this.closing ??= this.shutDown());
   }

@@ -7,6 +7,7 @@
  * here.
  */
 import * as Comlink from 'comlink';
+import { errno } from '../base/errno.ts';
 import { boot } from './boot.ts';
 import { OpenError } from './errors.ts';
 import { Machine } from './machine.ts';
@@ -18,6 +19,12 @@ export interface KernelWorkerApi extends KernelApi {
   /** Builds the machine. To be called once, first. */
   boot(options: MachineOptions): Promise<OpenFailure | null>;
 }
+
+const NO_WORKERS: OpenFailure = {
+  errno: errno.ENODEV,
+  cause: 'there are no web workers here',
+  remedy: 'in Node use bootMachine, or connectKernel with a worker thread of your own',
+};
 
 /**
  * Builds a machine in the calling thread: for workers of your own, Node and tests.
@@ -37,6 +44,7 @@ export async function bootMachine(options: MachineOptions = {}): Promise<LocalMa
  * `connectKernel`). Throws OpenError; later calls reject with an Error when the worker dies.
  */
 export async function openMachine(options: MachineOptions = {}): Promise<Machine> {
+  if (typeof Worker === 'undefined') throw new OpenError(NO_WORKERS);
   if (options.engine !== 'cpu') await navigator.gpu?.requestAdapter();
   const worker = new Worker(new URL('./kernel-worker.ts', import.meta.url), { type: 'module' });
   const died = new Promise<never>((_resolve, reject) => {

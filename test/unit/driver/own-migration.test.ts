@@ -74,7 +74,7 @@ test('a migration to the device unmaps the pages in every mirror of it', async (
   expect(await rig.process.read(buffer, PAGE_SIZE)).toEqual(pattern(1, 0));
 });
 
-test('a page that a device fault saw in RAM may enter the device before the fault ends', async () => {
+test('a page that a device fault saw in RAM may enter the device meanwhile', async () => {
   const addr = await mapFilled(rig, 2);
   const buffer = await mapBuffer(2);
   const gate = holdSubmissions(1);
@@ -91,7 +91,7 @@ test('a page that a device fault saw in RAM may enter the device before the faul
   expect(await rig.process.read(buffer, 2 * PAGE_SIZE)).toEqual(pattern(2, 0));
 });
 
-test('a page that a device fault saw on the device may go home before the fault ends', async () => {
+test('a page that a device fault saw on the device may go home meanwhile', async () => {
   const addr = await mapFilled(rig, 2);
   const buffer = await mapBuffer(2);
   await run(rig.device, 'MIGRATE_TO_DEV', addr, 1);

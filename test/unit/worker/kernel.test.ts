@@ -13,6 +13,7 @@ import {
   PROT_WRITE,
   SignalError,
   bootMachine,
+  openMachine,
 } from '../../../src/index.ts';
 import type { LocalMachine, MachineOptions } from '../../../src/index.ts';
 
@@ -58,6 +59,12 @@ test('without WebGPU the refusal names cause and remedy', async () => {
   expect(error).toMatchObject({ errno: errno.ENODEV });
   expect(String(error)).toMatch(/WebGPU/);
   expect((error as OpenError).remedy).not.toBe('');
+});
+
+test('openMachine in Node is refused with what to use instead', async () => {
+  const error = await thrown(openMachine({ engine: 'cpu' }));
+  expect(error).toBeInstanceOf(OpenError);
+  expect(String(error)).toMatch(/no web workers.*bootMachine/);
 });
 
 test('without cross-origin isolation the refusal names the headers', async () => {
