@@ -175,11 +175,11 @@ async function accessPass(access: Access, at: number): Promise<number> {
   const { sys } = mm;
   const held: number[] = [];
   for (;;) {
-    let lockedBySomebody = NO_PAGE;
+    let stoppedBy = NO_PAGE;
     await device.apertureLock.lock();
     await mm.mmapLock.readLock();
     try {
-      lockedBySomebody = holdPages(access, at, held);
+      stoppedBy = holdPages(access, at, held);
       if (held.length > 0) {
         const status = await runPass(access, at, held);
         return isErr(status) ? status : held.length;
@@ -189,9 +189,9 @@ async function accessPass(access: Access, at: number): Promise<number> {
       mm.mmapLock.readUnlock();
       device.apertureLock.unlock();
     }
-    if (lockedBySomebody === NO_PAGE) return 0;
+    if (stoppedBy === NO_PAGE || isErr(stoppedBy)) return stoppedBy;
     // Waited for with nothing held: whoever migrates that page may need what we had.
-    await sys.mem.waitOnPageLocked(lockedBySomebody);
+    await sys.mem.waitOnPageLocked(stoppedBy);
   }
 }
 
@@ -201,7 +201,8 @@ async function accessPass(access: Access, at: number): Promise<number> {
  * migration entries take the place of their mappings, so that no CPU store is lost when the page is
  * copied back.
  *
- * @returns the page that stopped it because somebody else has it locked, else NO_PAGE.
+ * @returns the page that stopped it because somebody else has it locked, EBUSY for one that can't
+ * be lent because it is pinned, else NO_PAGE.
  */
 function holdPages(access: Access, at: number, held: number[]): number {
   const { mirror, kind } = access;
@@ -218,8 +219,14 @@ function holdPages(access: Access, at: number, held: number[]): number {
     const isLent = kind !== PASS_READ && !mem.isZoneDevice(pfn);
     if ((isLent || mem.isZoneDevice(pfn)) && !mem.trylockPage(pfn)) return pfn;
     mem.getPage(pfn);
+    if (isLent && !tryToMigrate(sys, pfn)) {
+      // Pinned: its user writes through the mapping that can't be taken away.
+      removeMigrationPtes(sys, pfn, pfn);
+      mem.unlockPage(pfn);
+      putPage(sys, pfn);
+      return errno.EBUSY;
+    }
     held.push(pfn);
-    if (isLent) tryToMigrate(sys, pfn);
   }
   return NO_PAGE;
 }

@@ -134,7 +134,6 @@ function replaceRun(args: MigrateVma, from: number): number {
   if (soleAnonVma(sys, word) !== vma) return from;
   const addr = args.start + from * PAGE_SIZE;
   const at = sys.pageTables.pteOffset(pgd, addr);
-  if (at === 0) return from;
   const end = Math.min(args.npages, from + PTRS_PER_TABLE - (at % PTRS_PER_TABLE));
   const firstIndex = linearPageIndex(vma, addr);
   const prot = vmaPageProt(vma);

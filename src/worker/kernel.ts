@@ -200,6 +200,8 @@ export class Kernel implements KernelApi {
   async write(pid: number, addr: number, bytes: Uint8Array): Promise<AccessResult> {
     const mm = this.processes.get(pid);
     if (mm === undefined) return refused(errno.ESRCH);
+    // Callers without types: something that is no bytes would be copied as zeroes.
+    if (!((bytes as unknown) instanceof Uint8Array)) return refused(errno.EINVAL);
     if (!isUserRange(addr, bytes.length)) return refused(errno.EINVAL);
     const fault: CopyFault = { outcome: FAULT_OK, address: 0 };
     await copyToUser(mm, addr, bytes, fault);
@@ -224,7 +226,7 @@ export class Kernel implements KernelApi {
     if (!isAddress(npages) || !isPageAligned(addr) || !isUserRange(addr, npages * PAGE_SIZE)) {
       return { errno: errno.EINVAL, codes: NO_BYTES };
     }
-    const codes = allocBytes(npages);
+    const codes = npages > MAX_PAGE_MAP ? null : allocBytes(npages);
     if (codes === null) return { errno: errno.ENOMEM, codes: NO_BYTES };
     fillPageMap(mm, this.devices, addr, codes);
     return { errno: 0, codes };
@@ -296,6 +298,8 @@ export class Kernel implements KernelApi {
   }
 }
 
+/** Pages that one call of pageMap answers for: more would block the machine for seconds. */
+const MAX_PAGE_MAP = 2 ** 23;
 const NO_BYTES = new Uint8Array(0);
 
 /** A buffer of that many bytes, null when the host has none. */

@@ -5,6 +5,8 @@
 import { afterEach, expect, test, vi } from 'vitest';
 import { errno } from '../../../src/base/errno.ts';
 import { PAGE_SIZE } from '../../../src/base/units.ts';
+import { GUP_PIN_COUNTING_BIAS } from '../../../src/mm/page.ts';
+import { ptePfn } from '../../../src/mm/swapops.ts';
 import { CommandList, JOB_COPY } from '../../../src/engine/command-list.ts';
 import {
   PAGE_DEVICE,
@@ -455,4 +457,18 @@ test('commands that do not exist here are EINVAL', async () => {
   for (const command of ['EXCLUSIVE', 'CHECK_EXCLUSIVE', 'READ_UNLOCKED', 'toString'] as const) {
     expect(await run(r.device, command as 'READ', addr, 1, addr)).toBe(`${errno.EINVAL} 0 0`);
   }
+});
+
+test('a pinned RAM page can not be lent: a device write is EBUSY and changes nothing', async () => {
+  const r = await rig();
+  const addr = await mapFilled(r, 2);
+  const { sys } = r.machine.kernel;
+  const [mm] = sys.mms;
+  const pinned = ptePfn(sys.pageTables.words[sys.pageTables.pteOffset(mm!.pgd, addr)]!);
+  sys.mem.refcount[pinned]! += GUP_PIN_COUNTING_BIAS;
+  expect(await run(r.device, 'ADD', addr, 1, 7)).toBe(`${errno.EBUSY} 0 0`);
+  expect(sys.mem.isLocked(pinned)).toBe(false);
+  expect(await r.process.read(addr, 2 * PAGE_SIZE)).toEqual(pattern(2, 0));
+  sys.mem.refcount[pinned]! -= GUP_PIN_COUNTING_BIAS;
+  expect(await run(r.device, 'ADD', addr, 1, 7)).toBe('0 1 0');
 });

@@ -1,7 +1,11 @@
 /* Filling holes: migrate_vma_insert_page (hmm-semantics 7.1). */
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { PAGE_SIZE, PMD_SIZE } from '../../../src/base/units.ts';
-import { migratePfn, migratePfnToPage } from '../../../src/mm/migrate-types.ts';
+import {
+  MIGRATE_PFN_MIGRATE,
+  migratePfn,
+  migratePfnToPage,
+} from '../../../src/mm/migrate-types.ts';
 import { PROT_READ } from '../../../src/mm/mm-types.ts';
 import { MMU_NOTIFY_MIGRATE } from '../../../src/mm/mmu-notifier.ts';
 import { allocPage } from '../../../src/mm/page-alloc.ts';
@@ -16,7 +20,7 @@ import {
   PTE_YOUNG,
   leafKind,
 } from '../../../src/mm/swapops.ts';
-import { RW, load, mapAnon, pteAt, store, watch } from './fixture.ts';
+import { load, mapAnon, mapShared, pteAt, RW, store, watch } from './fixture.ts';
 import { Migration, checkAtRest, makeBench, pfnAt } from './migration.ts';
 import type { Bench } from './migration.ts';
 
@@ -119,6 +123,17 @@ describe('F46: filling a hole', () => {
     expect(migration.reasons).toEqual(Array(7).fill('none'));
     expect(load(mm, border + 3 * PAGE_SIZE)).toBe(9);
     expect(bench.device.used).toBe(6);
+  });
+
+  test('a hole in shared memory that a driver offers by itself is refused', () => {
+    const { mm } = bench;
+    const addr = mapShared(mm, 1);
+    const migration = new Migration(bench, addr, 1).setup();
+    migration.args.src[0] = MIGRATE_PFN_MIGRATE;
+    migration.supply().pages();
+    expect(migration.reasons).toEqual(['hole in a non-anonymous VMA']);
+    migration.finalize();
+    expect([pteAt(mm, addr), bench.device.used]).toEqual([0, 0]);
   });
 
   test('F47: the CPU wrote there first: its page stays, the destination is freed', () => {

@@ -3,7 +3,7 @@
  * access, with the states in between, and the gotchas of section 22 that are migration's.
  */
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
-import { PAGE_SIZE } from '../../../src/base/units.ts';
+import { PAGE_SIZE, PMD_SIZE } from '../../../src/base/units.ts';
 import { isPending } from '../../../src/base/maybe.ts';
 import { dupMmap, mmput } from '../../../src/mm/fork.ts';
 import {
@@ -13,7 +13,7 @@ import {
   HMM_PFN_WRITE,
   hmmRangeFault,
 } from '../../../src/mm/hmm.ts';
-import { PROT_READ } from '../../../src/mm/mm-types.ts';
+import { MAP_PRIVATE, PROT_READ } from '../../../src/mm/mm-types.ts';
 import type { MmStruct } from '../../../src/mm/mm-types.ts';
 import {
   mmuIntervalNotifierInsert,
@@ -353,6 +353,24 @@ test('gotcha 9: WRITE in dst changes nothing for the CPU', () => {
 test('gotcha 12: a device page that is mapped once and idle has one reference', () => {
   const addr = mapOnDevice(bench, 1);
   expect(bench.sys.mem.refcount[pfnAt(bench.mm, addr)]).toBe(1);
+});
+
+test('over the border of two page tables that do not follow each other', () => {
+  const { mm } = bench;
+  const big = mapAnon(mm, (2 * PMD_SIZE) / PAGE_SIZE);
+  const border = big - (big % PMD_SIZE) + PMD_SIZE;
+  const elsewhere = mapAnon(mm, 1, RW, MAP_PRIVATE, 0x40000000);
+  const at = [-2, -1, 0, 1].map((i) => border + i * PAGE_SIZE);
+  store(mm, at[0]!, 1);
+  store(mm, at[1]!, 2);
+  store(mm, elsewhere, 9);
+  store(mm, at[2]!, 3);
+  store(mm, at[3]!, 4);
+  expect(expectSync(bench.device.migrateIn(mm, at[0]!, 4))).toBe(4);
+  expect(at.map((addr) => stateOf(mm, addr))).toEqual(Array(4).fill('DP-W excl'));
+  new Migration(bench, at[0]!, 4, TO_RAM).run();
+  expect(at.map((addr) => load(mm, addr))).toEqual([1, 2, 3, 4]);
+  expect(bench.device.faults).toBe(0);
 });
 
 test('back and forth many times, each byte survives', () => {
