@@ -6,8 +6,9 @@
  * the two headers, other hosts are helped by the service worker in examples/public.
  */
 import { existsSync, readdirSync } from 'node:fs';
-import { resolve } from 'node:path';
+import { basename, dirname, resolve } from 'node:path';
 import { defineConfig } from 'vite';
+import type { Connect, Plugin } from 'vite';
 
 const root = import.meta.dirname;
 const site = resolve(root, 'examples');
@@ -32,8 +33,31 @@ function pages(): string[] {
     .filter((file) => existsSync(file));
 }
 
+/** Sends `/docs` to `/docs/`, as hosts of static files do: links of pages are relative. */
+function slashAfterFolders(): Plugin {
+  const folders = pages().map((file) => basename(dirname(file)));
+  const redirect = (base: string): Connect.NextHandleFunction => {
+    const paths = new Map(folders.map((name) => [`${base}${name}`, `./${name}/`]));
+    return (request, response, next) => {
+      const { pathname, search } = new URL(`http://host${request.url ?? '/'}`);
+      const target = paths.get(pathname);
+      if (target === undefined) return next();
+      response.writeHead(302, { Location: `${target}${search}` }).end();
+    };
+  };
+  return {
+    name: 'slash-after-folders',
+    configureServer: ({ config, middlewares }) => void middlewares.use(redirect(config.base)),
+    configurePreviewServer: ({ config, middlewares }) =>
+      void middlewares.use(redirect(config.base)),
+  };
+}
+
 export default defineConfig({
   root: site,
+  // Several pages: an address that none of them has is 404, not the gallery.
+  appType: 'mpa',
+  plugins: [slashAfterFolders()],
   base: './',
   publicDir: resolve(site, 'public'),
   server: { headers: isolation, open, fs: { allow: [root] } },

@@ -1,6 +1,7 @@
 /**
  * The report for a terminal: adapter first, then what to beware of, tables, and every cell that
- * failed or was left out, with its reason.
+ * failed or was left out, with its reason. Goals that were not measured share one line; why each
+ * was not is in the HTML and JSON reports.
  */
 import { adapterName } from './format.ts';
 import { reportFacts, reportTables, warnings } from './tables.ts';
@@ -38,11 +39,15 @@ function omittedLines(report: BenchReport): string[] {
 
 /** The whole report, ending in a newline. */
 export function textReport(report: BenchReport): string {
+  const measured = report.goals.filter((goal) => goal.holds !== null);
+  const open = report.goals.filter((goal) => goal.holds === null).map(({ id }) => id);
+  const tables = reportTables({ ...report, goals: measured });
   const parts = [
     `adapter: ${adapterName(report.env.adapter)}`,
     ...warnings(report),
     ...reportFacts(report).map(([name, value]) => `${name}: ${value}`),
-    ...reportTables(report).map((table) => `\n${textTable(table)}`),
+    ...tables.filter(({ rows }) => rows.length > 0).map((table) => `\n${textTable(table)}`),
+    ...(open.length > 0 ? [`\nnot measured: ${open.join(', ')}`] : []),
   ];
   const failed = report.cells.filter((cell) => !cell.verified);
   if (failed.length > 0) {

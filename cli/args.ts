@@ -91,7 +91,7 @@ export function readCommandLine<const T extends Readonly<Record<string, Option>>
   argv: readonly string[] = process.argv.slice(2),
 ): CommandLine<T> {
   try {
-    const line = parseCommandLine(spec, argv);
+    const line = parseCommandLine(spec, argv, process.env);
     if (line !== 'help') {
       return line;
     }
@@ -109,15 +109,17 @@ export function readCommandLine<const T extends Readonly<Record<string, Option>>
 /**
  * The pure part of readCommandLine().
  *
+ * @param env the environment, in which npm leaves the options that it took for its own
  * @returns the values, or 'help' where `--help` or `-h` was given
  * @throws UsageError where the command line is wrong
  */
 export function parseCommandLine<const T extends Readonly<Record<string, Option>>>(
   spec: CommandSpec<T>,
   argv: readonly string[],
+  env: Readonly<Record<string, string | undefined>> = {},
 ): CommandLine<T> | 'help' {
   const names = Object.keys(spec.options);
-  const raw = parseRaw(spec, argv, names);
+  const raw = parseRaw(spec, argv, names, env);
   if (raw.values['help'] === true) {
     return 'help';
   }
@@ -155,6 +157,7 @@ function parseRaw(
   spec: CommandSpec<Readonly<Record<string, Option>>>,
   argv: readonly string[],
   names: readonly string[],
+  env: Readonly<Record<string, string | undefined>>,
 ): RawCommandLine {
   const table: Record<string, { type: 'string' | 'boolean'; short?: string }> = {
     help: { type: 'boolean', short: 'h' },
@@ -164,19 +167,39 @@ function parseRaw(
   }
   try {
     const parsed = parseArgs({ args: [...argv], options: table, allowPositionals: true });
-    if (spec.positionals === undefined && parsed.positionals[0] !== undefined) {
+    const extra = parsed.positionals[0];
+    if (spec.positionals === undefined && extra !== undefined) {
       throw new UsageError(
-        `unexpected argument '${parsed.positionals[0]}': options begin with -- (see --help)`,
+        `unexpected argument '${extra}': options begin with --; ` +
+          `with npm: \`npm run ${spec.name} -- ${meant(names, extra, env)}\` (see --help)`,
       );
     }
     return parsed;
   } catch (error) {
-    throw error instanceof UsageError ? error : new UsageError(explain(error, argv, names));
+    throw error instanceof UsageError ? error : new UsageError(explain(error, argv, spec));
   }
 }
 
+/**
+ * What was probably meant by an argument without option. `npm run x --name value` gives only the
+ * value to the command; npm keeps the name, as npm_config_name=true.
+ */
+function meant(
+  names: readonly string[],
+  extra: string,
+  env: Readonly<Record<string, string | undefined>>,
+): string {
+  const kept = names.find((name) => env[`npm_config_${name.replaceAll('-', '_')}`] === 'true');
+  return kept === undefined ? '--OPTION VALUE' : `--${kept} ${extra}`;
+}
+
 /** Turns parseArgs' exception into our line. Its codes are documented; its messages are not. */
-function explain(error: unknown, argv: readonly string[], names: readonly string[]): string {
+function explain(
+  error: unknown,
+  argv: readonly string[],
+  spec: CommandSpec<Readonly<Record<string, Option>>>,
+): string {
+  const names = Object.keys(spec.options);
   const { code, message } = error as NodeJS.ErrnoException;
   const quoted = /'([^']*)'/.exec(message)?.[1] ?? '';
   const name = /--?[^\s=<,]+/.exec(quoted)?.[0] ?? quoted;
@@ -187,6 +210,11 @@ function explain(error: unknown, argv: readonly string[], names: readonly string
   }
   if (code === 'ERR_PARSE_ARGS_INVALID_OPTION_VALUE') {
     const long = /--[^\s=<,']+/.exec(message)?.[0] ?? name;
+    const option = spec.options[long.slice(2)];
+    const value = argv[argv.indexOf(long) + 1];
+    if (option?.kind === 'number' && value !== undefined && /^-\d/.test(value)) {
+      return `${long} ${numberRefusal(option, value)}`;
+    }
     return /does not take/.test(message)
       ? `${long} takes no value: write just ${long}`
       : `${long} needs a value: write ${long}=VALUE (see --help)`;
@@ -218,8 +246,11 @@ function convert(name: string, option: Option, raw: string | boolean | undefined
 function convertNumber(name: string, option: NumberOption, raw: string): number {
   const value = Number(raw);
   const whole = /^\d+$/.test(raw) && value >= option.min && value <= option.max;
-  const range = `a whole number from ${option.min} to ${option.max}`;
-  return whole ? value : refuse(name, `takes ${range}, not '${raw}'`);
+  return whole ? value : refuse(name, numberRefusal(option, raw));
+}
+
+function numberRefusal({ min, max }: NumberOption, raw: string): string {
+  return `takes a whole number from ${min} to ${max}, not '${raw}'`;
 }
 
 function convertWord(name: string, choices: readonly string[], raw: string): string {

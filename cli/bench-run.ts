@@ -3,6 +3,7 @@
  * commit, the browser's own name, where it keeps shared memory, the version of Node.
  */
 import { cpus } from 'node:os';
+import { setTimeout as delay } from 'node:timers/promises';
 import { Worker } from 'node:worker_threads';
 import type { WorkerMessage } from '../bench/bench-client.ts';
 import type { BenchEnvironment, BenchOptions, BenchProgress, BenchReport } from '../bench/types.ts';
@@ -12,6 +13,7 @@ import { watchPage } from './browser-page.ts';
 import type { BrowserPage } from './browser-page.ts';
 import { openBrowser } from './browser.ts';
 import type { BrowserRequest, OpenBrowser } from './browser.ts';
+import { onExit } from './cleanup.ts';
 import { openNodeGpu } from './node-gpu.ts';
 import { bundleNodeWorker } from './node-worker.ts';
 import { startProgress } from './progress.ts';
@@ -24,6 +26,8 @@ const LOAD_MS = 60_000;
 /** A run that takes longer than this hangs. */
 const QUICK_LIMIT_MS = 5 * 60_000;
 const FULL_LIMIT_MS = 25 * 60_000;
+/** How long a worker that is told to stop may take to close its machine. */
+const GRACE_MS = 4000;
 
 /** What the page offers to whoever drives it. */
 interface BenchWindow {
@@ -73,12 +77,18 @@ export async function runInNode(
     workerData: options,
   });
   const progress = showProgress();
+  const result = reportOf(worker, progress.on);
+  const end = onExit(async () => {
+    worker.postMessage('abort');
+    const settled = result.catch(() => {});
+    await Promise.race([settled, delay(GRACE_MS, undefined, { ref: false })]);
+    await worker.terminate();
+  });
   try {
-    const report = await reportOf(worker, progress.on);
-    return complete(report, { cores: cpus().length });
+    return complete(await result, { cores: cpus().length });
   } finally {
     progress.end();
-    await worker.terminate();
+    await end();
   }
 }
 

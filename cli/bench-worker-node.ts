@@ -1,12 +1,14 @@
 /*
  * The benchmark in a worker thread of Node. It is bundled first: code that Vite's module runner
  * loads reaches every import through an object, which makes a tight loop ten times slower and
- * would be all that is measured. The main thread has seen to it that Dawn finds a driver.
+ * would be all that is measured. The main thread has seen to it that Dawn finds a driver. A message
+ * "abort" stops the run, which then closes the machine: Dawn ends the whole process with a message
+ * of its own when a thread goes while the GPU is at work.
  */
 import { parentPort, workerData } from 'node:worker_threads';
 import { runSuites } from '../bench/run-suites.ts';
 import type { WorkerMessage } from '../bench/bench-client.ts';
-import type { BenchOptions } from '../bench/types.ts';
+import type { BenchOptions, BenchProgress } from '../bench/types.ts';
 
 /** Gives this thread `navigator.gpu` and the WebGPU constants. */
 async function openDawn(): Promise<void> {
@@ -23,10 +25,15 @@ function send(message: WorkerMessage): void {
   parentPort?.postMessage(message);
 }
 
+const abort = new AbortController();
+parentPort?.on('message', (message: unknown) => {
+  if (message === 'abort') abort.abort(new Error('the run was stopped'));
+});
 const options = workerData as BenchOptions;
 if (options.engine !== 'cpu') await openDawn();
 try {
-  const report = await runSuites(options, (progress) => send({ kind: 'progress', progress }));
+  const onProgress = (progress: BenchProgress): void => send({ kind: 'progress', progress });
+  const report = await runSuites(options, onProgress, abort.signal);
   send({ kind: 'report', report });
 } catch (error) {
   send({ kind: 'failed', message: error instanceof Error ? error.message : String(error) });

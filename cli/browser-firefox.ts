@@ -25,10 +25,11 @@ export interface FirefoxBrowser {
   close(): Promise<void>;
 }
 
-/** Starts Firefox without a window. Its profile is a temporary one. */
+/** Starts Firefox without a window. `folder` is for its temporary files. */
 export async function launchFirefox(
   executablePath: string,
   timeoutMs: number,
+  folder: string,
 ): Promise<FirefoxBrowser> {
   const { launch } = await import('puppeteer-core');
   const browser = await launch({
@@ -37,7 +38,7 @@ export async function launchFirefox(
     headless: true,
     timeout: timeoutMs,
     protocolTimeout: 0,
-    env: environmentWith({}),
+    env: environmentWith({ TMPDIR: folder }),
     extraPrefsFirefox: PREFERENCES,
     handleSIGINT: false,
     handleSIGTERM: false,

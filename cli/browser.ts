@@ -34,7 +34,7 @@ import {
   SOFTWARE_ARGS,
   unpackChromium,
 } from './chromium-bundle.ts';
-import { onExit } from './cleanup.ts';
+import { onExit, temporaryFolder, unlessStopped } from './cleanup.ts';
 import { servePage } from './serve-page.ts';
 
 /**
@@ -77,7 +77,8 @@ interface RunningBrowser {
 /** One thing to try. */
 interface Candidate {
   readonly name: string;
-  readonly launch: () => Promise<RunningBrowser>;
+  /** Starts it with this folder for its temporary files. */
+  readonly launch: (folder: string) => Promise<RunningBrowser>;
   /** Whether it is only taken with a real GPU. */
   readonly hardwareOnly: boolean;
   /** Whether it is Chromium with its shared memory in /tmp. */
@@ -113,6 +114,7 @@ export async function openBrowser(request: BrowserRequest): Promise<OpenBrowser>
   const reasons: string[] = [];
   for (const candidate of await listCandidates(choice, request.say)) {
     const result = await tryCandidate(candidate, request.power);
+    await unlessStopped();
     if (typeof result !== 'string') {
       request.say(`browser: ${result.name}, adapter: ${describeAdapter(result.adapter)}`);
       return result;
@@ -153,8 +155,8 @@ function chromiumAt(name: string, executablePath: string, hardwareOnly: boolean)
 }
 
 function firefoxAt(name: string, executablePath: string): Candidate {
-  const launch = async (): Promise<RunningBrowser> => {
-    const browser = await launchFirefox(executablePath, LAUNCH_MS);
+  const launch = async (folder: string): Promise<RunningBrowser> => {
+    const browser = await launchFirefox(executablePath, LAUNCH_MS, folder);
     const newChromiumPage = (): never => {
       throw new UsageError('Firefox can not do this: use --browser bundled');
     };
@@ -193,7 +195,10 @@ function candidateOf(
   const ignoreDefaultArgs = [...shm, ...left];
   return {
     name,
-    launch: () => launchChromium({ ...options, ignoreDefaultArgs }),
+    launch: (folder) => {
+      const env = { ...options.env, TMPDIR: folder };
+      return launchChromium({ ...options, env, ignoreDefaultArgs });
+    },
     hardwareOnly,
     sharedMemoryInTmp: shm.length === 0,
   };
@@ -229,13 +234,20 @@ async function tryCandidate(
   candidate: Candidate,
   power: 'high' | 'low' | undefined,
 ): Promise<OpenBrowser | string> {
+  // A browser that is ended in a hurry leaves its shared memory behind.
+  const folder = await temporaryFolder('webhmm-browser-');
   let browser: RunningBrowser;
   try {
-    browser = await candidate.launch();
+    browser = await candidate.launch(folder.path);
   } catch (error) {
+    await folder.remove();
     return `it does not start (${firstLine(error)})`;
   }
-  const close = onExit(() => browser.close());
+  const closeBrowser = onExit(() => browser.close());
+  const close = async (): Promise<void> => {
+    await closeBrowser();
+    await folder.remove();
+  };
   try {
     const adapter = await probe(browser, power);
     if (adapter !== null && !(candidate.hardwareOnly && isSoftware(adapter))) {

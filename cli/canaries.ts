@@ -14,12 +14,11 @@
  * have to pass.
  */
 import { existsSync, readdirSync, readFileSync, realpathSync, symlinkSync } from 'node:fs';
-import { cp, mkdtemp, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { cp } from 'node:fs/promises';
 import { basename, join, relative, resolve } from 'node:path';
 import { stripVTControlCharacters } from 'node:util';
 import { readCommandLine, UsageError } from './args.ts';
-import { onExit, runCommand } from './cleanup.ts';
+import { runCommand, temporaryFolder, unlessStopped } from './cleanup.ts';
 import { applyPatch } from './patch.ts';
 import { startProgress } from './progress.ts';
 import { runVitest } from './vitest-run.ts';
@@ -90,11 +89,16 @@ export function loadCanaries(folder: string): Canary[] {
   });
 }
 
-function chooseCanaries(all: readonly Canary[], names: readonly string[]): Canary[] {
+/**
+ * The canaries with one of these words in their name, or all where none is given.
+ *
+ * @throws UsageError where a word fits none
+ */
+export function chooseCanaries(all: readonly Canary[], names: readonly string[]): Canary[] {
   const unknown = names.find((name) => !all.some((canary) => canary.name.includes(name)));
   if (unknown !== undefined) {
-    const known = all.map((canary) => canary.name).join(', ');
-    throw new UsageError(`there is no canary '${unknown}'; there are ${known}`);
+    const known = all.map((canary) => `\n  ${canary.name}`).join('');
+    throw new UsageError(`there is no canary '${unknown}'; there are${known}`);
   }
   return all.filter(
     (canary) => names.length === 0 || names.some((name) => canary.name.includes(name)),
@@ -148,8 +152,9 @@ async function tryCanary(canary: Canary): Promise<{ caught: boolean; text: strin
 
 /** Runs tests in a fresh copy of the tree, patched if there is a patch. */
 async function runOnCopy(tests: string, patch: string | undefined): Promise<VitestCounts> {
-  const copy = realpathSync(await mkdtemp(join(tmpdir(), 'webhmm-canary-')));
-  const removeCopy = onExit(() => rm(copy, { recursive: true, force: true }));
+  await unlessStopped();
+  const folder = await temporaryFolder('webhmm-canary-');
+  const copy = realpathSync(folder.path);
   try {
     await cp(ROOT, copy, {
       recursive: true,
@@ -164,7 +169,7 @@ async function runOnCopy(tests: string, patch: string | undefined): Promise<Vite
     const failure = counts.firstFailure?.replaceAll(`${copy}/`, '');
     return { ...counts, firstFailure: failure };
   } finally {
-    await removeCopy();
+    await folder.remove();
   }
 }
 

@@ -5,16 +5,28 @@
  * command body runs inside runCommand(): its clean-ups run, last first, when it returns, throws, or
  * is stopped by Ctrl-C (SIGINT), SIGTERM or SIGHUP. Each has five seconds, so that none can hold up
  * the exit; a second signal ends the process at once.
+ *
+ * A body that is stopped goes on while the clean-ups take away what it works with, and fails: what
+ * it says then is not shown and its status not taken. Before it starts anything further it should
+ * await unlessStopped().
  */
-import { constants } from 'node:os';
+import { mkdtemp, rm } from 'node:fs/promises';
+import { constants, tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { UsageError } from './args.ts';
 
 const CLEANUP_MS = 5000;
+/** On Ctrl-C npm passes on the signal that the terminal sends as well: two that close are one. */
+const SAME_KEY_MS = 500;
+const SIGNALS = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const;
 
 type Cleanup = () => void | Promise<void>;
 
 const cleanups = new Set<Cleanup>();
+
+/** The end of the process, which never settles; undefined until a signal asks for it. */
+let stopping: Promise<never> | undefined;
 
 /**
  * Registers a clean-up.
@@ -40,24 +52,62 @@ export function onExit(cleanup: Cleanup): () => Promise<void> {
  * @param body returns the exit status
  */
 export async function runCommand(name: string, body: () => Promise<number>): Promise<never> {
-  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
-    process.once(signal, () => {
-      process.stderr.write(`\n${name}: stopped by ${signal}\n`);
-      void endProcess(128 + constants.signals[signal]);
-    });
-  }
+  stopOnSignals(name);
   let status = 1;
   try {
     status = await body();
   } catch (error) {
-    process.stderr.write(`${name}: ${errorText(error)}\n`);
+    if (stopping === undefined) process.stderr.write(`${name}: ${errorText(error)}\n`);
   }
-  return endProcess(status);
+  return stopping ?? endProcess(status);
 }
 
-/** Runs all clean-ups, last registered first. */
+/** Whether a signal has stopped the command. What fails from now on does so because of it. */
+export function isStopped(): boolean {
+  return stopping !== undefined;
+}
+
+/** Returns unless a signal has stopped the command; then the process ends before this does. */
+export async function unlessStopped(): Promise<void> {
+  await stopping;
+}
+
+/**
+ * Makes a temporary folder for this command's own use, or for a program that it starts: given as
+ * TMPDIR, it takes what the program leaves behind when it is killed.
+ *
+ * @returns its path, and what removes it, with all that is in it; the end of the command does, too
+ */
+export async function temporaryFolder(
+  prefix: string,
+): Promise<{ readonly path: string; readonly remove: () => Promise<void> }> {
+  const path = await mkdtemp(join(tmpdir(), prefix));
+  // A killed program's own children may still write for a moment.
+  const options = { recursive: true, force: true, maxRetries: 5, retryDelay: 100 };
+  return { path, remove: onExit(() => rm(path, options)) };
+}
+
+function stopOnSignals(name: string): void {
+  let since = 0;
+  for (const signal of SIGNALS) {
+    const status = 128 + constants.signals[signal];
+    process.on(signal, () => {
+      if (stopping === undefined) {
+        since = performance.now();
+        process.stderr.write(`\n${name}: stopped by ${signal}\n`);
+        stopping = endProcess(status);
+      } else if (performance.now() - since > SAME_KEY_MS) {
+        process.exit(status);
+      }
+    });
+  }
+}
+
+/** Runs all clean-ups, last registered first, also those that are registered meanwhile. */
 export async function runCleanups(): Promise<void> {
-  for (const cleanup of [...cleanups].toReversed()) {
+  for (;;) {
+    const cleanup = [...cleanups].at(-1);
+    if (cleanup === undefined) return;
     cleanups.delete(cleanup);
     try {
       await Promise.race([cleanup(), delay(CLEANUP_MS, undefined, { ref: false })]);

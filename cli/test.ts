@@ -10,7 +10,7 @@ import { spawn } from 'node:child_process';
 import { existsSync, readdirSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { readCommandLine } from './args.ts';
-import { onExit, runCommand } from './cleanup.ts';
+import { onExit, runCommand, unlessStopped } from './cleanup.ts';
 import { findTestPlatform } from './test-platform.ts';
 import { runVitest } from './vitest-run.ts';
 
@@ -124,16 +124,21 @@ async function runNode(
     stdio: ['ignore', keep ? 'pipe' : 'inherit', 'inherit'],
     timeout: LIMIT_MS,
   });
-  const kill = onExit(() => void child.kill('SIGTERM'));
+  const ended = new Promise<number>((done, fail) => {
+    child.once('error', fail);
+    child.once('close', (code) => done(code ?? 1));
+  });
+  const kill = onExit(async () => {
+    child.kill('SIGTERM');
+    await ended.catch(() => {});
+  });
   let output = '';
   child.stdout?.setEncoding('utf8').on('data', (text: string) => {
     output += text;
     process.stdout.write(text);
   });
-  const status = await new Promise<number>((done, fail) => {
-    child.once('error', fail);
-    child.once('close', (code) => done(code ?? 1));
-  });
+  const status = await ended;
+  await unlessStopped();
   await kill();
   return { status, output };
 }

@@ -4,13 +4,16 @@
  * The counts come from Vitest's JSON report. A run can fail without a failed test (a file that
  * can't be imported, an unhandled rejection, a crash of Vitest); each of these counts as one
  * failure, so that no way to fail goes missing.
+ *
+ * Vitest and the browsers that it starts get a temporary folder of their own, which is removed when
+ * they are gone: a Vitest that is stopped leaves files in it.
  */
 import { spawn } from 'node:child_process';
 import { readFileSync, rmSync } from 'node:fs';
 import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { cacheFolder } from './chromium-bundle.ts';
-import { onExit } from './cleanup.ts';
+import { onExit, temporaryFolder, unlessStopped } from './cleanup.ts';
 
 export interface VitestCounts {
   readonly passed: number;
@@ -102,23 +105,31 @@ async function runProcess(
   args: readonly string[],
   request: VitestRequest,
 ): Promise<{ status: number; output: string }> {
+  const folder = await temporaryFolder('webhmm-vitest-');
   const child = spawn(process.execPath, args, {
     cwd: request.root,
+    env: { ...process.env, TMPDIR: folder.path },
     stdio: request.quiet ? ['ignore', 'pipe', 'pipe'] : 'inherit',
     timeout: request.timeoutMs,
     killSignal: 'SIGTERM',
   });
-  const kill = onExit(() => void child.kill('SIGTERM'));
+  const ended = new Promise<number>((done, fail) => {
+    child.once('error', fail);
+    child.once('close', (code) => done(code ?? 1));
+  });
+  const kill = onExit(async () => {
+    child.kill('SIGTERM');
+    await ended.catch(() => {});
+  });
   let output = '';
   for (const stream of [child.stdout, child.stderr]) {
     stream?.setEncoding('utf8').on('data', (text: string) => {
       output += text;
     });
   }
-  const status = await new Promise<number>((done, fail) => {
-    child.once('error', fail);
-    child.once('close', (code) => done(code ?? 1));
-  });
+  const status = await ended;
+  await unlessStopped();
   await kill();
+  await folder.remove();
   return { status, output };
 }

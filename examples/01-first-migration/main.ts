@@ -4,15 +4,16 @@
  */
 import { openMachine, PAGE_SIZE, PROT_READ, PROT_WRITE } from '../../src/index.ts';
 import type { Machine, Process, StrategyName, TestDevice } from '../../src/index.ts';
+import { usableStrategies } from '../_shell/address.ts';
 import { counterTables } from '../_shell/counters.ts';
 import { byId, byIdAs, el } from '../_shell/dom.ts';
 import { formatBytes, hex32, hexAddress, plural } from '../_shell/numbers.ts';
 import { PageMap } from '../_shell/page-map.ts';
 import { runPage } from '../_shell/page.ts';
 import { clearSteps, showStep, timed } from './steps.ts';
+import { addedWords, mappedWords, migratedWords, sawMigration } from './words.ts';
+import { touchedWords, writtenWords } from './words.ts';
 
-/** Strategies that can't bring a page home again. */
-const ONE_WAY: readonly StrategyName[] = ['writeBuffer', 'cpu'];
 const map = new PageMap({ label: 'the migrated range' });
 
 /** The range that makes the journey, and what the CPU wrote into it: no two words are equal. */
@@ -34,11 +35,11 @@ class Journey {
     title: string,
     call: string,
     work: () => Promise<T>,
-    explain: (result: T) => string,
+    explain: (result: T, codes: Uint8Array) => string,
   ): Promise<T> {
     const [result, ms] = await timed(work);
-    const entries = [await this.entries()];
-    showStep(map, { title, call, text: explain(result), ms, entries });
+    const codes = await this.entries();
+    showStep(map, { title, call, text: explain(result, codes), ms, entries: [codes] });
     return result;
   }
 
@@ -54,12 +55,12 @@ class Journey {
       this.addr = await process.mmap({ length, prot: PROT_READ | PROT_WRITE });
     };
     const call = `mmap(${length}, PROT_READ | PROT_WRITE)`;
-    await this.step('Map a range', call, map, () => {
-      return `${formatBytes(length)} at ${hexAddress(this.addr)}. No page has memory yet.`;
+    await this.step('Map a range', call, map, (_, codes) => {
+      return `${formatBytes(length)} at ${hexAddress(this.addr)}: ${mappedWords(codes)}`;
     });
     const write = (): Promise<void> => process.write(this.addr, new Uint8Array(content.buffer));
-    await this.step('Write it from the CPU', `write(${length} bytes)`, write, () => {
-      return `The first word is ${hex32(content[0] ?? 0)}. Each page was faulted in.`;
+    await this.step('Write it from the CPU', `write(${length} bytes)`, write, (_, codes) => {
+      return `The first word is ${hex32(content[0] ?? 0)}; ${writtenWords(codes)}`;
     });
   }
 
@@ -68,10 +69,10 @@ class Journey {
     const { addr, npages } = this;
     const moving = timed(() => device.ioctl('MIGRATE_TO_DEV', { addr, ptr: 0, npages }));
     const [during, [{ cpages }, ms]] = await Promise.all([this.entries(), moving]);
-    const text = `${plural(cpages, 'page')} copied. While the copy ran, migration entries stood in
-      their place (first line); now each entry names device memory.`;
+    const after = await this.entries();
+    const text = migratedWords(cpages, during, after);
     const call = `ioctl(HMM_DMIRROR_MIGRATE_TO_DEV, ${plural(npages, 'page')})`;
-    const entries = [during, await this.entries()];
+    const entries = sawMigration(during) ? [during, after] : [after];
     showStep(map, { title: 'Migrate to the device', call, text, ms, entries });
     return cpages;
   }
@@ -81,18 +82,16 @@ class Journey {
     const { addr, npages, process, content } = this;
     const addend = crypto.getRandomValues(new Uint32Array(1))[0] ?? 0;
     const add = () => device.ioctl('ADD', { addr, ptr: addend, npages });
-    await this.step('Change it there', `ioctl(HMM_DMIRROR_ADD, ${hex32(addend)})`, add, () => {
-      return `A WGSL kernel added ${hex32(addend)}, drawn after the copy, to every 32-bit word.
-        The CPU has not seen the sum yet.`;
+    const { engine } = process.machine.report;
+    await this.step('Change it there', `ioctl(WEBHMM_DMIRROR_ADD, ${hex32(addend)})`, add, () => {
+      return `${addedWords(engine, hex32(addend))} The command is WebHMM's own; Linux has none.`;
     });
     const load = `load from ${hexAddress(addr)}`;
     await this.step(
       'Touch the first page',
       load,
       () => process.touch(addr, 'read'),
-      () => {
-        return 'One load. Its device-private entry faulted, and that page came home alone.';
-      },
+      (_, codes) => touchedWords(codes),
     );
     const readAll = () => process.read(addr, content.byteLength);
     const sum = (bytes: Uint8Array<ArrayBuffer>): string => {
@@ -124,11 +123,12 @@ async function run(machine: Machine): Promise<void> {
   const faults = now - (before.vm['device_private_fault'] ?? 0);
   Object.assign(document.documentElement.dataset, { faults, cpages, wrongWords });
   const words = plural(journey.content.length, 'word');
+  const noGpu = machine.report.engine === 'cpu' ? ' No GPU took part.' : '';
   byId('verdict').className = wrongWords === 0 ? 'verdict good' : 'verdict bad';
   byId('verdict').textContent =
     wrongWords === 0
       ? `All ${words} are what the device made of them: ${plural(cpages, 'page')} went there,
-         ${plural(faults, 'fault')} brought them home.`
+         ${plural(faults, 'fault')} brought them home.${noGpu}`
       : `${wrongWords} of ${words} came home wrong.`;
 }
 
@@ -136,8 +136,11 @@ await runPage(async (page) => {
   byId('map').append(map.element);
   const machine = await openMachine(page.options({ ramBytes: 64 * 2 ** 20 }));
   page.status.showMachine(machine.report);
-  const names = machine.report.strategies.filter((name) => !ONE_WAY.includes(name));
-  byId('strategy').append(...names.map((name) => el('option', {}, name)));
+  const asked = page.query.get('strategy') ?? 'auto';
+  const options = usableStrategies(machine.report.engine).map((name) =>
+    el('option', { selected: name === asked }, name),
+  );
+  byId('strategy').replaceChildren(...options);
   const start = async (): Promise<void> => {
     await run(machine);
     page.result(document.documentElement.dataset['wrongWords'] === '0' ? 'ok' : 'wrong');

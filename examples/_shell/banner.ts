@@ -3,6 +3,7 @@
  * usually its echo, with the cause in one sentence and what to do in another.
  */
 import { errno, ErrnoError, OpenError, SignalError } from '../../src/index.ts';
+import { AddressError } from './address.ts';
 import { el } from './dom.ts';
 
 /** What the banner shows. */
@@ -14,11 +15,13 @@ export interface Trouble {
   readonly action?: { readonly label: string; readonly run: () => void };
 }
 
+const DEFAULTS = { label: 'Use the defaults', run: () => location.assign(location.pathname) };
 let shown = false;
 
 /** Shows `trouble` above the page's content, unless an earlier one is there already. */
 export function showTrouble(trouble: Trouble): void {
   document.documentElement.dataset['result'] = 'failed';
+  resetVerdict();
   if (shown) return;
   shown = true;
   const banner = el(
@@ -37,6 +40,13 @@ export function showTrouble(trouble: Trouble): void {
   document.querySelector('main')?.before(banner);
 }
 
+/** What the page was about to find out it won't: "Opening…" must not stay below the banner. */
+function resetVerdict(): void {
+  const verdict = document.querySelector('.verdict');
+  if (verdict !== null) verdict.textContent = 'Stopped: the message above says why.';
+  verdict?.classList.remove('good', 'warn');
+}
+
 /** Shows any thrown value. */
 export function showError(error: unknown): void {
   showTrouble(explain(error));
@@ -44,6 +54,14 @@ export function showError(error: unknown): void {
 
 /** Turns a thrown value into words. */
 export function explain(error: unknown): Trouble {
+  if (error instanceof AddressError) {
+    return {
+      title: "This page can't do what its address asks for",
+      cause: error.message,
+      remedy: error.remedy,
+      action: DEFAULTS,
+    };
+  }
   if (error instanceof OpenError) {
     return {
       title: 'The machine could not be opened',
@@ -81,9 +99,7 @@ export function watchForErrors(): void {
 
 /** Bad options came with the address; a missing adapter can be done without. */
 function wayOut(error: OpenError): { readonly label: string; readonly run: () => void } {
-  if (error.errno === errno.EINVAL) {
-    return { label: 'Use the defaults', run: () => location.assign(location.pathname) };
-  }
+  if (error.errno === errno.EINVAL) return DEFAULTS;
   const url = new URL(location.href);
   url.searchParams.set('engine', 'cpu');
   return { label: 'Use the CPU engine instead', run: () => location.assign(url) };

@@ -8,10 +8,12 @@
  *   data-stopped         the page could not start; its banner says why
  *   data-result          what the page found: "ok", "wrong" or "failed"
  */
-import type { MachineOptions, StrategyName } from '../../src/index.ts';
+import type { MachineOptions } from '../../src/index.ts';
+import { optionsFrom } from './address.ts';
 import { showError, showTrouble, watchForErrors } from './banner.ts';
 import { byId, byIdAs, el } from './dom.ts';
 import { ensureIsolation, retryIsolation } from './isolation.ts';
+import { followScroll, showCurrent } from './nav-row.ts';
 import { StatusStrip } from './status.ts';
 import { themeButton } from './theme.ts';
 
@@ -22,7 +24,10 @@ export interface Page {
   readonly isAutomatic: boolean;
   /** Parameters of the address. */
   readonly query: URLSearchParams;
-  /** Adds the address's choices (`?engine=cpu`, `?strategy=runs`) to a page's own options. */
+  /**
+   * Adds the address's choices (`?engine=cpu`, `?strategy=runs`) to a page's own options. Throws
+   * for choices that can't carry pages.
+   */
   options(own: MachineOptions): MachineOptions;
   /** Makes the button with that id run `body`, one action at a time. */
   action(id: string, body: () => Promise<void>): void;
@@ -102,14 +107,6 @@ async function runAction(body: () => Promise<void>): Promise<void> {
   }
 }
 
-function optionsFrom(query: URLSearchParams): MachineOptions {
-  const strategy = query.get('strategy');
-  return {
-    ...(query.get('engine') === 'cpu' ? { engine: 'cpu' } : {}),
-    ...(strategy === null ? {} : { strategy: strategy as StrategyName }),
-  };
-}
-
 /** The pages of the site, in the order of the gallery. */
 const PAGES: readonly (readonly [folder: string, name: string])[] = [
   ['01-first-migration/', 'First migration'],
@@ -126,17 +123,7 @@ function header(siteRoot: URL): HTMLElement {
     const brand = folder === './' ? 'brand' : undefined;
     return el('a', { href, class: brand, 'aria-current': href === here && 'page' }, name);
   });
-  return el(
-    'header',
-    { class: 'bar' },
-    el('nav', { 'aria-label': 'Site' }, ...links),
-    themeButton(),
-  );
-}
-
-/** Scrolls the row of links to the current one, where the window is too narrow for all. */
-function showCurrent(): void {
-  const current = document.querySelector<HTMLElement>('.bar [aria-current]');
-  const row = current?.parentElement;
-  if (row) row.scrollLeft = current.offsetLeft - (row.clientWidth - current.offsetWidth) / 2;
+  const row = el('nav', { 'aria-label': 'Site' }, ...links);
+  followScroll(row);
+  return el('header', { class: 'bar' }, row, themeButton());
 }

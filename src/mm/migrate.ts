@@ -11,7 +11,14 @@ import { assert } from '../base/assert.ts';
 import { errno } from '../base/errno.ts';
 import { vmaPageProt } from './mm-types.ts';
 import type { System, Vma } from './mm-types.ts';
-import { PG_ACTIVE, PG_DIRTY, PG_REFERENCED, PG_SWAPBACKED, PG_UPTODATE } from './page.ts';
+import {
+  MAPPING_ANON,
+  PG_ACTIVE,
+  PG_DIRTY,
+  PG_REFERENCED,
+  PG_SWAPBACKED,
+  PG_UPTODATE,
+} from './page.ts';
 import { RmapHits, folioAddAnonRmap, folioAddFileRmap, rmapWalk } from './rmap.ts';
 import {
   LEAF_DEVICE_PRIVATE_READ,
@@ -49,8 +56,7 @@ export function folioMigrateMapping(
 ): number {
   const { mem } = sys;
   const word = mem.mapping[source]!;
-  const isAnon = mem.isAnon(source);
-  const inode = isAnon ? null : sys.inodes[word >>> 1];
+  const inode = (word & MAPPING_ANON) !== 0 ? null : sys.inodes[word >>> 1];
   const isCached = inode !== null && inode !== undefined;
   const expected = 1 + extraCount + mem.mapcount[source]! + (isCached ? 1 : 0);
   if (mem.refcount[source] !== expected) return errno.EAGAIN;

@@ -99,6 +99,12 @@ export function bytesForStore(page: ModelPage): Bytes {
   return page.bytes ?? new Map();
 }
 
+/** Whether a private page is pinned: it can not be lent. Pages of objects can, pinned or not. */
+export function isPinned(model: Readonly<Model>, page: ModelPage): boolean {
+  if (page.behind !== null && page.bytes === page.behind) return false;
+  return model.pins.some((pin) => pin !== null && pin.bytes === page.bytes);
+}
+
 export function setByte(bytes: Bytes, offset: number, value: number): void {
   if (value === 0) bytes.delete(offset);
   else bytes.set(offset, value);

@@ -71,17 +71,30 @@ describe('wrong command lines', () => {
     [['--steps', '0'], `--steps takes a whole number from 1 to 100, not '0'`],
     [['--steps', '101'], `--steps takes a whole number from 1 to 100, not '101'`],
     [['--steps', '1.5'], `--steps takes a whole number from 1 to 100, not '1.5'`],
-    [['--steps', '-3'], '--steps needs a value: write --steps=VALUE (see --help)'],
+    [['--steps', '-3'], `--steps takes a whole number from 1 to 100, not '-3'`],
+    [['--steps', '--quick'], '--steps needs a value: write --steps=VALUE (see --help)'],
+    [['--steps'], '--steps needs a value: write --steps=VALUE (see --help)'],
     [['--power', 'mid'], `--power takes high, low, not 'mid'`],
     [
       ['--suite', 'copy,fualt'],
       `--suite takes copy, migrate, fault, not 'fualt'; did you mean fault?`,
     ],
     [['--even', '3'], '--even takes an even number'],
-    [['extra'], `unexpected argument 'extra': options begin with -- (see --help)`],
+    [
+      ['extra'],
+      "unexpected argument 'extra': options begin with --; " +
+        'with npm: `npm run probe -- --OPTION VALUE` (see --help)',
+    ],
   ])('%j', (argv, message) => {
     expect(() => parse(...argv)).toThrow(new UsageError(message));
   });
+});
+
+test('an option that npm kept for itself is named where its value comes alone', () => {
+  const env = { npm_config_suite: 'true', npm_config_json: '' };
+  expect(() => parseCommandLine(SPEC, ['copy'], env)).toThrow(
+    'with npm: `npm run probe -- --suite copy`',
+  );
 });
 
 describe('help', () => {
@@ -115,6 +128,15 @@ describe('a command as a process', () => {
       expect(status).toBe(1);
     },
   );
+
+  test('an unknown canary gives the names of all, a line each', () => {
+    const { status, stderr } = run('canaries', 'nope');
+    const [first, ...names] = stderr.trimEnd().split('\n');
+    expect(first).toBe(`canaries: there is no canary 'nope'; there are`);
+    expect(names.length).toBeGreaterThan(1);
+    expect(names.filter((name) => !/^  [a-z0-9-]+$/.test(name))).toEqual([]);
+    expect(status).toBe(1);
+  });
 
   test('an unknown command prints one line with the known ones and exits with 1', () => {
     const { status, stderr } = run('nonsense');

@@ -4,8 +4,10 @@
  * and write the outcome into data attributes of the root element, which is what is read here.
  */
 import { readdirSync } from 'node:fs';
+import { rm } from 'node:fs/promises';
 import { resolve } from 'node:path';
 import type { BrowserContextOptions, Page } from 'playwright';
+import { createServer } from 'vite';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
 import { openBrowser } from '../../cli/browser.ts';
 import type { OpenBrowser } from '../../cli/browser.ts';
@@ -148,6 +150,38 @@ describe.skipIf(!bundleRunsHere())('pages in the bundled browser (needs Linux x6
       await open(`${site.url}01-first-migration/?engine=cpu`);
       expect(await marks()).toMatchObject({ result: 'ok', cpages: '64' });
       expect(await text('[data-status=adapter]')).toMatch(/CPU engine: no page reaches a GPU/);
+      expect(await text('#steps')).not.toMatch(/WGSL|first line/);
+      expect(await text('#steps')).toMatch(/before a migration entry could be seen/);
+      expect(await text('#verdict')).toMatch(/No GPU took part\.$/);
+    });
+
+    test('on WebGPU it shows the migration entries that it tells of', async () => {
+      await open(`${site.url}01-first-migration/`);
+      const step = await text('.steps > li:nth-child(3)');
+      const told = /stood in for (\d+) of 64 pages/.exec(step)?.[1];
+      const shown = /(\d+) migrating/.exec(step)?.[1];
+      expect(told).toBe(shown);
+      expect(await text('#steps')).toMatch(/WEBHMM_DMIRROR_ADD[^]*A WGSL kernel added/);
+      expect(await text('#verdict')).not.toMatch(/No GPU/);
+    });
+
+    test("runs with the address's strategy", async () => {
+      for (const name of ['runs', 'compute']) {
+        await page?.close();
+        await open(`${site.url}01-first-migration/?strategy=${name}`);
+        expect(await page.inputValue('#strategy')).toBe(name);
+        expect(await marks()).toMatchObject({ result: 'ok', faults: '64' });
+        const dispatches = Number(/dispatches\s+\+(\d+)/.exec(await text('#counters'))?.[1] ?? 0);
+        // One launch is the sum; only compute copies by launches as well.
+        if (name === 'compute') expect(dispatches).toBeGreaterThan(1);
+        else expect(dispatches).toBe(1);
+      }
+    });
+
+    test('refuses a strategy that brings nothing home', async () => {
+      await open(`${site.url}01-first-migration/?strategy=writeBuffer`);
+      expect(await marks()).toMatchObject({ result: 'failed' });
+      expect(await text('#trouble')).toMatch(/writeBuffer goes one way[^]*Use one of: auto, comm/);
     });
   });
 
@@ -244,6 +278,22 @@ describe.skipIf(!bundleRunsHere())('pages in the bundled browser (needs Linux x6
   });
 
   describe('documents', () => {
+    test('are listed, all of them, in the gallery and beside the text', async () => {
+      const files = readdirSync(resolve(EXAMPLES, '../docs')).filter((name) => /\.md$/.test(name));
+      const names = files.map((name) => name.replace('.md', '')).toSorted();
+      for (const [url, list] of [
+        [site.url, '#docs a'],
+        [`${site.url}docs/`, '#list a'],
+      ] as const) {
+        await page?.close();
+        await open(url);
+        const hashes = await page.$$eval(list, (all) =>
+          all.map((a) => (a as HTMLAnchorElement).hash.slice(1)),
+        );
+        expect(hashes).toEqual(['readme', ...names]);
+      }
+    });
+
     test('are rendered with their tables, code and links', async () => {
       await open(`${site.url}docs/#architecture`);
       expect(await text('h1')).toBe('Architecture');
@@ -271,15 +321,40 @@ describe.skipIf(!bundleRunsHere())('pages in the bundled browser (needs Linux x6
       expect(await background()).toBe(dark);
     });
 
-    test('a machine that cannot be opened is explained, with a way out', async () => {
+    test('an address that asks for the impossible is explained, with a way out', async () => {
       await open(`${site.url}01-first-migration/?strategy=teleport`);
       expect(await marks()).toMatchObject({ result: 'failed', ready: 'true' });
       const banner = await text('#trouble[role=alert]');
-      expect(banner).toMatch(/could not be opened[^]*teleport is unknown[^]*Use one of: auto/);
+      expect(banner).toMatch(/no strategy teleport\.[^]*Use one of: auto, .*, compute\./);
+      expect(banner).not.toMatch(/cpu|writeBuffer/);
+      expect(await page.textContent('#verdict')).toMatch(/^Stopped/);
       expect(await page.isVisible('#again')).toBe(false);
       await page.click('#trouble button');
       await page.waitForSelector('html[data-ready=true][data-result=ok]');
       expect(new URL(page.url()).search).toBe('');
+    });
+
+    test('in a narrow window the current link is whole, and so is the first one', async () => {
+      for (const folder of ['', '01-first-migration/', '02-fault-back/', 'docs/']) {
+        await page?.close();
+        const viewport = { width: 390, height: 844 };
+        await open(`${site.url}${folder}`, { viewport, reducedMotion: 'reduce' });
+        const row = await page.$eval('.bar nav', (nav) => {
+          const box = nav.getBoundingClientRect();
+          const links = [...nav.querySelectorAll('a')].map((a) => {
+            const { left, right } = a.getBoundingClientRect();
+            const isCut = left < box.left - 1 && right > box.left + 1;
+            const isWhole = left >= box.left - 1 && right <= box.right + 1;
+            return { isCut, isWhole, isCurrent: a.hasAttribute('aria-current') };
+          });
+          return { links, scrolled: nav.scrollLeft, more: nav.dataset['more'] };
+        });
+        expect(row.links.find(({ isCurrent }) => isCurrent)?.isWhole, folder).toBe(true);
+        expect(row.links.filter(({ isCut }) => isCut)).toEqual([]);
+        expect(row.more?.includes('before'), folder).toBe(row.scrolled > 1);
+        if (folder.length < 20 && !folder.startsWith('d')) expect(row.more).toMatch(/after/);
+        if (folder === '') expect(row.scrolled).toBe(0);
+      }
     });
 
     test('only the first error is shown', async () => {
@@ -294,6 +369,54 @@ describe.skipIf(!bundleRunsHere())('pages in the bundled browser (needs Linux x6
       const banners = await page.$$eval('#trouble', (all) => all.map((one) => one.textContent));
       expect(banners).toHaveLength(1);
       expect(problems.splice(0).toSorted()).toEqual(['its echo', 'the first']);
+    });
+  });
+
+  describe('addresses', () => {
+    async function answers(base: string): Promise<(string | number)[][]> {
+      const paths = ['01-first-migration?a=b', 'docs', 'docs/', 'nope', 'nope/', 'docsx', ''];
+      return Promise.all(
+        paths.map(async (path) => {
+          const { status, headers } = await fetch(`${base}${path}`, {
+            headers: { accept: 'text/html' },
+            redirect: 'manual',
+          });
+          return [path, status, headers.get('location') ?? ''];
+        }),
+      );
+    }
+
+    const expected = [
+      ['01-first-migration?a=b', 302, './01-first-migration/?a=b'],
+      ['docs', 302, './docs/'],
+      ['docs/', 200, ''],
+      ['nope', 404, ''],
+      ['nope/', 404, ''],
+      ['docsx', 404, ''],
+      ['', 200, ''],
+    ];
+
+    test('in preview: a folder gets its slash, what is not there is 404', async () => {
+      await start();
+      expect(await answers(site.url)).toEqual(expected);
+    });
+
+    test('in the development server as well', async () => {
+      await start();
+      const cacheDir = `${site.folder}.dev`;
+      const server = await createServer({
+        configFile: resolve(EXAMPLES, '../vite.config.ts'),
+        cacheDir,
+        logLevel: 'error',
+        server: { host: '127.0.0.1', port: 0, open: false, watch: null },
+      });
+      try {
+        await server.listen();
+        expect(await answers(server.resolvedUrls?.local[0] ?? '')).toEqual(expected);
+      } finally {
+        await server.close();
+        await rm(cacheDir, { recursive: true, force: true });
+      }
     });
   });
 

@@ -5,7 +5,7 @@ import { HMM_DMIRROR_WRITE } from '../../../src/driver/dmirror.ts';
 import { PROT_READ } from '../../../src/mm/mm-types.ts';
 import { copyToUser } from '../../../src/mm/uaccess.ts';
 import type { Machine } from '../machine.ts';
-import { bytesForStore, deviceMay, setByte } from '../model.ts';
+import { bytesForStore, deviceMay, isPinned, setByte } from '../model.ts';
 import type { Model } from '../model.ts';
 import { deviceCommand } from './device-command.ts';
 import type { DeviceRange } from './device-command.ts';
@@ -42,8 +42,11 @@ export class DeviceStore extends Step<Args> {
       expect(isReadOnly ? [errno.EPERM] : [errno.EFAULT, errno.EPERM]).toContain(status);
       return;
     }
-    expect(status).toBe(0);
-    pages.forEach((at, i) => {
+    // A pinned page can't be lent to the device: the store ends there.
+    const pinnedAt = pages.findIndex((at) => isPinned(model, process.pages.get(at)!));
+    expect(status).toBe(pinnedAt < 0 ? 0 : errno.EBUSY);
+    const stored = pinnedAt < 0 ? pages : pages.slice(0, pinnedAt);
+    stored.forEach((at, i) => {
       const bytes = bytesForStore(process.pages.get(at)!);
       bytes.clear();
       setByte(bytes, 0, (value + i) & 0xff);
