@@ -10,6 +10,7 @@
  * adapter that dawn and chromium get; WEBHMM_GPU=hardware asks for the machine's own.
  */
 import { lstatSync } from 'node:fs';
+import { availableParallelism } from 'node:os';
 import { playwright } from '@vitest/browser-playwright';
 import { defineConfig } from 'vitest/config';
 import { findTestPlatform } from './cli/test-platform.ts';
@@ -94,6 +95,8 @@ function skipProject(name: string, reason: string): [] {
 
 export default defineConfig({
   test: {
+    // By default one worker less than there are cores: on two cores that is one after the other.
+    maxWorkers: Math.max(2, Math.min(8, availableParallelism() - 1)),
     projects: [
       nodeProject,
       ...(typeof platform.dawn === 'string' ? skipProject('dawn', platform.dawn) : [dawnProject]),

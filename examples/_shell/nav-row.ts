@@ -24,11 +24,13 @@ export function showCurrent(): void {
   const row = current?.parentElement;
   if (current === null || !row) return;
   const box = row.getBoundingClientRect();
-  const missing = current.getBoundingClientRect().right - box.right;
-  if (missing <= 0) return;
-  const gap = Number.parseFloat(getComputedStyle(row).columnGap) || 0;
+  // The marks at the edges are as wide as the padding; the last link has none beside it.
+  const { scrollPaddingLeft, scrollPaddingRight } = getComputedStyle(row);
+  const edge = current === row.lastElementChild ? 0 : Number.parseFloat(scrollPaddingRight);
+  const missing = current.getBoundingClientRect().right - (box.right - edge);
+  if (missing <= 0 || row.scrollWidth <= row.clientWidth) return;
   const starts = [...row.children].map((link) => {
-    return link.getBoundingClientRect().left - box.left - gap;
+    return link.getBoundingClientRect().left - box.left - Number.parseFloat(scrollPaddingLeft);
   });
   const wanted = starts.find((start) => start >= missing) ?? missing;
   // The last links need room after them to begin at the row's start.

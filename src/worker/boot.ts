@@ -84,8 +84,9 @@ export async function boot(options: MachineOptions = {}): Promise<Kernel | OpenF
   });
   if (options.strategy !== undefined && isErr(kernel.setStrategy(options.strategy))) {
     await engine.close();
-    const known = ['auto', ...engine.strategies].join(', ');
-    return failure(errno.EINVAL, `strategy ${options.strategy} is unknown`, `use one of: ${known}`);
+    const known = ['auto', ...engine.strategies].filter((name) => kernel.canMigrateBy(name));
+    const cause = `strategy ${options.strategy} does not migrate pages here`;
+    return failure(errno.EINVAL, cause, `use one of: ${known.join(', ')}`);
   }
   return kernel;
 }

@@ -269,11 +269,17 @@ export class Kernel implements KernelApi {
   }
 
   setStrategy(strategy: StrategyName): number {
-    const known = strategy === 'auto' || this.engine.strategies.includes(strategy);
-    // RAM to RAM alone can't carry a migration, unless the engine is the CPU itself.
-    if (!known || (strategy === 'cpu' && this.engine.name !== 'cpu')) return errno.EINVAL;
+    if (!this.canMigrateBy(strategy)) return errno.EINVAL;
     this.context.strategy = strategy;
     return 0;
+  }
+
+  /** Whether the engine knows the strategy and it carries pages to the device. */
+  canMigrateBy(strategy: string): boolean {
+    if (strategy === 'auto') return true;
+    // RAM to RAM alone can't carry a migration, unless the engine is the CPU itself.
+    if (strategy === 'cpu' && this.engine.name !== 'cpu') return false;
+    return this.engine.strategies.some((name) => name === strategy);
   }
 
   async loseDevice(): Promise<number> {

@@ -279,7 +279,9 @@ describe.skipIf(!bundleRunsHere())('pages in the bundled browser (needs Linux x6
 
   describe('documents', () => {
     test('are listed, all of them, in the gallery and beside the text', async () => {
-      const files = readdirSync(resolve(EXAMPLES, '../docs')).filter((name) => /\.md$/.test(name));
+      const files = readdirSync(resolve(EXAMPLES, '../docs')).filter((name) =>
+        name.endsWith('.md'),
+      );
       const names = files.map((name) => name.replace('.md', '')).toSorted();
       for (const [url, list] of [
         [site.url, '#docs a'],
@@ -334,17 +336,18 @@ describe.skipIf(!bundleRunsHere())('pages in the bundled browser (needs Linux x6
       expect(new URL(page.url()).search).toBe('');
     });
 
-    test('in a narrow window the current link is whole, and so is the first one', async () => {
+    test('in a narrow window the current link is whole, and none is cut on the left', async () => {
       for (const folder of ['', '01-first-migration/', '02-fault-back/', 'docs/']) {
         await page?.close();
         const viewport = { width: 390, height: 844 };
         await open(`${site.url}${folder}`, { viewport, reducedMotion: 'reduce' });
         const row = await page.$eval('.bar nav', (nav) => {
           const box = nav.getBoundingClientRect();
+          const mark = Number.parseFloat(getComputedStyle(nav, '::after').width) || 0;
           const links = [...nav.querySelectorAll('a')].map((a) => {
             const { left, right } = a.getBoundingClientRect();
             const isCut = left < box.left - 1 && right > box.left + 1;
-            const isWhole = left >= box.left - 1 && right <= box.right + 1;
+            const isWhole = left >= box.left - 1 && right <= box.right - mark + 1;
             return { isCut, isWhole, isCurrent: a.hasAttribute('aria-current') };
           });
           return { links, scrolled: nav.scrollLeft, more: nav.dataset['more'] };
@@ -352,7 +355,7 @@ describe.skipIf(!bundleRunsHere())('pages in the bundled browser (needs Linux x6
         expect(row.links.find(({ isCurrent }) => isCurrent)?.isWhole, folder).toBe(true);
         expect(row.links.filter(({ isCut }) => isCut)).toEqual([]);
         expect(row.more?.includes('before'), folder).toBe(row.scrolled > 1);
-        if (folder.length < 20 && !folder.startsWith('d')) expect(row.more).toMatch(/after/);
+        expect(row.more?.includes('after'), folder).toBe(folder !== 'docs/');
         if (folder === '') expect(row.scrolled).toBe(0);
       }
     });
