@@ -144,19 +144,32 @@ export class DmirrorDevice {
     try {
       if (isErr(migrateVmaSetup(args))) return VM_FAULT_SIGBUS;
       if (args.cpages === 0) return 0;
-      const allocated = this.allocateRam(window, args.npages);
-      if (isErr(allocated)) {
-        migrateVmaFinalize(args);
-        return VM_FAULT_OOM;
-      }
-      const copied = await this.copyOut(window);
-      migrateVmaPages(args);
-      this.unmapFromMirrors(args.vma.mm, window, start, args.npages);
-      migrateVmaFinalize(args);
-      return isErr(copied) ? VM_FAULT_SIGBUS : 0;
+      const status = await this.bringHome(args, window);
+      if (status === errno.ENOMEM) return VM_FAULT_OOM;
+      return isErr(status) ? VM_FAULT_SIGBUS : 0;
     } finally {
       this.windows.give(window);
     }
+  }
+
+  /**
+   * Moves the collected device pages of `args` to RAM, from allocation to finalize. Afterwards
+   * MIGRATE in src[] says which pages made it.
+   *
+   * @returns 0; ENOMEM when RAM is full: no page moved; ENODEV or EIO: pages whose copy did not
+   * complete stay. Context: after migrateVmaSetup, mmap lock held; waits.
+   */
+  async bringHome(args: MigrateVma, window: MigrateWindow): Promise<number> {
+    const allocated = this.allocateRam(window, args.npages);
+    if (isErr(allocated)) {
+      migrateVmaFinalize(args);
+      return allocated;
+    }
+    const copied = await this.copyOut(window);
+    migrateVmaPages(args);
+    this.unmapFromMirrors(args.vma.mm, window, args.start, args.npages);
+    migrateVmaFinalize(args);
+    return copied;
   }
 
   /**
@@ -165,7 +178,7 @@ export class DmirrorDevice {
    *
    * @returns 0; ENOMEM after giving back what was allocated: no page of the window migrates then.
    */
-  allocateRam(window: MigrateWindow, npages: number): number {
+  private allocateRam(window: MigrateWindow, npages: number): number {
     const { sys } = this.context;
     for (let i = 0; i < npages; i++) {
       const entry = window.src[i]!;
@@ -186,7 +199,7 @@ export class DmirrorDevice {
   }
 
   /** Runs the window's copies from the device. */
-  copyOut(window: MigrateWindow): Promise<number> {
+  private copyOut(window: MigrateWindow): Promise<number> {
     const { sys, engine } = this.context;
     return window.copy(sys, engine, readableStrategy(this.context));
   }

@@ -159,17 +159,8 @@ async function migrateWindowToSystem(
   try {
     const status = migrateVmaSetup(args);
     if (isErr(status) || args.cpages === 0) return status;
-    const allocated = device.allocateRam(window, npages);
-    if (isErr(allocated)) {
-      migrateVmaFinalize(args);
-      return allocated;
-    }
-    const copied = await device.copyOut(window);
-    migrateVmaPages(args);
-    const moved = countMoved(args);
-    device.unmapFromMirrors(args.vma.mm, window, start, npages);
-    migrateVmaFinalize(args);
-    return isErr(copied) ? copied : moved;
+    const brought = await device.bringHome(args, window);
+    return isErr(brought) ? brought : countMoved(args);
   } finally {
     window.countSkipped(npages, skipped);
     device.windows.give(window);
