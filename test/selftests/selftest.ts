@@ -16,6 +16,8 @@ export interface Selftest {
   readonly name: string;
   /** Runs only where a filter asks for it; the kernel's own list stays what it is without one. */
   readonly isExtra?: boolean;
+  /** Numbers of the features that it proves, for docs/features.md. */
+  readonly features?: readonly number[];
   readonly run: (test: HmmTest) => Promise<void>;
 }
 

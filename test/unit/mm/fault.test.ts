@@ -77,7 +77,7 @@ function mapInode(mm: MmStruct, inode: ShmemInode, pages: number, flags: number,
 }
 
 describe('private anonymous memory', () => {
-  test('F29: a read maps the zero page, which counts as nothing', () => {
+  test('a read maps the zero page, which counts as nothing [F29]', () => {
     const sys = makeSystem();
     const mm = makeMm(sys);
     const base = mapAnon(mm, 1);
@@ -294,7 +294,7 @@ describe('shared memory', () => {
   });
 });
 
-describe('F41: a private mapping of an object', () => {
+describe('a private mapping of an object [F41]', () => {
   test('reads share the page, a write gets a copy that nobody else sees', () => {
     const sys = makeSystem();
     const mm = makeMm(sys);
@@ -330,7 +330,7 @@ describe('F41: a private mapping of an object', () => {
   });
 });
 
-describe('F69: a fault on a migration entry', () => {
+describe('a fault on a migration entry [F69]', () => {
   function migrating() {
     const sys = makeSystem();
     const mm = makeMm(sys);
@@ -380,7 +380,7 @@ describe('a fault on a device-private entry', () => {
   }
   const known = (device: TinyDevice) => ({ deviceFree: new Set(device.free) });
 
-  test('F62: brings the page home with its contents, one page per fault', () => {
+  test('brings the page home with its contents, one page per fault [F62]', () => {
     const { sys, device, mm, base } = onDevice(3);
     expect(load(mm, base + PAGE_SIZE)).toBe(41);
     expect([device.faults, device.used]).toEqual([1, 2]);
@@ -390,7 +390,7 @@ describe('a fault on a device-private entry', () => {
     checkInvariants(sys, known(device));
   });
 
-  test('F63: a locked page is waited for, and the access tried again', async () => {
+  test('a locked page is waited for, and the access tried again [F63]', async () => {
     const { sys, device, mm, base } = onDevice();
     const pfn = ptePfn(pteAt(mm, base));
     sys.mem.trylockPage(pfn);
@@ -420,7 +420,7 @@ describe('a fault on a device-private entry', () => {
   test.each([
     ['VM_FAULT_SIGBUS', VM_FAULT_SIGBUS, FAULT_SIGBUS],
     ['VM_FAULT_OOM', VM_FAULT_OOM, FAULT_ENOMEM],
-  ])('F65: %s of the driver reaches the program, the page stays', (_name, bits, outcome) => {
+  ])('%s of the driver reaches the program, the page stays [F65]', (_name, bits, outcome) => {
     const { sys, device, mm, base } = onDevice();
     device.broken = bits;
     expect(loadOutcome(mm, base)).toBe(outcome);
@@ -430,7 +430,7 @@ describe('a fault on a device-private entry', () => {
     expect(load(mm, base)).toBe(40);
   });
 
-  test('F65: no RAM to come home to is out of memory, and works once there is', () => {
+  test('no RAM to come home to is out of memory, and works once there is [F65]', () => {
     const { sys, device, mm, base } = onDevice();
     sys.pageAllocator.failAt = 1;
     expect(loadOutcome(mm, base)).toBe(FAULT_ENOMEM);

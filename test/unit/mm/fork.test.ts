@@ -245,7 +245,7 @@ describe('fork and pins', () => {
   });
 });
 
-describe('F101: fork of device-private memory', () => {
+describe('fork of device-private memory [F101]', () => {
   function forked() {
     const sys = makeSystem();
     const device = new TinyDevice(sys);
@@ -283,7 +283,7 @@ describe('F101: fork of device-private memory', () => {
     checkInvariants(sys, known(device));
   });
 
-  test('F102: a write of the child takes two faults and a copy', () => {
+  test('a write of the child takes two faults and a copy [F102]', () => {
     const { sys, device, mm, child, base } = forked();
     const faults = sys.vmstat.read('pgfault');
     store(child, base, 11);
@@ -293,7 +293,7 @@ describe('F101: fork of device-private memory', () => {
     checkInvariants(sys, known(device));
   });
 
-  test('F103: the page is free when the last process has unmapped it', () => {
+  test('the page is free when the last process has unmapped it [F103]', () => {
     const { sys, device, mm, child, base } = forked();
     expectSync(doMunmap(mm, base, PAGE_SIZE));
     expect(device.used).toBe(1);

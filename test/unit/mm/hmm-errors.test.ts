@@ -54,7 +54,7 @@ beforeEach(() => {
 
 afterEach(() => checkAtRest(bench));
 
-describe('F70: errors', () => {
+describe('errors [F70]', () => {
   /** The status of a request, and how the entries look: outputs in words, inputs as "?". */
   async function failing(addr: number, pages: number, flags: number): Promise<[number, string]> {
     const input = HMM_PFN_DMA_MAPPED | 5;
@@ -95,7 +95,7 @@ describe('F70: errors', () => {
     vma.vmFlags &= ~flag;
   });
 
-  test('F72: EPERM: write to a read-only VMA, for a page, a hole, the zero page', async () => {
+  test('EPERM: write to a read-only VMA, for a page, a hole, the zero page [F72]', async () => {
     const addr = mapFilled(bench.mm, 2);
     rig.protect(addr + PAGE_SIZE, 1, PROT_READ);
     expect(await failing(addr, 2, WRITE)).toEqual([errno.EPERM, 'W?']);
@@ -187,7 +187,7 @@ describe('F70: errors', () => {
     expect(await rig.run({ ...base, start: addr, end: addr + entries * PAGE_SIZE })).toBe(0);
   });
 
-  test('F74: EBUSY: the sequence is out of date, before anything is looked at', () => {
+  test('EBUSY: the sequence is out of date, before anything is looked at [F74]', () => {
     const addr = mapFilled(bench.mm, 2);
     const range = rig.range(addr, 1, { pfns: [7], defaultFlags: READ });
     expectSync(doMunmap(bench.mm, addr + PAGE_SIZE, PAGE_SIZE));
@@ -198,7 +198,7 @@ describe('F70: errors', () => {
     bench.mm.mmapLock.readUnlock();
   });
 
-  test('F74: EBUSY after a fault that changed the range itself; then it is there', async () => {
+  test('EBUSY after a fault that changed the range itself; then it is there [F74]', async () => {
     const { mm } = bench;
     const addr = mapFilled(mm, 1);
     expectSync(dupMmap(mm));
@@ -222,7 +222,7 @@ describe('F70: errors', () => {
     forgePte(bench.mm, addr, pte);
   });
 
-  test('F74: EBUSY after a wait in which a page that it had seen was dropped', async () => {
+  test('EBUSY after a wait in which a page that it had seen was dropped [F74]', async () => {
     const { mm } = bench;
     const addr = mapFilled(mm, 2);
     const range = rig.range(addr, 2, { defaultFlags: READ });

@@ -43,7 +43,7 @@ beforeEach(() => {
 
 afterEach(() => checkAtRest(bench));
 
-describe('F72: faulting', () => {
+describe('faulting [F72]', () => {
   test('a hole for read gives the zero page, for write a page of its own', async () => {
     const addr = mapAnon(bench.mm, 2);
     expect(await rig.look(addr, 1, { defaultFlags: READ })).toBe('R');
@@ -90,7 +90,7 @@ describe('F72: faulting', () => {
     forgePte(bench.mm, addr, pte);
   });
 
-  test('F78: device memory of somebody else comes home, its own does not', async () => {
+  test('device memory of somebody else comes home, its own does not [F78]', async () => {
     const other = withOtherDevice(bench);
     const addr = mapOnDevice(bench, 2);
     expect(await rig.look(addr, 2, { defaultFlags: WRITE, owner: bench.device })).toBe('WW');
@@ -99,14 +99,14 @@ describe('F72: faulting', () => {
     expect([bench.device.faults, bench.device.used]).toEqual([2, 0]);
   });
 
-  test('F77: REQ_WRITE on its own read-only device page is a success without WRITE', async () => {
+  test('REQ_WRITE on its own read-only device page is a success without WRITE [F77]', async () => {
     const addr = mapOnDevice(bench, 1);
     rig.protect(addr, 1, PROT_READ);
     expect(await rig.look(addr, 1, { defaultFlags: WRITE })).toBe('R');
     expect(rig.faults()).toBe(0);
   });
 
-  test('F79: a migration entry is waited for, then looked at again', async () => {
+  test('a migration entry is waited for, then looked at again [F79]', async () => {
     const { mm, sys } = bench;
     const addr = mapFilled(mm, 2);
     const migration = new Migration(bench, addr + PAGE_SIZE, 1).setup();
@@ -122,7 +122,7 @@ describe('F72: faulting', () => {
     expect(sys.vmstat.read('hmm_restart')).toBe(1);
   });
 
-  test('F83: a range over several VMAs faults each with its own permission', async () => {
+  test('a range over several VMAs faults each with its own permission [F83]', async () => {
     const addr = mapAnon(bench.mm, 3);
     rig.protect(addr + PAGE_SIZE, 1, PROT_READ);
     expect(await rig.look(addr, 3, { defaultFlags: READ })).toBe('RRR');
@@ -130,7 +130,7 @@ describe('F72: faulting', () => {
   });
 });
 
-describe('F71: requests', () => {
+describe('requests [F71]', () => {
   test('of single pages count as far as the mask lets them', async () => {
     const addr = mapAnon(bench.mm, 3);
     store(bench.mm, addr + PAGE_SIZE, 1);
@@ -160,7 +160,7 @@ describe('F71: requests', () => {
     expect(await rig.look(addr, 1, { pfns: [mask], mask, defaultFlags: READ })).toBe('W');
   });
 
-  test('F85: the three sticky bits survive, all other input bits do not', async () => {
+  test('the three sticky bits survive, all other input bits do not [F85]', async () => {
     const sticky = (HMM_PFN_DMA_MAPPED | HMM_PFN_P2PDMA | HMM_PFN_P2PDMA_BUS) >>> 0;
     const addr = mapFilled(bench.mm, 4);
     const { mm } = bench;
@@ -181,7 +181,7 @@ describe('F71: requests', () => {
   });
 });
 
-describe('F84: fault-ahead', () => {
+describe('fault-ahead [F84]', () => {
   test('everything up to the end of the range is faulted, as the first page needs it', async () => {
     const addr = mapAnon(bench.mm, 4);
     store(bench.mm, addr, 1);
@@ -214,7 +214,7 @@ describe('F84: fault-ahead', () => {
   });
 });
 
-describe('F74: restarts', () => {
+describe('restarts [F74]', () => {
   test('outputs are never read as requests again', async () => {
     const { mm } = bench;
     const addr = mapFilled(mm, 3);

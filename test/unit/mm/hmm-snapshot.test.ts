@@ -55,7 +55,7 @@ beforeEach(() => {
 
 afterEach(() => checkAtRest(bench));
 
-test('F75: the flags are distinct bits above every pfn', () => {
+test('the flags are distinct bits above every pfn [F75]', () => {
   const names = ['VALID', 'WRITE', 'ERROR', 'DMA_MAPPED', 'P2PDMA', 'P2PDMA_BUS'];
   const bits = names.map((name) => (hmm as unknown as Record<string, number>)[`HMM_PFN_${name}`]!);
   expect(bits.map(Math.log2)).toEqual([31, 30, 29, 28, 27, 26]);
@@ -64,7 +64,7 @@ test('F75: the flags are distinct bits above every pfn', () => {
   expect(hmmPfnToPage((HMM_PFN_VALID | HMM_PFN_WRITE | (PFN_LIMIT - 1)) >>> 0)).toBe(PFN_LIMIT - 1);
 });
 
-describe('F73: a snapshot', () => {
+describe('a snapshot [F73]', () => {
   test('reports what is there and faults nothing', async () => {
     const addr = mapFilled(bench.mm, 4);
     rig.protect(addr + PAGE_SIZE, 1, PROT_READ);
@@ -73,14 +73,14 @@ describe('F73: a snapshot', () => {
     expect(rig.faults()).toBe(0);
   });
 
-  test('F72: a hole, with and without page table, could be faulted later', async () => {
+  test('a hole, with and without page table, could be faulted later [F72]', async () => {
     const addr = mapAnon(bench.mm, 2);
     expect(await rig.look(addr, 2)).toBe('--');
     store(bench.mm, addr, 1);
     expect(await rig.look(addr, 2)).toBe('W-');
   });
 
-  test('F81: the zero page is a valid page, read-only', async () => {
+  test('the zero page is a valid page, read-only [F81]', async () => {
     const addr = mapAnon(bench.mm, 1);
     load(bench.mm, addr);
     const range = rig.range(addr, 1);
@@ -88,19 +88,19 @@ describe('F73: a snapshot', () => {
     expect(range.hmmPfns[0]).toBe((HMM_PFN_VALID | bench.sys.zeroPfn) >>> 0);
   });
 
-  test('F107: shared memory, readable and writable', async () => {
+  test('shared memory, readable and writable [F107]', async () => {
     const addr = mapShared(bench.mm, 2);
     store(bench.mm, addr, 1);
     expect(await rig.look(addr, 2)).toBe('W-');
   });
 
-  test('F76: own device memory, writable and read-only', async () => {
+  test('own device memory, writable and read-only [F76]', async () => {
     const addr = mapOnDevice(bench, 2);
     rig.protect(addr, 1, PROT_READ);
     expect(await rig.look(addr, 2)).toBe('RW');
   });
 
-  test('F78: device memory of somebody else could be faulted later', async () => {
+  test('device memory of somebody else could be faulted later [F78]', async () => {
     const addr = mapOnDevice(bench, 1);
     expect(await rig.look(addr, 1, { owner: {} })).toBe('-');
     expect(await rig.look(addr, 1, { owner: null })).toBe('-');
@@ -113,7 +113,7 @@ describe('F73: a snapshot', () => {
     ['poison marker', LEAF_MARKER_POISON],
     ['guard marker', LEAF_MARKER_GUARD],
     ['uffd-wp marker', LEAF_MARKER_UFFD_WP],
-  ])('F80: a %s entry is 0', async (_what, kind) => {
+  ])('a %s entry is 0 [F80]', async (_what, kind) => {
     const addr = mapAnon(bench.mm, 1);
     forgePte(bench.mm, addr, mkLeaf(kind, 9, 0));
     expect(await rig.look(addr, 1)).toBe('-');
@@ -128,14 +128,14 @@ describe('F73: a snapshot', () => {
     forgePte(bench.mm, addr, pte);
   });
 
-  test('F80: a special page that is not the zero page is an ERROR', async () => {
+  test('a special page that is not the zero page is an ERROR [F80]', async () => {
     const addr = mapAnon(bench.mm, 1);
     forgePte(bench.mm, addr, mkPte(9, PTE_SPECIAL));
     expect(await rig.look(addr, 1)).toBe('E');
     forgePte(bench.mm, addr, 0);
   });
 
-  test('F79: a migration entry is 0, and not waited for', async () => {
+  test('a migration entry is 0, and not waited for [F79]', async () => {
     const addr = mapFilled(bench.mm, 1);
     const migration = new Migration(bench, addr, 1).setup();
     const range = rig.range(addr, 1);
@@ -148,7 +148,7 @@ describe('F73: a snapshot', () => {
     ['none at all', PROT_NONE],
     ['write only', PROT_WRITE],
     ['execute only', PROT_EXEC],
-  ])('F80: a VMA without VM_READ is an ERROR: %s', async (_what, prot) => {
+  ])('a VMA without VM_READ is an ERROR: %s [F80]', async (_what, prot) => {
     const addr = mapFilled(bench.mm, 2);
     rig.protect(addr, 1, prot);
     expect(await rig.look(addr, 2)).toBe('EW');
@@ -157,7 +157,7 @@ describe('F73: a snapshot', () => {
   test.each([
     ['VM_IO', VM_IO],
     ['VM_PFNMAP', VM_PFNMAP],
-  ])('F80: so is a VMA with %s', async (_what, flag) => {
+  ])('so is a VMA with %s [F80]', async (_what, flag) => {
     const addr = mapFilled(bench.mm, 1);
     const vma = vmaLookup(bench.mm, addr)!;
     vma.vmFlags |= flag;
@@ -165,7 +165,7 @@ describe('F73: a snapshot', () => {
     vma.vmFlags &= ~flag;
   });
 
-  test('F83: several VMAs, gaps before, between and behind them', async () => {
+  test('several VMAs, gaps before, between and behind them [F83]', async () => {
     const { mm } = bench;
     const base = mapAnon(mm, 7);
     const unmap = (page: number, pages: number) =>

@@ -56,7 +56,7 @@ async function isSettled(promise: Promise<unknown>): Promise<boolean> {
   return settled;
 }
 
-describe('F11: memremapPages refuses', () => {
+describe('memremapPages refuses [F11]', () => {
   test.each([
     ['an empty range', { nrPages: 0 }],
     ['a negative length', { nrPages: -1 }],
@@ -136,7 +136,7 @@ describe('F11: memremapPages refuses', () => {
   });
 });
 
-describe('F14: the life of a device page', () => {
+describe('the life of a device page [F14]', () => {
   test('registered pages are free, belong to the pagemap, and no others do', () => {
     const sys = machine();
     const pgmap = pagemap();
@@ -165,7 +165,7 @@ describe('F14: the life of a device page', () => {
     expect(pgmap.ref).toBe(2);
   });
 
-  test('F15: the last put clears it and gives it to its driver, one before does not', () => {
+  test('the last put clears it and gives it to its driver, one before does not [F15]', () => {
     const sys = machine();
     const { pfns, ops } = recorder();
     const pgmap = pagemap({ ops });
@@ -216,7 +216,7 @@ describe('F14: the life of a device page', () => {
   });
 });
 
-describe('F17: memunmapPages', () => {
+describe('memunmapPages [F17]', () => {
   test('is done at once when every page is free, and the range can be registered anew', () => {
     const sys = machine();
     const pgmap = pagemap();

@@ -100,7 +100,7 @@ function fork(mm: MmStruct): MmStruct {
   return child;
 }
 
-describe('F56: a range of device pfns', () => {
+describe('a range of device pfns [F56]', () => {
   test('is evicted whole; free pages are left out', () => {
     const { mm, sys, device } = bench;
     const addr = mapOnDevice(bench, 3);
@@ -118,7 +118,7 @@ describe('F56: a range of device pfns', () => {
     expect(device.used).toBe(3);
   });
 
-  test('F59: moves to RAM with contents and permissions', () => {
+  test('moves to RAM with contents and permissions [F59]', () => {
     const { mm, device, sys } = bench;
     const addr = mapOnDevice(bench, 3);
     const pfns = [0, 1, 2].map((i) => pfnAt(mm, addr + i * PAGE_SIZE));
@@ -160,7 +160,7 @@ describe('F56: a range of device pfns', () => {
   });
 });
 
-describe('F57: scattered pfns', () => {
+describe('scattered pfns [F57]', () => {
   test('in any order, RAM pages too', () => {
     const { mm, device } = bench;
     const addr = mapOnDevice(bench, 3);
@@ -190,7 +190,7 @@ describe('F57: scattered pfns', () => {
   });
 });
 
-describe('F58: pages that can not go', () => {
+describe('pages that can not go [F58]', () => {
   test('a locked page keeps its lock, count and mapping', () => {
     const { mm, sys } = bench;
     const addr = mapOnDevice(bench, 2);

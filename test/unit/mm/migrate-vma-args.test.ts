@@ -37,7 +37,7 @@ beforeEach(() => {
 
 afterEach(() => checkAtRest(bench));
 
-test('F26: entries keep a pfn, and are not negative', () => {
+test('entries keep a pfn, and are not negative [F26]', () => {
   for (const pfn of [0, 1, 2 ** 23 - 1]) {
     const entry = migratePfn(pfn);
     expect(entry).toBe(pfn * 2 ** MIGRATE_PFN_SHIFT + MIGRATE_PFN_VALID);
@@ -47,14 +47,14 @@ test('F26: entries keep a pfn, and are not negative', () => {
   expect(migratePfnToPage(MIGRATE_PFN_MIGRATE)).toBe(-1);
 });
 
-test('F26: flags sit where Linux has them', () => {
+test('flags sit where Linux has them [F26]', () => {
   const flags = [MIGRATE_PFN_VALID, MIGRATE_PFN_MIGRATE, MIGRATE_PFN_WRITE, MIGRATE_PFN_SHIFT];
   expect(flags).toEqual([1, 2, 8, 6]);
   const selects = [MIGRATE_VMA_SELECT_SYSTEM, MIGRATE_VMA_SELECT_DEVICE_PRIVATE];
   expect([...selects, MIGRATE_VMA_SELECT_DEVICE_COHERENT]).toEqual([1, 2, 4]);
 });
 
-describe('F22: arguments', () => {
+describe('arguments [F22]', () => {
   /** The status of a setup of 4 filled pages with some arguments changed. */
   function statusOf(change: (args: Migration['args'], addr: number) => Migration['args']): number {
     const addr = mapFilled(bench.mm, 4);
@@ -123,7 +123,7 @@ describe('F22: arguments', () => {
     expect(status).toBe(expected);
   });
 
-  test('F23: start and end are rounded down to a page', () => {
+  test('start and end are rounded down to a page [F23]', () => {
     let args: Migration['args'] | undefined;
     let base = 0;
     statusOf((one, addr) => {

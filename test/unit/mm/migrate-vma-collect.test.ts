@@ -70,7 +70,7 @@ describe('collect', () => {
 
   const nothing = (reason: string) => ({ src: ['-'], reasons: [reason], cpages: 0 });
 
-  test('F28: a hole in anonymous memory may migrate, with and without a page table', () => {
+  test('a hole in anonymous memory may migrate, with and without a page table [F28]', () => {
     const addr = mapAnon(bench.mm, 2);
     const holes = { src: ['hole M', 'hole M'], reasons: ['none', 'none'], cpages: 2 };
     expect(collect(addr, 2)).toEqual(holes);
@@ -82,7 +82,7 @@ describe('collect', () => {
     });
   });
 
-  test('F28: a hole is offered whatever is selected', () => {
+  test('a hole is offered whatever is selected [F28]', () => {
     const addr = mapAnon(bench.mm, 1);
     const hole = { src: ['hole M'], reasons: ['none'], cpages: 1 };
     for (const flags of [TO_RAM, MIGRATE_VMA_SELECT_DEVICE_COHERENT, 0]) {
@@ -90,7 +90,7 @@ describe('collect', () => {
     }
   });
 
-  test('F30: a hole in shared memory may not, with and without a page table', () => {
+  test('a hole in shared memory may not, with and without a page table [F30]', () => {
     const addr = mapShared(bench.mm, 2);
     const refused = 'hole in a non-anonymous VMA';
     expect(collect(addr, 2)).toEqual({ src: ['-', '-'], reasons: [refused, refused], cpages: 0 });
@@ -102,7 +102,7 @@ describe('collect', () => {
     });
   });
 
-  test('F29: the zero page may migrate as a hole, and is left in place', () => {
+  test('the zero page may migrate as a hole, and is left in place [F29]', () => {
     const addr = mapAnon(bench.mm, 1);
     load(bench.mm, addr);
     const before = pteAt(bench.mm, addr);
@@ -113,13 +113,13 @@ describe('collect', () => {
     expect(bench.mm.tlbFlushes).toBe(0);
   });
 
-  test('F29: the zero page is not selected without SYSTEM', () => {
+  test('the zero page is not selected without SYSTEM [F29]', () => {
     const addr = mapAnon(bench.mm, 1);
     load(bench.mm, addr);
     expect(collect(addr, 1, TO_RAM)).toEqual(nothing('not selected'));
   });
 
-  test('F25: a present page with SYSTEM, and without', () => {
+  test('a present page with SYSTEM, and without [F25]', () => {
     const addr = mapFilled(bench.mm, 1);
     expect(collect(addr, 1)).toEqual({ src: ['page MW'], reasons: ['none'], cpages: 1 });
     expect(collect(addr, 1, TO_RAM)).toEqual(nothing('not selected'));
@@ -127,21 +127,21 @@ describe('collect', () => {
     expect(collect(addr, 1, coherent)).toEqual(nothing('not selected'));
   });
 
-  test('F26: WRITE says whether the mapping was writable', () => {
+  test('WRITE says whether the mapping was writable [F26]', () => {
     const addr = mapFilled(bench.mm, 2);
     expectSync(doMprotect(bench.mm, addr, PAGE_SIZE, PROT_READ));
     expect(collect(addr, 1).src).toEqual(['page M']);
     expect(collect(addr + PAGE_SIZE, 1).src).toEqual(['page MW']);
   });
 
-  test('F25: a device page with DEVICE_PRIVATE, and without', () => {
+  test('a device page with DEVICE_PRIVATE, and without [F25]', () => {
     const addr = mapOnDevice(bench, 1);
     expect(collect(addr, 1, TO_RAM)).toEqual({ src: ['page MW'], reasons: ['none'], cpages: 1 });
     expect(collect(addr, 1)).toEqual(nothing('not selected'));
     expect(collect(addr, 1, TO_RAM | TO_DEVICE).src).toEqual(['page MW']);
   });
 
-  test('F19: a device page of somebody else', () => {
+  test('a device page of somebody else [F19]', () => {
     const addr = mapOnDevice(bench, 1);
     const migration = new Migration(withOtherDevice(bench), addr, 1, TO_RAM).setup();
     expect([migration.src, migration.reasons]).toEqual([['-'], ['foreign owner']]);
@@ -179,7 +179,7 @@ describe('collect', () => {
     ['poison marker', LEAF_MARKER_POISON],
     ['guard marker', LEAF_MARKER_GUARD],
     ['uffd-wp marker', LEAF_MARKER_UFFD_WP],
-  ])('F39: a %s entry is skipped', (_what, kind) => {
+  ])('a %s entry is skipped [F39]', (_what, kind) => {
     const addr = mapAnon(bench.mm, 1);
     forgePte(bench.mm, addr, mkLeaf(kind, 9, 0));
     for (const flags of [TO_DEVICE, TO_RAM]) {
@@ -189,7 +189,7 @@ describe('collect', () => {
     forgePte(bench.mm, addr, 0);
   });
 
-  test('F39: a page that is under migration already', () => {
+  test('a page that is under migration already [F39]', () => {
     const addr = mapFilled(bench.mm, 2);
     const first = new Migration(bench, addr, 1).setup();
     const second = new Migration(bench, addr, 2).setup();
@@ -224,7 +224,7 @@ describe('collect', () => {
   test.each([
     ['in RAM', TO_DEVICE],
     ['on the device', TO_RAM],
-  ])('F31: a locked page %s is skipped, its neighbour is not', (where, flags) => {
+  ])('a locked page %s is skipped, its neighbour is not [F31]', (where, flags) => {
     const addr = where === 'in RAM' ? mapFilled(bench.mm, 2) : mapOnDevice(bench, 2);
     const pfn = pfnAt(bench.mm, addr);
     const before = pteAt(bench.mm, addr);
@@ -239,7 +239,7 @@ describe('collect', () => {
     bench.sys.mem.unlockPage(pfn);
   });
 
-  test('F34: an exclusive page that is pinned keeps its mapping', () => {
+  test('an exclusive page that is pinned keeps its mapping [F34]', () => {
     const addr = mapFilled(bench.mm, 1);
     const pfn = expectSync(pinUserPage(bench.mm, addr));
     const before = pteAt(bench.mm, addr);
@@ -251,7 +251,7 @@ describe('collect', () => {
     expect(collect(addr, 1).src).toEqual(['page MW']);
   });
 
-  test('F24: nothing that can migrate is a success with cpages 0', () => {
+  test('nothing that can migrate is a success with cpages 0 [F24]', () => {
     const addr = mapShared(bench.mm, 3);
     expect(collect(addr, 3).cpages).toBe(0);
   });
@@ -288,7 +288,7 @@ describe('collect', () => {
   });
 });
 
-describe('F32: a collected page', () => {
+describe('a collected page [F32]', () => {
   test('is locked, unmapped, has the collect reference alone, and still counts as resident', () => {
     const { mem } = bench.sys;
     const addr = mapFilled(bench.mm, 1);
@@ -304,7 +304,7 @@ describe('F32: a collected page', () => {
   test.each([
     ['writable', undefined, LEAF_MIGRATION_WRITE],
     ['read-only and exclusive', PROT_READ, LEAF_MIGRATION_READ_EXCLUSIVE],
-  ])('F4: %s becomes the migration entry of its kind', (_what, prot, kind) => {
+  ])('%s becomes the migration entry of its kind [F4]', (_what, prot, kind) => {
     const addr = mapFilled(bench.mm, 1);
     if (prot !== undefined) expectSync(doMprotect(bench.mm, addr, PAGE_SIZE, prot));
     const migration = new Migration(bench, addr, 1).setup();
@@ -313,7 +313,7 @@ describe('F32: a collected page', () => {
     migration.finalize();
   });
 
-  test('F4: read-only and not exclusive becomes MIGRATION_READ', () => {
+  test('read-only and not exclusive becomes MIGRATION_READ [F4]', () => {
     const addr = mapFilled(bench.mm, 1);
     bench.sys.mem.clearFlag(pfnAt(bench.mm, addr), PG_ANON_EXCLUSIVE);
     expectSync(doMprotect(bench.mm, addr, PAGE_SIZE, PROT_READ));
@@ -323,7 +323,7 @@ describe('F32: a collected page', () => {
     expect(bench.sys.mem.testFlag(pfnAt(bench.mm, addr), PG_ANON_EXCLUSIVE)).toBe(false);
   });
 
-  test('F8: young, dirty, soft-dirty and uffd-wp of a present entry are carried', () => {
+  test('young, dirty, soft-dirty and uffd-wp of a present entry are carried [F8]', () => {
     const addr = mapFilled(bench.mm, 2);
     const all = PTE_YOUNG | PTE_DIRTY | PTE_SOFT_DIRTY | PTE_UFFD_WP;
     const pfns = [pfnAt(bench.mm, addr), pfnAt(bench.mm, addr + PAGE_SIZE)];
@@ -340,7 +340,7 @@ describe('F32: a collected page', () => {
     expect(pteAt(bench.mm, addr + PAGE_SIZE) & all).toBe(0);
   });
 
-  test('F8: of a device-private entry only soft-dirty and uffd-wp are', () => {
+  test('of a device-private entry only soft-dirty and uffd-wp are [F8]', () => {
     const addr = mapOnDevice(bench, 1);
     const all = PTE_YOUNG | PTE_DIRTY | PTE_SOFT_DIRTY | PTE_UFFD_WP;
     forgePte(bench.mm, addr, (pteAt(bench.mm, addr) | all) >>> 0);
@@ -349,7 +349,7 @@ describe('F32: a collected page', () => {
     migration.finalize();
   });
 
-  test('F10: one TLB flush per page table, for its present entries', () => {
+  test('one TLB flush per page table, for its present entries [F10]', () => {
     const pages = PMD_SIZE / PAGE_SIZE;
     const { mm } = bench;
     const addr = mapAnon(mm, 2 * pages);
@@ -362,7 +362,7 @@ describe('F32: a collected page', () => {
     migration.finalize();
   });
 
-  test('F10: none when nothing present was unmapped', () => {
+  test('none when nothing present was unmapped [F10]', () => {
     const addr = mapOnDevice(bench, 2);
     const before = bench.mm.tlbFlushes;
     new Migration(bench, addr, 2, TO_RAM).setup().finalize();
@@ -370,7 +370,7 @@ describe('F32: a collected page', () => {
   });
 });
 
-describe('F37: the notifier', () => {
+describe('the notifier [F37]', () => {
   test('gets one MIGRATE over the range, before any entry changes', () => {
     const addr = mapFilled(bench.mm, 3);
     const before = pteAt(bench.mm, addr);

@@ -39,7 +39,7 @@ function ramPage(): number {
   return pfn;
 }
 
-describe('F46: filling a hole', () => {
+describe('filling a hole [F46]', () => {
   test.each([
     ['in a writable VMA: WRITE', RW, LEAF_DEVICE_PRIVATE_WRITE],
     ['in a read-only VMA: READ', PROT_READ, LEAF_DEVICE_PRIVATE_READ],
@@ -72,7 +72,7 @@ describe('F46: filling a hole', () => {
     expect([pfnAt(mm, addr), sys.mem.testFlag(target, PG_LRU)]).toEqual([target, true]);
   });
 
-  test('F29: replaces the zero page, with one flush for all of them', () => {
+  test('replaces the zero page, with one flush for all of them [F29]', () => {
     const { mm } = bench;
     const addr = mapAnon(mm, 3);
     for (const i of [0, 2]) load(mm, addr + i * PAGE_SIZE);
@@ -136,7 +136,7 @@ describe('F46: filling a hole', () => {
     expect([pteAt(mm, addr), bench.device.used]).toEqual([0, 0]);
   });
 
-  test('F47: the CPU wrote there first: its page stays, the destination is freed', () => {
+  test('the CPU wrote there first: its page stays, the destination is freed [F47]', () => {
     const { mm } = bench;
     const addr = mapAnon(mm, 2);
     const migration = new Migration(bench, addr, 2).setup().supply();
@@ -148,7 +148,7 @@ describe('F46: filling a hole', () => {
     expect([load(mm, addr), bench.device.used, mm.anonRss]).toEqual([42, 1, 2]);
   });
 
-  test('F47: the CPU read there first: the zero page is replaced all the same', () => {
+  test('the CPU read there first: the zero page is replaced all the same [F47]', () => {
     const { mm } = bench;
     const addr = mapAnon(mm, 1);
     const migration = new Migration(bench, addr, 1).setup().supply();
@@ -157,7 +157,7 @@ describe('F46: filling a hole', () => {
     expect([migration.reasons, bench.device.used]).toEqual([['none'], 1]);
   });
 
-  test('F47: a zero page that was written meanwhile is kept', () => {
+  test('a zero page that was written meanwhile is kept [F47]', () => {
     const { mm } = bench;
     const addr = mapAnon(mm, 1);
     load(mm, addr);
@@ -168,7 +168,7 @@ describe('F46: filling a hole', () => {
     expect(bench.device.used).toBe(0);
   });
 
-  test('F47: another migration filled it first', () => {
+  test('another migration filled it first [F47]', () => {
     const { mm } = bench;
     const addr = mapAnon(mm, 1);
     const [first, second] = [new Migration(bench, addr, 1), new Migration(bench, addr, 1)];

@@ -65,7 +65,7 @@ function ramPage(): number {
   return pfn;
 }
 
-describe('F51: a page that is committed', () => {
+describe('a page that is committed [F51]', () => {
   test('moves its place, index and flags; the old page is freed at the end', () => {
     const { sys, mm } = bench;
     const { mem } = sys;
@@ -127,7 +127,7 @@ describe('F51: a page that is committed', () => {
   });
 });
 
-describe('F42: a page without destination', () => {
+describe('a page without destination [F42]', () => {
   test('is restored, the others migrate', () => {
     const { mm } = bench;
     const addr = mapFilled(mm, 3);
@@ -163,7 +163,7 @@ describe('F42: a page without destination', () => {
   });
 });
 
-describe('F45: references at commit', () => {
+describe('references at commit [F45]', () => {
   test('one that was taken while the copy ran keeps the page, and frees the destination', () => {
     const { sys, mm } = bench;
     const addr = mapFilled(mm, 2);
@@ -191,7 +191,7 @@ describe('F45: references at commit', () => {
     release();
   });
 
-  test('F38: the one of the fault page is expected', () => {
+  test('the one of the fault page is expected [F38]', () => {
     const { sys, mm } = bench;
     const addr = mapOnDevice(bench, 1);
     const pfn = pfnAt(mm, addr);
@@ -203,7 +203,7 @@ describe('F45: references at commit', () => {
     putPage(sys, pfn);
   });
 
-  test('F38: and a second one beside it is not', () => {
+  test('and a second one beside it is not [F38]', () => {
     const { sys, mm } = bench;
     const addr = mapOnDevice(bench, 1);
     const pfn = pfnAt(mm, addr);
@@ -218,7 +218,7 @@ describe('F45: references at commit', () => {
   });
 });
 
-describe('F40 and F50: a page-cache page', () => {
+describe('a page-cache page [F40] [F50]', () => {
   test('does not enter the device, and is restored', () => {
     const addr = mapShared(bench.mm, 1);
     store(bench.mm, addr, 4);
@@ -252,7 +252,7 @@ describe('F40 and F50: a page-cache page', () => {
   });
 });
 
-describe('F52: what is restored', () => {
+describe('what is restored [F52]', () => {
   test('without any destination everything is as it was, byte for byte', () => {
     const { sys, mm } = bench;
     const addr = mapFilled(mm, 4);
@@ -278,7 +278,7 @@ describe('F52: what is restored', () => {
     expect(after).toEqual(stateBefore);
   });
 
-  test('F54: pages may be left out after setup when dst is empty', () => {
+  test('pages may be left out after setup when dst is empty [F54]', () => {
     const { mm } = bench;
     const addr = mapFilled(mm, 1);
     const migration = new Migration(bench, addr, 1).setup();
@@ -286,7 +286,7 @@ describe('F52: what is restored', () => {
     expect(load(mm, addr)).toBe(1);
   });
 
-  test('F54 and I31: finalize with a destination, without pages, is a bug', () => {
+  test('I31: finalize with a destination, without pages, is a bug [F54]', () => {
     const { mm } = bench;
     const addr = mapFilled(mm, 1);
     const migration = new Migration(bench, addr, 1).setup().supply();
@@ -295,7 +295,7 @@ describe('F52: what is restored', () => {
     expect(load(mm, addr)).toBe(1);
   });
 
-  test('F54 and I31: also where the reverse map is walked', () => {
+  test('I31: also where the reverse map is walked [F54]', () => {
     const { mm } = bench;
     const addr = mapFilled(mm, 1);
     fork(mm);
@@ -353,7 +353,7 @@ describe('F52: what is restored', () => {
   });
 });
 
-describe('F6: while a page is under migration', () => {
+describe('while a page is under migration [F6]', () => {
   test('a CPU access waits for it, then finds it on the device and brings it home', async () => {
     const { mm } = bench;
     const addr = mapFilled(mm, 1);

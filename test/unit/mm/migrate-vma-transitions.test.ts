@@ -222,7 +222,7 @@ describe('the CPU reaches for it', () => {
     expect(stateOf(mm, addr)).toBe('present RO excl');
   });
 
-  test('F67: DP-R exclusive, write: home, read-only, then reused by a second fault', async () => {
+  test('DP-R exclusive, write: home, read-only, then reused by a second fault [F67]', async () => {
     const { mm, sys } = bench;
     const addr = mapFilled(mm, 1);
     protect(mm, addr, PROT_READ);
@@ -234,7 +234,7 @@ describe('the CPU reaches for it', () => {
     expect([sys.vmstat.read('wp_fault'), sys.vmstat.read('cow_copy')]).toEqual([1, 0]);
   });
 
-  test('F102: DP-R shared, write: home in both, then copied for the writer', async () => {
+  test('DP-R shared, write: home in both, then copied for the writer [F102]', async () => {
     const { mm, sys } = bench;
     const addr = mapFilled(mm, 1);
     const child = fork(mm);
@@ -255,7 +255,7 @@ describe('the CPU reaches for it', () => {
 });
 
 describe('fork and mprotect', () => {
-  test('F101: DP-W and DP-R become DP-R in both, not exclusive', () => {
+  test('DP-W and DP-R become DP-R in both, not exclusive [F101]', () => {
     const { mm } = bench;
     const addr = mapOnDevice(bench, 1);
     const child = fork(mm);
@@ -265,7 +265,7 @@ describe('fork and mprotect', () => {
     expect(bench.sys.mem.refcount[pfnAt(mm, addr)]).toBe(3);
   });
 
-  test('F105 and gotcha 14: DP-W loses WRITE to mprotect, and does not get it back', () => {
+  test('gotcha 14: DP-W loses WRITE to mprotect, and does not get it back [F105]', () => {
     const { mm } = bench;
     const addr = mapOnDevice(bench, 1);
     protect(mm, addr, PROT_READ);
@@ -316,7 +316,7 @@ describe('hmm_range_fault', () => {
     expect([stateOf(bench.mm, addr), bench.device.faults]).toEqual(['DP-W excl', 0]);
   });
 
-  test('F77, gotcha 1: of the owner for write on DP-R succeeds without WRITE', async () => {
+  test('gotcha 1: of the owner for write on DP-R succeeds without WRITE [F77]', async () => {
     const addr = mapOnDevice(bench, 1);
     fork(bench.mm);
     const expected = (HMM_PFN_VALID | pfnAt(bench.mm, addr)) >>> 0;
@@ -325,7 +325,7 @@ describe('hmm_range_fault', () => {
   });
 });
 
-test('F8: soft-dirty and uffd-wp go to the device and come back, young and dirty do not', () => {
+test('soft-dirty and uffd-wp go to the device and come back, young and dirty do not [F8]', () => {
   const { mm } = bench;
   const addr = mapFilled(mm, 2);
   const marks = PTE_SOFT_DIRTY | PTE_UFFD_WP;

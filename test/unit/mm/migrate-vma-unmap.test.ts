@@ -47,7 +47,7 @@ function fork(mm: MmStruct): MmStruct {
   return child;
 }
 
-describe('F33: a page that two address spaces share by fork', () => {
+describe('a page that two address spaces share by fork [F33]', () => {
   test('is unmapped in both, with MIGRATE here and CLEAR without owner there', () => {
     const { sys, mm } = bench;
     const addr = mapFilled(mm, 2);
@@ -95,7 +95,7 @@ describe('F33: a page that two address spaces share by fork', () => {
   });
 });
 
-describe('F33: shared memory mapped at two addresses', () => {
+describe('shared memory mapped at two addresses [F33]', () => {
   test('loses both mappings, and the cache reference counts as explained', () => {
     const { sys, mm } = bench;
     const inode = shmemCreate(sys, PAGE_SIZE);
@@ -117,7 +117,7 @@ describe('F33: shared memory mapped at two addresses', () => {
   });
 });
 
-describe('F35: the LRU', () => {
+describe('the LRU [F35]', () => {
   test('a page is isolated while it migrates, and back on the LRU when it is restored', () => {
     const { mem } = bench.sys;
     const addr = mapFilled(bench.mm, 1);
@@ -154,7 +154,7 @@ describe('F35: the LRU', () => {
   });
 });
 
-describe('F34: a page that somebody refers to', () => {
+describe('a page that somebody refers to [F34]', () => {
   test('is restored with all it had; the others go on', () => {
     const { mem } = bench.sys;
     const addr = mapFilled(bench.mm, 3);
@@ -220,7 +220,7 @@ describe('F34: a page that somebody refers to', () => {
   });
 });
 
-describe('F38: the fault page', () => {
+describe('the fault page [F38]', () => {
   test('may be locked and have one more reference; it is not unlocked', () => {
     const { mem } = bench.sys;
     const addr = mapOnDevice(bench, 2);
@@ -269,7 +269,7 @@ describe('F38: the fault page', () => {
   });
 });
 
-test('F37: MIGRATE events name the owner, CLEAR events do not', () => {
+test('MIGRATE events name the owner, CLEAR events do not [F37]', () => {
   const { mm } = bench;
   const addr = mapAnon(mm, 2);
   store(mm, addr, 1);
@@ -291,7 +291,7 @@ test('F37: MIGRATE events name the owner, CLEAR events do not', () => {
   expect(owners).toEqual([collected]);
 });
 
-test('F36: cpages counts what may migrate after unmapping, holes included', () => {
+test('cpages counts what may migrate after unmapping, holes included [F36]', () => {
   const { mm, sys } = bench;
   const addr = mapAnon(mm, 6);
   for (const i of [0, 1, 2]) store(mm, addr + i * PAGE_SIZE, 1);

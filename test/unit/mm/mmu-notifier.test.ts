@@ -80,7 +80,7 @@ async function isSettled(promise: Promise<unknown>): Promise<boolean> {
   return settled;
 }
 
-test('F92: events have the kernel numbers', () => {
+test('events have the kernel numbers [F92]', () => {
   const events = ['UNMAP', 'CLEAR', 'PROTECTION_VMA', 'PROTECTION_PAGE', 'SOFT_DIRTY', 'RELEASE'];
   const names = [...events, 'MIGRATE', 'EXCLUSIVE'].map((name) => `MMU_NOTIFY_${name}`);
   const values = names.map((name) => (notifier as unknown as Record<string, number>)[name]);
@@ -107,7 +107,7 @@ describe('without subscriptions', () => {
   });
 });
 
-describe('F88: insert', () => {
+describe('insert [F88]', () => {
   test('refuses a length of 0 and a range that wraps, and takes one that just fits', () => {
     const mm = makeMm(makeSystem());
     const watcher = new Watcher();
@@ -190,7 +190,7 @@ describe('F88: insert', () => {
   });
 });
 
-describe('F88: remove', () => {
+describe('remove [F88]', () => {
   test('while idle it is done at once, and no callback runs any more', () => {
     const mm = makeMm(makeSystem());
     const watcher = watcherOn(mm);
@@ -249,7 +249,7 @@ describe('F88: remove', () => {
   });
 });
 
-describe('F90: sequence numbers', () => {
+describe('sequence numbers [F90]', () => {
   test('odd while a watched range is invalidated, the next even number afterwards', () => {
     const mm = makeMm(makeSystem());
     watcherOn(mm);
@@ -326,7 +326,7 @@ describe('F90: sequence numbers', () => {
   });
 });
 
-describe('F89: reading', () => {
+describe('reading [F89]', () => {
   test('does not wait while idle, nor when another subscription is being hit', () => {
     const mm = makeMm(makeSystem());
     const watcher = watcherOn(mm);
@@ -381,7 +381,7 @@ describe('F89: reading', () => {
     expect(mmuIntervalReadRetry(watcher.sub, seq)).toBe(false);
   });
 
-  test('F93: is not disturbed by an event that its driver filtered by owner', () => {
+  test('is not disturbed by an event that its driver filtered by owner [F93]', () => {
     const mm = makeMm(makeSystem());
     const watcher = watcherOn(mm);
     watcher.setsSeq = false;
@@ -397,7 +397,7 @@ describe('F89: reading', () => {
     expect(mmuIntervalReadRetry(watcher.sub, seq)).toBe(false);
   });
 
-  test('F93: a reused range forgets the owner of the last event', () => {
+  test('a reused range forgets the owner of the last event [F93]', () => {
     const mm = makeMm(makeSystem());
     const watcher = watcherOn(mm);
     const range = new MmuNotifierRange();
@@ -408,7 +408,7 @@ describe('F89: reading', () => {
     expect(watcher.last[3]).toBeNull();
   });
 
-  test('F95: munmap between read and use is noticed', () => {
+  test('munmap between read and use is noticed [F95]', () => {
     const mm = makeMm(makeSystem());
     const addr = mapAnon(mm, 4);
     store(mm, addr, 1);
@@ -422,7 +422,7 @@ describe('F89: reading', () => {
   });
 });
 
-describe('F91: ranges that must not wait', () => {
+describe('ranges that must not wait [F91]', () => {
   function nonblock(mm: MmStruct): { status: number; range: MmuNotifierRange } {
     const range = new MmuNotifierRange();
     mmuNotifierRangeInit(range, MMU_NOTIFY_UNMAP, mm, 0x10000, 0x20000);

@@ -212,7 +212,7 @@ describe('mprotect of present pages', () => {
   });
 });
 
-describe('F105: mprotect of device-private entries', () => {
+describe('mprotect of device-private entries [F105]', () => {
   function onDevice() {
     const sys = makeSystem();
     const device = new TinyDevice(sys);

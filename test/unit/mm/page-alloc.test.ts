@@ -35,7 +35,7 @@ describe('allocPage', () => {
     expect(allocPage(sys)).toBe(first);
   });
 
-  test('F119: failAt fails exactly the nth allocation, once', () => {
+  test('failAt fails exactly the nth allocation, once [F119]', () => {
     const sys = makeSystem();
     sys.pageAllocator.failAt = 2;
     expect(allocPage(sys)).toBeGreaterThan(0);

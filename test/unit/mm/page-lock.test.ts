@@ -23,7 +23,7 @@ describe('page lock', () => {
     expect(mem.isLocked(1)).toBe(true);
   });
 
-  test('F6: waiters get the lock in order, and no one slips in between', async () => {
+  test('waiters get the lock in order, and no one slips in between [F6]', async () => {
     const mem = new MemMap(4);
     const log: string[] = [];
     mem.trylockPage(1);
@@ -42,7 +42,7 @@ describe('page lock', () => {
     expect(mem.waitingPages).toBe(0);
   });
 
-  test('F69: those who only wait are all woken by one unlock and take nothing', async () => {
+  test('those who only wait are all woken by one unlock and take nothing [F69]', async () => {
     const mem = new MemMap(4);
     const log: string[] = [];
     mem.trylockPage(1);

@@ -70,7 +70,7 @@ function places(sys: System, pfn: number): number[][] {
   return found.toSorted((a, b) => a[0]! - b[0]! || a[1]! - b[1]!);
 }
 
-describe('F5: the reverse map', () => {
+describe('the reverse map [F5]', () => {
   test('finds a private page in its only place', () => {
     const sys = makeSystem();
     const mm = makeMm(sys);
@@ -248,7 +248,7 @@ describe('F5: the reverse map', () => {
   });
 });
 
-describe('F4, F8: the migration entry for a mapping', () => {
+describe('the migration entry for a mapping [F4] [F8]', () => {
   const all = PTE_YOUNG | PTE_DIRTY | PTE_SOFT_DIRTY | PTE_UFFD_WP;
   test.each([
     ['present writable', mkPte(9, PTE_WRITE | all), true, LEAF_MIGRATION_WRITE, all],
@@ -281,7 +281,7 @@ describe('F4, F8: the migration entry for a mapping', () => {
   });
 });
 
-describe('F33: tryToMigrate', () => {
+describe('tryToMigrate [F33]', () => {
   test('replaces every mapping in every process and drops their references', () => {
     const sys = makeSystem();
     const mm = makeMm(sys);
@@ -325,7 +325,7 @@ describe('F33: tryToMigrate', () => {
     ]);
   });
 
-  test('F10: a device-private mapping is replaced without a TLB flush', () => {
+  test('a device-private mapping is replaced without a TLB flush [F10]', () => {
     const sys = makeSystem();
     const device = new TinyDevice(sys);
     const mm = makeMm(sys);

@@ -21,7 +21,7 @@ const KINDS = [
 ] as const;
 
 test.each(EDGE_PFNS)(
-  'F1: a present entry of pfn %i keeps pfn and flags, and is not negative',
+  'a present entry of pfn %i keeps pfn and flags, and is not negative [F1]',
   (pfn) => {
     for (const flags of [0, ops.PTE_WRITE, ops.PTE_SPECIAL, ops.PTE_PROTNONE, CARRIED]) {
       const pte = ops.mkPte(pfn, flags);
@@ -35,7 +35,7 @@ test.each(EDGE_PFNS)(
   },
 );
 
-test.each(KINDS)('F1: LEAF_%s is told from all others', (_n, kind, migration, device, write) => {
+test.each(KINDS)('LEAF_%s is told from all others [F1]', (_n, kind, migration, device, write) => {
   for (const pfn of EDGE_PFNS) {
     for (const flags of [0, CARRIED, ops.PTE_YOUNG, ops.PTE_UFFD_WP]) {
       const pte = ops.mkLeaf(kind, pfn, flags);
@@ -54,7 +54,7 @@ test.each(KINDS)('F1: LEAF_%s is told from all others', (_n, kind, migration, de
   }
 });
 
-test('F1: kinds are distinct and fit their field', () => {
+test('kinds are distinct and fit their field [F1]', () => {
   const numbers = KINDS.map(([, kind]) => kind);
   expect(new Set(numbers).size).toBe(numbers.length);
   expect(Math.min(...numbers)).toBe(1);

@@ -228,7 +228,7 @@ describe('waiting', () => {
 });
 
 describe('pinUserPage', () => {
-  test('F68: pins a page of the program and counts as many references as a pin has', () => {
+  test('pins a page of the program and counts as many references as a pin has [F68]', () => {
     const sys = makeSystem();
     const mm = makeMm(sys);
     const base = mapAnon(mm, 1);
@@ -254,7 +254,7 @@ describe('pinUserPage', () => {
     checkInvariants(sys);
   });
 
-  test('F68: brings a device page home, device pages are never pinned', () => {
+  test('brings a device page home, device pages are never pinned [F68]', () => {
     const sys = makeSystem();
     const device = new TinyDevice(sys);
     const mm = makeMm(sys);
@@ -267,7 +267,7 @@ describe('pinUserPage', () => {
     unpinUserPage(sys, pfn);
   });
 
-  test('F34: a pinned page does not migrate, the same page unpinned does', () => {
+  test('a pinned page does not migrate, the same page unpinned does [F34]', () => {
     const sys = makeSystem();
     const device = new TinyDevice(sys);
     const mm = makeMm(sys);

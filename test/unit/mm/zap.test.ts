@@ -33,7 +33,7 @@ function zap(mm: MmStruct, addr: number, pages: number): void {
   mm.mmapLock.readUnlock();
 }
 
-describe('F104: zapPageRange', () => {
+describe('zapPageRange [F104]', () => {
   test('private memory reads as zeroes afterwards, its neighbours keep theirs', () => {
     const sys = makeSystem();
     const mm = makeMm(sys);
