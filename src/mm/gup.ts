@@ -14,8 +14,7 @@ import { TASK_SIZE, isAddress } from '../base/units.ts';
 import type { MmStruct, System } from './mm-types.ts';
 import { putPage } from './page-alloc.ts';
 import { GUP_PIN_COUNTING_BIAS } from './page.ts';
-import { ptePfn } from './swapops.ts';
-import { ACCESS_WRITE, FAULT_ENOMEM, FAULT_OK, accessiblePte, faultInUser } from './uaccess.ts';
+import { ACCESS_WRITE, FAULT_ENOMEM, FAULT_OK, accessiblePage, faultInUser } from './uaccess.ts';
 
 /**
  * Pins the page at `addr` for writing (pin_user_pages).
@@ -26,8 +25,8 @@ import { ACCESS_WRITE, FAULT_ENOMEM, FAULT_OK, accessiblePte, faultInUser } from
 export function pinUserPage(mm: MmStruct, addr: number): MaybePromise<number> {
   if (!isAddress(addr) || addr >= TASK_SIZE) return errno.EFAULT;
   for (;;) {
-    const at = accessiblePte(mm, addr, ACCESS_WRITE);
-    if (at !== 0) return addPin(mm.sys, ptePfn(mm.sys.pageTables.words[at]!));
+    const pfn = accessiblePage(mm, addr, ACCESS_WRITE);
+    if (pfn !== 0) return addPin(mm.sys, pfn);
     const outcome = faultInUser(mm, addr, ACCESS_WRITE);
     if (isPending(outcome)) {
       return outcome.then((settled) =>
@@ -41,14 +40,16 @@ export function pinUserPage(mm: MmStruct, addr: number): MaybePromise<number> {
 /** Gives a pinned page back (unpin_user_page). Context: any. */
 export function unpinUserPage(sys: System, pfn: number): void {
   const { refcount } = sys.mem;
-  assert(refcount[pfn]! >= GUP_PIN_COUNTING_BIAS, 'I21: a page that is unpinned was pinned');
-  refcount[pfn]! -= GUP_PIN_COUNTING_BIAS - 1;
-  putPage(sys, pfn);
+  const folio = sys.mem.folioOf(pfn);
+  assert(refcount[folio]! >= GUP_PIN_COUNTING_BIAS, 'I21: a page that is unpinned was pinned');
+  refcount[folio]! -= GUP_PIN_COUNTING_BIAS - 1;
+  putPage(sys, folio);
 }
 
 function addPin(sys: System, pfn: number): number {
-  sys.mem.getPage(pfn);
-  sys.mem.refcount[pfn]! += GUP_PIN_COUNTING_BIAS - 1;
+  const folio = sys.mem.folioOf(pfn);
+  sys.mem.getPage(folio);
+  sys.mem.refcount[folio]! += GUP_PIN_COUNTING_BIAS - 1;
   return pfn;
 }
 

@@ -12,11 +12,12 @@
  *
  * Locking: none needed; code between two waits is atomic. Only memunmapPages waits.
  *
- * Leaves out: coherent, FS_DAX, generic and P2PDMA memory, several ranges per pagemap, folios above
- * order 0, memory_failure.
+ * Leaves out: coherent, FS_DAX, generic and P2PDMA memory, several ranges per pagemap,
+ * memory_failure.
  */
 import { assert } from '../base/assert.ts';
 import { errno } from '../base/errno.ts';
+import { HPAGE_PMD_ORDER } from '../base/units.ts';
 import type { MaybePromise } from '../base/maybe.ts';
 import type { VmFault } from './memory.ts';
 import type { System } from './mm-types.ts';
@@ -34,8 +35,17 @@ export const MAX_PAGEMAPS = 255;
 
 /** How mm reaches the driver of device memory (struct dev_pagemap_ops). */
 export interface DevPagemapOps {
-  /** The last reference is gone: the page is the driver's again. Must not wait. */
-  readonly folioFree: (pfn: number) => void;
+  /**
+   * The last reference is gone: the 2^order pages from `pfn` on are the driver's again. Must not
+   * wait.
+   */
+  readonly folioFree: (pfn: number, order: number) => void;
+  /**
+   * A large folio falls apart: called with its head and each page behind it in turn, then once with
+   * `tail` null, when the head has become a single page. Drivers that keep something per folio move
+   * it here; without it nothing happens. Must not wait.
+   */
+  readonly folioSplit?: (head: number, tail: number | null) => void;
   /**
    * The CPU touched a page that only the device can reach: bring it home. Called with the mmap lock
    * held for read and the page locked and referenced (pass it as fault page). May wait.
@@ -152,17 +162,20 @@ export function pagePgmap(sys: System, pfn: number): DevPagemap {
  * Makes a free device page live (zone_device_page_init): one reference, locked, no mapping, no flag
  * of its last life. Contents are whatever was there.
  *
+ * @param order 0, or HPAGE_PMD_ORDER for a large folio of that many naturally aligned free pages.
  * Context: the driver took the page off its free list; the pagemap is not being unregistered.
  */
-export function zoneDevicePageInit(sys: System, pfn: number): void {
+export function zoneDevicePageInit(sys: System, pfn: number, order = 0): void {
   const { mem } = sys;
+  assert(order === 0 || order === HPAGE_PMD_ORDER, 'I33: a folio is a page or of PMD size');
   const pgmap = pagePgmap(sys, pfn);
   assert(pgmap.lastPageFreed === undefined, 'I27: no page is made live in a dying pagemap');
   assert(mem.refcount[pfn] === 0, 'I28: a device page that is made live was free');
-  pgmap.ref++;
+  pgmap.ref += 1 << order;
   mem.mapping[pfn] = 0;
   mem.index[pfn] = 0;
   mem.flags[pfn] = PG_LOCKED;
+  if (order !== 0) mem.prepCompound(pfn);
   mem.refcount[pfn] = 1;
 }
 
@@ -174,12 +187,13 @@ export function zoneDevicePageInit(sys: System, pfn: number): void {
 export function freeZoneDevicePage(sys: System, pfn: number): void {
   const { mem } = sys;
   const pgmap = pagePgmap(sys, pfn);
-  assert(mem.mapcount[pfn] === 0, 'I7: a page is unmapped before it is freed');
+  const order = mem.folioOrder(pfn);
+  assert(mem.folioMapcount(pfn) === 0, 'I7: a page is unmapped before it is freed');
   assert((mem.flags[pfn]! & PG_LOCKED) === 0, 'I8: a freed page is not locked');
-  mem.flags[pfn] = 0;
+  mem.flags.fill(0, pfn, pfn + (1 << order));
   mem.mapping[pfn] = 0;
   mem.index[pfn] = 0;
-  pgmap.ops.folioFree(pfn);
-  pgmap.ref--;
+  pgmap.ops.folioFree(pfn, order);
+  pgmap.ref -= 1 << order;
   if (pgmap.ref === 0) pgmap.lastPageFreed?.();
 }

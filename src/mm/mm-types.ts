@@ -127,6 +127,8 @@ export interface System {
   readonly vmstat: Vmstat;
   /** The shared page of zeroes (empty_zero_page). */
   readonly zeroPfn: number;
+  /** The shared large folio of zeroes, made when first wanted (huge_zero_folio); 0 before. */
+  hugeZeroPfn: number;
   /** Registered pagemaps by the number that MemMap.pgmap holds; entry 0 is null. */
   readonly pagemaps: (DevPagemap | null)[];
   /** Reserved ranges of device pfns in ascending order. */

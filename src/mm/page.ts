@@ -10,6 +10,7 @@
  */
 import { assert } from '../base/assert.ts';
 import type { MaybePromise } from '../base/maybe.ts';
+import { HPAGE_PMD_NR, HPAGE_PMD_ORDER } from '../base/units.ts';
 
 /** Page flag bits (our own positions; the names are the kernel's). */
 export const PG_LOCKED = 1 << 0;
@@ -30,6 +31,12 @@ export const PG_RESERVED = 1 << 9;
 export const PG_BUDDY = 1 << 10;
 /** Isolated from the LRU by migration. */
 export const PG_ISOLATED = 1 << 11;
+/** First page of a large folio: PMD size, the only one besides a single page. */
+export const PG_HEAD = 1 << 12;
+/** Any other page of a large folio: lock, references and mapping are its head's. */
+export const PG_TAIL = 1 << 13;
+
+const PMD_OFFSET_MASK = HPAGE_PMD_NR - 1;
 
 /** Low bit of a mapping word: the rest is an anon_vma number, else a shmem inode number. */
 export const MAPPING_ANON = 1;
@@ -52,6 +59,10 @@ export class MemMap {
   readonly refcount: Int32Array<SharedArrayBuffer>;
   /** Number of page table entries that map the page (present, device-private, device-exclusive). */
   readonly mapcount: Int32Array<SharedArrayBuffer>;
+  /** PMD entries that map the large folio whose head this is (_entire_mapcount). */
+  readonly entireMapcount: Int32Array<SharedArrayBuffer>;
+  /** All entries, of either kind, that map part of the large folio (_large_mapcount). */
+  readonly largeMapcount: Int32Array<SharedArrayBuffer>;
   /** 0, or anon_vma number << 1 | MAPPING_ANON, or inode number << 1. */
   readonly mapping: Uint32Array<SharedArrayBuffer>;
   /** Linear page index within the mapping; needs 35 bits, so a double. */
@@ -68,6 +79,8 @@ export class MemMap {
     this.flags = new Uint32Array(words());
     this.refcount = new Int32Array(words());
     this.mapcount = new Int32Array(words());
+    this.entireMapcount = new Int32Array(words());
+    this.largeMapcount = new Int32Array(words());
     this.mapping = new Uint32Array(words());
     this.index = new Float64Array(new SharedArrayBuffer(pageCount * 8));
     this.zoneDeviceData = new Uint32Array(words());
@@ -82,6 +95,41 @@ export class MemMap {
   /** True when the page belongs to anonymous memory (PageAnon). */
   isAnon(pfn: number): boolean {
     return (this.mapping[pfn]! & MAPPING_ANON) !== 0;
+  }
+
+  /**
+   * The first page of the folio that `pfn` belongs to (compound_head). Large folios are naturally
+   * aligned, so a tail needs no pointer.
+   */
+  folioOf(pfn: number): number {
+    return (this.flags[pfn]! & PG_TAIL) === 0 ? pfn : (pfn & ~PMD_OFFSET_MASK) >>> 0;
+  }
+
+  /** True for the head of a large folio (folio_test_large). */
+  isLarge(head: number): boolean {
+    return (this.flags[head]! & PG_HEAD) !== 0;
+  }
+
+  /** Pages of the folio whose head this is (folio_nr_pages). */
+  folioNrPages(head: number): number {
+    return this.isLarge(head) ? HPAGE_PMD_NR : 1;
+  }
+
+  /** Order of the folio whose head this is (folio_order). */
+  folioOrder(head: number): number {
+    return this.isLarge(head) ? HPAGE_PMD_ORDER : 0;
+  }
+
+  /** Entries that map any part of the folio (folio_mapcount): a PMD entry counts once. */
+  folioMapcount(head: number): number {
+    return this.isLarge(head) ? this.largeMapcount[head]! : this.mapcount[head]!;
+  }
+
+  /** Makes one large folio of HPAGE_PMD_NR pages without flags (prep_compound_page). */
+  prepCompound(head: number): void {
+    assert((head & PMD_OFFSET_MASK) === 0, 'I33: a large folio is naturally aligned');
+    this.flags[head]! |= PG_HEAD;
+    this.flags.fill(PG_TAIL, head + 1, head + HPAGE_PMD_NR);
   }
 
   isLocked(pfn: number): boolean {

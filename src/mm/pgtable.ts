@@ -6,12 +6,15 @@
  * entry".
  *
  * Locking: the kernel worker is the only writer; code between two waits plays the page-table lock.
- * Leaves out: PMD and PUD leaves (large folios), a fifth level.
+ * A PMD entry may be a leaf (isPmdLeaf): then there is no PTE table below, but one lies in deposit
+ * (`depositTable`), so that splitting the leaf needs no memory.
+ *
+ * Leaves out: PUD leaves, a fifth level.
  */
 import { assert } from '../base/assert.ts';
 import { errno } from '../base/errno.ts';
 import { PAGE_SIZE, PMD_SIZE, PTRS_PER_TABLE, TASK_SIZE } from '../base/units.ts';
-import { PTE_PFN_SHIFT, PTE_PRESENT } from './swapops.ts';
+import { PTE_HUGE, PTE_PFN_SHIFT, PTE_PRESENT, isPmdLeaf } from './swapops.ts';
 
 const TABLE_SHIFT = 9;
 const INDEX_MASK = PTRS_PER_TABLE - 1;
@@ -35,6 +38,10 @@ export class PageTables {
   readonly capacity: number;
   private readonly freeTables: Uint32Array;
   private freeCount = 0;
+  /** Deposited tables of each pmd table: the first one here, the others by `nextDeposit`. */
+  private readonly deposits: Uint32Array;
+  private readonly nextDeposit: Uint32Array;
+  private depositCount = 0;
   /** Fault injection for tests: the next allocations fail while this is above zero. */
   failAllocations = 0;
 
@@ -44,12 +51,19 @@ export class PageTables {
     this.words = new Uint32Array(new SharedArrayBuffer(capacity * PTRS_PER_TABLE * 4));
     this.used = new Uint32Array(new SharedArrayBuffer(capacity * 4));
     this.freeTables = new Uint32Array(capacity);
+    this.deposits = new Uint32Array(capacity);
+    this.nextDeposit = new Uint32Array(capacity);
     for (let table = capacity - 1; table > 0; table--) this.freeTables[this.freeCount++] = table;
   }
 
   /** Tables handed out and not yet freed. */
   get tablesInUse(): number {
     return this.capacity - 1 - this.freeCount;
+  }
+
+  /** Tables that lie in deposit for PMD leaves; they are among those in use. */
+  get depositedTables(): number {
+    return this.depositCount;
   }
 
   /** A zeroed table, or ENOMEM. */
@@ -68,7 +82,62 @@ export class PageTables {
     this.freeTables[this.freeCount++] = table;
   }
 
-  /** Word index of the PTE for `addr`, or 0 when an upper level is missing (pte_offset_map). */
+  /** Word index of the PMD entry for `addr`, or 0 when an upper level is missing (pmd_offset). */
+  pmdOffset(pgd: number, addr: number): number {
+    const page = Math.floor(addr / PAGE_SIZE);
+    const high = (page / PAGES_PER_HALF) | 0;
+    const low = page - high * PAGES_PER_HALF;
+    const words = this.words;
+    const pud = words[(pgd << TABLE_SHIFT) | (high >>> TABLE_SHIFT)]! >>> PTE_PFN_SHIFT;
+    if (pud === 0) return 0;
+    const pmd = words[(pud << TABLE_SHIFT) | (high & INDEX_MASK)]! >>> PTE_PFN_SHIFT;
+    if (pmd === 0) return 0;
+    return (pmd << TABLE_SHIFT) | (low >>> TABLE_SHIFT);
+  }
+
+  /** Like pmdOffset, making the missing levels (pmd_alloc). Word index, or ENOMEM. */
+  pmdAlloc(pgd: number, addr: number): number {
+    assert(addr >= 0 && addr < TASK_SIZE, 'page table address is in user space');
+    assert(pgd !== 0, 'I3: table 0 stays empty');
+    const page = Math.floor(addr / PAGE_SIZE);
+    const high = (page / PAGES_PER_HALF) | 0;
+    const low = page - high * PAGES_PER_HALF;
+    const pud = this.allocLevel(pgd, high >>> TABLE_SHIFT);
+    if (pud < 0) return pud;
+    const pmd = this.allocLevel(pud, high & INDEX_MASK);
+    if (pmd < 0) return pmd;
+    return (pmd << TABLE_SHIFT) | (low >>> TABLE_SHIFT);
+  }
+
+  /** Keeps an empty table for the PMD leaf at `pmdAt` (pgtable_trans_huge_deposit). */
+  depositTable(pmdAt: number, table: number): void {
+    const owner = pmdAt >>> TABLE_SHIFT;
+    assert(this.used[table] === 0, 'I34: a deposited page table is empty');
+    this.nextDeposit[table] = this.deposits[owner]!;
+    this.deposits[owner] = table;
+    this.depositCount++;
+  }
+
+  /** Takes back a table that was deposited with a leaf of the same pmd table. */
+  withdrawTable(pmdAt: number): number {
+    const owner = pmdAt >>> TABLE_SHIFT;
+    const table = this.deposits[owner]!;
+    assert(table !== 0, 'I34: a PMD leaf has a page table in deposit');
+    this.deposits[owner] = this.nextDeposit[table]!;
+    this.nextDeposit[table] = 0;
+    this.depositCount--;
+    return table;
+  }
+
+  /** Puts a PTE table in the place of an empty or leaf PMD entry (pmd_populate). */
+  populatePmd(pmdAt: number, table: number): void {
+    this.setPte(pmdAt, ((table << PTE_PFN_SHIFT) | PTE_PRESENT) >>> 0);
+  }
+
+  /**
+   * Word index of the PTE for `addr`; 0 when an upper level is missing, or the PMD entry is a leaf
+   * (pte_offset_map).
+   */
   pteOffset(pgd: number, addr: number): number {
     const page = Math.floor(addr / PAGE_SIZE);
     const high = (page / PAGES_PER_HALF) | 0;
@@ -78,12 +147,27 @@ export class PageTables {
     if (pud === 0) return 0;
     const pmd = words[(pud << TABLE_SHIFT) | (high & INDEX_MASK)]! >>> PTE_PFN_SHIFT;
     if (pmd === 0) return 0;
-    const pte = words[(pmd << TABLE_SHIFT) | (low >>> TABLE_SHIFT)]! >>> PTE_PFN_SHIFT;
-    if (pte === 0) return 0;
-    return (pte << TABLE_SHIFT) | (low & INDEX_MASK);
+    const entry = words[(pmd << TABLE_SHIFT) | (low >>> TABLE_SHIFT)]!;
+    if ((entry & (PTE_PRESENT | PTE_HUGE)) !== PTE_PRESENT) return 0;
+    return ((entry >>> PTE_PFN_SHIFT) << TABLE_SHIFT) | (low & INDEX_MASK);
   }
 
-  /** Like pteOffset, making the missing levels (pte_alloc_map). Word index, or ENOMEM. */
+  /**
+   * Word index of the leaf entry for `addr`, PTE or PMD leaf; that of an empty entry where there is
+   * none, and 0, which holds 0 too, when an upper level is missing.
+   */
+  leafOffset(pgd: number, addr: number): number {
+    const pmdAt = this.pmdOffset(pgd, addr);
+    const entry = this.words[pmdAt]!;
+    if ((entry & (PTE_PRESENT | PTE_HUGE)) !== PTE_PRESENT) return pmdAt;
+    const index = Math.floor(addr / PAGE_SIZE) % PTRS_PER_TABLE;
+    return ((entry >>> PTE_PFN_SHIFT) << TABLE_SHIFT) | index;
+  }
+
+  /**
+   * Like pteOffset, making the missing levels (pte_alloc_map). Word index; ENOMEM; EEXIST where the
+   * PMD entry is a leaf.
+   */
   pteAlloc(pgd: number, addr: number): number {
     assert(addr >= 0 && addr < TASK_SIZE, 'page table address is in user space');
     assert(pgd !== 0, 'I3: table 0 stays empty');
@@ -94,6 +178,7 @@ export class PageTables {
     if (pud < 0) return pud;
     const pmd = this.allocLevel(pud, high & INDEX_MASK);
     if (pmd < 0) return pmd;
+    if (isPmdLeaf(this.words[(pmd << TABLE_SHIFT) | (low >>> TABLE_SHIFT)]!)) return errno.EEXIST;
     const pte = this.allocLevel(pmd, low >>> TABLE_SHIFT);
     if (pte < 0) return pte;
     return (pte << TABLE_SHIFT) | (low & INDEX_MASK);
@@ -111,8 +196,9 @@ export class PageTables {
   }
 
   /**
-   * The lowest address of [addr, end) that has a page table: `addr` itself or the start of a PMD
-   * range; `end` when there is none. Lets walks over sparse ranges skip what was never populated.
+   * The lowest address of [addr, end) that has a page table or a PMD leaf: `addr` itself or the
+   * start of a PMD range; `end` when there is none. Lets walks over sparse ranges skip what was
+   * never populated.
    */
   nextPopulated(pgd: number, addr: number, end: number): number {
     const words = this.words;
@@ -171,7 +257,7 @@ export class PageTables {
 
   private freeEntryIfEmpty(at: number): void {
     const table = this.words[at]! >>> PTE_PFN_SHIFT;
-    if (table === 0 || this.used[table] !== 0) return;
+    if (isPmdLeaf(this.words[at]!) || table === 0 || this.used[table] !== 0) return;
     this.setPte(at, 0);
     this.freeTable(table);
   }

@@ -116,6 +116,7 @@ function assemble(ram: SharedArrayBuffer, pageCount: number, maxTables: number):
     pageAllocator: new PageAllocator(mem, FIRST_FREE_PFN, ramPages),
     vmstat: new Vmstat(),
     zeroPfn: ZERO_PFN,
+    hugeZeroPfn: 0,
     pagemaps: [null],
     deviceRegions,
     anonVmas: [null],

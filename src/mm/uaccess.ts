@@ -21,7 +21,7 @@ import {
 } from './memory.ts';
 import { VM_ACCESS_FLAGS, VM_WRITE } from './mm-types.ts';
 import type { MmStruct } from './mm-types.ts';
-import { PTE_DIRTY, PTE_PRESENT, PTE_PROTNONE, PTE_WRITE, PTE_YOUNG, ptePfn } from './swapops.ts';
+import { PTE_DIRTY, PTE_PRESENT, PTE_PROTNONE, PTE_WRITE, PTE_YOUNG, leafPfn } from './swapops.ts';
 import { vmaLookup } from './vma-lookup.ts';
 
 /** Kinds of access. */
@@ -82,21 +82,20 @@ function finishFault(mm: MmStruct, bits: number): number {
 }
 
 /**
- * Word index of the entry when the CPU may make the access right now, 0 when it would fault. Sets
+ * The frame behind `addr` when the CPU may make the access right now, 0 when it would fault. Sets
  * young and, for a write, dirty, as the hardware walk does.
  *
  * Context: any; valid until the next wait.
  */
-export function accessiblePte(mm: MmStruct, addr: number, access: number): number {
+export function accessiblePage(mm: MmStruct, addr: number, access: number): number {
   const { pageTables } = mm.sys;
-  const at = pageTables.pteOffset(mm.pgd, addr);
-  if (at === 0) return 0;
+  const at = pageTables.leafOffset(mm.pgd, addr);
   const pte = pageTables.words[at]!;
   const isWrite = access === ACCESS_WRITE;
   const needed = isWrite ? PTE_PRESENT | PTE_WRITE : PTE_PRESENT;
   if ((pte & (needed | PTE_PROTNONE)) !== needed) return 0;
   pageTables.words[at] = (pte | (isWrite ? PTE_YOUNG | PTE_DIRTY : PTE_YOUNG)) >>> 0;
-  return at;
+  return leafPfn(pte, addr);
 }
 
 /**
@@ -138,9 +137,9 @@ function copyOnePage(mm: MmStruct, addr: number, bytes: Uint8Array, access: numb
   // Also refuses NaN and addresses above user space.
   if (!(offset + count <= PAGE_SIZE && addr >= 0 && addr < TASK_SIZE)) return false;
   if (count === 0 || !Number.isInteger(addr)) return false;
-  const at = accessiblePte(mm, addr, access);
-  if (at === 0) return false;
-  const start = ptePfn(mm.sys.pageTables.words[at]!) * PAGE_SIZE + offset;
+  const pfn = accessiblePage(mm, addr, access);
+  if (pfn === 0) return false;
+  const start = pfn * PAGE_SIZE + offset;
   moveBytes(mm.sys.ram, start, bytes, access);
   return true;
 }
@@ -186,9 +185,9 @@ class UserCopy {
   /** Copies until the end, a failure, or a fault that has to wait. */
   private proceed(): MaybePromise<number> {
     while (this.done < this.bytes.length) {
-      const at = accessiblePte(this.mm, this.addr + this.done, this.access);
-      if (at !== 0) {
-        this.copyWithinPage(at);
+      const pfn = accessiblePage(this.mm, this.addr + this.done, this.access);
+      if (pfn !== 0) {
+        this.copyWithinPage(pfn);
         continue;
       }
       const outcome = this.faultIn();
@@ -208,12 +207,12 @@ class UserCopy {
     return faultInUser(this.mm, this.addr + this.done, this.access);
   }
 
-  private copyWithinPage(at: number): void {
-    const { ram, pageTables } = this.mm.sys;
+  private copyWithinPage(pfn: number): void {
+    const { ram } = this.mm.sys;
     const address = this.addr + this.done;
     const offset = address - pageAlignDown(address);
     const count = Math.min(PAGE_SIZE - offset, this.bytes.length - this.done);
-    const start = ptePfn(pageTables.words[at]!) * PAGE_SIZE + offset;
+    const start = pfn * PAGE_SIZE + offset;
     moveBytes(ram, start, this.bytes.subarray(this.done, this.done + count), this.access);
     this.done += count;
     this.faultsOnPage = 0;

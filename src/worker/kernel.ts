@@ -34,7 +34,7 @@ import {
   ACCESS_READ,
   ACCESS_WRITE,
   FAULT_OK,
-  accessiblePte,
+  accessiblePage,
   copyFromUser,
   copyToUser,
   faultInUser,
@@ -213,7 +213,7 @@ export class Kernel implements KernelApi {
     if (mm === undefined) return refused(errno.ESRCH);
     if (!isUserRange(addr, 1)) return refused(errno.EINVAL);
     const kind = access === 'write' ? ACCESS_WRITE : ACCESS_READ;
-    while (accessiblePte(mm, addr, kind) === 0) {
+    while (accessiblePage(mm, addr, kind) === 0) {
       const outcome = await faultInUser(mm, addr, kind);
       if (outcome !== FAULT_OK) return { errno: 0, outcome, address: addr };
     }

@@ -5,7 +5,7 @@
  *
  * I ids are also asserted in src; C ids are what only this checker can see.
  */
-import { PAGE_SIZE, PTRS_PER_TABLE } from '../../src/base/units.ts';
+import { HPAGE_PMD_NR, PAGE_SIZE, PMD_SIZE, PTRS_PER_TABLE } from '../../src/base/units.ts';
 import type { MmStruct, System, Vma } from '../../src/mm/mm-types.ts';
 import { VM_ACCESS_FLAGS, VM_SHARED, VM_WRITE, linearPageIndex } from '../../src/mm/mm-types.ts';
 import {
@@ -17,6 +17,7 @@ import {
   PG_LOCKED,
   PG_LRU,
   PG_RESERVED,
+  PG_TAIL,
   PG_WAITERS,
 } from '../../src/mm/page.ts';
 import { RmapHits, rmapWalk } from '../../src/mm/rmap.ts';
@@ -27,6 +28,7 @@ import {
   PTE_SPECIAL,
   isDevicePrivateEntry,
   isMigrationEntry,
+  isPmdLeaf,
   isWritableLeaf,
   ptePfn,
   ptePresent,
@@ -50,18 +52,28 @@ interface Leaf {
   readonly addr: number;
   readonly at: number;
   readonly pte: number;
+  /** A PMD entry, which stands for HPAGE_PMD_NR pages. */
+  readonly isHuge: boolean;
 }
 
 class Census {
   readonly problems: string[] = [];
+  /** Entries that map each page, and PMD entries and all entries that map each folio. */
   readonly mapcount: Int32Array;
+  readonly entireMapcount: Int32Array;
+  readonly folioMapcount: Int32Array;
+  /** Free RAM pages. */
+  readonly free = new Set<number>();
   readonly leaves: Leaf[][] = [];
   readonly tables = new Set<number>();
+  hugeLeaves = 0;
   readonly sys: System;
 
   constructor(sys: System) {
     this.sys = sys;
     this.mapcount = new Int32Array(sys.mem.pageCount);
+    this.entireMapcount = new Int32Array(sys.mem.pageCount);
+    this.folioMapcount = new Int32Array(sys.mem.pageCount);
   }
 
   expect(condition: boolean, message: string): void {
@@ -104,10 +116,12 @@ function checkMm(census: Census, mm: MmStruct): void {
   let anon = 0;
   let shmem = 0;
   for (const leaf of leaves) {
+    if (leaf.isHuge) census.hugeLeaves++;
     checkLeaf(census, leaf, name);
     if (!isResident(leaf.pte)) continue;
-    if (sys.mem.isAnon(ptePfn(leaf.pte))) anon++;
-    else shmem++;
+    const pages = leaf.isHuge ? HPAGE_PMD_NR : 1;
+    if (sys.mem.isAnon(sys.mem.folioOf(ptePfn(leaf.pte)))) anon += pages;
+    else shmem += pages;
   }
   census.expect(mm.anonRss === anon, `I19: ${name} anonRss ${mm.anonRss}, counted ${anon}`);
   census.expect(mm.shmemRss === shmem, `I19: ${name} shmemRss ${mm.shmemRss}, counted ${shmem}`);
@@ -161,7 +175,9 @@ function walkTable(
     if (entry === 0) continue;
     count++;
     const addr = base + i * span;
-    if (level === 0) leaves.push({ mm, addr, at, pte: entry });
+    if (level === 0) leaves.push({ mm, addr, at, pte: entry, isHuge: false });
+    else if (level === 1 && isPmdLeaf(entry))
+      leaves.push({ mm, addr, at, pte: entry, isHuge: true });
     else walkTable(census, mm, entry >>> PTE_PFN_SHIFT, level - 1, addr, leaves);
   }
   census.expect(used[table] === count, `I3: table ${table} used ${used[table]}, counted ${count}`);
@@ -186,9 +202,18 @@ function checkLeaf(census: Census, leaf: Leaf, name: string): void {
     census.expect(mayWrite || !isWritableLeaf(pte), `C10: ${at} writable, vma is not`);
     census.expect(!ok || sys.mem.isZoneDevice(pfn), `C8: ${at} device entry of RAM`);
   }
+  const fits = !leaf.isHuge || (vma.vmStart <= addr && addr + PMD_SIZE <= vma.vmEnd);
+  census.expect(fits, `C8: ${at} is a PMD entry that its vma does not cover`);
   if (!isResident(pte) || isMigrationEntry(pte)) return;
-  census.mapcount[pfn]!++;
-  (census.leaves[pfn] ??= []).push(leaf);
+  const folio = sys.mem.folioOf(pfn);
+  census.expect(
+    !leaf.isHuge || (folio === pfn && sys.mem.isLarge(pfn)),
+    `C15: ${at} is a PMD entry of a page that is no head`,
+  );
+  if (leaf.isHuge) census.entireMapcount[folio]!++;
+  else census.mapcount[pfn]!++;
+  census.folioMapcount[folio]!++;
+  (census.leaves[folio] ??= []).push(leaf);
   checkRmapWord(census, vma, addr, pfn, at);
 }
 
@@ -199,25 +224,26 @@ function checkPresent(census: Census, vma: Vma, pte: number, at: string): void {
   const isShared = (vma.vmFlags & VM_SHARED) !== 0;
   census.expect(((pte & PTE_PROTNONE) === 0) === hasAccess, `C10: ${at} protnone, vma differs`);
   if ((pte & PTE_SPECIAL) !== 0) {
-    census.expect(pfn === sys.zeroPfn, `C8: ${at} special but not the zero page`);
+    const isZero = pfn === sys.zeroPfn || (pfn === sys.hugeZeroPfn && pfn !== 0);
+    census.expect(isZero, `C8: ${at} special but not the zero page`);
     census.expect(!pteWrite(pte), `C10: ${at} zero page writable`);
     return;
   }
   census.expect(!sys.mem.isZoneDevice(pfn), `C8: ${at} present device-private page`);
   if (!pteWrite(pte)) return;
   census.expect((vma.vmFlags & VM_WRITE) !== 0, `C10: ${at} writable, vma is not`);
-  const exclusive = sys.mem.isAnon(pfn) && sys.mem.testFlag(pfn, PG_ANON_EXCLUSIVE);
+  const isAnon = sys.mem.isAnon(sys.mem.folioOf(pfn));
+  const exclusive = isAnon && sys.mem.testFlag(pfn, PG_ANON_EXCLUSIVE);
   census.expect(isShared || exclusive, `I13: ${at} private, writable, not exclusive`);
 }
 
 function checkRmapWord(census: Census, vma: Vma, addr: number, pfn: number, at: string): void {
   const { mem } = census.sys;
-  census.expect(
-    mem.index[pfn] === linearPageIndex(vma, addr),
-    `I11: ${at} index ${mem.index[pfn]}`,
-  );
-  const id = mem.mapping[pfn]! >>> 1;
-  if ((mem.mapping[pfn]! & MAPPING_ANON) !== 0) {
+  const folio = mem.folioOf(pfn);
+  const index = mem.index[folio]! + pfn - folio;
+  census.expect(index === linearPageIndex(vma, addr), `I11: ${at} index ${index}`);
+  const id = mem.mapping[folio]! >>> 1;
+  if ((mem.mapping[folio]! & MAPPING_ANON) !== 0) {
     const found = vma.anonVmaChain.some((anonVma) => anonVma.id === id);
     census.expect(found, `I11: ${at} hangs on anon_vma ${id}, not of its vma`);
   } else {
@@ -228,8 +254,11 @@ function checkRmapWord(census: Census, vma: Vma, addr: number, pfn: number, at: 
 function checkTables(census: Census): void {
   const { pageTables } = census.sys;
   const { size } = census.tables;
-  const inUse = pageTables.tablesInUse;
+  const inUse = pageTables.tablesInUse - pageTables.depositedTables;
   census.expect(inUse === size, `C7: ${inUse} tables in use, ${size} reachable`);
+  const huge = census.hugeLeaves;
+  const deposited = pageTables.depositedTables;
+  census.expect(deposited === huge, `I34: ${deposited} tables in deposit, ${huge} PMD leaves`);
 }
 
 function checkAnonVmas(census: Census): void {
@@ -282,19 +311,21 @@ function checkInodes(census: Census, known: Known): void {
 
 function checkFreeList(census: Census): void {
   const { mem, pageAllocator } = census.sys;
-  const seen = new Set<number>();
-  for (let pfn = pageAllocator.firstFree; pfn !== 0; pfn = mem.zoneDeviceData[pfn]!) {
-    if (seen.has(pfn)) {
-      census.expect(false, `C11: the free list has a loop at ${pfn}`);
-      return;
-    }
-    seen.add(pfn);
+  const seen = census.free;
+  const blocks = new Set<number>();
+  let hasLoop = false;
+  pageAllocator.forEachFree((pfn, order) => {
+    hasLoop ||= seen.has(pfn);
+    blocks.add(pfn);
+    for (let i = 0; i < 2 ** order; i++) seen.add(pfn + i);
     census.expect(mem.flags[pfn] === PG_BUDDY, `C11: free page ${pfn} has flags ${mem.flags[pfn]}`);
-  }
+  });
+  census.expect(!hasLoop, 'C11: the free list has a loop');
+  if (hasLoop) return;
   const { freePages } = pageAllocator;
   census.expect(freePages === seen.size, `C11: ${freePages} free pages, ${seen.size} in the list`);
   for (let pfn = 0; pfn < mem.pageCount; pfn++) {
-    if (mem.testFlag(pfn, PG_BUDDY) && !seen.has(pfn)) {
+    if (mem.testFlag(pfn, PG_BUDDY) && !blocks.has(pfn)) {
       census.expect(false, `C11: page ${pfn} says free and is in no list`);
     }
   }
@@ -304,12 +335,18 @@ function checkPage(census: Census, pfn: number, known: Known): void {
   const { sys } = census;
   const { mem } = sys;
   const flags = mem.flags[pfn]!;
-  const mapped = census.mapcount[pfn]!;
   const at = `page ${pfn}`;
   census.expect(
-    mem.mapcount[pfn] === mapped,
-    `I12: ${at} mapcount ${mem.mapcount[pfn]}, ${mapped}`,
+    mem.mapcount[pfn] === census.mapcount[pfn],
+    `I12: ${at} mapcount ${mem.mapcount[pfn]}, ${census.mapcount[pfn]}`,
   );
+  const mapped = census.folioMapcount[pfn]!;
+  if ((flags & PG_TAIL) !== 0) return checkTail(census, pfn, flags);
+  const isLarge = mem.isLarge(pfn);
+  const isEntire = mem.entireMapcount[pfn] === census.entireMapcount[pfn];
+  census.expect(isEntire, `I12: ${at} entireMapcount ${mem.entireMapcount[pfn]}`);
+  const large = isLarge ? mapped : 0;
+  census.expect(mem.largeMapcount[pfn] === large, `I12: ${at} largeMapcount, counted ${large}`);
   census.expect((flags & (PG_LOCKED | PG_WAITERS)) === 0, `C4: ${at} locked or awaited at rest`);
   census.expect((flags & PG_ISOLATED) === 0, `C12: ${at} isolated at rest`);
   const isReserved = (flags & PG_RESERVED) !== 0;
@@ -325,12 +362,25 @@ function checkPage(census: Census, pfn: number, known: Known): void {
   );
   if (pfn < sys.ramPages) checkRamPage(census, pfn, flags, mapped > 0 || cached);
   else checkDevicePage(census, pfn, flags, known);
-  if (mapped > 0) checkRmap(census, pfn, flags, mapped);
+  if (mapped > 0) checkRmap(census, pfn, flags);
+}
+
+/** A tail lives in its head: nothing refers to it. */
+function checkTail(census: Census, pfn: number, flags: number): void {
+  const { mem } = census.sys;
+  const head = mem.folioOf(pfn);
+  census.expect(mem.isLarge(head), `I33: tail ${pfn} has no head`);
+  census.expect(mem.refcount[pfn] === 0, `I33: tail ${pfn} has references of its own`);
+  const known = PG_TAIL | PG_ANON_EXCLUSIVE;
+  census.expect((flags & ~known) === 0, `I33: tail ${pfn} has flags ${flags}`);
+  const exclusive = (flags & PG_ANON_EXCLUSIVE) !== 0;
+  const mapped = census.mapcount[pfn]!;
+  census.expect(!exclusive || mapped === 1, `I13: exclusive tail ${pfn} is mapped ${mapped} times`);
 }
 
 /** Each RAM frame is in exactly one of free, in use, reserved. */
 function checkRamPage(census: Census, pfn: number, flags: number, onLru: boolean): void {
-  const isFree = (flags & PG_BUDDY) !== 0;
+  const isFree = census.free.has(pfn);
   const isUsed = census.sys.mem.refcount[pfn]! > 0;
   census.expect(isFree !== isUsed, `C2: page ${pfn} is free and used, or neither (a leaked frame)`);
   if (onLru) census.expect((flags & PG_LRU) !== 0, `C12: page ${pfn} in use is not on the LRU`);
@@ -353,19 +403,21 @@ function checkDevicePage(census: Census, pfn: number, flags: number, known: Know
 }
 
 /** The reverse map finds exactly the entries that exist. */
-function checkRmap(census: Census, pfn: number, flags: number, mapped: number): void {
+function checkRmap(census: Census, pfn: number, flags: number): void {
   const hits = new RmapHits();
   rmapWalk(census.sys, pfn, hits);
   const found = new Set<number>();
   for (let i = 0; i < hits.length; i++) {
     const pte = census.sys.pageTables.words[hits.ptes[i]!]!;
-    if (ptePfn(pte) === pfn && isResident(pte) && !isMigrationEntry(pte)) found.add(hits.ptes[i]!);
+    const folio = census.sys.mem.folioOf(ptePfn(pte));
+    if (folio === pfn && isResident(pte) && !isMigrationEntry(pte)) found.add(hits.ptes[i]!);
   }
   const leaves = census.leaves[pfn] ?? [];
   const isExact = found.size === leaves.length && leaves.every((leaf) => found.has(leaf.at));
   census.expect(isExact, `C13: rmap of page ${pfn} finds ${found.size} of ${leaves.length}`);
   const exclusive = (flags & PG_ANON_EXCLUSIVE) !== 0;
-  census.expect(!exclusive || mapped === 1, `I13: exclusive page ${pfn} is mapped ${mapped} times`);
+  const own = census.mapcount[pfn]! + census.entireMapcount[pfn]!;
+  census.expect(!exclusive || own === 1, `I13: exclusive page ${pfn} is mapped ${own} times`);
   census.expect(
     !exclusive || census.sys.mem.isAnon(pfn),
     `I13: exclusive page ${pfn} is no anon page`,

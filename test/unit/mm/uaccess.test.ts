@@ -20,7 +20,7 @@ import {
   FAULT_ENOMEM,
   FAULT_OK,
   FAULT_SIGSEGV,
-  accessiblePte,
+  accessiblePage,
   copyFromUser,
   copyToUser,
   faultInUser,
@@ -146,7 +146,7 @@ describe('permissions', () => {
   });
 });
 
-describe('accessiblePte', () => {
+describe('accessiblePage', () => {
   test('sets young on a load, young and dirty on a store', () => {
     const sys = makeSystem();
     const mm = makeMm(sys);
@@ -155,9 +155,9 @@ describe('accessiblePte', () => {
     const at = sys.pageTables.pteOffset(mm.pgd, base);
     const bare = sys.pageTables.words[at]! & ~(PTE_YOUNG | PTE_DIRTY);
     sys.pageTables.words[at] = bare;
-    expect(accessiblePte(mm, base, ACCESS_READ)).toBe(at);
+    expect(accessiblePage(mm, base, ACCESS_READ)).toBe(ptePfn(bare));
     expect(pteAt(mm, base)).toBe(bare | PTE_YOUNG);
-    expect(accessiblePte(mm, base, ACCESS_WRITE)).toBe(at);
+    expect(accessiblePage(mm, base, ACCESS_WRITE)).toBe(ptePfn(bare));
     expect(pteAt(mm, base)).toBe(bare | PTE_YOUNG | PTE_DIRTY);
   });
 
@@ -167,10 +167,10 @@ describe('accessiblePte', () => {
     const base = mapAnon(mm, 1);
     expect(load(mm, base)).toBe(0);
     const pte = pteAt(mm, base);
-    expect(accessiblePte(mm, base, ACCESS_WRITE)).toBe(0);
+    expect(accessiblePage(mm, base, ACCESS_WRITE)).toBe(0);
     expect(pteAt(mm, base)).toBe(pte);
     expect(pte & PTE_WRITE).toBe(0);
-    expect(accessiblePte(mm, base + PAGE_SIZE, ACCESS_READ)).toBe(0);
+    expect(accessiblePage(mm, base + PAGE_SIZE, ACCESS_READ)).toBe(0);
   });
 });
 
