@@ -49,6 +49,7 @@ export function mmAlloc(sys: System): MmStruct | number {
     shmemRss: 0,
     tlbFlushes: 0,
     tlbFlushedPages: 0,
+    tlbs: [],
   };
   sys.mms.add(mm);
   return mm;
@@ -114,7 +115,7 @@ function dupLocked(parent: MmStruct): MmStruct | number {
     status = dupVma(child, vma, progress);
     if (isErr(status)) break;
   }
-  flushTlbRange(parent, progress.writeProtected);
+  flushTlbRange(parent, 0, TASK_SIZE, progress.writeProtected);
   if (!isErr(status)) return child;
   const gone = mmput(child);
   assert(gone === undefined, 'nobody else can hold the lock of an unborn child');

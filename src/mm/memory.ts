@@ -245,7 +245,7 @@ function copyOnWrite(vma: Vma, addr: number, at: number, pte: number): number {
   mmuNotifierRangeInit(clearRange, MMU_NOTIFY_CLEAR, mm, addr, addr + PAGE_SIZE);
   mmuNotifierInvalidateRangeStart(clearRange);
   sys.pageTables.setPte(at, 0);
-  flushTlbRange(mm, 1);
+  flushTlbRange(mm, addr, addr + PAGE_SIZE, 1);
   mapNewAnonPage(vma, addr, at, copy);
   if (!fromZeroPage) {
     uncountRss(mm, old);

@@ -73,7 +73,7 @@ export function migrateVmaCollect(args: MigrateVma): void {
     const count = (chunkEnd - addr) / PAGE_SIZE;
     const first = mm.sys.pageTables.pteOffset(mm.pgd, addr);
     if (first === 0) collectHoles(args, count);
-    else flushTlbRange(mm, collectTable(args, mm.sys, first, count));
+    else flushTlbRange(mm, addr, chunkEnd, collectTable(args, mm.sys, first, count));
     addr = chunkEnd;
   }
   mmuNotifierInvalidateRangeEnd(collectRange);

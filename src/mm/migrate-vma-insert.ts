@@ -81,7 +81,7 @@ export function migrateVmaInsertPages(args: MigrateVma): void {
     else if (outcome !== INSERTED) refuse(args, i, outcome);
   }
   if (!isOpen) return;
-  flushTlbRange(mm, replaced);
+  flushTlbRange(mm, args.start, args.end, replaced);
   mmuNotifierInvalidateRangeEnd(insertRange);
 }
 

@@ -16,6 +16,7 @@ import type { PageAllocator } from './page-alloc.ts';
 import type { PageTables } from './pgtable.ts';
 import type { ShmemInode } from './shmem.ts';
 import { PTE_PROTNONE, PTE_WRITE } from './swapops.ts';
+import type { TlbListener } from './tlb.ts';
 import type { Vmstat } from './vmstat.ts';
 
 /** VMA permission and kind bits, values of include/linux/mm.h. */
@@ -105,6 +106,8 @@ export interface MmStruct {
   /** Number of TLB flushes and of pages in them: each reduction of a permission is one entry. */
   tlbFlushes: number;
   tlbFlushedPages: number;
+  /** Caches of translations that flushTlbRange keeps right; empty while no core has one. */
+  readonly tlbs: TlbListener[];
 }
 
 /** A reserved range of device pfns (struct resource). */

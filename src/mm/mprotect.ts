@@ -132,7 +132,7 @@ function changeProtection(vma: Vma, start: number, end: number): void {
     }
     addr = pageTables.nextPopulated(mm.pgd, chunkEnd, end);
   }
-  flushTlbRange(mm, reduced);
+  flushTlbRange(mm, start, end, reduced);
   mmuNotifierInvalidateRangeEnd(protectRange);
 }
 

@@ -347,7 +347,7 @@ function tryToMigrateOne(sys: System, pfn: number, vma: Vma, addr: number, at: n
   if ((pte & PTE_DIRTY) !== 0 && ptePresent(pte)) mem.setFlag(pfn, PG_DIRTY);
   sys.pageTables.setPte(at, migrationEntryFor(pte, exclusive));
   mem.clearFlag(pfn, PG_ANON_EXCLUSIVE);
-  if (ptePresent(pte)) flushTlbRange(vma.mm, 1);
+  if (ptePresent(pte)) flushTlbRange(vma.mm, addr, addr + PAGE_SIZE, 1);
   folioRemoveRmap(sys, pfn);
   putPage(sys, pfn);
   mmuNotifierInvalidateRangeEnd(clearRange);

@@ -39,7 +39,15 @@ const GATHER_PAGES = 4096;
 class MmuGather {
   private readonly pfns = new Uint32Array(GATHER_PAGES);
   private count = 0;
+  private start = 0;
+  private end = 0;
   private presentPages = 0;
+
+  /** Begins with entries of [start, end). */
+  begin(start: number, end: number): void {
+    this.start = start;
+    this.end = end;
+  }
 
   /** Notes a cleared entry that a core could have cached. */
   present(): void {
@@ -54,7 +62,7 @@ class MmuGather {
 
   /** Flushes, then drops the references. */
   finish(mm: MmStruct): void {
-    flushTlbRange(mm, this.presentPages);
+    flushTlbRange(mm, this.start, this.end, this.presentPages);
     this.presentPages = 0;
     const count = this.count;
     this.count = 0;
@@ -86,6 +94,7 @@ export function zapPageRange(vma: Vma, start: number, end: number): void {
 export function unmapPageRange(vma: Vma, start: number, end: number): void {
   const mm = vma.mm;
   const { pageTables } = mm.sys;
+  gather.begin(start, end);
   let addr = pageTables.nextPopulated(mm.pgd, start, end);
   while (addr < end) {
     const chunkEnd = Math.min(end, addr - (addr % PMD_SIZE) + PMD_SIZE);
