@@ -98,14 +98,14 @@ async function anonTeardown(test: HmmTest): Promise<void> {
 /** Those before the migration tests, in the kernel's order. */
 export const ACCESS_TESTS: readonly Selftest[] = [
   { fixture: 'hmm', name: 'open_close', run: openClose },
-  { fixture: 'hmm', name: 'anon_read', run: anonRead },
-  { fixture: 'hmm', name: 'anon_read_prot', run: anonReadProt },
-  { fixture: 'hmm', name: 'anon_write', run: anonWrite },
-  { fixture: 'hmm', name: 'anon_write_prot', run: anonWriteProt },
+  { fixture: 'hmm', name: 'anon_read', features: [71, 81, 116], run: anonRead },
+  { fixture: 'hmm', name: 'anon_read_prot', features: [72], run: anonReadProt },
+  { fixture: 'hmm', name: 'anon_write', features: [72, 116], run: anonWrite },
+  { fixture: 'hmm', name: 'anon_write_prot', features: [72, 81], run: anonWriteProt },
 ];
 
 /** Those behind the migration tests. */
 export const LATER_ACCESS_TESTS: readonly Selftest[] = [
   { fixture: 'hmm', name: 'anon_read_multiple', run: anonReadMultiple },
-  { fixture: 'hmm', name: 'anon_teardown', isExtra: true, run: anonTeardown },
+  { fixture: 'hmm', name: 'anon_teardown', features: [95], isExtra: true, run: anonTeardown },
 ];

@@ -51,12 +51,19 @@ async function hmmCowInDevice(test: HmmTest): Promise<void> {
 
 export const CHILD_TESTS: readonly Selftest[] = [
   { fixture: 'hmm', name: 'anon_write_child', isExtra: true, run: anonWriteChild },
-  { fixture: 'hmm', name: 'anon_write_child_shared', isExtra: true, run: anonWriteChildShared },
+  {
+    fixture: 'hmm',
+    name: 'anon_write_child_shared',
+    features: [107],
+    isExtra: true,
+    run: anonWriteChildShared,
+  },
 ];
 
 export const HMM_COW_IN_DEVICE: Selftest = {
   fixture: 'hmm',
   name: 'hmm_cow_in_device',
+  features: [101, 102],
   isExtra: true,
   run: hmmCowInDevice,
 };

@@ -85,9 +85,9 @@ async function migrateMultiple(test: HmmTest): Promise<void> {
 
 /** In the kernel's order. */
 export const MIGRATE_TESTS: readonly Selftest[] = [
-  { fixture: 'hmm', name: 'migrate', run: migrate },
-  { fixture: 'hmm', name: 'migrate_fault', run: migrateFault },
-  { fixture: 'hmm', name: 'migrate_release', run: migrateRelease },
-  { fixture: 'hmm', name: 'migrate_shared', run: migrateShared },
-  { fixture: 'hmm', name: 'migrate_multiple', run: migrateMultiple },
+  { fixture: 'hmm', name: 'migrate', features: [12, 21, 51, 116], run: migrate },
+  { fixture: 'hmm', name: 'migrate_fault', features: [62], run: migrateFault },
+  { fixture: 'hmm', name: 'migrate_release', features: [61, 116], run: migrateRelease },
+  { fixture: 'hmm', name: 'migrate_shared', features: [30], run: migrateShared },
+  { fixture: 'hmm', name: 'migrate_multiple', features: [15, 62], run: migrateMultiple },
 ];

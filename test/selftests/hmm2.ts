@@ -99,7 +99,12 @@ async function doubleMap(test: HmmTest): Promise<void> {
 
 /** In the kernel's order. */
 export const HMM2_TESTS: readonly Selftest[] = [
-  { fixture: 'hmm2', name: 'migrate_mixed', run: migrateMixed },
-  { fixture: 'hmm2', name: 'snapshot', run: snapshot },
-  { fixture: 'hmm2', name: 'double_map', run: doubleMap },
+  { fixture: 'hmm2', name: 'migrate_mixed', features: [19, 29, 39, 120], run: migrateMixed },
+  {
+    fixture: 'hmm2',
+    name: 'snapshot',
+    features: [73, 76, 78, 80, 81, 83, 118, 120],
+    run: snapshot,
+  },
+  { fixture: 'hmm2', name: 'double_map', features: [78, 93, 120], run: doubleMap },
 ];

@@ -183,13 +183,18 @@ async function reasonsAreNamed(test: HmmTest): Promise<void> {
 
 export const COUNT_TESTS: readonly Selftest[] = [
   { fixture: 'webhmm', name: 'faults_count_rounds', run: faultsCountRounds },
-  { fixture: 'webhmm', name: 'write_faults_once', run: writeFaultsOnce },
+  { fixture: 'webhmm', name: 'write_faults_once', features: [81], run: writeFaultsOnce },
   { fixture: 'webhmm', name: 'cpages_counts_readable', run: cpagesCountsReadable },
-  { fixture: 'webhmm', name: 'to_sys_counts_moved', run: toSysCountsMoved },
-  { fixture: 'webhmm', name: 'failure_moves_neighbours', run: failureMovesNeighbours },
-  { fixture: 'webhmm', name: 'shared_pages_stay', run: sharedPagesStay },
+  { fixture: 'webhmm', name: 'to_sys_counts_moved', features: [116], run: toSysCountsMoved },
+  {
+    fixture: 'webhmm',
+    name: 'failure_moves_neighbours',
+    features: [39],
+    run: failureMovesNeighbours,
+  },
+  { fixture: 'webhmm', name: 'shared_pages_stay', features: [40, 50], run: sharedPagesStay },
   { fixture: 'webhmm', name: 'earlier_pieces_stay_migrated', run: earlierPiecesStayMigrated },
-  { fixture: 'webhmm', name: 'reasons_are_named', run: reasonsAreNamed },
-  { fixture: 'webhmm', name: 'ranges_are_checked', run: rangesAreChecked },
+  { fixture: 'webhmm', name: 'reasons_are_named', features: [30, 39], run: reasonsAreNamed },
+  { fixture: 'webhmm', name: 'ranges_are_checked', features: [116], run: rangesAreChecked },
   { fixture: 'webhmm', name: 'bad_mirror', run: badMirror },
 ];

@@ -204,15 +204,30 @@ async function unmapFreesDevicePages(test: HmmTest): Promise<void> {
 }
 
 export const LIFE_TESTS: readonly Selftest[] = [
-  { fixture: 'webhmm', name: 'holes_are_zero', run: holesAreZero },
-  { fixture: 'webhmm', name: 'hole_write_faults_once', run: holeWriteFaultsOnce },
-  { fixture: 'webhmm', name: 'migrated_pages_stay_writable', run: migratedPagesStayWritable },
+  { fixture: 'webhmm', name: 'holes_are_zero', features: [28, 46], run: holesAreZero },
+  { fixture: 'webhmm', name: 'hole_write_faults_once', features: [46], run: holeWriteFaultsOnce },
+  {
+    fixture: 'webhmm',
+    name: 'migrated_pages_stay_writable',
+    features: [51],
+    run: migratedPagesStayWritable,
+  },
   { fixture: 'webhmm', name: 'add_on_device', run: addOnDevice },
-  { fixture: 'webhmm', name: 'fault_moves_one_page', run: faultsMovesOnePage },
-  { fixture: 'webhmm', name: 'protection_is_not_upgraded', run: protectionIsNotUpgraded },
+  { fixture: 'webhmm', name: 'fault_moves_one_page', features: [62], run: faultsMovesOnePage },
+  {
+    fixture: 'webhmm',
+    name: 'protection_is_not_upgraded',
+    features: [67, 105],
+    run: protectionIsNotUpgraded,
+  },
   { fixture: 'webhmm', name: 'unreadable_is_signal', run: unreadableIsSignal },
-  { fixture: 'webhmm', name: 'allocation_failure', run: allocationFailure },
-  { fixture: 'webhmm', name: 'release_evicts_all', run: releaseEvictsAll },
+  { fixture: 'webhmm', name: 'allocation_failure', features: [65, 119], run: allocationFailure },
+  { fixture: 'webhmm', name: 'release_evicts_all', features: [19, 61], run: releaseEvictsAll },
   { fixture: 'webhmm', name: 'close_keeps_data', run: closeKeepsData },
-  { fixture: 'webhmm', name: 'unmap_frees_device_pages', run: unmapFreesDevicePages },
+  {
+    fixture: 'webhmm',
+    name: 'unmap_frees_device_pages',
+    features: [16, 103],
+    run: unmapFreesDevicePages,
+  },
 ];

@@ -131,9 +131,14 @@ async function releaseDuringFaults(test: HmmTest): Promise<void> {
 }
 
 export const RACE_TESTS: readonly Selftest[] = [
-  { fixture: 'webhmm', name: 'stores_survive_migration', run: storesSurviveMigration },
-  { fixture: 'webhmm', name: 'loads_see_whole_pages', run: loadsSeeWholePages },
-  { fixture: 'webhmm', name: 'unmap_during_migration', run: unmapDuringMigration },
+  {
+    fixture: 'webhmm',
+    name: 'stores_survive_migration',
+    features: [69],
+    run: storesSurviveMigration,
+  },
+  { fixture: 'webhmm', name: 'loads_see_whole_pages', features: [69], run: loadsSeeWholePages },
+  { fixture: 'webhmm', name: 'unmap_during_migration', features: [95], run: unmapDuringMigration },
   { fixture: 'webhmm', name: 'exit_during_migration', run: exitDuringMigration },
   { fixture: 'webhmm', name: 'release_during_faults', run: releaseDuringFaults },
 ];

@@ -53,7 +53,7 @@ function chunk(memory: DeviceMemory, at: number): DeviceChunk {
 const upTo = (count: number): number[] => Array.from({ length: count }, (_, i) => i);
 const ascending = (pages: readonly number[]): number[] => pages.toSorted((a, b) => a - b);
 
-test('hands out every page once, ascending, then is ENOMEM; the neighbour keeps its own', () => {
+test('hands out every page once, ascending, then is ENOMEM; the neighbour keeps its own [F15]', () => {
   const memory = makeMemory(12);
   const neighbour = makeMemory(4);
   expect(takeAll(memory)).toEqual(upTo(12));
@@ -63,7 +63,7 @@ test('hands out every page once, ascending, then is ENOMEM; the neighbour keeps 
   expect([memory.calloc, memory.cfree, memory.pagesInUse]).toEqual([12, 0, 12]);
 });
 
-test('registers chunks when they are needed, the last one as long as the device', () => {
+test('registers chunks when they are needed, the last one as long as the device [F16]', () => {
   const memory = makeMemory(10);
   const registered = (): number[] => memory.chunks.map((one) => one?.nrPages ?? 0);
   expect(registered()).toEqual([0, 0, 0]);
@@ -75,7 +75,7 @@ test('registers chunks when they are needed, the last one as long as the device'
   expect(registered()).toEqual([4, 4, 2]);
 });
 
-test('a page is locked and has one reference; given back, it is the next', () => {
+test('a page is locked and has one reference; given back, it is the next [F14] [F15]', () => {
   const memory = makeMemory(8);
   const pfns = [memory.allocPage(), memory.allocPage(), memory.allocPage()];
   const pfn = pfns[1]!;
@@ -145,7 +145,7 @@ describe('a chunk that is being released', () => {
     expect(ascending(takeAll(memory))).toEqual([3, 4, 6, 7, 8]);
   });
 
-  test('is gone when its last page is back, and can be registered anew', async () => {
+  test('is gone when its last page is back, and can be registered anew [F17]', async () => {
     const memory = emptied();
     const old = chunk(memory, 1);
     const other = chunk(memory, 0);

@@ -41,7 +41,7 @@ const map = async (r: Rig, addr: number, npages: number): Promise<number[]> => [
   ...(await r.process.pageMap(addr, npages)),
 ];
 
-test('a migrated page is on the device, changed there by ADD, and comes home changed', async () => {
+test('a migrated page is on the device, changed there by ADD, and comes home changed [F12] [F44]', async () => {
   const r = await rig();
   const addr = await mapFilled(r, 3);
   expect(await run(r.device, 'MIGRATE_TO_DEV', addr, 3)).toBe('0 3 0');
@@ -67,7 +67,7 @@ test('ADD on pages that stay in RAM goes through the aperture and moves no page'
   expect([engine.bytesToDevice, engine.bytesToHost]).toEqual([70 * PAGE_SIZE, 70 * PAGE_SIZE]);
 });
 
-test('WRITE to a migrated hole costs one fault round: its device entry is read-only', async () => {
+test('WRITE to a migrated hole costs one fault round: its device entry is read-only [F46]', async () => {
   const r = await rig();
   const addr = await r.process.mmap({ length: PAGE_SIZE, prot: RW });
   const from = await mapFilled(r, 1, 9);
@@ -87,7 +87,7 @@ test('a hole that migrates reads as zeroes, whoever had the device page before',
   expect(await r.process.read(addr, PAGE_SIZE)).toEqual(new Uint8Array(PAGE_SIZE));
 });
 
-test('pages that find no room on the device stay in RAM: not all is mapped', async () => {
+test('pages that find no room on the device stay in RAM: not all is mapped [F16] [F43]', async () => {
   const r = await rig({ deviceBytes: 2 * PAGE_SIZE, chunkBytes: PAGE_SIZE });
   const addr = await mapFilled(r, 3);
   expect(await run(r.device, 'MIGRATE_TO_DEV', addr, 3)).toBe(`${errno.ENOENT} 0 0`);
@@ -95,7 +95,7 @@ test('pages that find no room on the device stay in RAM: not all is mapped', asy
   expect(await r.process.read(addr, 3 * PAGE_SIZE)).toEqual(pattern(3, 0));
 });
 
-test('MIGRATE_TO_SYS brings back and counts its own pages, others it leaves alone', async () => {
+test('MIGRATE_TO_SYS brings back and counts its own pages, others it leaves alone [F19] [F120]', async () => {
   const r = await rig();
   const other = await r.process.openDevice(1);
   const addr = await mapFilled(r, 4);
@@ -106,7 +106,7 @@ test('MIGRATE_TO_SYS brings back and counts its own pages, others it leaves alon
   expect(await run(r.device, 'MIGRATE_TO_SYS', addr, 4)).toBe('0 0 0');
 });
 
-test('an allocation that FLAGS makes fail keeps one page back, and only once', async () => {
+test('an allocation that FLAGS makes fail keeps one page back, and only once [F119]', async () => {
   const r = await rig();
   const addr = await mapFilled(r, 2);
   await run(r.device, 'FLAGS', addr, 1);
@@ -119,7 +119,7 @@ test('an allocation that FLAGS makes fail keeps one page back, and only once', a
   expect(await run(r.device, 'MIGRATE_TO_SYS', addr, 2)).toBe('0 2 0');
 });
 
-test('RELEASE empties the device for every process and gives its chunks back', async () => {
+test('RELEASE empties the device for every process and gives its chunks back [F16] [F61]', async () => {
   const r = await rig();
   const stranger = await r.machine.spawn();
   const theirs = await stranger.openDevice(0);
@@ -148,7 +148,7 @@ test('READ into a buffer that is not mapped is EFAULT, into a mapped one it fill
   expect(await r.process.read(buffer, PAGE_SIZE)).toEqual(pattern(1, 0));
 });
 
-test('a snapshot faults nothing in', async () => {
+test('a snapshot faults nothing in [F73] [F118]', async () => {
   const r = await rig();
   const addr = await r.process.mmap({ length: 2 * PAGE_SIZE, prot: RW });
   const out = await mapFilled(r, 1);
@@ -158,7 +158,7 @@ test('a snapshot faults nothing in', async () => {
   expect(await map(r, addr, 2)).toEqual([PAGE_ZERO, PAGE_NONE]);
 });
 
-test('bad ranges are EINVAL for every command and change nothing', async () => {
+test('bad ranges are EINVAL for every command and change nothing [F116]', async () => {
   const r = await rig();
   const addr = await mapFilled(r, 1);
   const before = await r.machine.counters();
@@ -206,7 +206,7 @@ test('a closed device answers EBADF, and its pages still fault home', async () =
   expect(await r.process.read(addr, 2 * PAGE_SIZE)).toEqual(pattern(2, 0));
 });
 
-test('device loss: device pages are SIGBUS, RAM pages intact, nothing half moved', async () => {
+test('device loss: device pages are SIGBUS, RAM pages intact, nothing half moved [F65]', async () => {
   const r = await rig();
   const addr = await mapFilled(r, 4);
   await run(r.device, 'MIGRATE_TO_DEV', addr, 2);
@@ -221,7 +221,7 @@ test('device loss: device pages are SIGBUS, RAM pages intact, nothing half moved
   await r.process.munmap(addr, 2 * PAGE_SIZE);
 });
 
-test('a device write on a page shared by fork copies it: the child keeps its bytes', async () => {
+test('a device write on a page shared by fork copies it: the child keeps its bytes [F77] [F102]', async () => {
   const r = await rig();
   const addr = await mapFilled(r, 1);
   await run(r.device, 'MIGRATE_TO_DEV', addr, 1);
@@ -244,7 +244,7 @@ test('the mirror in another file of the device forgets pages that were brought h
   expect(await r.process.read(out, PAGE_SIZE)).toEqual(pattern(1, 50));
 });
 
-test('mprotect to read-only makes a device write EPERM, back to writable it works', async () => {
+test('mprotect to read-only makes a device write EPERM, back to writable it works [F72]', async () => {
   const r = await rig();
   const addr = await mapFilled(r, 2);
   expect(await run(r.device, 'ADD', addr, 2, 1)).toBe('0 2 1');
@@ -299,7 +299,7 @@ function holdNextCopy(r: Rig): { reached: () => Promise<void>; open: () => void 
   return { reached, open };
 }
 
-test('a page whose copy fails stays in RAM, those that were copied migrate', async () => {
+test('a page whose copy fails stays in RAM, those that were copied migrate [F42]', async () => {
   const r = await rig();
   const addr = await mapFilled(r, 3);
   failRow(r, 1);
@@ -321,7 +321,7 @@ test('a page whose copy fails stays on the device, those that were copied come h
   expect(await r.process.read(addr, 3 * PAGE_SIZE)).toEqual(pattern(3, 9));
 });
 
-test('a CPU fault whose copy fails is SIGBUS and leaves the page; the next one works', async () => {
+test('a CPU fault whose copy fails is SIGBUS and leaves the page; the next one works [F65]', async () => {
   const r = await rig();
   const addr = await mapFilled(r, 1);
   await run(r.device, 'MIGRATE_TO_DEV', addr, 1);
@@ -332,7 +332,7 @@ test('a CPU fault whose copy fails is SIGBUS and leaves the page; the next one w
   expect(await r.process.read(addr, PAGE_SIZE)).toEqual(pattern(1, 0));
 });
 
-test('a page that migrates to another device is forgotten here', async () => {
+test('a page that migrates to another device is forgotten here [F93]', async () => {
   const r = await rig();
   const other = await r.process.openDevice(1);
   const addr = await mapFilled(r, 1);
@@ -343,7 +343,7 @@ test('a page that migrates to another device is forgotten here', async () => {
   expect(await r.process.read(addr, PAGE_SIZE)).toEqual(pattern(1, 325));
 });
 
-test('a device fault looks again at what was invalidated while it waited', async () => {
+test('a device fault looks again at what was invalidated while it waited [F74]', async () => {
   const r = await rig();
   const other = await r.process.openDevice(1);
   const addr = await mapFilled(r, 2);
@@ -430,7 +430,7 @@ test('RAM that is full in the middle of a window: no page comes home, none is lo
   expect(await r.process.read(addr, 3 * PAGE_SIZE)).toEqual(pattern(3, 0));
 });
 
-test('a page that the device has mapped for reading is not writable for it', async () => {
+test('a page that the device has mapped for reading is not writable for it [F72]', async () => {
   const r = await rig();
   const out = await mapFilled(r, 1, 1);
   const addr = await mapFilled(r, 1);

@@ -61,7 +61,7 @@ function holdSubmissions(count: number): { readonly held: () => number; release:
 /** Lets everything run that needs no timer. */
 const settle = (): Promise<void> => new Promise((resolve) => setTimeout(resolve, 0));
 
-test('a migration to the device unmaps the pages in every mirror of it', async () => {
+test('a migration to the device unmaps the pages in every mirror of it [F55]', async () => {
   const second = await rig.process.openDevice(0);
   const addr = await mapFilled(rig, 2);
   const buffer = await mapBuffer(2);
@@ -74,7 +74,7 @@ test('a migration to the device unmaps the pages in every mirror of it', async (
   expect(await rig.process.read(buffer, PAGE_SIZE)).toEqual(pattern(1, 0));
 });
 
-test('a page that a device fault saw in RAM may enter the device meanwhile', async () => {
+test('a page that a device fault saw in RAM may enter the device meanwhile [F55] [F89]', async () => {
   const addr = await mapFilled(rig, 2);
   const buffer = await mapBuffer(2);
   const gate = holdSubmissions(1);
@@ -91,7 +91,7 @@ test('a page that a device fault saw in RAM may enter the device meanwhile', asy
   expect(await rig.process.read(buffer, 2 * PAGE_SIZE)).toEqual(pattern(2, 0));
 });
 
-test('a page that a device fault saw on the device may go home meanwhile', async () => {
+test('a page that a device fault saw on the device may go home meanwhile [F89]', async () => {
   const addr = await mapFilled(rig, 2);
   const buffer = await mapBuffer(2);
   await run(rig.device, 'MIGRATE_TO_DEV', addr, 1);

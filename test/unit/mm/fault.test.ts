@@ -77,7 +77,7 @@ function mapInode(mm: MmStruct, inode: ShmemInode, pages: number, flags: number,
 }
 
 describe('private anonymous memory', () => {
-  test('a read maps the zero page, which counts as nothing [F29]', () => {
+  test('a read maps the zero page, which counts as nothing', () => {
     const sys = makeSystem();
     const mm = makeMm(sys);
     const base = mapAnon(mm, 1);
@@ -232,7 +232,7 @@ describe('shared memory', () => {
     checkInvariants(sys);
   });
 
-  test('a fault waits for the page lock, then maps the page', async () => {
+  test('a fault waits for the page lock, then maps the page [F6]', async () => {
     const sys = makeSystem();
     const mm = makeMm(sys);
     const inode = makeInode(mm, 1);
@@ -294,7 +294,7 @@ describe('shared memory', () => {
   });
 });
 
-describe('a private mapping of an object [F41]', () => {
+describe('a private mapping of an object', () => {
   test('reads share the page, a write gets a copy that nobody else sees', () => {
     const sys = makeSystem();
     const mm = makeMm(sys);
@@ -380,7 +380,7 @@ describe('a fault on a device-private entry', () => {
   }
   const known = (device: TinyDevice) => ({ deviceFree: new Set(device.free) });
 
-  test('brings the page home with its contents, one page per fault [F62]', () => {
+  test('brings the page home with its contents, one page per fault [F43] [F62]', () => {
     const { sys, device, mm, base } = onDevice(3);
     expect(load(mm, base + PAGE_SIZE)).toBe(41);
     expect([device.faults, device.used]).toEqual([1, 2]);
@@ -403,7 +403,7 @@ describe('a fault on a device-private entry', () => {
     checkInvariants(sys, known(device));
   });
 
-  test('many cores at once migrate the page once', async () => {
+  test('many cores at once migrate the page once [F62] [F63]', async () => {
     const { sys, device, mm, base } = onDevice();
     const { gate, open } = makeGate();
     device.gate = gate;

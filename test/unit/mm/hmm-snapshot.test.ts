@@ -88,7 +88,7 @@ describe('a snapshot [F73]', () => {
     expect(range.hmmPfns[0]).toBe((HMM_PFN_VALID | bench.sys.zeroPfn) >>> 0);
   });
 
-  test('shared memory, readable and writable [F107]', async () => {
+  test('shared memory, readable and writable', async () => {
     const addr = mapShared(bench.mm, 2);
     store(bench.mm, addr, 1);
     expect(await rig.look(addr, 2)).toBe('W-');

@@ -137,7 +137,7 @@ describe('memremapPages refuses [F11]', () => {
 });
 
 describe('the life of a device page [F14]', () => {
-  test('registered pages are free, belong to the pagemap, and no others do', () => {
+  test('registered pages are free, belong to the pagemap, and no others do [F12]', () => {
     const sys = machine();
     const pgmap = pagemap();
     expect(memremapPages(sys, pgmap)).toBe(0);

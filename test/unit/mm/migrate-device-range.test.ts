@@ -190,8 +190,8 @@ describe('scattered pfns [F57]', () => {
   });
 });
 
-describe('pages that can not go [F58]', () => {
-  test('a locked page keeps its lock, count and mapping', () => {
+describe('pages that can not go', () => {
+  test('a locked page keeps its lock, count and mapping [F58]', () => {
     const { mm, sys } = bench;
     const addr = mapOnDevice(bench, 2);
     const pfn = pfnAt(mm, addr);
@@ -203,7 +203,7 @@ describe('pages that can not go [F58]', () => {
     sys.mem.unlockPage(pfn);
   });
 
-  test('a free page, and one that its driver has just taken', () => {
+  test('a free page, and one that its driver has just taken [F58]', () => {
     const { sys, device } = bench;
     const pfn = device.free.pop()!;
     expect(new Eviction([pfn]).run().reasons).toEqual(['free page']);
@@ -213,7 +213,7 @@ describe('pages that can not go [F58]', () => {
     putPage(sys, pfn);
   });
 
-  test('a reference more than the mappings: let through once on a device, caught at commit', () => {
+  test('a reference more than the mappings: let through once on a device, caught at commit [F3]', () => {
     const { mm } = bench;
     const addr = mapOnDevice(bench, 1);
     const release = bench.device.hold(pfnAt(mm, addr));
@@ -257,7 +257,7 @@ describe('pages that can not go [F58]', () => {
     expect(leafKind(pteAt(mm, addr))).toBe(LEAF_DEVICE_PRIVATE_WRITE);
   });
 
-  test('a page-cache page moves within RAM', () => {
+  test('a page-cache page moves within RAM [F59]', () => {
     const { mm } = bench;
     const addr = mapShared(mm, 1);
     store(mm, addr, 9);

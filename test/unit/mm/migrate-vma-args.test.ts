@@ -47,7 +47,7 @@ test('entries keep a pfn, and are not negative [F26]', () => {
   expect(migratePfnToPage(MIGRATE_PFN_MIGRATE)).toBe(-1);
 });
 
-test('flags sit where Linux has them [F26]', () => {
+test('flags sit where Linux has them [F25] [F26]', () => {
   const flags = [MIGRATE_PFN_VALID, MIGRATE_PFN_MIGRATE, MIGRATE_PFN_WRITE, MIGRATE_PFN_SHIFT];
   expect(flags).toEqual([1, 2, 8, 6]);
   const selects = [MIGRATE_VMA_SELECT_SYSTEM, MIGRATE_VMA_SELECT_DEVICE_PRIVATE];
@@ -140,7 +140,7 @@ describe('arguments [F22]', () => {
     ]);
   });
 
-  test('a range that spans two VMAs, which one VMA would hold', () => {
+  test('a range that spans two VMAs, which one VMA would hold [F23]', () => {
     const addr = mapFilled(bench.mm, 4);
     expectSync(doMprotect(bench.mm, addr + 2 * PAGE_SIZE, 2 * PAGE_SIZE, PROT_READ));
     const { args } = new Migration(bench, addr, 4);
@@ -185,7 +185,7 @@ describe('arguments [F22]', () => {
     migration.finalize();
   });
 
-  test('I26: the mmap lock must be held in all three steps', () => {
+  test('I26: the mmap lock must be held in all three steps [F21]', () => {
     const addr = mapFilled(bench.mm, 1);
     const migration = new Migration(bench, addr, 1);
     expect(() => migrateVmaSetup(migration.args)).toThrow('I26');

@@ -239,7 +239,7 @@ describe('collect', () => {
     bench.sys.mem.unlockPage(pfn);
   });
 
-  test('an exclusive page that is pinned keeps its mapping [F34]', () => {
+  test('an exclusive page that is pinned keeps its mapping [F3] [F34]', () => {
     const addr = mapFilled(bench.mm, 1);
     const pfn = expectSync(pinUserPage(bench.mm, addr));
     const before = pteAt(bench.mm, addr);
@@ -256,7 +256,7 @@ describe('collect', () => {
     expect(collect(addr, 3).cpages).toBe(0);
   });
 
-  test('dst is zeroed and src filled for every slot, no further', () => {
+  test('dst is zeroed and src filled for every slot, no further [F36]', () => {
     const addr = mapFilled(bench.mm, 2);
     const { args } = new Migration(bench, addr, 4 - 2);
     const src = new Uint32Array(4).fill(7);
@@ -289,7 +289,7 @@ describe('collect', () => {
 });
 
 describe('a collected page [F32]', () => {
-  test('is locked, unmapped, has the collect reference alone, and still counts as resident', () => {
+  test('is locked, unmapped, has the collect reference alone, and still counts as resident [F2] [F9]', () => {
     const { mem } = bench.sys;
     const addr = mapFilled(bench.mm, 1);
     const pfn = pfnAt(bench.mm, addr);

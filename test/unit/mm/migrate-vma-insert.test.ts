@@ -43,7 +43,7 @@ describe('filling a hole [F46]', () => {
   test.each([
     ['in a writable VMA: WRITE', RW, LEAF_DEVICE_PRIVATE_WRITE],
     ['in a read-only VMA: READ', PROT_READ, LEAF_DEVICE_PRIVATE_READ],
-  ])('%s, exclusive, resident', (_what, prot, kind) => {
+  ])('%s, exclusive, resident [F9]', (_what, prot, kind) => {
     const { sys, mm } = bench;
     const addr = mapAnon(mm, 1, prot);
     const migration = new Migration(bench, addr, 1).setup().supply().pages();

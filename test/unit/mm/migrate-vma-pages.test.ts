@@ -66,7 +66,7 @@ function ramPage(): number {
 }
 
 describe('a page that is committed [F51]', () => {
-  test('moves its place, index and flags; the old page is freed at the end', () => {
+  test('moves its place, index and flags; the old page is freed at the end [F2] [F9] [F21] [F44]', () => {
     const { sys, mm } = bench;
     const { mem } = sys;
     const addr = mapFilled(mm, 1);
@@ -88,7 +88,7 @@ describe('a page that is committed [F51]', () => {
     expect([pfnAt(mm, addr), mm.anonRss]).toEqual([target, 1]);
   });
 
-  test('comes home the same way: present, on the LRU, young only if it was', () => {
+  test('comes home the same way: present, on the LRU, young only if it was [F7]', () => {
     const { sys, mm } = bench;
     const addr = mapOnDevice(bench, 1);
     const source = pfnAt(mm, addr);
@@ -127,7 +127,7 @@ describe('a page that is committed [F51]', () => {
   });
 });
 
-describe('a page without destination [F42]', () => {
+describe('a page without destination [F42] [F43]', () => {
   test('is restored, the others migrate', () => {
     const { mm } = bench;
     const addr = mapFilled(mm, 3);
@@ -163,7 +163,7 @@ describe('a page without destination [F42]', () => {
   });
 });
 
-describe('references at commit [F45]', () => {
+describe('references at commit [F3] [F45]', () => {
   test('one that was taken while the copy ran keeps the page, and frees the destination', () => {
     const { sys, mm } = bench;
     const addr = mapFilled(mm, 2);
@@ -325,7 +325,7 @@ describe('what is restored [F52]', () => {
     expect(load(mm, addr)).toBe(1);
   });
 
-  test('I30: a destination that is not locked is a bug', () => {
+  test('I30: a destination that is not locked is a bug [F27]', () => {
     const { sys, mm } = bench;
     const addr = mapFilled(mm, 1);
     const migration = new Migration(bench, addr, 1).setup();

@@ -119,38 +119,38 @@ function toDevice(mm: MmStruct, addr: number, mms: readonly MmStruct[] = [mm]): 
 }
 
 describe('to the device', () => {
-  test('none, VMA writable', () => {
+  test('none, VMA writable [F46]', () => {
     const addr = mapAnon(bench.mm, 1);
     expect(toDevice(bench.mm, addr)).toEqual(['none', 'DP-W excl']);
     expect(load(bench.mm, addr)).toBe(0);
   });
 
-  test('none, VMA read-only', () => {
+  test('none, VMA read-only [F46]', () => {
     const addr = mapAnon(bench.mm, 1, PROT_READ);
     expect(toDevice(bench.mm, addr)).toEqual(['none', 'DP-R excl']);
     expect(load(bench.mm, addr)).toBe(0);
   });
 
-  test('zero page', () => {
+  test('zero page [F29]', () => {
     const addr = mapAnon(bench.mm, 1);
     load(bench.mm, addr);
     expect(toDevice(bench.mm, addr)).toEqual(['zero', 'DP-W excl']);
   });
 
-  test('present RW, exclusive', () => {
+  test('present RW, exclusive [F51]', () => {
     const addr = mapFilled(bench.mm, 1);
     expect(stateOf(bench.mm, addr)).toBe('present RW excl');
     expect(toDevice(bench.mm, addr)).toEqual(['MIG-W', 'DP-W excl']);
   });
 
-  test('present RO, exclusive', () => {
+  test('present RO, exclusive [F51]', () => {
     const addr = mapFilled(bench.mm, 1);
     protect(bench.mm, addr, PROT_READ);
     expect(stateOf(bench.mm, addr)).toBe('present RO excl');
     expect(toDevice(bench.mm, addr)).toEqual(['MIG-RX', 'DP-R excl']);
   });
 
-  test('present RO, shared by two address spaces: both follow', () => {
+  test('present RO, shared by two address spaces: both follow [F33] [F51]', () => {
     const { mm } = bench;
     const addr = mapFilled(mm, 1);
     const child = fork(mm);
@@ -185,7 +185,7 @@ describe('to the device', () => {
   });
 
   test.each(['none', 'zero', 'present RW excl', 'present RO excl', 'present RO'])(
-    'refused by the driver: %s is restored',
+    'refused by the driver: %s is restored [F43] [F52]',
     (state) => {
       const { mm } = bench;
       const addr = mapAnon(mm, 1);
@@ -204,7 +204,7 @@ describe('the CPU reaches for it', () => {
   test.each([
     ['read', false],
     ['write', true],
-  ])('DP-W, %s: home, writable', async (_what, isWrite) => {
+  ])('DP-W, %s: home, writable [F62]', async (_what, isWrite) => {
     const { mm, sys } = bench;
     const addr = mapOnDevice(bench, 1);
     const wpBefore = sys.vmstat.read('wp_fault');
@@ -245,7 +245,7 @@ describe('the CPU reaches for it', () => {
     expect([load(mm, addr), load(child, addr)]).toEqual([1, 55]);
   });
 
-  test("gotcha 10: the child's read drags the parent's page home", async () => {
+  test("gotcha 10: the child's read drags the parent's page home [F5]", async () => {
     const { mm } = bench;
     const addr = mapOnDevice(bench, 1);
     const child = fork(mm);
@@ -350,7 +350,7 @@ test('gotcha 9: WRITE in dst changes nothing for the CPU', () => {
   expect(stateOf(mm, addr)).toBe('DP-R excl');
 });
 
-test('gotcha 12: a device page that is mapped once and idle has one reference', () => {
+test('gotcha 12: a device page that is mapped once and idle has one reference [F2]', () => {
   const addr = mapOnDevice(bench, 1);
   expect(bench.sys.mem.refcount[pfnAt(bench.mm, addr)]).toBe(1);
 });

@@ -118,7 +118,7 @@ describe('shared memory mapped at two addresses [F33]', () => {
 });
 
 describe('the LRU [F35]', () => {
-  test('a page is isolated while it migrates, and back on the LRU when it is restored', () => {
+  test('a page is isolated while it migrates, and back on the LRU when it is restored [F7]', () => {
     const { mem } = bench.sys;
     const addr = mapFilled(bench.mm, 1);
     const pfn = pfnAt(bench.mm, addr);
@@ -144,7 +144,7 @@ describe('the LRU [F35]', () => {
     mem.setFlag(pfn, PG_LRU);
   });
 
-  test('device pages never go near it', () => {
+  test('device pages never go near it [F7]', () => {
     const { mem } = bench.sys;
     const addr = mapOnDevice(bench, 1);
     const migration = new Migration(bench, addr, 1, TO_RAM).setup();
@@ -154,7 +154,7 @@ describe('the LRU [F35]', () => {
   });
 });
 
-describe('a page that somebody refers to [F34]', () => {
+describe('a page that somebody refers to [F3] [F34]', () => {
   test('is restored with all it had; the others go on', () => {
     const { mem } = bench.sys;
     const addr = mapFilled(bench.mm, 3);
@@ -307,7 +307,7 @@ test('cpages counts what may migrate after unmapping, holes included [F36]', () 
   sys.mem.unlockPage(locked);
 });
 
-test('a private copy of an object page migrates, the object page itself stays in its cache', () => {
+test('a private copy of an object page migrates, the object page itself stays in its cache [F40] [F41]', () => {
   const { sys, mm } = bench;
   const inode = shmemCreate(sys, 2 * PAGE_SIZE);
   if (typeof inode === 'number') throw new Error('shmemCreate');

@@ -135,7 +135,7 @@ describe('page contents', () => {
     ]);
   });
 
-  test('I5: the CPU can reach the last RAM page, and no device page', () => {
+  test('I5: the CPU can reach the last RAM page, and no device page [F12]', () => {
     const sys = makeSystem(16, 8);
     clearHighpage(sys, 15);
     copyHighpage(sys, 14, 15);

@@ -12,7 +12,7 @@ function note(log: string[], name: string, value: void | Promise<void>): void {
 }
 
 describe('page lock', () => {
-  test('a free lock is taken at once, a held one is not', () => {
+  test('a free lock is taken at once, a held one is not [F6]', () => {
     const mem = new MemMap(4);
     expect(mem.trylockPage(1)).toBe(true);
     expect(mem.trylockPage(1)).toBe(false);
@@ -42,7 +42,7 @@ describe('page lock', () => {
     expect(mem.waitingPages).toBe(0);
   });
 
-  test('those who only wait are all woken by one unlock and take nothing [F69]', async () => {
+  test('those who only wait are all woken by one unlock and take nothing [F6]', async () => {
     const mem = new MemMap(4);
     const log: string[] = [];
     mem.trylockPage(1);

@@ -175,7 +175,7 @@ describe('accessiblePage', () => {
 });
 
 describe('waiting', () => {
-  test('a copy that meets a device page goes on after it came home', async () => {
+  test('a copy that meets a device page goes on after it came home [F68]', async () => {
     const sys = makeSystem();
     const device = new TinyDevice(sys);
     const mm = makeMm(sys);
@@ -228,7 +228,7 @@ describe('waiting', () => {
 });
 
 describe('pinUserPage', () => {
-  test('pins a page of the program and counts as many references as a pin has [F68]', () => {
+  test('pins a page of the program and counts as many references as a pin has', () => {
     const sys = makeSystem();
     const mm = makeMm(sys);
     const base = mapAnon(mm, 1);

@@ -33,7 +33,7 @@ function zap(mm: MmStruct, addr: number, pages: number): void {
   mm.mmapLock.readUnlock();
 }
 
-describe('zapPageRange [F104]', () => {
+describe('zapPageRange', () => {
   test('private memory reads as zeroes afterwards, its neighbours keep theirs', () => {
     const sys = makeSystem();
     const mm = makeMm(sys);
@@ -63,7 +63,7 @@ describe('zapPageRange [F104]', () => {
     checkInvariants(sys);
   });
 
-  test('device pages are freed at once, nothing comes home', () => {
+  test('device pages are freed at once, nothing comes home [F104]', () => {
     const sys = makeSystem();
     const device = new TinyDevice(sys);
     const mm = makeMm(sys);
