@@ -113,11 +113,12 @@ const documents = load([
 ]);
 
 describe('sizes', () => {
-  test(`no line is longer than ${MAX_COLUMNS} columns`, () => {
+  test(`no line is longer than ${MAX_COLUMNS} columns, tags of features left aside`, () => {
     const long = sources.flatMap(({ path, lines }) =>
-      lines.flatMap((line, i) =>
-        line.length > MAX_COLUMNS ? [`${path}:${i + 1} has ${line.length}`] : [],
-      ),
+      lines.flatMap((line, i) => {
+        const columns = line.replaceAll(/ \[F\d+\]/g, '').length;
+        return columns > MAX_COLUMNS ? [`${path}:${i + 1} has ${columns}`] : [];
+      }),
     );
     expect(long).toEqual([]);
   });
