@@ -42,6 +42,7 @@ import {
   PTE_DIRTY,
   PTE_SOFT_DIRTY,
   PTE_SPECIAL,
+  PTE_UFFD_WP,
   PTE_WRITE,
   PTE_YOUNG,
   isDevicePrivateEntry,
@@ -52,6 +53,7 @@ import {
   ptePresent,
 } from './swapops.ts';
 import { flushTlbRange } from './tlb.ts';
+import { isCowMapping } from './vma.ts';
 import { vmEventIndex } from './vmstat.ts';
 import { uncountRss } from './zap.ts';
 
@@ -60,6 +62,11 @@ export const FAULT_FLAG_WRITE = 0x1;
 export const FAULT_FLAG_USER = 0x40;
 /** On behalf of somebody else than the owner of the address space. */
 export const FAULT_FLAG_REMOTE = 0x80;
+/**
+ * A reader wants an anonymous page that is the process's alone, as a pin needs it: a page that is
+ * shared copy-on-write is copied as for a write, but stays read-only. Never together with WRITE.
+ */
+export const FAULT_FLAG_UNSHARE = 0x400;
 
 /** Outcomes of a fault; values of enum vm_fault_reason. */
 export const VM_FAULT_OOM = 0x1;
@@ -121,7 +128,9 @@ export function handleMmFault(vma: Vma, address: number, flags: number): MaybePr
     return vma.inode === null ? doAnonymousPage(vma, addr, at, write) : doFault(vma, addr, write);
   }
   if (!ptePresent(pte)) return doSwapPage(vma, address, pte, flags);
-  if (write && (pte & PTE_WRITE) === 0) return doWpPage(vma, addr, at, pte);
+  const unshare = (flags & FAULT_FLAG_UNSHARE) !== 0 && isCowMapping(vma);
+  assert(!(write && unshare), 'a fault is for a write or for unsharing');
+  if ((write || unshare) && (pte & PTE_WRITE) === 0) return doWpPage(vma, addr, at, pte, unshare);
   // Somebody else made the entry good in the meantime; hardware would have set these bits.
   sys.pageTables.words[at] = (pte | PTE_YOUNG | (write ? PTE_DIRTY : 0)) >>> 0;
   return 0;
@@ -138,18 +147,22 @@ function doAnonymousPage(vma: Vma, addr: number, at: number, write: boolean): nu
   const pfn = allocPage(sys);
   if (isErr(pfn)) return VM_FAULT_OOM;
   clearHighpage(sys, pfn);
-  mapNewAnonPage(vma, addr, at, pfn);
+  mapNewAnonPage(vma, addr, at, pfn, WRITTEN);
   return 0;
 }
 
-/** Maps a page that this fault filled: writable, dirty, exclusive. Takes over its reference. */
-function mapNewAnonPage(vma: Vma, addr: number, at: number, pfn: number): void {
+/**
+ * Maps an exclusive page that this fault filled. Takes over its reference.
+ *
+ * @param bits PTE_* bits besides those of the VMA: WRITTEN, unless it is for a reader.
+ */
+function mapNewAnonPage(vma: Vma, addr: number, at: number, pfn: number, bits: number): void {
   const sys = vma.mm.sys;
   anonVmaPrepare(vma);
   folioAddNewAnonRmap(sys, pfn, vma, addr);
   sys.mem.setFlag(pfn, PG_UPTODATE | PG_LRU);
   vma.mm.anonRss++;
-  sys.pageTables.setPte(at, mkPte(pfn, vmaPageProt(vma) | WRITTEN));
+  sys.pageTables.setPte(at, mkPte(pfn, vmaPageProt(vma) | bits));
 }
 
 /** A fault on an entry that is neither empty nor present (do_swap_page). */
@@ -204,18 +217,21 @@ function releaseFaultPage(sys: System, pfn: number, outcome: number): number {
   return outcome;
 }
 
-/** A write to a present entry without write permission in a VMA that has it (do_wp_page). */
-function doWpPage(vma: Vma, addr: number, at: number, pte: number): number {
+/**
+ * A write to a present entry without write permission in a VMA that has it, or a request to unshare
+ * the page of one (do_wp_page).
+ */
+function doWpPage(vma: Vma, addr: number, at: number, pte: number, unshare: boolean): number {
   const sys = vma.mm.sys;
   sys.vmstat.add(WP_FAULT, 1);
   if ((vma.vmFlags & VM_SHARED) !== 0) return reusePte(sys, at, pte);
-  if ((pte & PTE_SPECIAL) !== 0) return copyOnWrite(vma, addr, at, pte);
+  if ((pte & PTE_SPECIAL) !== 0) return copyOnWrite(vma, addr, at, pte, unshare);
   const pfn = ptePfn(pte);
-  if (!sys.mem.isAnon(pfn)) return copyOnWrite(vma, addr, at, pte);
+  if (!sys.mem.isAnon(pfn)) return copyOnWrite(vma, addr, at, pte, unshare);
   if (!sys.mem.testFlag(pfn, PG_ANON_EXCLUSIVE) && !claimSoleUse(sys, vma, pfn)) {
-    return copyOnWrite(vma, addr, at, pte);
+    return copyOnWrite(vma, addr, at, pte, unshare);
   }
-  return reusePte(sys, at, pte);
+  return unshare ? 0 : reusePte(sys, at, pte);
 }
 
 /** Makes a page exclusive that nobody else uses any more (wp_can_reuse_anon_folio). */
@@ -232,8 +248,11 @@ function reusePte(sys: System, at: number, pte: number): number {
   return 0;
 }
 
-/** Gives the writer a copy of its own of a shared page or of the zero page (wp_page_copy). */
-function copyOnWrite(vma: Vma, addr: number, at: number, pte: number): number {
+/**
+ * Gives the process a copy of its own of a shared page or of the zero page (wp_page_copy): writable
+ * and dirty for a write; where it is only unshared, with no more rights than before.
+ */
+function copyOnWrite(vma: Vma, addr: number, at: number, pte: number, unshare: boolean): number {
   const mm = vma.mm;
   const sys = mm.sys;
   const copy = allocPage(sys);
@@ -246,7 +265,8 @@ function copyOnWrite(vma: Vma, addr: number, at: number, pte: number): number {
   mmuNotifierInvalidateRangeStart(clearRange);
   sys.pageTables.setPte(at, 0);
   flushTlbRange(mm, addr, addr + PAGE_SIZE, 1);
-  mapNewAnonPage(vma, addr, at, copy);
+  const bits = unshare ? PTE_YOUNG | (pte & (PTE_SOFT_DIRTY | PTE_UFFD_WP)) : WRITTEN;
+  mapNewAnonPage(vma, addr, at, copy, bits);
   if (!fromZeroPage) {
     uncountRss(mm, old);
     folioRemoveRmap(sys, old);
@@ -298,6 +318,6 @@ function mapPrivateCopy(vma: Vma, addr: number, at: number, source: number): num
   if (isErr(copy)) return VM_FAULT_OOM;
   copyHighpage(sys, copy, source);
   sys.vmstat.add(COW_COPY, 1);
-  mapNewAnonPage(vma, addr, at, copy);
+  mapNewAnonPage(vma, addr, at, copy, WRITTEN);
   return 0;
 }

@@ -22,6 +22,8 @@ export const VM_EVENTS = [
   'tlb_flush',
   'hmm_fault',
   'hmm_restart',
+  'nr_foll_pin_acquired',
+  'nr_foll_pin_released',
 ] as const;
 
 /** A counter name. */
