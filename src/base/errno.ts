@@ -17,6 +17,7 @@ export const errno = {
   EEXIST: -17,
   ENODEV: -19,
   EINVAL: -22,
+  EFBIG: -27,
   EOVERFLOW: -75,
   EOPNOTSUPP: -95,
 } as const;

@@ -65,8 +65,8 @@ export function folioMigrateMapping(
   mem.index[target] = index;
   mem.flags[target]! |= mem.flags[source]! & MOVED_FLAGS;
   if (isCached) {
-    assert(inode.cache[index] === source, 'I15: a page-cache page knows its place');
-    inode.cache[index] = target;
+    assert(inode.cache.get(index) === source, 'I15: a page-cache page knows its place');
+    inode.cache.set(index, target);
     mem.getPage(target);
     mem.refcount[source] = expected - 1;
   }

@@ -1,62 +1,65 @@
 /**
- * Shared memory objects and their page cache (mm/shmem.c, mm/filemap.c): what
- * MAP_SHARED|MAP_ANONYMOUS and memfd map. The cache is an array of pfns by page index and holds one
- * reference per page; pages are made on the first fault and live until the object goes.
+ * Shared memory objects (mm/shmem.c): what MAP_SHARED|MAP_ANONYMOUS, memfd and files in tmpfs map.
+ * The page cache is a sparse array of pfns by page index and holds one reference per page. A page
+ * is made by the first fault or write, and lives until it is truncated, punched out, or the object
+ * goes. Reading and writing by file descriptor: filemap.ts; changes of the size: truncate.ts.
  *
  * Lifetime: an inode has one user per VMA that maps it and one per open handle; the last one
  * leaving evicts the cache.
  *
- * Leaves out: swap, truncation, hole punching, reads and writes through a file descriptor.
+ * Locking: a page enters and leaves the cache with its lock held; `lock` (i_rwsem) serialises
+ * writes and changes of the size. Order: inode lock > page lock; faults take the page lock only.
+ *
+ * Leaves out: swap, huge pages, seals, quotas.
  */
 import { assert } from '../base/assert.ts';
 import { errno } from '../base/errno.ts';
 import { isPending } from '../base/maybe.ts';
 import type { MaybePromise } from '../base/maybe.ts';
+import { Mutex } from '../base/mutex.ts';
 import { bytesToPages, isAddress } from '../base/units.ts';
 import { clearHighpage } from './highmem.ts';
 import { VmaIntervals } from './interval-tree.ts';
 import type { System } from './mm-types.ts';
 import { allocPage, putPage } from './page-alloc.ts';
 import { PG_LRU, PG_SWAPBACKED, PG_UPTODATE } from './page.ts';
+import { XArray } from './xarray.ts';
 
 /** A shared memory object (struct inode with its address_space). */
 export class ShmemInode {
   readonly sys: System;
   /** Position in `sys.inodes`, what mapping words hold. */
   readonly id: number;
-  /** Pfn by page index; 0 = not there. Its length is the object's size in pages. */
-  readonly cache: Uint32Array;
+  /** Pfn by page index; 0 = not there. */
+  readonly cache = new XArray();
   /** VMAs that map the object (i_mmap). */
   readonly intervals = new VmaIntervals();
+  /** Held by writes and changes of the size (i_rwsem). */
+  readonly lock = new Mutex();
+  /** Bytes (i_size). */
+  size: number;
   /** Mapping VMAs and open handles. */
   users = 1;
   /** Pages in the cache. */
   nrPages = 0;
 
-  constructor(sys: System, id: number, cache: Uint32Array) {
+  constructor(sys: System, id: number, size: number) {
     this.sys = sys;
     this.id = id;
-    this.cache = cache;
+    this.size = size;
   }
 }
 
 /**
  * Makes a shared memory object of zeroes with one user, the caller (shmem_file_setup).
  *
- * @param length Bytes; the last page may be partial. @returns the object; EINVAL for a length that
- * is no positive byte count; ENOMEM when the host can't hold its index. Context: never waits.
+ * @param length Bytes; the last page may be partial, 0 makes an empty file. @returns the object;
+ * EINVAL for a length that is no byte count. Context: never waits.
  */
 export function shmemCreate(sys: System, length: number): ShmemInode | number {
-  if (!isAddress(length) || length === 0) return errno.EINVAL;
-  let cache: Uint32Array;
-  try {
-    cache = new Uint32Array(bytesToPages(length));
-  } catch (error) {
-    if (error instanceof RangeError) return errno.ENOMEM;
-    throw error;
-  }
+  if (!isAddress(length)) return errno.EINVAL;
   const id = sys.freeInodeIds.pop() ?? sys.inodes.length;
-  const inode = new ShmemInode(sys, id, cache);
+  const inode = new ShmemInode(sys, id, length);
   sys.inodes[id] = inode;
   return inode;
 }
@@ -73,17 +76,25 @@ export function shmemPut(inode: ShmemInode): void {
   inode.users--;
   if (inode.users > 0) return;
   const { sys, cache } = inode;
-  for (let index = 0; index < cache.length && inode.nrPages > 0; index++) {
-    const pfn = cache[index]!;
-    if (pfn === 0) continue;
-    cache[index] = 0;
-    inode.nrPages--;
-    // A pin may keep the page alive; it belongs to nobody from here on.
-    sys.mem.mapping[pfn] = 0;
-    putPage(sys, pfn);
+  for (let index = cache.next(0, Infinity); index < Infinity; index = cache.next(index, Infinity)) {
+    deleteFromPageCache(inode, index);
   }
   sys.inodes[inode.id] = null;
   sys.freeInodeIds.push(inode.id);
+}
+
+/**
+ * Takes the page at an index out of the cache and drops the cache's reference
+ * (filemap_remove_folio). A pin may keep the page alive; it belongs to nobody from here on.
+ *
+ * Context: nothing maps the page; its lock is held unless the object has no user any more.
+ */
+export function deleteFromPageCache(inode: ShmemInode, index: number): void {
+  const pfn = inode.cache.set(index, 0);
+  assert(pfn !== 0, 'I15: a page-cache page knows its place');
+  inode.nrPages--;
+  inode.sys.mem.mapping[pfn] = 0;
+  putPage(inode.sys, pfn);
 }
 
 /**
@@ -93,25 +104,62 @@ export function shmemPut(inode: ShmemInode): void {
  * (SIGBUS); ENOMEM. Context: mmap lock held; waits while somebody else holds the page lock.
  */
 export function shmemFault(inode: ShmemInode, index: number): MaybePromise<number> {
-  const { sys, cache } = inode;
-  if (index >= cache.length) return errno.EFAULT;
-  const cached = cache[index]!;
-  if (cached === 0) return addToPageCache(inode, index);
-  sys.mem.getPage(cached);
-  const locked = sys.mem.lockPage(cached);
+  if (index >= bytesToPages(inode.size)) return errno.EFAULT;
+  if (inode.cache.get(index) === 0) return addToPageCache(inode, index);
+  const page = filemapLockFolio(inode, index);
+  return isPending(page) ? page.then((pfn) => recheckFault(inode, index, pfn)) : page;
+}
+
+/** While the page lock was waited for, the object may have become shorter. */
+function recheckFault(inode: ShmemInode, index: number, pfn: number): MaybePromise<number> {
+  if (pfn === errno.ENOENT) return shmemFault(inode, index);
+  if (index < bytesToPages(inode.size)) return pfn;
+  inode.sys.mem.unlockPage(pfn);
+  putPage(inode.sys, pfn);
+  return errno.EFAULT;
+}
+
+/**
+ * Finds or makes the page at an index, for a write (shmem_get_folio), also beyond the end.
+ *
+ * @returns the pfn, locked and with a reference for the caller; ENOMEM. Context: inode lock held,
+ * so that nothing is truncated; waits while somebody else holds the page lock.
+ */
+export function shmemGetFolio(inode: ShmemInode, index: number): MaybePromise<number> {
+  return inode.cache.get(index) === 0
+    ? addToPageCache(inode, index)
+    : filemapLockFolio(inode, index);
+}
+
+/**
+ * The page at an index, if the cache has it (filemap_lock_folio).
+ *
+ * @returns the pfn, locked and with a reference for the caller; ENOENT. Context: no page lock held;
+ * waits while somebody else holds the page's.
+ */
+export function filemapLockFolio(inode: ShmemInode, index: number): MaybePromise<number> {
+  const cached = inode.cache.get(index);
+  if (cached === 0) return errno.ENOENT;
+  inode.sys.mem.getPage(cached);
+  const locked = inode.sys.mem.lockPage(cached);
   if (isPending(locked)) return locked.then(() => recheckLocked(inode, index, cached));
   return cached;
 }
 
-/** The page may have been replaced by migration while its lock was waited for. */
+/** While its lock was waited for, the page may have been replaced by migration or truncated. */
 function recheckLocked(inode: ShmemInode, index: number, pfn: number): MaybePromise<number> {
-  if (inode.cache[index] === pfn) return pfn;
+  if (inode.cache.get(index) === pfn) return pfn;
   inode.sys.mem.unlockPage(pfn);
   putPage(inode.sys, pfn);
-  return shmemFault(inode, index);
+  return filemapLockFolio(inode, index);
 }
 
-function addToPageCache(inode: ShmemInode, index: number): number {
+/**
+ * Makes the page at an index that has none: zeroes (filemap_add_folio).
+ *
+ * @returns the pfn, locked and with a reference for the caller; ENOMEM. Context: never waits.
+ */
+export function addToPageCache(inode: ShmemInode, index: number): number {
   const { sys, cache } = inode;
   const pfn = allocPage(sys);
   if (pfn < 0) return pfn;
@@ -123,7 +171,7 @@ function addToPageCache(inode: ShmemInode, index: number): number {
   assert(mem.trylockPage(pfn), 'nobody else can have locked a fresh page');
   // The allocation's reference becomes the cache's; the caller gets one of its own.
   mem.getPage(pfn);
-  cache[index] = pfn;
+  cache.set(index, pfn);
   inode.nrPages++;
   return pfn;
 }

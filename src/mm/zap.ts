@@ -77,12 +77,13 @@ const clearRange = new MmuNotifierRange();
  * Drops the pages of [start, end) of a VMA (zap_page_range_single, what MADV_DONTNEED does): the
  * next access finds zeroes, or the object's page. Sends MMU_NOTIFY_CLEAR.
  *
- * Context: mmap lock held; start and end page aligned and inside the VMA.
+ * @param evenCows Private copies of an object's pages go as well. Context: mmap lock held, or the
+ * VMA is on its inode's list; start and end page aligned and inside the VMA.
  */
-export function zapPageRange(vma: Vma, start: number, end: number): void {
+export function zapPageRange(vma: Vma, start: number, end: number, evenCows = true): void {
   mmuNotifierRangeInit(clearRange, MMU_NOTIFY_CLEAR, vma.mm, start, end);
   mmuNotifierInvalidateRangeStart(clearRange);
-  unmapPageRange(vma, start, end);
+  unmapPageRange(vma, start, end, evenCows);
   mmuNotifierInvalidateRangeEnd(clearRange);
 }
 
@@ -91,7 +92,7 @@ export function zapPageRange(vma: Vma, start: number, end: number): void {
  *
  * Context: mmap lock held; inside an invalidation of the range.
  */
-export function unmapPageRange(vma: Vma, start: number, end: number): void {
+export function unmapPageRange(vma: Vma, start: number, end: number, evenCows = true): void {
   const mm = vma.mm;
   const { pageTables } = mm.sys;
   gather.begin(start, end);
@@ -102,13 +103,20 @@ export function unmapPageRange(vma: Vma, start: number, end: number): void {
     const last = first + (chunkEnd - addr) / PAGE_SIZE;
     for (let at = first; at < last; at++) {
       const pte = pageTables.words[at]!;
-      if (pte === 0) continue;
+      if (pte === 0 || (!evenCows && isCow(mm, pte))) continue;
       pageTables.setPte(at, 0);
       zapPte(mm, pte);
     }
     addr = pageTables.nextPopulated(mm.pgd, chunkEnd, end);
   }
   gather.finish(mm);
+}
+
+/** True for what stays when only the pages of the object itself go (should_zap_cows). */
+function isCow(mm: MmStruct, pte: number): boolean {
+  if (ptePresent(pte) && (pte & PTE_SPECIAL) !== 0) return false;
+  const hasPage = ptePresent(pte) || isMigrationEntry(pte) || isDevicePrivateEntry(pte);
+  return !hasPage || mm.sys.mem.isAnon(ptePfn(pte));
 }
 
 function zapPte(mm: MmStruct, pte: number): void {

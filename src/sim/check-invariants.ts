@@ -299,12 +299,13 @@ function checkInodes(census: Census, known: Known): void {
     const users = vmas.length + (known.inodeHandles?.get(inode) ?? 0);
     census.expect(inode.users === users, `I15: inode ${id} users ${inode.users}, not ${users}`);
     let pages = 0;
-    inode.cache.forEach((pfn, index) => {
-      if (pfn === 0) return;
+    const { cache } = inode;
+    for (let at = cache.next(0, Infinity); at < Infinity; at = cache.next(at + 1, Infinity)) {
+      const [index, pfn] = [at, cache.get(at)];
       pages++;
       const isIts = sys.mem.mapping[pfn] === id << 1 && sys.mem.index[pfn] === index;
       census.expect(isIts, `I15: inode ${id} page ${index} does not know its place`);
-    });
+    }
     census.expect(inode.nrPages === pages, `I15: inode ${id} nrPages ${inode.nrPages}`);
   });
 }
@@ -352,7 +353,7 @@ function checkPage(census: Census, pfn: number, known: Known): void {
   const isReserved = (flags & PG_RESERVED) !== 0;
   const word = mem.mapping[pfn]!;
   const inode = (word & MAPPING_ANON) === 0 ? sys.inodes[word >>> 1] : null;
-  const cached = inode !== null && inode !== undefined && inode.cache[mem.index[pfn]!] === pfn;
+  const cached = inode !== null && inode !== undefined && inode.cache.get(mem.index[pfn]!) === pfn;
   const pins = (known.pins?.get(pfn) ?? 0) * GUP_PIN_COUNTING_BIAS;
   const others = known.references?.get(pfn) ?? 0;
   const owed = mapped + (cached ? 1 : 0) + pins + others + (isReserved ? 1 : 0);

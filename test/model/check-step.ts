@@ -121,7 +121,7 @@ function peek(machine: Machine, mm: MmStruct, page: number): Uint8Array {
   if (ptePresent(pte)) return machine.peekRam(ptePfn(pte));
   const vma = mm.vmas.find((one) => one.vmStart <= addr && addr < one.vmEnd);
   const index = vma === undefined ? 0 : vma.vmPgoff + (addr - vma.vmStart) / PAGE_SIZE;
-  const cached = vma?.inode?.cache[index] ?? 0;
+  const cached = vma?.inode?.cache.get(index) ?? 0;
   return machine.peekRam(cached === 0 ? zeroPfn : cached);
 }
 

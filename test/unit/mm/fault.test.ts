@@ -257,7 +257,7 @@ describe('shared memory', () => {
     const a = mapInode(mm, inode, 1, MAP_SHARED);
     store(mm, a, 42);
     expectSync(doMunmap(mm, a, PAGE_SIZE));
-    const old = inode.cache[0]!;
+    const old = inode.cache.get(0);
     sys.mem.trylockPage(old);
     const b = mapInode(mm, inode, 1, MAP_SHARED);
     const pending = fault(mm, b);
@@ -267,7 +267,7 @@ describe('shared memory', () => {
     sys.mem.mapping[target] = sys.mem.mapping[old]!;
     sys.mem.mapping[old] = 0;
     sys.mem.setFlag(target, PG_LRU);
-    inode.cache[0] = target;
+    inode.cache.set(0, target);
     sys.mem.refcount[old]! -= 1;
     sys.mem.unlockPage(old);
     expect(await pending).toBe(0);
@@ -283,7 +283,7 @@ describe('shared memory', () => {
     const inode = makeInode(mm, 1);
     store(mm, mapInode(mm, inode, 1, MAP_SHARED), 7);
     const b = mapInode(mm, inode, 1, MAP_SHARED);
-    const pfn = inode.cache[0]!;
+    const pfn = inode.cache.get(0);
     sys.mem.trylockPage(pfn);
     const both = [fault(mm, b), fault(mm, b, FAULT_FLAG_WRITE)];
     sys.mem.unlockPage(pfn);

@@ -244,7 +244,7 @@ describe('a page-cache page [F40] [F50]', () => {
     migration.args.dst[0] = migratePfn(target);
     migration.pages().finalize();
     expect(migration.reasons).toEqual(['none']);
-    expect([object?.cache[0], pfnAt(mm, addr)]).toEqual([target, target]);
+    expect([object?.cache.get(0), pfnAt(mm, addr)]).toEqual([target, target]);
     expect([sys.mem.refcount[target], sys.mem.refcount[source]]).toEqual([2, 0]);
     store(mm, addr, 5);
     expect(sys.ram[target * PAGE_SIZE]).toBe(5);

@@ -9,7 +9,6 @@ import { expectSync, makeMm, makeSystem, mapShared, store } from './fixture.ts';
 
 describe('shared memory objects', () => {
   test.each([
-    ['no length', 0],
     ['a negative length', -1],
     ['NaN', Number.NaN],
     ['half a byte', 0.5],
@@ -17,10 +16,10 @@ describe('shared memory objects', () => {
     expect(shmemCreate(makeSystem(), length)).toBe(errno.EINVAL);
   });
 
-  test('are whole pages long', () => {
-    const inode = shmemCreate(makeSystem(), PAGE_SIZE + 1);
+  test.each([0, 1, PAGE_SIZE + 1, 2 ** 50])('may be %d bytes long and begin empty', (length) => {
+    const inode = shmemCreate(makeSystem(), length);
     if (typeof inode === 'number') throw new Error('refused');
-    expect(inode.cache).toHaveLength(2);
+    expect([inode.size, inode.nrPages]).toEqual([length, 0]);
   });
 
   test('numbers are reused, and the checker knows a leaked object', () => {
