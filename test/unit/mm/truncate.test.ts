@@ -132,6 +132,8 @@ describe('shrinking', () => {
     const truncating = shmemTruncate(inode, PAGE_SIZE);
     sys.mem.unlockPage(pfn);
     expect(await faulting).toBe(FAULT_SIGBUS);
+    // At once: the page was never mapped.
+    expect(sys.vmstat.read('pgfault')).toBe(1);
     expect(await truncating).toBe(0);
     expect(inode.nrPages).toBe(1);
   });
