@@ -244,7 +244,7 @@ describe('fallocate', () => {
     expect(firstBytes()).toEqual([1, 0, 0, -1]);
   });
 
-  test('keeps the size where asked to; the pages beyond the end are freed with the file', async () => {
+  test('keeps the size where asked to; pages beyond the end go with the file', async () => {
     await shmemTruncate(inode, 0);
     expect(await shmemFallocate(inode, FALLOC_FL_KEEP_SIZE, PAGE_SIZE, PAGE_SIZE)).toBe(0);
     expect([inode.size, inode.nrPages]).toEqual([0, 1]);
