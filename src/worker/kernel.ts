@@ -178,6 +178,7 @@ export class Kernel implements KernelApi {
   }
 
   shmemCreate(length: number): number {
+    if (length === 0) return errno.EINVAL;
     const inode = shmemCreate(this.sys, length);
     if (typeof inode === 'number') return inode;
     const id = this.nextShmem++;
