@@ -2,12 +2,13 @@
  * Copying page tables at fork (mm/memory.c:copy_page_range). Private memory becomes copy-on-write:
  * both sides lose write permission and share the page. A device-private entry is shared too, as
  * READ in both, without going near the device. Migration entries become READ in both. A page that
- * may be pinned is copied for the child at once.
+ * may be pinned is copied for the child at once. A device loses its exclusive access first, then
+ * the page is shared like any other.
  *
  * Locking: mmap locks of both address spaces held for write, parent inside
  * MMU_NOTIFY_PROTECTION_PAGE. The caller flushes the parent's TLB once, for all its VMAs.
  *
- * Leaves out: swap and device-exclusive entries, userfaultfd in the child.
+ * Leaves out: swap entries, userfaultfd in the child.
  */
 import { assert } from '../base/assert.ts';
 import { errno, isErr } from '../base/errno.ts';
@@ -17,6 +18,7 @@ import { vmaMayWrite, vmaPageProt } from './mm-types.ts';
 import type { MmStruct, Vma } from './mm-types.ts';
 import { allocPage } from './page-alloc.ts';
 import { PG_LRU, PG_UPTODATE } from './page.ts';
+import { tryRestoreExclusivePte } from './restore-exclusive.ts';
 import { folioAddFileRmap, folioAddNewAnonRmap, folioTryDupAnonRmap } from './rmap.ts';
 import {
   LEAF_DEVICE_EXCLUSIVE,
@@ -65,6 +67,7 @@ export function copyPageRange(child: Vma, parent: Vma, progress: ForkProgress): 
     if (isErr(target)) return target;
     const count = (chunkEnd - addr) / PAGE_SIZE;
     for (let i = 0; i < count; i++) {
+      if (!takeBackExclusive(parent, source + i)) return errno.ENOMEM;
       const pte = pageTables.words[source + i]!;
       if (pte === 0) continue;
       const copy = ptePresent(pte)
@@ -76,6 +79,15 @@ export function copyPageRange(child: Vma, parent: Vma, progress: ForkProgress): 
     addr = pageTables.nextPopulated(parent.mm.pgd, chunkEnd, end);
   }
   return 0;
+}
+
+/**
+ * False for an exclusive page that somebody has locked: its driver may be about to use it. In Linux
+ * that EBUSY becomes ENOMEM further up, too.
+ */
+function takeBackExclusive(parent: Vma, at: number): boolean {
+  const pte = parent.mm.sys.pageTables.words[at]!;
+  return leafKind(pte) !== LEAF_DEVICE_EXCLUSIVE || tryRestoreExclusivePte(parent, at);
 }
 
 /** The child's entry for a present entry of the parent; 0 when there is no memory for a copy. */
@@ -131,8 +143,7 @@ function copyNonpresentPte(child: MmStruct, at: number): number {
     countRss(child, pfn);
     if (isWritableLeaf(pte)) shared = mkLeaf(LEAF_DEVICE_PRIVATE_READ, pfn, pte & PTE_UFFD_WP);
   } else {
-    const kind = leafKind(pte);
-    assert(kind !== LEAF_SWAP && kind !== LEAF_DEVICE_EXCLUSIVE, 'no such entry is ever made');
+    assert(leafKind(pte) !== LEAF_SWAP, 'no such entry is ever made');
   }
   pageTables.setPte(at, shared);
   return (shared & ~PTE_UFFD_WP) >>> 0;

@@ -8,7 +8,7 @@
  * the page lock of a shared page, a locked device page, `migrateToRam`. After a wait everything is
  * looked up again, or the access is simply retried.
  *
- * Leaves out: swap, device-exclusive entries, userfaultfd, NUMA hints, per-VMA locks, huge pages,
+ * Leaves out: swap, userfaultfd, NUMA hints, per-VMA locks, huge pages,
  * fault-around.
  */
 import { assert } from '../base/assert.ts';
@@ -35,8 +35,10 @@ import {
   folioMoveAnonRmap,
   folioRemoveRmap,
 } from './rmap.ts';
+import { removeDeviceExclusiveEntry } from './restore-exclusive.ts';
 import { shmemFault } from './shmem.ts';
 import {
+  LEAF_DEVICE_EXCLUSIVE,
   LEAF_HWPOISON,
   LEAF_MARKER_GUARD,
   PTE_DIRTY,
@@ -176,6 +178,7 @@ function doSwapPage(vma: Vma, address: number, pte: number, flags: number): Mayb
   }
   if (isDevicePrivateEntry(pte)) return faultOnDevicePage(vma, address, pfn, flags);
   const kind = leafKind(pte);
+  if (kind === LEAF_DEVICE_EXCLUSIVE) return removeDeviceExclusiveEntry(vma, address, pte);
   if (kind === LEAF_HWPOISON) return VM_FAULT_HWPOISON;
   return kind === LEAF_MARKER_GUARD ? VM_FAULT_SIGSEGV : VM_FAULT_SIGBUS;
 }

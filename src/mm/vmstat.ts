@@ -24,6 +24,8 @@ export const VM_EVENTS = [
   'hmm_restart',
   'nr_foll_pin_acquired',
   'nr_foll_pin_released',
+  'device_exclusive_make',
+  'device_exclusive_revoke',
 ] as const;
 
 /** A counter name. */

@@ -23,6 +23,7 @@ import {
 import { RmapHits, rmapWalk } from '../mm/rmap.ts';
 import type { ShmemInode } from '../mm/shmem.ts';
 import {
+  LEAF_DEVICE_EXCLUSIVE,
   PTE_PFN_SHIFT,
   PTE_PROTNONE,
   PTE_SPECIAL,
@@ -30,6 +31,7 @@ import {
   isMigrationEntry,
   isPmdLeaf,
   isWritableLeaf,
+  leafKind,
   ptePfn,
   ptePresent,
   pteWrite,
@@ -129,7 +131,11 @@ function checkMm(census: Census, mm: MmStruct): void {
 
 function isResident(pte: number): boolean {
   if (ptePresent(pte)) return (pte & PTE_SPECIAL) === 0;
-  return isDevicePrivateEntry(pte) || isMigrationEntry(pte);
+  return isDevicePrivateEntry(pte) || isMigrationEntry(pte) || isExclusiveEntry(pte);
+}
+
+function isExclusiveEntry(pte: number): boolean {
+  return leafKind(pte) === LEAF_DEVICE_EXCLUSIVE;
 }
 
 function checkVma(census: Census, vma: Vma, prev: Vma | undefined, name: string): void {
@@ -197,7 +203,11 @@ function checkLeaf(census: Census, leaf: Leaf, name: string): void {
   else {
     const ok = isDevicePrivateEntry(pte);
     census.expect(!isMigrationEntry(pte), `C9: ${at} is a migration entry at rest`);
-    census.expect(ok || isMigrationEntry(pte), `C8: ${at} is of no kind that anybody makes`);
+    const isExclusive = isExclusiveEntry(pte);
+    const isKnown = ok || isMigrationEntry(pte) || isExclusive;
+    census.expect(isKnown, `C8: ${at} is of no kind that anybody makes`);
+    const isOwn = pfn < sys.ramPages && sys.mem.testFlag(pfn, PG_ANON_EXCLUSIVE);
+    census.expect(!isExclusive || isOwn, `I13: ${at} device-exclusive, page not exclusive`);
     const mayWrite = (vma.vmFlags & VM_WRITE) !== 0;
     census.expect(mayWrite || !isWritableLeaf(pte), `C10: ${at} writable, vma is not`);
     census.expect(!ok || sys.mem.isZoneDevice(pfn), `C8: ${at} device entry of RAM`);

@@ -18,7 +18,6 @@ import { doMmap, doMunmap } from '../../../src/mm/mmap.ts';
 import { mmuIntervalReadBegin, newMmuIntervalNotifier } from '../../../src/mm/mmu-notifier.ts';
 import { shmemCreate, shmemPut } from '../../../src/mm/shmem.ts';
 import {
-  LEAF_DEVICE_EXCLUSIVE,
   LEAF_HWPOISON,
   LEAF_MARKER_GUARD,
   LEAF_MARKER_POISON,
@@ -135,7 +134,6 @@ describe('errors [F70]', () => {
 
   test.each([
     ['swap', LEAF_SWAP],
-    ['device-exclusive', LEAF_DEVICE_EXCLUSIVE],
     ['uffd-wp marker', LEAF_MARKER_UFFD_WP],
   ])('EFAULT: a %s entry, from its fault: nothing makes such entries yet', async (_what, kind) => {
     const addr = mapAnon(bench.mm, 1);
