@@ -50,4 +50,7 @@ export { CommandList } from './engine/command-list.ts';
 export { ErrnoError, OpenError, SignalError } from './worker/errors.ts';
 export { Machine, Process, TestDevice } from './worker/machine.ts';
 export type { LocalMachine } from './worker/machine.ts';
+export { TmpFile } from './worker/tmp-file.ts';
+export type { FileStat } from './worker/protocol-files.ts';
+export { FALLOC_FL_KEEP_SIZE, FALLOC_FL_PUNCH_HOLE } from './mm/truncate.ts';
 export { bootMachine, connectKernel, openMachine } from './worker/open.ts';

@@ -28,8 +28,6 @@ import { doMmap, doMunmap } from '../mm/mmap.ts';
 import { doMprotect } from '../mm/mprotect.ts';
 import { MAP_ANONYMOUS, MAP_PRIVATE } from '../mm/mm-types.ts';
 import type { MmStruct, System } from '../mm/mm-types.ts';
-import { shmemCreate, shmemPut } from '../mm/shmem.ts';
-import type { ShmemInode } from '../mm/shmem.ts';
 import {
   ACCESS_READ,
   ACCESS_WRITE,
@@ -41,6 +39,7 @@ import {
 } from '../mm/uaccess.ts';
 import type { CopyFault } from '../mm/uaccess.ts';
 import { skipReasonName } from '../mm/skip-reason.ts';
+import { KernelFiles } from './kernel-files.ts';
 import { fillPageMap } from './page-map.ts';
 import type {
   AccessResult,
@@ -55,6 +54,7 @@ import type {
   ReadResult,
 } from './protocol.ts';
 import { ACCESS_OK } from './protocol.ts';
+import type { FileReadResult, FileStat } from './protocol-files.ts';
 
 const COMMAND_NUMBERS: Readonly<Record<DmirrorCommand, number>> = {
   READ: HMM_DMIRROR_READ,
@@ -91,10 +91,9 @@ export class Kernel implements KernelApi {
   private readonly files = new Map<number, OpenFile>();
   /** Processes that have left `processes` and still have something to give back. */
   private readonly exits = new Set<Promise<void>>();
-  private readonly shmems = new Map<number, ShmemInode>();
+  private readonly tmpfiles: KernelFiles;
   private nextPid = 1;
   private nextFd = 3;
-  private nextShmem = 1;
 
   constructor(parts: KernelParts) {
     this.sys = parts.sys;
@@ -102,6 +101,7 @@ export class Kernel implements KernelApi {
     this.context = parts.context;
     this.devices = parts.devices;
     this.machineReport = parts.report;
+    this.tmpfiles = new KernelFiles(parts.sys, () => this.nextFd++);
   }
 
   report(): MachineReport {
@@ -155,8 +155,9 @@ export class Kernel implements KernelApi {
     if (mm === undefined) return errno.ESRCH;
     const offset = request.offset ?? 0;
     if (!isAddress(offset) || !isPageAligned(offset)) return errno.EINVAL;
-    const inode = request.shmem === undefined ? undefined : this.shmems.get(request.shmem);
-    if (request.shmem !== undefined && inode === undefined) return errno.EBADF;
+    const fd = request.fd ?? request.shmem;
+    const inode = fd === undefined ? undefined : this.tmpfiles.inode(fd);
+    if (fd !== undefined && inode === undefined) return errno.EBADF;
     return doMmap(mm, {
       addr: request.addr ?? 0,
       length: request.length,
@@ -178,12 +179,35 @@ export class Kernel implements KernelApi {
   }
 
   shmemCreate(length: number): number {
-    if (length === 0) return errno.EINVAL;
-    const inode = shmemCreate(this.sys, length);
-    if (typeof inode === 'number') return inode;
-    const id = this.nextShmem++;
-    this.shmems.set(id, inode);
-    return id;
+    return length === 0 ? errno.EINVAL : this.tmpfiles.tmpfile(length);
+  }
+
+  tmpfile(length: number): number {
+    return this.tmpfiles.tmpfile(length);
+  }
+
+  pread(fd: number, length: number, offset: number): FileReadResult {
+    return this.tmpfiles.pread(fd, length, offset);
+  }
+
+  pwrite(fd: number, bytes: Uint8Array, offset: number): Promise<number> {
+    return this.tmpfiles.pwrite(fd, bytes, offset);
+  }
+
+  ftruncate(fd: number, length: number): Promise<number> {
+    return this.tmpfiles.ftruncate(fd, length);
+  }
+
+  fallocate(fd: number, mode: number, offset: number, length: number): Promise<number> {
+    return this.tmpfiles.fallocate(fd, mode, offset, length);
+  }
+
+  fstat(fd: number): FileStat {
+    return this.tmpfiles.fstat(fd);
+  }
+
+  closeFile(fd: number): number {
+    return this.tmpfiles.closeFile(fd);
   }
 
   async read(pid: number, addr: number, length: number): Promise<ReadResult> {
@@ -293,8 +317,7 @@ export class Kernel implements KernelApi {
     for (const pid of this.processes.keys()) await this.exit(pid);
     // Those that somebody else ends still need the engine and their shared memory.
     await Promise.all(this.exits);
-    for (const inode of this.shmems.values()) shmemPut(inode);
-    this.shmems.clear();
+    this.tmpfiles.closeAll();
     await this.engine.close();
   }
 

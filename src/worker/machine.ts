@@ -18,6 +18,7 @@ import type {
   MachineReport,
   MmapRequest,
 } from './protocol.ts';
+import { TmpFile } from './tmp-file.ts';
 
 /** `KernelApi` as seen from any thread: every call may have to wait. */
 export type AsyncKernel = {
@@ -90,6 +91,11 @@ export class Machine implements AsyncDisposable {
   async shmem(length: number): Promise<Shmem> {
     const id = checked(await this.call<number>(this.api.shmemCreate(length)), 'shmem');
     return { id, length };
+  }
+
+  /** Makes a file without a name, `length` bytes of zeroes long. Throws ErrnoError (EINVAL). */
+  async tmpfile(length = 0): Promise<TmpFile> {
+    return new TmpFile(this, checked(await this.call<number>(this.api.tmpfile(length)), 'tmpfile'));
   }
 
   /** All counters at this moment. */

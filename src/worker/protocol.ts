@@ -5,6 +5,7 @@
  * the facade, either directly in its own thread or over Comlink.
  */
 import type { AdapterReport, EngineStats, StrategyName } from '../engine/copy-engine.ts';
+import type { FileApi } from './protocol-files.ts';
 
 /** What to build. All sizes in bytes; rounded up to pages. */
 export interface MachineOptions {
@@ -54,9 +55,11 @@ export interface MmapRequest {
   readonly prot: number;
   /** MAP_* bits; MAP_PRIVATE | MAP_ANONYMOUS when absent. */
   readonly flags?: number;
-  /** Shared memory object of `shmemCreate`, for MAP_SHARED. */
+  /** Descriptor of a file or an open test device, without MAP_ANONYMOUS. */
+  readonly fd?: number;
+  /** The same for the id of a shared memory object of `shmemCreate`. */
   readonly shmem?: number;
-  /** First byte within that object. */
+  /** First byte within the file or object. */
   readonly offset?: number;
 }
 
@@ -136,7 +139,7 @@ export interface Counters {
 }
 
 /** The calls of the kernel worker. Numbers below zero are errnos. */
-export interface KernelApi {
+export interface KernelApi extends FileApi {
   report(): MachineReport;
   counters(): Counters;
   /** A new process; its pid. */
@@ -147,7 +150,7 @@ export interface KernelApi {
   mmap(pid: number, request: MmapRequest): Promise<number>;
   munmap(pid: number, addr: number, length: number): Promise<number>;
   mprotect(pid: number, addr: number, length: number, prot: number): Promise<number>;
-  /** A shared memory object of that many bytes; its id. */
+  /** A shared memory object of that many bytes, at least one; its id, which is a descriptor. */
   shmemCreate(length: number): number;
   read(pid: number, addr: number, length: number): Promise<ReadResult>;
   write(pid: number, addr: number, bytes: Uint8Array): Promise<AccessResult>;

@@ -5,6 +5,7 @@
  * the faults of the CPU. The counters say by which way it came.
  */
 import { errno, MAP_ANONYMOUS, MAP_SHARED } from '../../src/index.ts';
+import { MIGRATE_FILE_PRIVATE } from './hmm-file.ts';
 import { BUFFER_PAGES, index, NTIMES } from './hmm-test.ts';
 import type { HmmTest } from './hmm-test.ts';
 import type { Selftest } from './selftest.ts';
@@ -86,6 +87,7 @@ async function migrateMultiple(test: HmmTest): Promise<void> {
 /** In the kernel's order. */
 export const MIGRATE_TESTS: readonly Selftest[] = [
   { fixture: 'hmm', name: 'migrate', features: [12, 21, 51, 116], run: migrate },
+  MIGRATE_FILE_PRIVATE,
   { fixture: 'hmm', name: 'migrate_fault', features: [62], run: migrateFault },
   { fixture: 'hmm', name: 'migrate_release', features: [61, 116], run: migrateRelease },
   { fixture: 'hmm', name: 'migrate_shared', features: [30], run: migrateShared },

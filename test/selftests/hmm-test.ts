@@ -19,7 +19,7 @@ import {
   PROT_READ,
   PROT_WRITE,
 } from '../../src/index.ts';
-import type { DmirrorCommand, Machine, Process, TestDevice } from '../../src/index.ts';
+import type { DmirrorCommand, Machine, Process, TestDevice, TmpFile } from '../../src/index.ts';
 import { Checks, SkipTest } from './checks.ts';
 import type { Pattern } from './checks.ts';
 import type { Instance } from './selftest.ts';
@@ -57,6 +57,8 @@ export interface BufferOptions {
   readonly prot?: number;
   /** Its MAP_* flags. Default: private and anonymous. */
   readonly flags?: number;
+  /** What is mapped, where the flags are not anonymous: a file, or a device. */
+  readonly fd?: number;
 }
 
 /** What a command that succeeds is expected to report, and where it is to work. */
@@ -78,6 +80,7 @@ export class HmmTest extends Checks {
   private readonly processes: Process[] = [];
   private readonly openDevices = new Set<TestDevice>();
   private readonly fixtureDevices: TestDevice[] = [];
+  private readonly files: TmpFile[] = [];
 
   constructor(machine: Machine, instance: Instance) {
     super(instance.selftest.name);
@@ -97,6 +100,7 @@ export class HmmTest extends Checks {
   /** FIXTURE_TEARDOWN: every device closes without an error, and the processes end. */
   async tearDown(): Promise<void> {
     for (const device of this.openDevices) await device.close();
+    for (const file of this.files) await file.close();
     for (const process of this.processes.toReversed()) await process.exit();
   }
 
@@ -149,15 +153,23 @@ export class HmmTest extends Checks {
     await device.close();
   }
 
+  /** A file without a name, as large as a buffer; it is closed with the test (hmm_create_file). */
+  async createFile(npages: number): Promise<TmpFile> {
+    const file = await this.machine.tmpfile();
+    this.files.push(file);
+    await file.ftruncate(npages * PAGE_SIZE);
+    return file;
+  }
+
   /** Maps a buffer and its mirror. */
   async buffer(
     npages: number,
     options: BufferOptions = {},
     process = this.process,
   ): Promise<HmmBuffer> {
-    const { prot = PROT_READ | PROT_WRITE, flags = MAP_PRIVATE | MAP_ANONYMOUS } = options;
+    const { prot = PROT_READ | PROT_WRITE, flags = MAP_PRIVATE | MAP_ANONYMOUS, fd } = options;
     const length = npages * PAGE_SIZE;
-    const ptr = await process.mmap({ length, prot, flags });
+    const ptr = await process.mmap({ length, prot, flags, ...(fd === undefined ? {} : { fd }) });
     const mirror = await process.mmap({ length, prot: PROT_READ | PROT_WRITE });
     return { ptr, mirror, npages, cpages: 0, faults: 0 };
   }

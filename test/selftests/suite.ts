@@ -3,6 +3,7 @@
  * after them.
  */
 import { ACCESS_TESTS, LATER_ACCESS_TESTS } from './hmm-access.ts';
+import { FILE_TESTS } from './hmm-file.ts';
 import { MIGRATE_TESTS } from './hmm-migrate.ts';
 import { CHILD_TESTS, HMM_COW_IN_DEVICE } from './hmm-fork.ts';
 import { HMM2_TESTS } from './hmm2.ts';
@@ -14,6 +15,7 @@ import type { Selftest } from './selftest.ts';
 export const SUITE: readonly Selftest[] = [
   ...ACCESS_TESTS,
   ...CHILD_TESTS,
+  ...FILE_TESTS,
   ...MIGRATE_TESTS,
   ...LATER_ACCESS_TESTS,
   HMM_COW_IN_DEVICE,
