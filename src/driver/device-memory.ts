@@ -22,6 +22,9 @@ import type { DevPagemap, DevPagemapOps } from '../mm/memremap.ts';
 import type { System } from '../mm/mm-types.ts';
 import { requestFreeMemRegion } from '../mm/system.ts';
 
+/** How a CPU fault brings a page home. */
+type MigrateToRam = NonNullable<DevPagemapOps['migrateToRam']>;
+
 /** A registered part of the device's region. */
 export interface DeviceChunk {
   readonly pgmap: DevPagemap;
@@ -63,7 +66,7 @@ export class DeviceMemory {
     capacityPages: number,
     chunkPages: number,
     owner: object,
-    migrateToRam: DevPagemapOps['migrateToRam'],
+    migrateToRam: MigrateToRam,
   ) {
     this.sys = sys;
     this.startPfn = startPfn;
@@ -85,7 +88,7 @@ export class DeviceMemory {
     capacityPages: number,
     chunkPages: number,
     owner: object,
-    migrateToRam: DevPagemapOps['migrateToRam'],
+    migrateToRam: MigrateToRam,
   ): DeviceMemory | number {
     const startPfn = requestFreeMemRegion(sys, capacityPages);
     if (isErr(startPfn)) return startPfn;

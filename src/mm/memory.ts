@@ -207,6 +207,7 @@ function faultOnDevicePage(
   const pgmap = sys.pagemaps[mem.pgmap[pfn]!];
   assert(pgmap !== null && pgmap !== undefined, 'I17: a mapped device page has its pagemap');
   const vmf: VmFault = { vma, address, flags, page: pfn, ptePresent: true };
+  assert(pgmap.ops.migrateToRam !== undefined, 'private memory has a way home');
   const result = pgmap.ops.migrateToRam(vmf);
   if (isPending(result)) {
     return result.then((outcome) => releaseFaultPage(sys, pfn, outcome));

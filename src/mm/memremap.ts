@@ -8,30 +8,30 @@
  * page holds a reference on its pagemap, so that a pagemap goes only when all its pages are free.
  *
  * Device-private pages have no CPU mapping: nobody can pin them, and mm never touches their
- * contents.
+ * contents. Coherent pages are frames of the shared memory behind RAM: the CPU maps, pins and copies
+ * them as it does RAM, but they are on no LRU and belong to their driver.
  *
  * Locking: none needed; code between two waits is atomic. Only memunmapPages waits.
  *
- * Leaves out: coherent, FS_DAX, generic and P2PDMA memory, several ranges per pagemap,
- * memory_failure.
+ * Leaves out: FS_DAX, generic and P2PDMA memory, several ranges per pagemap, memory_failure.
  */
 import { assert } from '../base/assert.ts';
 import { errno } from '../base/errno.ts';
 import { HPAGE_PMD_ORDER } from '../base/units.ts';
 import type { MaybePromise } from '../base/maybe.ts';
+import { MAX_PAGEMAPS, MEMORY_DEVICE_COHERENT, MEMORY_DEVICE_PRIVATE } from './memory-type.ts';
 import type { VmFault } from './memory.ts';
 import type { System } from './mm-types.ts';
 import { PG_LOCKED } from './page.ts';
 
-/** Kinds of device memory; values of enum memory_type. Only PRIVATE can be registered today. */
-export const MEMORY_DEVICE_PRIVATE = 1;
-export const MEMORY_DEVICE_COHERENT = 2;
-export const MEMORY_DEVICE_FS_DAX = 3;
-export const MEMORY_DEVICE_GENERIC = 4;
-export const MEMORY_DEVICE_PCI_P2PDMA = 5;
-
-/** Pagemaps that a machine can have at a time: MemMap.pgmap has a byte per page, 0 means RAM. */
-export const MAX_PAGEMAPS = 255;
+export {
+  MAX_PAGEMAPS,
+  MEMORY_DEVICE_COHERENT,
+  MEMORY_DEVICE_FS_DAX,
+  MEMORY_DEVICE_GENERIC,
+  MEMORY_DEVICE_PCI_P2PDMA,
+  MEMORY_DEVICE_PRIVATE,
+} from './memory-type.ts';
 
 /** How mm reaches the driver of device memory (struct dev_pagemap_ops). */
 export interface DevPagemapOps {
@@ -48,16 +48,17 @@ export interface DevPagemapOps {
   readonly folioSplit?: (head: number, tail: number | null) => void;
   /**
    * The CPU touched a page that only the device can reach: bring it home. Called with the mmap lock
-   * held for read and the page locked and referenced (pass it as fault page). May wait.
+   * held for read and the page locked and referenced (pass it as fault page). May wait. Private
+   * memory must have it, coherent memory has no use for it.
    *
    * @returns 0 when the access may be tried again, else VM_FAULT_* bits.
    */
-  readonly migrateToRam: (vmf: VmFault) => MaybePromise<number>;
+  readonly migrateToRam?: (vmf: VmFault) => MaybePromise<number>;
 }
 
 /** A range of device memory (struct dev_pagemap). */
 export interface DevPagemap {
-  /** MEMORY_DEVICE_*. */
+  /** MEMORY_DEVICE_PRIVATE or MEMORY_DEVICE_COHERENT. */
   readonly type: number;
   readonly startPfn: number;
   readonly nrPages: number;
@@ -76,9 +77,10 @@ export interface DevPagemap {
  * Registers a range of device memory (memremap_pages). All its pages start free: without reference,
  * and in the hands of the driver.
  *
- * @returns 0; EINVAL for an empty range or numbers that are no pfns, a type other than PRIVATE,
- * missing ops or owner; ENOMEM when it overlaps another pagemap, lies outside the pfn space, or
- * there are MAX_PAGEMAPS; ENXIO when it overlaps RAM. Context: never waits.
+ * @returns 0; EINVAL for an empty range or numbers that are no pfns, a type other than PRIVATE and
+ * COHERENT, missing ops or owner; ENOMEM when it overlaps another pagemap, lies outside the pfn
+ * space, or there are MAX_PAGEMAPS; ENXIO when it overlaps RAM, and for frames of the wrong side of
+ * `hostPages`: coherent memory lies below, private memory above. Context: never waits.
  */
 export function memremapPages(sys: System, pgmap: DevPagemap): number {
   const { startPfn, nrPages } = pgmap;
@@ -89,11 +91,14 @@ export function memremapPages(sys: System, pgmap: DevPagemap): number {
   const endPfn = startPfn + nrPages;
   if (endPfn > sys.mem.pageCount || overlapsPagemap(sys, startPfn, endPfn)) return errno.ENOMEM;
   if (startPfn < sys.ramPages) return errno.ENXIO;
+  const isCoherent = pgmap.type === MEMORY_DEVICE_COHERENT;
+  if (isCoherent ? endPfn > sys.hostPages : startPfn < sys.hostPages) return errno.ENXIO;
   const id = freeSlot(sys);
   if (id > MAX_PAGEMAPS) return errno.ENOMEM;
   sys.pagemaps[id] = pgmap;
   pgmap.id = id;
   pgmap.ref = 1;
+  sys.mem.pgmapType[id] = pgmap.type;
   sys.mem.pgmap.fill(id, startPfn, endPfn);
   return 0;
 }
@@ -101,9 +106,10 @@ export function memremapPages(sys: System, pgmap: DevPagemap): number {
 /** The checks by type. Ops and owner come from drivers, so they are looked at, not trusted. */
 function isCompletePagemap(pgmap: DevPagemap): boolean {
   const ops = pgmap.ops as Partial<DevPagemapOps> | null | undefined;
-  if (pgmap.type !== MEMORY_DEVICE_PRIVATE) return false;
-  if (ops === null || ops === undefined) return false;
-  if (typeof ops.migrateToRam !== 'function' || typeof ops.folioFree !== 'function') return false;
+  const isPrivate = pgmap.type === MEMORY_DEVICE_PRIVATE;
+  if (!isPrivate && pgmap.type !== MEMORY_DEVICE_COHERENT) return false;
+  if (ops === null || ops === undefined || typeof ops.folioFree !== 'function') return false;
+  if (isPrivate && typeof ops.migrateToRam !== 'function') return false;
   return pgmap.owner !== null && pgmap.owner !== undefined;
 }
 
@@ -147,6 +153,7 @@ function unregister(sys: System, pgmap: DevPagemap): void {
   const endPfn = pgmap.startPfn + pgmap.nrPages;
   mem.pgmap.fill(0, pgmap.startPfn, endPfn);
   mem.zoneDeviceData.fill(0, pgmap.startPfn, endPfn);
+  mem.pgmapType[pgmap.id] = 0;
   sys.pagemaps[pgmap.id] = null;
   pgmap.id = 0;
 }

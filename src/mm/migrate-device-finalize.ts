@@ -8,6 +8,7 @@
 import { assert } from '../base/assert.ts';
 import { PAGE_SIZE, PTRS_PER_TABLE } from '../base/units.ts';
 import { putbackLru } from './migrate-device-unmap.ts';
+import { MEMORY_DEVICE_PRIVATE } from './memory-type.ts';
 import {
   MIGRATE_PFN_MIGRATE,
   MIGRATE_PFN_VALID,
@@ -127,7 +128,7 @@ function replaceEntries(sys: System, srcEntry: number, dstEntry: number): void {
 function replaceRun(args: MigrateVma, from: number): number {
   const { vma, src, dst } = args;
   const { sys, pgd } = vma.mm;
-  const { mapping, index, flags, refcount, mapcount, pgmap } = sys.mem;
+  const { mapping, index, flags, refcount, mapcount, pgmap, pgmapType } = sys.mem;
   const { words } = sys.pageTables;
   const head = isMoved(src[from]!, dst[from]!) ? dst[from]! : src[from]!;
   const word = mapping[migratePfnToPage(head)]!;
@@ -146,8 +147,8 @@ function replaceRun(args: MigrateVma, from: number): number {
       mapping[target] === word,
       'I31: a page with a destination was committed before finalize',
     );
-    const isDevice = pgmap[target] !== 0;
-    let bits = isDevice ? flags[target]! : (flags[target]! & ~PG_ISOLATED) | PG_LRU;
+    const owner = pgmap[target]!;
+    let bits = owner !== 0 ? flags[target]! : (flags[target]! & ~PG_ISOLATED) | PG_LRU;
     const entry = words[at + i - from]!;
     if (ptePfn(entry) === source && isMigrationEntry(entry)) {
       const references = refcount[target]!;
@@ -160,7 +161,13 @@ function replaceRun(args: MigrateVma, from: number): number {
       refcount[target] = references + 1;
       mapcount[target] = 1;
       if (leafKind(entry) !== LEAF_MIGRATION_READ) bits |= PG_ANON_EXCLUSIVE;
-      words[at + i - from] = mappingFor(entry, target, prot, isDevice, bits);
+      words[at + i - from] = mappingFor(
+        entry,
+        target,
+        prot,
+        pgmapType[owner] === MEMORY_DEVICE_PRIVATE,
+        bits,
+      );
     }
     flags[target] = bits;
   }

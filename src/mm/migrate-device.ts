@@ -10,7 +10,7 @@
  * From setup to finalize each page that migrates is locked and unmapped everywhere; CPU faults wait
  * for its lock. Destinations are handed over locked with one reference. Nothing here waits.
  *
- * Leaves out: large folios, coherent memory, swap cache, userfaultfd, OOM reaping.
+ * Leaves out: large folios, swap cache, userfaultfd, OOM reaping.
  */
 import { assert } from '../base/assert.ts';
 import { errno } from '../base/errno.ts';
@@ -83,7 +83,7 @@ function isValidRequest(args: MigrateVma): boolean {
   if (args.reasons !== null && args.reasons.length < npages) return false;
   if (faultPage === NO_FAULT_PAGE) return true;
   const { mem } = vma.mm.sys;
-  return mem.isZoneDevice(faultPage) && mem.isLocked(faultPage);
+  return mem.isDevicePrivate(faultPage) && mem.isLocked(faultPage);
 }
 
 /**

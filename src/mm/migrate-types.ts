@@ -24,7 +24,7 @@ export const MIGRATE_PFN_SHIFT = 6;
 export const MIGRATE_VMA_SELECT_SYSTEM = 1 << 0;
 /** Device-private pages whose pagemap has the owner `pgmapOwner`. */
 export const MIGRATE_VMA_SELECT_DEVICE_PRIVATE = 1 << 1;
-/** Coherent device pages with that owner: there are none yet. */
+/** Coherent device pages whose pagemap has that owner. */
 export const MIGRATE_VMA_SELECT_DEVICE_COHERENT = 1 << 2;
 
 /** No fault page: nobody holds a page of the range locked on the caller's behalf. */
@@ -43,7 +43,7 @@ export interface MigrateVma {
   /** Outputs of setup: entries that may migrate (holes count), and entries in all. */
   cpages: number;
   npages: number;
-  /** Owner of the device pages that DEVICE_PRIVATE selects, and of the MIGRATE notifier events. */
+  /** Owner of the device pages that DEVICE_* selects, and of the MIGRATE notifier events. */
   readonly pgmapOwner: unknown;
   /** MIGRATE_VMA_SELECT_*. */
   readonly flags: number;

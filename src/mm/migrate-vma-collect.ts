@@ -10,12 +10,16 @@
  * Locking: mmap lock held; inside MMU_NOTIFY_MIGRATE with the caller's owner, which a driver that
  * migrates its own memory recognises and ignores. One TLB flush per page table.
  *
- * Leaves out: PMD entries and large folios (MIGRATE_VMA_SELECT_COMPOUND), coherent memory.
+ * Leaves out: PMD entries and large folios (MIGRATE_VMA_SELECT_COMPOUND).
  */
 import { assert } from '../base/assert.ts';
 import { PAGE_SIZE, PMD_SIZE } from '../base/units.ts';
 import { migratePfn, MIGRATE_PFN_MIGRATE, MIGRATE_PFN_WRITE } from './migrate-types.ts';
-import { MIGRATE_VMA_SELECT_DEVICE_PRIVATE, MIGRATE_VMA_SELECT_SYSTEM } from './migrate-types.ts';
+import {
+  MIGRATE_VMA_SELECT_DEVICE_COHERENT,
+  MIGRATE_VMA_SELECT_DEVICE_PRIVATE,
+  MIGRATE_VMA_SELECT_SYSTEM,
+} from './migrate-types.ts';
 import type { MigrateVma } from './migrate-types.ts';
 import { pagePgmap } from './memremap.ts';
 import type { System } from './mm-types.ts';
@@ -150,6 +154,9 @@ function judge(args: MigrateVma, sys: System, pte: number): number {
 }
 
 function judgePresent(args: MigrateVma, sys: System, pte: number): number {
+  if (sys.mem.isDeviceCoherent(ptePfn(pte))) {
+    return judgeOwner(args, sys, pte, MIGRATE_VMA_SELECT_DEVICE_COHERENT);
+  }
   if ((args.flags & MIGRATE_VMA_SELECT_SYSTEM) === 0) return SKIP_NOT_SELECTED;
   if ((pte & PTE_SPECIAL) === 0) return SKIP_NONE;
   // The zero page is left in place, to be replaced like a hole when the migration commits.
@@ -160,7 +167,12 @@ function judgeLeaf(args: MigrateVma, sys: System, pte: number): number {
   if (!isDevicePrivateEntry(pte)) {
     return isMigrationEntry(pte) ? SKIP_MIGRATION_IN_PROGRESS : SKIP_NOT_A_PAGE;
   }
-  if ((args.flags & MIGRATE_VMA_SELECT_DEVICE_PRIVATE) === 0) return SKIP_NOT_SELECTED;
+  return judgeOwner(args, sys, pte, MIGRATE_VMA_SELECT_DEVICE_PRIVATE);
+}
+
+/** Device memory: only what the flags select, and its owner asks for. */
+function judgeOwner(args: MigrateVma, sys: System, pte: number, select: number): number {
+  if ((args.flags & select) === 0) return SKIP_NOT_SELECTED;
   const { owner } = pagePgmap(sys, ptePfn(pte));
   return owner === args.pgmapOwner ? SKIP_NONE : SKIP_FOREIGN_OWNER;
 }

@@ -103,11 +103,11 @@ function insertPage(vma: Vma, addr: number, target: number): number {
   anonVmaPrepare(vma);
   folioAddNewAnonRmap(mm.sys, target, vma, addr);
   mm.anonRss++;
-  const isDevice = mem.isZoneDevice(target);
-  mem.setFlag(target, isDevice ? PG_UPTODATE : PG_UPTODATE | PG_LRU);
+  mem.setFlag(target, mem.isZoneDevice(target) ? PG_UPTODATE : PG_UPTODATE | PG_LRU);
   // The caller's reference stays until finalize; the mapping has one of its own.
   mem.getPage(target);
-  pageTables.setPte(at, isDevice ? devicePte(vma, target) : presentPte(vma, target));
+  const isPrivate = mem.isDevicePrivate(target);
+  pageTables.setPte(at, isPrivate ? devicePte(vma, target) : presentPte(vma, target));
   return isZeroPage ? INSERTED_FOR_ZERO_PAGE : INSERTED;
 }
 

@@ -111,7 +111,7 @@ function removeMigrationPte(
     entry,
     target,
     vmaPageProt(vma),
-    mem.isZoneDevice(target),
+    mem.isDevicePrivate(target),
     mem.flags[target]!,
   );
 }
@@ -119,18 +119,18 @@ function removeMigrationPte(
 /**
  * The entry that maps `target` with what a migration entry kept.
  *
- * @param prot vmaPageProt of the VMA. @param isDevice Whether the target is device-private.
+ * @param prot vmaPageProt of the VMA. @param isPrivate Whether the target is device-private.
  * @param flags PG_* bits of the target. Context: any.
  */
 export function mappingFor(
   entry: number,
   target: number,
   prot: number,
-  isDevice: boolean,
+  isPrivate: boolean,
   flags: number,
 ): number {
   const isWrite = leafKind(entry) === LEAF_MIGRATION_WRITE;
-  if (isDevice) {
+  if (isPrivate) {
     const leaf = isWrite ? LEAF_DEVICE_PRIVATE_WRITE : LEAF_DEVICE_PRIVATE_READ;
     return mkLeaf(leaf, target, entry & (PTE_SOFT_DIRTY | PTE_UFFD_WP));
   }

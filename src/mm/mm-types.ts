@@ -118,12 +118,14 @@ export interface MemRegion {
 
 /** Everything that Linux keeps in globals, so that a thread can hold several machines. */
 export interface System {
-  /** All of RAM; page pfn starts at byte pfn * PAGE_SIZE. */
+  /** The memory that the CPU reaches: RAM, then coherent frames. Page pfn starts at pfn * 4096. */
   readonly ram: Uint8Array<SharedArrayBuffer>;
   /** The same memory by 32-bit words. */
   readonly ramWords: Uint32Array<SharedArrayBuffer>;
   /** Pages of RAM; pfns below this are RAM, above belong to dev_pagemaps. */
   readonly ramPages: number;
+  /** Pages that the CPU reaches: pfns from ramPages to below this are coherent device memory's. */
+  readonly hostPages: number;
   readonly mem: MemMap;
   readonly pageTables: PageTables;
   readonly pageAllocator: PageAllocator;

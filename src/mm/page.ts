@@ -11,6 +11,7 @@
 import { assert } from '../base/assert.ts';
 import type { MaybePromise } from '../base/maybe.ts';
 import { HPAGE_PMD_NR, HPAGE_PMD_ORDER } from '../base/units.ts';
+import { MAX_PAGEMAPS, MEMORY_DEVICE_COHERENT, MEMORY_DEVICE_PRIVATE } from './memory-type.ts';
 
 /** Page flag bits (our own positions; the names are the kernel's). */
 export const PG_LOCKED = 1 << 0;
@@ -71,6 +72,8 @@ export class MemMap {
   readonly zoneDeviceData: Uint32Array<SharedArrayBuffer>;
   /** Number of the owning dev_pagemap, 0 for RAM. */
   readonly pgmap: Uint8Array<SharedArrayBuffer>;
+  /** MEMORY_DEVICE_* of the dev_pagemap with that number, 0 where there is none. */
+  readonly pgmapType: Uint8Array<SharedArrayBuffer>;
   private readonly waiters = new Map<number, PageWaiter[]>();
 
   constructor(pageCount: number) {
@@ -85,11 +88,22 @@ export class MemMap {
     this.index = new Float64Array(new SharedArrayBuffer(pageCount * 8));
     this.zoneDeviceData = new Uint32Array(words());
     this.pgmap = new Uint8Array(new SharedArrayBuffer(pageCount));
+    this.pgmapType = new Uint8Array(new SharedArrayBuffer(MAX_PAGEMAPS + 1));
   }
 
   /** True for a page of a dev_pagemap (is_zone_device_page). */
   isZoneDevice(pfn: number): boolean {
     return this.pgmap[pfn] !== 0;
+  }
+
+  /** True for a device page that the CPU can't reach (is_device_private_page). */
+  isDevicePrivate(pfn: number): boolean {
+    return this.pgmapType[this.pgmap[pfn]!] === MEMORY_DEVICE_PRIVATE;
+  }
+
+  /** True for a device page that the CPU maps like RAM (is_device_coherent_page). */
+  isDeviceCoherent(pfn: number): boolean {
+    return this.pgmapType[this.pgmap[pfn]!] === MEMORY_DEVICE_COHERENT;
   }
 
   /** True when the page belongs to anonymous memory (PageAnon). */

@@ -228,7 +228,7 @@ export function folioAddAnonRmap(
 
 /**
  * Adds the child's mapping of an anonymous page at fork (folio_try_dup_anon_rmap): nobody owns it
- * alone any more. Device pages can't be pinned, so for them it never fails.
+ * alone any more. Device-private pages can't be pinned, so for them it never fails.
  *
  * @returns false for an exclusive page that may be pinned: it must be copied for the child, or a
  * later write of the parent would move it away from whoever pinned it.
@@ -237,7 +237,7 @@ export function folioAddAnonRmap(
 export function folioTryDupAnonRmap(sys: System, pfn: number): boolean {
   const mem = sys.mem;
   if (mem.testFlag(pfn, PG_ANON_EXCLUSIVE)) {
-    if (!mem.isZoneDevice(pfn) && mem.maybeDmaPinned(pfn)) return false;
+    if (!mem.isDevicePrivate(pfn) && mem.maybeDmaPinned(pfn)) return false;
     mem.clearFlag(pfn, PG_ANON_EXCLUSIVE);
   }
   mem.mapcount[pfn]! += 1;
@@ -339,8 +339,8 @@ function mapsPage(pte: number, pfn: number): boolean {
 function tryToMigrateOne(sys: System, pfn: number, vma: Vma, addr: number, at: number): boolean {
   const mem = sys.mem;
   const exclusive = mem.testFlag(pfn, PG_ANON_EXCLUSIVE);
-  // Device memory can't be pinned, however many references a page has.
-  if (exclusive && !mem.isZoneDevice(pfn) && mem.maybeDmaPinned(pfn)) return false;
+  // Device-private memory can't be pinned, however many references a page has.
+  if (exclusive && !mem.isDevicePrivate(pfn) && mem.maybeDmaPinned(pfn)) return false;
   mmuNotifierRangeInit(clearRange, MMU_NOTIFY_CLEAR, vma.mm, addr, addr + PAGE_SIZE);
   mmuNotifierInvalidateRangeStart(clearRange);
   const pte = sys.pageTables.words[at]!;

@@ -8,7 +8,7 @@
 export const SKIP_NONE = 0;
 /** A kind of page that the flags do not select. */
 export const SKIP_NOT_SELECTED = 1;
-/** Device-private memory of somebody else. */
+/** Device memory of somebody else. */
 export const SKIP_FOREIGN_OWNER = 2;
 /** A present entry without a struct page behind it. */
 export const SKIP_SPECIAL = 3;

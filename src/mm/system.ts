@@ -4,7 +4,8 @@
  * the whole pfn space, once.
  *
  * Layout of the pfn space: [0, ramPages) RAM, where pfn 0 is never used and the next page is the
- * zero page; then devicePages pfns that dev_pagemaps reserve by region.
+ * zero page; [ramPages, hostPages) frames of coherent device memory, in the same shared memory; then
+ * devicePages pfns of private device memory. Drivers reserve their part of either by region.
  */
 import { errno } from '../base/errno.ts';
 import { PAGE_SIZE, PFN_LIMIT, PTRS_PER_TABLE } from '../base/units.ts';
@@ -19,17 +20,22 @@ import { Vmstat } from './vmstat.ts';
 export interface SystemOptions {
   /** Bytes of RAM: whole pages, at least MIN_RAM_PAGES of them, at most 4 GiB. */
   readonly ramBytes: number;
-  /** Pfns reserved above RAM for device memory. */
+  /** Pfns reserved above RAM and coherent memory for private device memory. */
   readonly devicePages: number;
+  /** Pages of coherent device memory, which the CPU reaches like RAM. Default 0. */
+  readonly coherentPages?: number;
   /** Page tables in the pool (2 KiB each); by default enough to map everything four times over. */
   readonly maxTables?: number;
-  /** Memory to use as RAM (the buffer of a WebAssembly.Memory), ramBytes long, or a new one. */
+  /**
+   * Memory to use as RAM and coherent memory (the buffer of a WebAssembly.Memory), as long as both
+   * together, or a new one.
+   */
   readonly ram?: SharedArrayBuffer;
 }
 
 /** Fewest pages of RAM of a machine: the unused pfn 0, the zero page and some to hand out. */
 export const MIN_RAM_PAGES = 4;
-/** Most RAM: what one shared WebAssembly.Memory can hold. */
+/** Most RAM and coherent memory together: what one shared WebAssembly.Memory can hold. */
 export const MAX_RAM_BYTES = 2 ** 32;
 
 const ZERO_PFN = 1;
@@ -46,19 +52,21 @@ const DEFAULT_MAPPINGS_PER_PAGE = 4;
  * ENOMEM when the host has no room. Context: never waits. Our own.
  */
 export function createSystem(options: SystemOptions): System | number {
-  const { ramBytes, devicePages } = options;
+  const { ramBytes, devicePages, coherentPages = 0 } = options;
   const ramPages = ramBytes / PAGE_SIZE;
   if (!Number.isInteger(ramPages) || ramPages < MIN_RAM_PAGES) return errno.EINVAL;
-  if (ramBytes > MAX_RAM_BYTES) return errno.EINVAL;
   if (!Number.isInteger(devicePages) || devicePages < 0) return errno.EINVAL;
-  const pageCount = ramPages + devicePages;
+  if (!Number.isInteger(coherentPages) || coherentPages < 0) return errno.EINVAL;
+  const hostBytes = ramBytes + coherentPages * PAGE_SIZE;
+  if (hostBytes > MAX_RAM_BYTES) return errno.EINVAL;
+  const pageCount = ramPages + coherentPages + devicePages;
   if (pageCount > PFN_LIMIT) return errno.EINVAL;
   const maxTables = options.maxTables ?? defaultTables(pageCount);
   if (!Number.isInteger(maxTables) || maxTables < 2 || maxTables > PFN_LIMIT) return errno.EINVAL;
-  if (options.ram !== undefined && options.ram.byteLength !== ramBytes) return errno.EINVAL;
+  if (options.ram !== undefined && options.ram.byteLength !== hostBytes) return errno.EINVAL;
   try {
-    const ram = options.ram ?? new SharedArrayBuffer(ramBytes);
-    return assemble(ram, pageCount, maxTables);
+    const ram = options.ram ?? new SharedArrayBuffer(hostBytes);
+    return assemble(ram, ramPages, pageCount, maxTables);
   } catch (error) {
     if (error instanceof RangeError) return errno.ENOMEM;
     throw error;
@@ -66,7 +74,8 @@ export function createSystem(options: SystemOptions): System | number {
 }
 
 /**
- * Reserves a range of device pfns (request_free_mem_region).
+ * Reserves a range of pfns for private device memory, wherever there is room
+ * (request_free_mem_region).
  *
  * @param pages Length of the range in pages. @returns its first pfn; EINVAL for a length
  * that is no positive integer; ENOMEM when no gap is long enough. Context: never waits.
@@ -74,16 +83,36 @@ export function createSystem(options: SystemOptions): System | number {
 export function requestFreeMemRegion(sys: System, pages: number): number {
   if (!Number.isInteger(pages) || pages <= 0) return errno.EINVAL;
   const regions = sys.deviceRegions;
-  let start = sys.ramPages;
+  let start = sys.hostPages;
   for (let i = 0; i <= regions.length; i++) {
     const end = i < regions.length ? regions[i]!.startPfn : sys.mem.pageCount;
     if (end - start >= pages) {
       regions.splice(i, 0, { startPfn: start, nrPages: pages });
       return start;
     }
-    if (i < regions.length) start = end + regions[i]!.nrPages;
+    if (i < regions.length) start = Math.max(start, end + regions[i]!.nrPages);
   }
   return errno.ENOMEM;
+}
+
+/**
+ * Reserves the device pfns from `startPfn` on (request_mem_region), for memory that lies where the
+ * machine has it: coherent memory.
+ *
+ * @returns 0; EINVAL for a range that is empty, no pfns, or not above RAM; EBUSY when part of it is
+ * reserved. Context: never waits.
+ */
+export function requestMemRegion(sys: System, startPfn: number, nrPages: number): number {
+  if (!Number.isInteger(startPfn) || startPfn < sys.ramPages) return errno.EINVAL;
+  const endPfn = startPfn + nrPages;
+  if (!Number.isInteger(nrPages) || nrPages <= 0) return errno.EINVAL;
+  if (endPfn > sys.mem.pageCount) return errno.EINVAL;
+  const regions = sys.deviceRegions;
+  const next = regions.findIndex((region) => region.startPfn + region.nrPages > startPfn);
+  const at = next < 0 ? regions.length : next;
+  if (at < regions.length && regions[at]!.startPfn < endPfn) return errno.EBUSY;
+  regions.splice(at, 0, { startPfn, nrPages });
+  return 0;
 }
 
 /**
@@ -103,14 +132,19 @@ function defaultTables(pageCount: number): number {
   return Math.max(MIN_DEFAULT_TABLES, leaves * DEFAULT_MAPPINGS_PER_PAGE);
 }
 
-function assemble(ram: SharedArrayBuffer, pageCount: number, maxTables: number): System {
-  const ramPages = ram.byteLength / PAGE_SIZE;
+function assemble(
+  ram: SharedArrayBuffer,
+  ramPages: number,
+  pageCount: number,
+  maxTables: number,
+): System {
   const mem = new MemMap(pageCount);
   const deviceRegions: MemRegion[] = [];
   const sys: System = {
     ram: new Uint8Array(ram),
     ramWords: new Uint32Array(ram),
     ramPages,
+    hostPages: ram.byteLength / PAGE_SIZE,
     mem,
     pageTables: new PageTables(maxTables),
     pageAllocator: new PageAllocator(mem, FIRST_FREE_PFN, ramPages),

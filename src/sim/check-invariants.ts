@@ -210,7 +210,7 @@ function checkLeaf(census: Census, leaf: Leaf, name: string): void {
     census.expect(!isExclusive || isOwn, `I13: ${at} device-exclusive, page not exclusive`);
     const mayWrite = (vma.vmFlags & VM_WRITE) !== 0;
     census.expect(mayWrite || !isWritableLeaf(pte), `C10: ${at} writable, vma is not`);
-    census.expect(!ok || sys.mem.isZoneDevice(pfn), `C8: ${at} device entry of RAM`);
+    census.expect(!ok || sys.mem.isDevicePrivate(pfn), `C8: ${at} device entry of RAM`);
   }
   const fits = !leaf.isHuge || (vma.vmStart <= addr && addr + PMD_SIZE <= vma.vmEnd);
   census.expect(fits, `C8: ${at} is a PMD entry that its vma does not cover`);
@@ -239,7 +239,7 @@ function checkPresent(census: Census, vma: Vma, pte: number, at: string): void {
     census.expect(!pteWrite(pte), `C10: ${at} zero page writable`);
     return;
   }
-  census.expect(!sys.mem.isZoneDevice(pfn), `C8: ${at} present device-private page`);
+  census.expect(!sys.mem.isDevicePrivate(pfn), `C8: ${at} present device-private page`);
   if (!pteWrite(pte)) return;
   census.expect((vma.vmFlags & VM_WRITE) !== 0, `C10: ${at} writable, vma is not`);
   const isAnon = sys.mem.isAnon(sys.mem.folioOf(pfn));

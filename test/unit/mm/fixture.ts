@@ -34,8 +34,14 @@ export function expectSync<T>(value: MaybePromise<T>): T {
   return value;
 }
 
-export function makeSystem(ramPages = 256, devicePages = 64, maxTables = 256): System {
-  const sys = createSystem({ ramBytes: ramPages * PAGE_SIZE, devicePages, maxTables });
+export function makeSystem(
+  ramPages = 256,
+  devicePages = 64,
+  maxTables = 256,
+  coherentPages = 0,
+): System {
+  const ramBytes = ramPages * PAGE_SIZE;
+  const sys = createSystem({ ramBytes, devicePages, maxTables, coherentPages });
   if (typeof sys === 'number') throw new Error(`createSystem: ${sys}`);
   return sys;
 }

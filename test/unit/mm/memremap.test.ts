@@ -63,7 +63,6 @@ describe('memremapPages refuses [F11]', () => {
     ['half a page', { nrPages: 1.5 }],
     ['a pfn that is none', { startPfn: -1 }],
     ['type 0, as in a struct that nobody filled in', { type: 0 }],
-    ['coherent memory', { type: MEMORY_DEVICE_COHERENT }],
     ['FS_DAX memory', { type: MEMORY_DEVICE_FS_DAX }],
     ['generic memory', { type: MEMORY_DEVICE_GENERIC }],
     ['P2PDMA memory', { type: MEMORY_DEVICE_PCI_P2PDMA }],
@@ -71,7 +70,10 @@ describe('memremapPages refuses [F11]', () => {
     ['no owner', { owner: null }],
     ['an owner that was forgotten', { owner: undefined }],
     ['no ops', { ops: null as unknown as DevPagemapOps }],
-    ['ops without migrate_to_ram', { ops: { folioFree: () => 0 } as unknown as DevPagemapOps }],
+    [
+      'private memory without migrate_to_ram',
+      { ops: { folioFree: () => 0 } as unknown as DevPagemapOps },
+    ],
     ['ops without folio_free', { ops: { migrateToRam: () => 0 } as unknown as DevPagemapOps }],
   ])('EINVAL: %s', (_what, over) => {
     const sys = machine();
@@ -105,6 +107,29 @@ describe('memremapPages refuses [F11]', () => {
     ['the first page above', RAM, 1, 0],
   ])('ENXIO: overlap with RAM: %s', (_what, startPfn, nrPages, status) => {
     expect(memremapPages(machine(), pagemap({ startPfn, nrPages }))).toBe(status);
+  });
+
+  test('coherent memory: needs folio_free and an owner, but no migrate_to_ram [F13]', () => {
+    const sys = makeSystem(RAM, PAGES, 256, PAGES);
+    const type = MEMORY_DEVICE_COHERENT;
+    const folioFree = () => undefined;
+    const noFree = {} as unknown as DevPagemapOps;
+    const ops = { folioFree };
+    expect(memremapPages(sys, pagemap({ type, ops: noFree }))).toBe(errno.EINVAL);
+    expect(memremapPages(sys, pagemap({ type, ops, owner: null }))).toBe(errno.EINVAL);
+    expect(memremapPages(sys, pagemap({ type, ops }))).toBe(0);
+  });
+
+  test.each([
+    ['coherent memory in its frames', MEMORY_DEVICE_COHERENT, RAM, PAGES, 0],
+    ['its last page there', MEMORY_DEVICE_COHERENT, RAM + PAGES - 1, 1, 0],
+    ['one page beyond', MEMORY_DEVICE_COHERENT, RAM + 1, PAGES, errno.ENXIO],
+    ['coherent memory in RAM', MEMORY_DEVICE_COHERENT, RAM - 1, 1, errno.ENXIO],
+    ['private memory above', MEMORY_DEVICE_PRIVATE, RAM + PAGES, PAGES, 0],
+    ['private memory that the CPU reaches', MEMORY_DEVICE_PRIVATE, RAM + PAGES - 1, 2, errno.ENXIO],
+  ])('ENXIO: frames of the wrong kind: %s [F13]', (_what, type, startPfn, nrPages, status) => {
+    const sys = makeSystem(RAM, PAGES, 256, PAGES);
+    expect(memremapPages(sys, pagemap({ type, startPfn, nrPages }))).toBe(status);
   });
 
   test('ENOMEM: a range that reaches beyond the pfn space by one page', () => {
@@ -149,6 +174,24 @@ describe('the life of a device page [F14]', () => {
     }
     expect(sys.mem.isZoneDevice(RAM - 1)).toBe(false);
     expect(sys.mem.isZoneDevice(RAM + PAGES)).toBe(false);
+  });
+
+  test('a page knows its kind as long as it belongs to a pagemap [F13]', () => {
+    const sys = makeSystem(RAM, PAGES, 256, PAGES);
+    const kind = (pfn: number) => [sys.mem.isDevicePrivate(pfn), sys.mem.isDeviceCoherent(pfn)];
+    const coherent = pagemap({ type: MEMORY_DEVICE_COHERENT });
+    expect(memremapPages(sys, coherent)).toBe(0);
+    expect(memremapPages(sys, pagemap({ startPfn: RAM + PAGES }))).toBe(0);
+    expect([RAM - 1, RAM, RAM + PAGES].map(kind)).toEqual([
+      [false, false],
+      [false, true],
+      [true, false],
+    ]);
+    expectSync(memunmapPages(sys, coherent));
+    expect([kind(RAM), kind(RAM + PAGES)]).toEqual([
+      [false, false],
+      [true, false],
+    ]);
   });
 
   test('init: one reference, locked, no mapping, and a reference on the pagemap', () => {

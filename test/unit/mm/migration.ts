@@ -4,7 +4,7 @@
  */
 import { expect } from 'vitest';
 import { PAGE_SIZE } from '../../../src/base/units.ts';
-import { zoneDevicePageInit } from '../../../src/mm/memremap.ts';
+import { MEMORY_DEVICE_COHERENT, zoneDevicePageInit } from '../../../src/mm/memremap.ts';
 import {
   migrateVmaFinalize,
   migrateVmaPages,
@@ -12,6 +12,7 @@ import {
 } from '../../../src/mm/migrate-device.ts';
 import {
   MIGRATE_PFN_MIGRATE,
+  MIGRATE_VMA_SELECT_DEVICE_COHERENT,
   MIGRATE_VMA_SELECT_DEVICE_PRIVATE,
   MIGRATE_VMA_SELECT_SYSTEM,
   NO_FAULT_PAGE,
@@ -31,6 +32,8 @@ import { TinyDevice } from './tiny-device.ts';
 export const TO_DEVICE = MIGRATE_VMA_SELECT_SYSTEM;
 export const TO_RAM = MIGRATE_VMA_SELECT_DEVICE_PRIVATE;
 
+export const COHERENT_TO_RAM = MIGRATE_VMA_SELECT_DEVICE_COHERENT;
+
 /** A machine with one process and one device. */
 export interface Bench {
   readonly sys: System;
@@ -46,9 +49,17 @@ export function makeBench(ramPages = 256): Bench {
   return { sys, mm: makeMm(sys), device, devices: [device] };
 }
 
+/** A machine with one process and one coherent device, whose frames are behind RAM. */
+export function makeCoherentBench(ramPages = 256, coherentPages = 32): Bench {
+  const sys = makeSystem(ramPages, 64, 256, coherentPages + 4);
+  const device = new TinyDevice(sys, coherentPages, MEMORY_DEVICE_COHERENT);
+  return { sys, mm: makeMm(sys), device, devices: [device] };
+}
+
 /** The same process seen from another device. */
 export function withOtherDevice(bench: Bench): Bench {
-  const device = new TinyDevice(bench.sys, 4);
+  const { type } = bench.device.pgmap;
+  const device = new TinyDevice(bench.sys, 4, type);
   bench.devices.push(device);
   return { ...bench, device };
 }
@@ -128,7 +139,7 @@ export class Migration {
       if (slots !== undefined && !slots.includes(i)) continue;
       if ((args.src[i]! & MIGRATE_PFN_MIGRATE) === 0) continue;
       const source = migratePfnToPage(args.src[i]!);
-      const toRam = (args.flags & TO_RAM) !== 0;
+      const toRam = (args.flags & (TO_RAM | COHERENT_TO_RAM)) !== 0;
       if (toRam && source < 0) continue;
       args.dst[i] = migratePfn(toRam ? this.toRam(source) : this.toDevice(source));
     }
@@ -175,16 +186,16 @@ export class Migration {
     const bytes = new Uint8Array(PAGE_SIZE);
     const start = source * PAGE_SIZE;
     if (source >= 0) bytes.set(device.sys.ram.subarray(start, start + PAGE_SIZE));
-    device.vram.set(pfn, bytes);
+    device.writePage(pfn, bytes);
     return pfn;
   }
 
   private toRam(source: number): number {
-    const { sys, vram } = this.device;
+    const { sys } = this.device;
     const pfn = allocPage(sys);
     expect(pfn).toBeGreaterThan(0);
     expect(sys.mem.trylockPage(pfn)).toBe(true);
-    sys.ram.set(vram.get(source)!, pfn * PAGE_SIZE);
+    sys.ram.set(this.device.readPage(source), pfn * PAGE_SIZE);
     return pfn;
   }
 }

@@ -145,6 +145,16 @@ describe('page contents', () => {
   });
 });
 
+test('I5: the CPU reaches coherent frames as it reaches RAM, and no frame beyond [F13]', () => {
+  const sys = makeSystem(16, 8, 256, 4);
+  sys.ram.fill(0x77, 18 * PAGE_SIZE, 20 * PAGE_SIZE);
+  clearHighpage(sys, 18);
+  copyHighpage(sys, 15, 19);
+  expect([sys.ram[18 * PAGE_SIZE], sys.ram[15 * PAGE_SIZE]]).toEqual([0, 0x77]);
+  expect(() => clearHighpage(sys, 20)).toThrow('I5');
+  expect(() => copyHighpage(sys, 3, 20)).toThrow('I5');
+});
+
 describe('the checker of a machine at rest', () => {
   test('C1 finds a leaked reference, and knows one that it is told of', () => {
     const sys = makeSystem();

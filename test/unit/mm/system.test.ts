@@ -1,7 +1,12 @@
 import { describe, expect, test } from 'vitest';
 import { errno } from '../../../src/base/errno.ts';
 import { PAGE_SIZE, PFN_LIMIT } from '../../../src/base/units.ts';
-import { createSystem, releaseMemRegion, requestFreeMemRegion } from '../../../src/mm/system.ts';
+import {
+  createSystem,
+  releaseMemRegion,
+  requestFreeMemRegion,
+  requestMemRegion,
+} from '../../../src/mm/system.ts';
 import { checkInvariants } from '../../model/check-invariants.ts';
 import { makeSystem } from './fixture.ts';
 
@@ -40,6 +45,32 @@ describe('createSystem', () => {
     expect(createSystem({ ramBytes: 16 * PAGE_SIZE, devicePages: 0, ram })).toBe(errno.EINVAL);
   });
 
+  test('coherent frames follow RAM in the same memory, and are not handed out as RAM [F13]', () => {
+    const sys = makeSystem(16, 8, 256, 4);
+    expect([sys.ramPages, sys.hostPages, sys.mem.pageCount]).toEqual([16, 20, 28]);
+    expect([sys.ram.length, sys.pageAllocator.freePages]).toEqual([20 * PAGE_SIZE, 14]);
+    expect(requestFreeMemRegion(sys, 8)).toBe(20);
+    checkInvariants(sys, { deviceFree: new Set() });
+  });
+
+  test.each([
+    ['half a coherent page', 0.5],
+    ['negative ones', -1],
+    ['RAM and coherent memory beyond 4 GiB', 2 ** 20 - 15],
+  ])('refuses %s', (_name, coherentPages) => {
+    const ram = { ramBytes: 16 * PAGE_SIZE, devicePages: 0 };
+    expect(createSystem({ ...ram, coherentPages })).toBe(errno.EINVAL);
+  });
+
+  test('the buffer that it is given holds both kinds', () => {
+    const sizes = { ramBytes: 16 * PAGE_SIZE, devicePages: 0, coherentPages: 4 };
+    const ram = new SharedArrayBuffer(16 * PAGE_SIZE);
+    expect(createSystem({ ...sizes, ram })).toBe(errno.EINVAL);
+    expect(createSystem({ ...sizes, ram: new SharedArrayBuffer(20 * PAGE_SIZE) })).not.toBe(
+      errno.EINVAL,
+    );
+  });
+
   test('takes four pages, the smallest machine', () => {
     expect(makeSystem(4, 0).pageAllocator.freePages).toBe(2);
   });
@@ -60,6 +91,31 @@ describe('device regions', () => {
     expect(releaseMemRegion(sys, first)).toBe(0);
     expect(requestFreeMemRegion(sys, 9)).toBe(80);
     expect(requestFreeMemRegion(sys, 8)).toBe(64);
+  });
+
+  test('are also given where the driver says, once [F13]', () => {
+    const sys = makeSystem(64, 32, 256, 16);
+    expect(requestMemRegion(sys, 72, 8)).toBe(0);
+    expect(requestMemRegion(sys, 64, 8)).toBe(0);
+    expect([requestMemRegion(sys, 64, 1), requestMemRegion(sys, 79, 2)]).toEqual([
+      errno.EBUSY,
+      errno.EBUSY,
+    ]);
+    expect(requestFreeMemRegion(sys, 32)).toBe(80);
+    expect(releaseMemRegion(sys, 72)).toBe(0);
+    expect(requestMemRegion(sys, 71, 2)).toBe(errno.EBUSY);
+    expect(requestMemRegion(sys, 72, 8)).toBe(0);
+  });
+
+  test.each([
+    ['in RAM', 63, 1],
+    ['of no pages', 64, 0],
+    ['at half a page', 64.5, 1],
+    ['beyond the pfn space', 64, 49],
+  ])('EINVAL: %s', (_what, startPfn, nrPages) => {
+    const sys = makeSystem(64, 32, 256, 16);
+    expect(requestMemRegion(sys, startPfn, nrPages)).toBe(errno.EINVAL);
+    expect(sys.deviceRegions).toEqual([]);
   });
 
   test('refuses lengths that are none, and ranges that were never given', () => {

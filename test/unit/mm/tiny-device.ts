@@ -1,6 +1,7 @@
 /*
  * The smallest device that mm can migrate to: a free list, a map of page contents for VRAM, and
- * migrateToRam. Copies are immediate, or wait for a gate that the test opens.
+ * migrateToRam. Copies are immediate, or wait for a gate that the test opens. A coherent one has its
+ * contents where the CPU reaches them.
  */
 import { expect } from 'vitest';
 import { isPending } from '../../../src/base/maybe.ts';
@@ -9,6 +10,7 @@ import { PAGE_SIZE, pageAlignDown } from '../../../src/base/units.ts';
 import { VM_FAULT_OOM, VM_FAULT_SIGBUS } from '../../../src/mm/memory.ts';
 import type { VmFault } from '../../../src/mm/memory.ts';
 import {
+  MEMORY_DEVICE_COHERENT,
   MEMORY_DEVICE_PRIVATE,
   memremapPages,
   zoneDevicePageInit,
@@ -30,12 +32,13 @@ import {
 import type { MigrateVma } from '../../../src/mm/migrate-types.ts';
 import type { MmStruct, System, Vma } from '../../../src/mm/mm-types.ts';
 import { allocPage, putPage } from '../../../src/mm/page-alloc.ts';
-import { requestFreeMemRegion } from '../../../src/mm/system.ts';
+import { requestFreeMemRegion, requestMemRegion } from '../../../src/mm/system.ts';
 import { vmaLookup } from '../../../src/mm/vma-lookup.ts';
 
 export class TinyDevice {
   readonly sys: System;
   readonly pgmap: DevPagemap;
+  readonly isCoherent: boolean;
   readonly free: number[] = [];
   /** VRAM: contents by pfn. */
   readonly vram = new Map<number, Uint8Array>();
@@ -46,11 +49,12 @@ export class TinyDevice {
   /** When set, what migrateToRam answers without doing anything. */
   broken: number | null = null;
 
-  constructor(sys: System, pages = 32) {
+  constructor(sys: System, pages = 32, type = MEMORY_DEVICE_PRIVATE) {
     this.sys = sys;
-    const startPfn = requestFreeMemRegion(sys, pages);
+    this.isCoherent = type === MEMORY_DEVICE_COHERENT;
+    const startPfn = this.isCoherent ? takeCoherent(sys, pages) : requestFreeMemRegion(sys, pages);
     this.pgmap = {
-      type: MEMORY_DEVICE_PRIVATE,
+      type,
       startPfn,
       nrPages: pages,
       owner: this,
@@ -92,6 +96,18 @@ export class TinyDevice {
     return this.gate === null ? finish() : this.gate.then(finish);
   }
 
+  /** Fills a device page, as the copy engine would. */
+  writePage(pfn: number, bytes: Uint8Array): void {
+    if (this.isCoherent) this.sys.ram.set(bytes, pfn * PAGE_SIZE);
+    else this.vram.set(pfn, bytes);
+  }
+
+  /** The contents of a device page in use. */
+  readPage(pfn: number): Uint8Array {
+    const start = pfn * PAGE_SIZE;
+    return this.isCoherent ? this.sys.ram.subarray(start, start + PAGE_SIZE) : this.vram.get(pfn)!;
+  }
+
   private args(
     vma: Vma,
     start: number,
@@ -114,7 +130,7 @@ export class TinyDevice {
     const bytes = new Uint8Array(PAGE_SIZE);
     const start = source * PAGE_SIZE;
     if (source >= 0) bytes.set(this.sys.ram.subarray(start, start + PAGE_SIZE));
-    this.vram.set(pfn, bytes);
+    this.writePage(pfn, bytes);
     args.dst[i] = migratePfn(pfn);
   }
 
@@ -145,6 +161,16 @@ export class TinyDevice {
     this.sys.mem.getPage(pfn);
     return () => putPage(this.sys, pfn);
   }
+}
+
+/** Reserves the lowest coherent frames that are left. */
+function takeCoherent(sys: System, pages: number): number {
+  const startPfn = sys.deviceRegions.reduce(
+    (start, region) => Math.max(start, region.startPfn + region.nrPages),
+    sys.ramPages,
+  );
+  expect(requestMemRegion(sys, startPfn, pages)).toBe(0);
+  return startPfn;
 }
 
 /** A gate that stays shut until `open` is called. */
