@@ -19,7 +19,7 @@ import type { System } from './mm-types.ts';
  *
  * @param pfns The pages, all pinned by the caller.
  * @returns 0: all of them may stay pinned; EAGAIN: some had to move, all pins were dropped, pin
- * again; another errno (EBUSY: somebody else uses such a page, or RAM is full): they can't be moved,
+ * again; another errno (EBUSY: somebody else uses such a page, or no RAM): they can't be moved,
  * all pins were dropped. Context: mmap lock held for read; may wait for page locks.
  */
 export function checkAndMigrateMovablePages(sys: System, pfns: Uint32Array): MaybePromise<number> {

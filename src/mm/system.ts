@@ -4,7 +4,7 @@
  * the whole pfn space, once.
  *
  * Layout of the pfn space: [0, ramPages) RAM, where pfn 0 is never used and the next page is the
- * zero page; [ramPages, hostPages) frames of coherent device memory, in the same shared memory; then
+ * zero page; [ramPages, hostPages) frames of coherent device memory, in the same memory; then
  * devicePages pfns of private device memory. Drivers reserve their part of either by region.
  */
 import { errno } from '../base/errno.ts';

@@ -1,7 +1,7 @@
 /*
  * The smallest device that mm can migrate to: a free list, a map of page contents for VRAM, and
- * migrateToRam. Copies are immediate, or wait for a gate that the test opens. A coherent one has its
- * contents where the CPU reaches them.
+ * migrateToRam. Copies are immediate, or wait for a gate that the test opens. A coherent one has
+ * its contents where the CPU reaches them.
  */
 import { expect } from 'vitest';
 import { isPending } from '../../../src/base/maybe.ts';
