@@ -24,7 +24,7 @@ const ANY_TAG = /\[F\d[^\]]*\]/g;
 export interface TaggedTest {
   /** Relative to the repository, with forward slashes. */
   readonly path: string;
-  /** Without its tags. */
+  /** The titles of its groups and its own, without tags. */
   readonly title: string;
   readonly features: readonly number[];
 }
@@ -83,7 +83,7 @@ export function testsOf(
     if (call !== undefined) {
       titles.push(call.start);
       tags = [...inherited, call.title];
-      if (call.name !== 'describe') add(tests, path, call.title, numbersIn(tags));
+      if (call.name !== 'describe') add(tests, path, tags.join(' › '), numbersIn(tags));
     }
     const selftest = node.type === 'ObjectExpression' ? selftestOf(node) : undefined;
     if (selftest !== undefined) add(tests, path, selftest.title, selftest.features);

@@ -186,7 +186,7 @@ function describeTransferCases(
     await bench().compare();
   });
 
-  it(`${strategy} and an addition: the device's bytes come back, no copy kept in RAM`, async () => {
+  it(`${strategy} and an addition: the device's bytes come back, no copy kept in RAM [F12]`, async () => {
     const { host, vram, engine } = bench();
     const frames = pickRuns(new Prng(6), vram, 4, 9);
     const up = new CommandList(9);

@@ -112,12 +112,15 @@ describe('a command as a process', () => {
   const run = (...args: string[]) =>
     spawnSync(process.execPath, ['cli/run.mjs', ...args], { cwd: ROOT, encoding: 'utf8' });
 
-  test.each(['test', 'shots', 'canaries'])('%s --help prints help and exits with 0', (name) => {
-    const { status, stdout, stderr } = run(name, '--help');
-    expect(stderr).toBe('');
-    expect(stdout).toContain(`usage: npm run ${name}`);
-    expect(status).toBe(0);
-  });
+  test.each(['test', 'shots', 'canaries', 'features'])(
+    '%s --help prints help and exits with 0',
+    (name) => {
+      const { status, stdout, stderr } = run(name, '--help');
+      expect(stderr).toBe('');
+      expect(stdout).toContain(`usage: npm run ${name}`);
+      expect(status).toBe(0);
+    },
+  );
 
   test.each(['test', 'shots', 'canaries'])(
     '%s --bogus prints one line and exits with 1',

@@ -60,8 +60,8 @@ describe('tags count', () => {
       });
       test('e', f);`;
     expect(found(text)).toMatchObject([
-      { title: 'b', features: [1] },
-      { title: 'd', features: [1, 2, 3] },
+      { title: 'a › b', features: [1] },
+      { title: 'a › c › d', features: [1, 2, 3] },
     ]);
   });
 
