@@ -185,8 +185,13 @@ function mapLocked(mm: MmStruct, request: MmapRequest): number {
   return isErr(cleared) ? cleared : addr;
 }
 
-/** Where a mapping of `length` bytes goes (get_unmapped_area): an address or an errno. */
-function getUnmappedArea(mm: MmStruct, addr: number, length: number, flags: number): number {
+/**
+ * Where a mapping of `length` bytes goes (get_unmapped_area).
+ *
+ * @param addr Hint, or the place with MAP_FIXED; 0 for any. @param length Bytes, whole pages.
+ * @returns the address; EINVAL, ENOMEM, EPERM, EEXIST as doMmap. Context: mmap lock held.
+ */
+export function getUnmappedArea(mm: MmStruct, addr: number, length: number, flags: number): number {
   if ((flags & (MAP_FIXED | MAP_FIXED_NOREPLACE)) !== 0) {
     if (!isPageAligned(addr)) return errno.EINVAL;
     if (addr > TASK_SIZE - length) return errno.ENOMEM;

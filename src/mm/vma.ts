@@ -60,6 +60,17 @@ export function splitVma(vma: Vma, addr: number): Vma {
 }
 
 /**
+ * Moves the end of a VMA up (vma_expand). Nothing else is mapped up to there.
+ *
+ * @param end Page aligned, above the end that it has.
+ */
+export function growVma(vma: Vma, end: number): void {
+  leaveIntervals(vma);
+  vma.vmEnd = end;
+  enterIntervals(vma);
+}
+
+/**
  * Merges a VMA with its neighbours where nothing tells them apart (vma_merge).
  *
  * @returns the VMA that now covers the range of `vma`.
