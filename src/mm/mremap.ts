@@ -63,12 +63,12 @@ interface Remap {
  * @param addr Page aligned. @param oldLen Bytes, rounded up to whole pages; 0 makes a second
  * mapping of shared memory. @param newLen Bytes, rounded up. @param flags MREMAP_* bits.
  * @param newAddr With MREMAP_FIXED the place, with MREMAP_DONTUNMAP alone a wish. Page aligned.
- * @returns the address; EINVAL for numbers that are no addresses, unknown or contradictory flags, an
- * unaligned address, no new length, ranges that overlap or end above user space, a second mapping
- * of private memory, and what can't be left in place; EFAULT where nothing or not all of one
- * VMA is mapped, and for what can't grow; ENOMEM where it may not move, when it does not fit, for
- * too many VMAs or no page table: nothing has moved then; EPERM below MMAP_MIN_ADDR; ESRCH when the
- * address space is gone. Context: takes the mmap lock for write, may wait for it.
+ * @returns the address; EINVAL for numbers that are no addresses, unknown or contradictory flags,
+ * an unaligned address, no new length, ranges that overlap or end above user space, a second
+ * mapping of private memory, and what can't be left in place; EFAULT where nothing or not all of
+ * one VMA is mapped, and for what can't grow; ENOMEM where it may not move, when it does not fit,
+ * for too many VMAs or no page table: nothing has moved then; EPERM below MMAP_MIN_ADDR; ESRCH when
+ * the address space is gone. Context: takes the mmap lock for write, may wait for it.
  */
 export function doMremap(
   mm: MmStruct,
