@@ -66,7 +66,10 @@ export function pageAt({ sys, mm }: Pick<Start, 'sys' | 'mm'>, addr: number): nu
 }
 
 /** Arguments of a migration of `npages` pages of RAM to the device. */
-export function migrateArgs({ mm, addr, memory }: Start, npages: number): MigrateVma {
+export function migrateArgs(
+  { mm, addr, memory }: Pick<Start, 'mm' | 'addr'> & { readonly memory: { owner: unknown } },
+  npages: number,
+): MigrateVma {
   const vma = vmaLookup(mm, addr);
   if (vma === null) throw new Error('nothing is mapped there');
   return {
