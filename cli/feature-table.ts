@@ -79,6 +79,8 @@ export function testsOf(
     if (typeof value !== 'object' || value === null) return;
     const node = value as Node;
     const call = testCall(node);
+    // Nothing in a group that is switched off runs.
+    if (call?.isOff === true) return;
     let tags = inherited;
     if (call !== undefined) {
       titles.push(call.start);
@@ -265,6 +267,8 @@ interface TestCall {
   /** Where the title starts. */
   readonly start: number;
   readonly title: string;
+  /** It proves nothing: it does not run, or passes when it fails. */
+  readonly isOff: boolean;
 }
 
 /** A call that declares a test or a group: test(), it.each(...)(), describe.skipIf(...)(). */
@@ -273,10 +277,12 @@ function testCall(node: Node): TestCall | undefined {
   const first = (node['arguments'] as readonly Node[])[0];
   const title = first === undefined ? undefined : textOf(first);
   const chain = calleeChain(node['callee'] as Node);
-  const isOff = chain.includes('skip') || chain.includes('todo');
-  if (first === undefined || title === undefined || isOff) return undefined;
   const name = chain[0] ?? '';
-  return /^(test|it|describe)$/.test(name) ? { name, start: first.start, title } : undefined;
+  if (first === undefined || title === undefined || !/^(test|it|describe)$/.test(name)) {
+    return undefined;
+  }
+  const isOff = ['skip', 'todo', 'fails'].some((modifier) => chain.includes(modifier));
+  return { name, start: first.start, title, isOff };
 }
 
 /** The names in a callee: `test.runIf(x).each(rows)` gives test, runIf, each. */

@@ -74,6 +74,8 @@ describe('tags count', () => {
     ['a comment', `// ${tag(1)}`],
     ['another call', `check('x ${tag(1)}')`],
     ['a test that is switched off', `test.skip('x ${tag(1)}', f)`],
+    ['a test that has to fail', `test.fails('x ${tag(1)}', f)`],
+    ['a test in a group that is switched off', `describe.skip('g', () => test('x ${tag(1)}', f))`],
     ['a group that is switched off', `describe.todo('x ${tag(1)}')`],
     ['the body of a test', `test('x', () => {\n  use('${tag(1)}');\n})`],
   ])('not in %s', (_, text) => {
