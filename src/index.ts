@@ -49,6 +49,23 @@ export type {
 export { CommandList } from './engine/command-list.ts';
 export { ErrnoError, OpenError, SignalError } from './worker/errors.ts';
 export { Machine, Process, TestDevice } from './worker/machine.ts';
+export { Userfaultfd } from './worker/userfaultfd.ts';
+export type { UffdModes } from './worker/userfaultfd.ts';
+export type { UffdMsg, UffdOp, UffdRequest } from './worker/protocol-uffd.ts';
+export {
+  UFFD_FEATURE_EXACT_ADDRESS,
+  UFFD_FEATURE_SIGBUS,
+  UFFD_FEATURE_WP_ASYNC,
+  UFFD_FEATURE_WP_UNPOPULATED,
+  UFFD_PAGEFAULT_FLAG_WP,
+  UFFD_PAGEFAULT_FLAG_WRITE,
+} from './mm/fs-userfaultfd.ts';
+export {
+  UFFDIO_COPY_MODE_DONTWAKE,
+  UFFDIO_COPY_MODE_WP,
+  UFFDIO_WRITEPROTECT_MODE_DONTWAKE,
+  UFFDIO_WRITEPROTECT_MODE_WP,
+} from './mm/userfaultfd-register.ts';
 export type { LocalMachine } from './worker/machine.ts';
 export { TmpFile } from './worker/tmp-file.ts';
 export type { FileStat } from './worker/protocol-files.ts';

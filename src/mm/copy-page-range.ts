@@ -8,11 +8,12 @@
  * Locking: mmap locks of both address spaces held for write, parent inside
  * MMU_NOTIFY_PROTECTION_PAGE. The caller flushes the parent's TLB once, for all its VMAs.
  *
- * Leaves out: swap entries, userfaultfd in the child.
+ * Leaves out: swap entries.
  */
 import { assert } from '../base/assert.ts';
 import { errno, isErr } from '../base/errno.ts';
 import { PAGE_SIZE, PMD_SIZE } from '../base/units.ts';
+import { userfaultfdWp } from './fs-userfaultfd.ts';
 import { copyHighpage } from './highmem.ts';
 import { vmaMayWrite, vmaPageProt } from './mm-types.ts';
 import type { MmStruct, Vma } from './mm-types.ts';
@@ -23,6 +24,7 @@ import { folioAddFileRmap, folioAddNewAnonRmap, folioTryDupAnonRmap } from './rm
 import {
   LEAF_DEVICE_EXCLUSIVE,
   LEAF_DEVICE_PRIVATE_READ,
+  LEAF_MARKER_UFFD_WP,
   LEAF_MIGRATION_READ,
   LEAF_SWAP,
   PTE_DIRTY,
@@ -48,6 +50,8 @@ export interface ForkProgress {
   writeProtected: number;
 }
 
+/** No page for the child's copy. */
+const NO_MEMORY = -1;
 /** Bits that a migration entry carries. */
 const CARRIED = PTE_YOUNG | PTE_DIRTY | PTE_SOFT_DIRTY | PTE_UFFD_WP;
 
@@ -72,9 +76,9 @@ export function copyPageRange(child: Vma, parent: Vma, progress: ForkProgress): 
       if (pte === 0) continue;
       const copy = ptePresent(pte)
         ? copyPresentPte(child, addr + i * PAGE_SIZE, parent.mm, source + i, progress)
-        : copyNonpresentPte(child.mm, source + i);
-      if (copy === 0) return errno.ENOMEM;
-      pageTables.setPte(target + i, copy);
+        : copyNonpresentPte(child, source + i);
+      if (copy === NO_MEMORY) return errno.ENOMEM;
+      if (copy !== 0) pageTables.setPte(target + i, copy);
     }
     addr = pageTables.nextPopulated(parent.mm.pgd, chunkEnd, end);
   }
@@ -90,7 +94,7 @@ function takeBackExclusive(parent: Vma, at: number): boolean {
   return leafKind(pte) !== LEAF_DEVICE_EXCLUSIVE || tryRestoreExclusivePte(parent, at);
 }
 
-/** The child's entry for a present entry of the parent; 0 when there is no memory for a copy. */
+/** The child's entry for a present entry of the parent; NO_MEMORY when there is none for a copy. */
 function copyPresentPte(
   child: Vma,
   addr: number,
@@ -100,7 +104,7 @@ function copyPresentPte(
 ): number {
   const sys = parent.sys;
   const pte = sys.pageTables.words[at]!;
-  const shared = (pte & ~(PTE_WRITE | PTE_YOUNG | PTE_UFFD_WP)) >>> 0;
+  const shared = (pte & ~(PTE_WRITE | PTE_YOUNG | lostUffdWp(child))) >>> 0;
   if ((pte & PTE_SPECIAL) !== 0) return shared;
   const pfn = ptePfn(pte);
   if (!sys.mem.isAnon(pfn)) folioAddFileRmap(sys, pfn);
@@ -114,21 +118,24 @@ function copyPresentPte(
   return shared;
 }
 
-/** The parent keeps its pinned page, the child gets a copy (copy_present_page). 0 = no memory. */
+/** The parent keeps its pinned page, the child gets a copy (copy_present_page), or NO_MEMORY. */
 function copyPinnedPage(child: Vma, addr: number, pte: number): number {
   const sys = child.mm.sys;
   const copy = allocPage(sys);
-  if (isErr(copy)) return 0;
+  if (isErr(copy)) return NO_MEMORY;
   copyHighpage(sys, copy, ptePfn(pte));
   folioAddNewAnonRmap(sys, copy, child, addr);
   sys.mem.setFlag(copy, PG_UPTODATE | PG_LRU);
   child.mm.anonRss++;
   const writable = vmaMayWrite(child) ? PTE_WRITE : 0;
-  return mkPte(copy, vmaPageProt(child) | writable | PTE_DIRTY | PTE_SOFT_DIRTY);
+  const bits = vmaPageProt(child) | writable | PTE_DIRTY | PTE_SOFT_DIRTY;
+  const wp = pte & PTE_UFFD_WP & ~lostUffdWp(child);
+  return mkPte(copy, wp === 0 ? bits : (bits & ~PTE_WRITE) | wp);
 }
 
 /** The child's entry for an entry of the parent that is not present (copy_nonpresent_pte). */
-function copyNonpresentPte(child: MmStruct, at: number): number {
+function copyNonpresentPte(childVma: Vma, at: number): number {
+  const child = childVma.mm;
   const sys = child.sys;
   const { pageTables, mem } = sys;
   const pte = pageTables.words[at]!;
@@ -143,8 +150,15 @@ function copyNonpresentPte(child: MmStruct, at: number): number {
     countRss(child, pfn);
     if (isWritableLeaf(pte)) shared = mkLeaf(LEAF_DEVICE_PRIVATE_READ, pfn, pte & PTE_UFFD_WP);
   } else {
-    assert(leafKind(pte) !== LEAF_SWAP, 'no such entry is ever made');
+    const kind = leafKind(pte);
+    if (kind === LEAF_MARKER_UFFD_WP && !userfaultfdWp(childVma)) return 0;
+    assert(kind !== LEAF_SWAP, 'no such entry is ever made');
   }
   pageTables.setPte(at, shared);
-  return (shared & ~PTE_UFFD_WP) >>> 0;
+  return (shared & ~lostUffdWp(childVma)) >>> 0;
+}
+
+/** The bit that the child's entries lose: a child that nobody monitors is not protected. */
+function lostUffdWp(child: Vma): number {
+  return userfaultfdWp(child) ? 0 : PTE_UFFD_WP;
 }

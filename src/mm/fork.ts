@@ -13,6 +13,7 @@ import { TASK_SIZE } from '../base/units.ts';
 import { copyPageRange } from './copy-page-range.ts';
 import type { ForkProgress } from './copy-page-range.ts';
 import { MmapLock } from './mmap-lock.ts';
+import { VM_UFFD_FLAGS } from './mm-types.ts';
 import type { MmStruct, System, Vma } from './mm-types.ts';
 import { unmapLocked } from './mmap.ts';
 import {
@@ -44,6 +45,7 @@ export function mmAlloc(sys: System): MmStruct | number {
     pgd,
     mmapLock: new MmapLock(),
     notifierSubscriptions: null,
+    isUnstable: false,
     users: 1,
     anonRss: 0,
     shmemRss: 0,
@@ -124,7 +126,9 @@ function dupLocked(parent: MmStruct): MmStruct | number {
 
 /** Copies one VMA with its entries: 0 or ENOMEM. */
 function dupVma(child: MmStruct, vma: Vma, progress: ForkProgress): number {
-  const copy = makeVma(child, vma.vmStart, vma.vmEnd, vma.vmFlags, vma.vmPgoff, vma.inode);
+  // The child is not monitored: nobody has asked for its faults (dup_userfaultfd).
+  const vmFlags = vma.vmFlags & ~VM_UFFD_FLAGS;
+  const copy = makeVma(child, vma.vmStart, vma.vmEnd, vmFlags, vma.vmPgoff, vma.inode);
   anonVmaFork(copy, vma);
   linkVma(copy);
   // Without anonymous pages there is nothing that a fault in the child would not find by itself.

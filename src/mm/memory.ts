@@ -6,10 +6,10 @@
  *
  * Locking: mmap lock held for read and kept, also across waits. What may wait: a migration entry,
  * the page lock of a shared page, a locked device page, `migrateToRam`. After a wait everything is
- * looked up again, or the access is simply retried.
+ * looked up again, or the access is simply retried. Only a fault that a userfaultfd takes over
+ * drops the lock, and says so by VM_FAULT_RETRY: the caller must allow it (FAULT_FLAG_ALLOW_RETRY).
  *
- * Leaves out: swap, userfaultfd, NUMA hints, per-VMA locks, huge pages,
- * fault-around.
+ * Leaves out: swap, NUMA hints, per-VMA locks, huge pages, fault-around.
  */
 import { assert } from '../base/assert.ts';
 import { errno, isErr } from '../base/errno.ts';
@@ -17,7 +17,22 @@ import { isPending } from '../base/maybe.ts';
 import type { MaybePromise } from '../base/maybe.ts';
 import { PAGE_SIZE, pageAlignDown } from '../base/units.ts';
 import { clearHighpage, copyHighpage } from './highmem.ts';
-import { VM_SHARED, linearPageIndex, vmaMayWrite, vmaPageProt } from './mm-types.ts';
+import {
+  handleUserfault,
+  isUffdWpMarker,
+  userfaultfdMissing,
+  userfaultfdPteWp,
+  userfaultfdWp,
+  userfaultfdWpAsync,
+} from './fs-userfaultfd.ts';
+import {
+  VM_SHARED,
+  VM_UFFD_MISSING,
+  VM_UFFD_WP,
+  linearPageIndex,
+  vmaMayWrite,
+  vmaPageProt,
+} from './mm-types.ts';
 import type { System, Vma } from './mm-types.ts';
 import {
   MMU_NOTIFY_CLEAR,
@@ -41,6 +56,7 @@ import {
   LEAF_DEVICE_EXCLUSIVE,
   LEAF_HWPOISON,
   LEAF_MARKER_GUARD,
+  LEAF_MARKER_POISON,
   PTE_DIRTY,
   PTE_SOFT_DIRTY,
   PTE_SPECIAL,
@@ -61,6 +77,8 @@ import { uncountRss } from './zap.ts';
 
 /** Why a fault is handled; values of enum fault_flag. */
 export const FAULT_FLAG_WRITE = 0x1;
+/** The caller can do with a dropped mmap lock. */
+export const FAULT_FLAG_ALLOW_RETRY = 0x4;
 export const FAULT_FLAG_USER = 0x40;
 /** On behalf of somebody else than the owner of the address space. */
 export const FAULT_FLAG_REMOTE = 0x80;
@@ -75,6 +93,8 @@ export const VM_FAULT_OOM = 0x1;
 export const VM_FAULT_SIGBUS = 0x2;
 export const VM_FAULT_HWPOISON = 0x10;
 export const VM_FAULT_SIGSEGV = 0x40;
+/** The mmap lock was dropped; take it again and start over. */
+export const VM_FAULT_RETRY = 0x400;
 /** The bits that mean the access must not be retried. */
 export const VM_FAULT_ERROR = VM_FAULT_OOM | VM_FAULT_SIGBUS | VM_FAULT_HWPOISON | VM_FAULT_SIGSEGV;
 
@@ -93,6 +113,7 @@ export interface VmFault {
 
 const PGFAULT = vmEventIndex('pgfault');
 const ZERO_PAGE_FAULT = vmEventIndex('zero_page_fault');
+const USERFAULT = vmEventIndex('userfault');
 const WP_FAULT = vmEventIndex('wp_fault');
 const COW_COPY = vmEventIndex('cow_copy');
 const MIGRATION_ENTRY_WAIT = vmEventIndex('migration_entry_wait');
@@ -110,9 +131,11 @@ const retryAccess = (): number => 0;
  * Handles a fault at `address` (handle_mm_fault).
  *
  * @param flags FAULT_FLAG_*; the caller has checked that the VMA allows a read.
- * @returns 0: try the access again; or VM_FAULT_* bits of VM_FAULT_ERROR. A write to a VMA
- * without VM_WRITE is VM_FAULT_SIGSEGV.
- * Context: mmap lock held for read, kept; waits as described in the file header.
+ * @returns 0: try the access again; VM_FAULT_RETRY, only with FAULT_FLAG_ALLOW_RETRY: the same,
+ * but the mmap lock was dropped; or VM_FAULT_* bits of VM_FAULT_ERROR. A write to a VMA without
+ * VM_WRITE is VM_FAULT_SIGSEGV.
+ * Context: mmap lock held for read, kept unless VM_FAULT_RETRY; waits as described in the file
+ * header.
  */
 export function handleMmFault(vma: Vma, address: number, flags: number): MaybePromise<number> {
   const mm = vma.mm;
@@ -126,16 +149,43 @@ export function handleMmFault(vma: Vma, address: number, flags: number): MaybePr
   const at = sys.pageTables.pteAlloc(mm.pgd, addr);
   if (isErr(at)) return VM_FAULT_OOM;
   const pte = sys.pageTables.words[at]!;
-  if (pte === 0) {
-    return vma.inode === null ? doAnonymousPage(vma, addr, at, write) : doFault(vma, addr, write);
-  }
+  if (pte === 0) return doPteMissing(vma, address, at, flags);
   if (!ptePresent(pte)) return doSwapPage(vma, address, pte, flags);
   const unshare = (flags & FAULT_FLAG_UNSHARE) !== 0 && isCowMapping(vma);
   assert(!(write && unshare), 'a fault is for a write or for unsharing');
-  if ((write || unshare) && (pte & PTE_WRITE) === 0) return doWpPage(vma, addr, at, pte, unshare);
+  if ((write || unshare) && (pte & PTE_WRITE) === 0) return doWpPage(vma, address, at, pte, flags);
   // Somebody else made the entry good in the meantime; hardware would have set these bits.
   sys.pageTables.words[at] = (pte | PTE_YOUNG | (write ? PTE_DIRTY : 0)) >>> 0;
   return 0;
+}
+
+/** Nothing there, or the marker of a protected page that is not there (do_pte_missing). */
+function doPteMissing(vma: Vma, address: number, at: number, flags: number): MaybePromise<number> {
+  const write = (flags & FAULT_FLAG_WRITE) !== 0;
+  const addr = pageAlignDown(address);
+  if (vma.inode === null) {
+    // What the OOM reaper took was no hole: zeroes instead of it would be corruption.
+    if (vma.mm.isUnstable) return VM_FAULT_SIGBUS;
+    if (userfaultfdMissing(vma)) return userfault(vma, address, flags, VM_UFFD_MISSING);
+    return doAnonymousPage(vma, addr, at, write);
+  }
+  const index = linearPageIndex(vma, addr);
+  if (userfaultfdMissing(vma) && vma.inode.cache.get(index) === 0) {
+    return userfault(vma, address, flags, VM_UFFD_MISSING);
+  }
+  return doFault(vma, addr, write);
+}
+
+/** Leaves the fault to the VMA's userfaultfd, if that is possible (handle_userfault). */
+function userfault(vma: Vma, address: number, flags: number, reason: number): MaybePromise<number> {
+  const isWrite = (flags & FAULT_FLAG_WRITE) !== 0;
+  const mayRetry = (flags & FAULT_FLAG_ALLOW_RETRY) !== 0;
+  const woken = handleUserfault(vma, address, isWrite, mayRetry, reason);
+  if (woken === null) return VM_FAULT_SIGBUS;
+  // An incomplete fault is counted when it is complete.
+  vma.mm.sys.vmstat.add(PGFAULT, -1);
+  vma.mm.sys.vmstat.add(USERFAULT, 1);
+  return woken.then(() => VM_FAULT_RETRY);
 }
 
 /** First touch of private memory: the zero page for a read, a page of its own for a write. */
@@ -143,7 +193,8 @@ function doAnonymousPage(vma: Vma, addr: number, at: number, write: boolean): nu
   const sys = vma.mm.sys;
   if (!write) {
     sys.vmstat.add(ZERO_PAGE_FAULT, 1);
-    sys.pageTables.setPte(at, mkPte(sys.zeroPfn, vmaPageProt(vma) | PTE_SPECIAL | PTE_YOUNG));
+    const bits = vmaPageProt(vma) | PTE_SPECIAL | PTE_YOUNG | markedWp(sys, at);
+    sys.pageTables.setPte(at, mkPte(sys.zeroPfn, bits));
     return 0;
   }
   const pfn = allocPage(sys);
@@ -153,10 +204,16 @@ function doAnonymousPage(vma: Vma, addr: number, at: number, write: boolean): nu
   return 0;
 }
 
+/** PTE_UFFD_WP when a marker holds the place of a protected page (vmf_orig_pte_uffd_wp). */
+function markedWp(sys: System, at: number): number {
+  return isUffdWpMarker(sys.pageTables.words[at]!) ? PTE_UFFD_WP : 0;
+}
+
 /**
  * Maps an exclusive page that this fault filled. Takes over its reference.
  *
- * @param bits PTE_* bits besides those of the VMA: WRITTEN, unless it is for a reader.
+ * @param bits PTE_* bits besides those of the VMA: WRITTEN, unless it is for a reader. A page that
+ * userfaultfd protects does not get PTE_WRITE.
  */
 function mapNewAnonPage(vma: Vma, addr: number, at: number, pfn: number, bits: number): void {
   const sys = vma.mm.sys;
@@ -164,7 +221,9 @@ function mapNewAnonPage(vma: Vma, addr: number, at: number, pfn: number, bits: n
   folioAddNewAnonRmap(sys, pfn, vma, addr);
   sys.mem.setFlag(pfn, PG_UPTODATE | PG_LRU);
   vma.mm.anonRss++;
-  sys.pageTables.setPte(at, mkPte(pfn, vmaPageProt(vma) | bits));
+  const wp = markedWp(sys, at);
+  const granted = wp === 0 ? bits : (bits & ~PTE_WRITE) | wp;
+  sys.pageTables.setPte(at, mkPte(pfn, vmaPageProt(vma) | granted));
 }
 
 /** A fault on an entry that is neither empty nor present (do_swap_page). */
@@ -177,10 +236,20 @@ function doSwapPage(vma: Vma, address: number, pte: number, flags: number): Mayb
     return waitAndRetry(sys, pfn);
   }
   if (isDevicePrivateEntry(pte)) return faultOnDevicePage(vma, address, pfn, flags);
+  if (isUffdWpMarker(pte)) return faultOnWpMarker(vma, address, flags);
   const kind = leafKind(pte);
   if (kind === LEAF_DEVICE_EXCLUSIVE) return removeDeviceExclusiveEntry(vma, address, pte);
-  if (kind === LEAF_HWPOISON) return VM_FAULT_HWPOISON;
+  if (kind === LEAF_HWPOISON || kind === LEAF_MARKER_POISON) return VM_FAULT_HWPOISON;
   return kind === LEAF_MARKER_GUARD ? VM_FAULT_SIGSEGV : VM_FAULT_SIGBUS;
+}
+
+/** The page is missing; one that is left over from a registration goes away (handle_pte_marker). */
+function faultOnWpMarker(vma: Vma, address: number, flags: number): MaybePromise<number> {
+  const { sys, pgd } = vma.mm;
+  const at = sys.pageTables.pteOffset(pgd, address);
+  if (userfaultfdWp(vma)) return doPteMissing(vma, address, at, flags);
+  sys.pageTables.setPte(at, 0);
+  return 0;
 }
 
 function waitAndRetry(sys: System, pfn: number): MaybePromise<number> {
@@ -225,8 +294,22 @@ function releaseFaultPage(sys: System, pfn: number, outcome: number): number {
  * A write to a present entry without write permission in a VMA that has it, or a request to unshare
  * the page of one (do_wp_page).
  */
-function doWpPage(vma: Vma, addr: number, at: number, pte: number, unshare: boolean): number {
+function doWpPage(
+  vma: Vma,
+  address: number,
+  at: number,
+  old: number,
+  flags: number,
+): MaybePromise<number> {
   const sys = vma.mm.sys;
+  const addr = pageAlignDown(address);
+  const unshare = (flags & FAULT_FLAG_WRITE) === 0;
+  let pte = old;
+  if (!unshare && userfaultfdPteWp(vma, pte)) {
+    if (!userfaultfdWpAsync(vma)) return userfault(vma, address, flags, VM_UFFD_WP);
+    pte = (pte & ~PTE_UFFD_WP) >>> 0;
+    sys.pageTables.words[at] = pte;
+  }
   sys.vmstat.add(WP_FAULT, 1);
   if ((vma.vmFlags & VM_SHARED) !== 0) return reusePte(sys, at, pte);
   if ((pte & PTE_SPECIAL) !== 0) return copyOnWrite(vma, addr, at, pte, unshare);
@@ -299,20 +382,29 @@ function finishFault(vma: Vma, addr: number, write: boolean, pfn: number): numbe
   let keepsReference = false;
   if (isErr(at)) {
     outcome = VM_FAULT_OOM;
-  } else if (sys.pageTables.words[at] === 0) {
+  } else if (mm.isUnstable) {
+    outcome = VM_FAULT_SIGBUS;
+  } else if (sys.pageTables.words[at] === 0 || isUffdWpMarker(sys.pageTables.words[at]!)) {
     if (write && (vma.vmFlags & VM_SHARED) === 0) {
       outcome = mapPrivateCopy(vma, addr, at, pfn);
     } else {
-      const access = write ? WRITTEN : PTE_YOUNG;
-      folioAddFileRmap(sys, pfn);
-      mm.shmemRss++;
-      sys.pageTables.setPte(at, mkPte(pfn, vmaPageProt(vma) | access));
+      mapPageCachePage(vma, at, pfn, write);
       keepsReference = true;
     }
   }
   sys.mem.unlockPage(pfn);
   if (!keepsReference) putPage(sys, pfn);
   return outcome;
+}
+
+function mapPageCachePage(vma: Vma, at: number, pfn: number, write: boolean): void {
+  const sys = vma.mm.sys;
+  const wp = markedWp(sys, at);
+  const written = wp === 0 ? WRITTEN : WRITTEN & ~PTE_WRITE;
+  folioAddFileRmap(sys, pfn);
+  vma.mm.shmemRss++;
+  const access = (write ? written : PTE_YOUNG) | wp;
+  sys.pageTables.setPte(at, mkPte(pfn, vmaPageProt(vma) | access));
 }
 
 /** A write to a private mapping of an object starts with a copy of its page (do_cow_fault). */

@@ -6,10 +6,14 @@
  * Locking: mmap lock held; inside an MMU_NOTIFY_MIGRATE range from the first inserted page to the
  * end, with the caller's owner. Replaced zero pages are flushed once. Never waits.
  *
- * Leaves out: huge inserts, userfaultfd-missing VMAs and OOM-reaped address spaces (which refuse).
+ * A VMA whose missing pages belong to a userfaultfd, and an address space that the OOM reaper was
+ * in, refuse.
+ *
+ * Leaves out: huge inserts.
  */
 import { isErr } from '../base/errno.ts';
 import { PAGE_SIZE } from '../base/units.ts';
+import { userfaultfdMissing } from './fs-userfaultfd.ts';
 import { MIGRATE_PFN_MIGRATE, migratePfnToPage } from './migrate-types.ts';
 import type { MigrateVma } from './migrate-types.ts';
 import { vmaMayWrite, vmaPageProt } from './mm-types.ts';
@@ -26,8 +30,10 @@ import { anonVmaPrepare, folioAddNewAnonRmap } from './rmap.ts';
 import {
   SKIP_HOLE_NOT_ANONYMOUS,
   SKIP_HOLE_RACED,
+  SKIP_MM_UNSTABLE,
   SKIP_NO_DESTINATION,
   SKIP_NO_MEMORY,
+  SKIP_USERFAULTFD,
 } from './skip-reason.ts';
 import {
   LEAF_DEVICE_PRIVATE_READ,
@@ -98,8 +104,11 @@ function insertPage(vma: Vma, addr: number, target: number): number {
   const at = pageTables.pteAlloc(mm.pgd, addr);
   if (isErr(at)) return SKIP_NO_MEMORY;
   const old = pageTables.words[at]!;
+  if (mm.isUnstable) return SKIP_MM_UNSTABLE;
   const isZeroPage = ptePresent(old) && (old & PTE_SPECIAL) !== 0 && ptePfn(old) === zeroPfn;
   if (old !== 0 && !isZeroPage) return SKIP_HOLE_RACED;
+  // Checked last and here, as in Linux: the registration may have come while the driver copied.
+  if (userfaultfdMissing(vma)) return SKIP_USERFAULTFD;
   anonVmaPrepare(vma);
   folioAddNewAnonRmap(mm.sys, target, vma, addr);
   mm.anonRss++;

@@ -8,6 +8,7 @@
  */
 import { PAGE_SIZE } from '../base/units.ts';
 import type { AnonVma } from './rmap.ts';
+import type { UserfaultfdCtx } from './fs-userfaultfd.ts';
 import type { DevPagemap } from './memremap.ts';
 import type { MemMap } from './page.ts';
 import type { MmapLock } from './mmap-lock.ts';
@@ -24,25 +25,33 @@ export const VM_READ = 0x1;
 export const VM_WRITE = 0x2;
 export const VM_EXEC = 0x4;
 export const VM_SHARED = 0x8;
+/** Faults on missing pages go to a userfaultfd. */
+export const VM_UFFD_MISSING = 0x200;
 export const VM_PFNMAP = 0x400;
+/** Writes to protected pages go to a userfaultfd. */
+export const VM_UFFD_WP = 0x1000;
 export const VM_IO = 0x4000;
 export const VM_DONTEXPAND = 0x40000;
 export const VM_HUGETLB = 0x400000;
 export const VM_MIXEDMAP = 0x10000000;
 /** VMAs that migrate_vma_setup refuses. */
 export const VM_SPECIAL = VM_IO | VM_DONTEXPAND | VM_PFNMAP | VM_MIXEDMAP;
+/** The ways in which a VMA can be registered with a userfaultfd. */
+export const VM_UFFD_FLAGS = VM_UFFD_MISSING | VM_UFFD_WP;
 /** The permissions that mprotect changes. */
 export const VM_ACCESS_FLAGS = VM_READ | VM_WRITE | VM_EXEC;
 
 /**
  * The PTE_* bits that a fresh present entry of the VMA has by its permissions alone (vm_page_prot):
- * shared writable memory is mapped writable at once, private memory never is (the write fault or an
- * exclusive migration entry adds PTE_WRITE), and a VMA without any permission gets PTE_PROTNONE.
+ * shared writable memory is mapped writable at once, unless a userfaultfd wants to see the writes;
+ * private memory never is (the write fault or an exclusive migration entry adds PTE_WRITE), and a
+ * VMA without any permission gets PTE_PROTNONE.
  */
 export function vmaPageProt(vma: Vma): number {
   const flags = vma.vmFlags;
   if ((flags & VM_ACCESS_FLAGS) === 0) return PTE_PROTNONE;
-  return (flags & (VM_SHARED | VM_WRITE)) === (VM_SHARED | VM_WRITE) ? PTE_WRITE : 0;
+  const deciding = VM_SHARED | VM_WRITE | VM_UFFD_WP;
+  return (flags & deciding) === (VM_SHARED | VM_WRITE) ? PTE_WRITE : 0;
 }
 
 /** True when a writable entry may be made in the VMA at all (maybe_mkwrite). */
@@ -84,6 +93,8 @@ export interface Vma {
   readonly anonVmaChain: AnonVma[];
   /** Backing object of a shared mapping, null for private anonymous memory. */
   inode: ShmemInode | null;
+  /** The userfaultfd that the VMA is registered with (vm_userfaultfd_ctx). */
+  uffdCtx: UserfaultfdCtx | null;
 }
 
 /** An address space (struct mm_struct). */
@@ -98,6 +109,8 @@ export interface MmStruct {
   readonly mmapLock: MmapLock;
   /** mmu notifier state; null until the first subscription (struct mmu_notifier_subscriptions). */
   notifierSubscriptions: MmuNotifierSubscriptions | null;
+  /** The OOM reaper took pages away: what is missing is no hole any more (MMF_UNSTABLE). */
+  isUnstable: boolean;
   /** Live users; the address space is torn down when the last one leaves (mm_users). */
   users: number;
   /** Resident pages, device-private ones included (MM_ANONPAGES, MM_SHMEMPAGES). */

@@ -18,6 +18,7 @@ import {
   isPageAligned,
   pageAlignUp,
 } from '../base/units.ts';
+import { userfaultfdPteWp, userfaultfdWp } from './fs-userfaultfd.ts';
 import { VM_ACCESS_FLAGS, vmaMayWrite, vmaPageProt } from './mm-types.ts';
 import type { MmStruct, System, Vma } from './mm-types.ts';
 import { underWriteLock } from './mmap.ts';
@@ -32,6 +33,9 @@ import { PG_ANON_EXCLUSIVE } from './page.ts';
 import {
   LEAF_DEVICE_PRIVATE_READ,
   LEAF_DEVICE_PRIVATE_WRITE,
+  LEAF_MARKER_GUARD,
+  LEAF_MARKER_POISON,
+  LEAF_MARKER_UFFD_WP,
   LEAF_MIGRATION_READ,
   LEAF_MIGRATION_READ_EXCLUSIVE,
   LEAF_MIGRATION_WRITE,
@@ -104,13 +108,21 @@ function protectPiece(vma: Vma, start: number, end: number, prot: number): numbe
     splitVma(piece, end);
   }
   piece.vmFlags = vmFlags;
-  changeProtection(piece, start, end);
+  changeProtection(piece, start, end, 0);
   mergeVma(piece);
   return 0;
 }
 
-/** Brings the entries of [start, end) in line with the VMA's new flags (change_protection). */
-function changeProtection(vma: Vma, start: number, end: number): void {
+/** changeProtection on behalf of userfaultfd: protect what is there; take that back. */
+export const MM_CP_UFFD_WP = 1 << 2;
+export const MM_CP_UFFD_WP_RESOLVE = 1 << 3;
+
+/**
+ * Brings the entries of [start, end) in line with the VMA's flags (change_protection).
+ *
+ * @param cpFlags 0 or one of MM_CP_*. Context: mmap lock held; never waits.
+ */
+export function changeProtection(vma: Vma, start: number, end: number, cpFlags: number): void {
   const mm = vma.mm;
   const { pageTables } = mm.sys;
   let addr = pageTables.nextPopulated(mm.pgd, start, end);
@@ -125,7 +137,7 @@ function changeProtection(vma: Vma, start: number, end: number): void {
     for (let at = first; at < last; at++) {
       const old = pageTables.words[at]!;
       if (old === 0) continue;
-      const next = changedPte(mm.sys, vma, old);
+      const next = changedPte(mm.sys, vma, old, cpFlags);
       if (next === old) continue;
       pageTables.setPte(at, next);
       if (takesAwayRights(old, next)) reduced++;
@@ -142,17 +154,32 @@ function takesAwayRights(old: number, next: number): boolean {
   return (old & ~next & PTE_WRITE) !== 0 || (next & ~old & PTE_PROTNONE) !== 0;
 }
 
-function changedPte(sys: System, vma: Vma, old: number): number {
-  if (!ptePresent(old)) return changedLeaf(sys, old);
-  const kept = (old & ~(PTE_WRITE | PTE_PROTNONE)) >>> 0;
+function changedPte(sys: System, vma: Vma, old: number, cpFlags: number): number {
+  if (!ptePresent(old)) return withUffdWp(changedLeaf(sys, old), cpFlags);
+  const kept = withUffdWp(old & ~(PTE_WRITE | PTE_PROTNONE), cpFlags);
   const prot = vmaPageProt(vma) & ((old & PTE_SPECIAL) !== 0 ? ~PTE_WRITE : ~0);
   const next = (kept | prot) >>> 0;
   return canBeWritable(sys, vma, next) ? (next | PTE_WRITE) >>> 0 : next;
 }
 
-/** A private page that is ours alone needs no fault for that (can_change_pte_writable). */
+/** The entry as userfaultfd wants it: protected, no longer protected, or as it is. */
+function withUffdWp(entry: number, cpFlags: number): number {
+  const kind = leafKind(entry);
+  const resolve = (cpFlags & MM_CP_UFFD_WP_RESOLVE) !== 0;
+  // Without protection that marker says nothing.
+  if (kind === LEAF_MARKER_UFFD_WP) return resolve ? 0 : entry >>> 0;
+  if (kind === LEAF_MARKER_POISON || kind === LEAF_MARKER_GUARD) return entry >>> 0;
+  if (resolve) return (entry & ~PTE_UFFD_WP) >>> 0;
+  return (cpFlags & MM_CP_UFFD_WP) === 0 ? entry >>> 0 : (entry | PTE_UFFD_WP) >>> 0;
+}
+
+/**
+ * A private page that is ours alone needs no fault for that, and a dirty shared one that is mapped
+ * read-only only for userfaultfd's sake (can_change_pte_writable).
+ */
 function canBeWritable(sys: System, vma: Vma, pte: number): boolean {
-  if (!vmaMayWrite(vma) || !isCowMapping(vma) || (pte & PTE_SPECIAL) !== 0) return false;
+  if (!vmaMayWrite(vma) || (pte & PTE_SPECIAL) !== 0 || userfaultfdPteWp(vma, pte)) return false;
+  if (!isCowMapping(vma)) return userfaultfdWp(vma) && (pte & PTE_DIRTY) !== 0;
   const pfn = ptePfn(pte);
   return sys.mem.isAnon(pfn) && sys.mem.testFlag(pfn, PG_ANON_EXCLUSIVE);
 }

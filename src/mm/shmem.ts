@@ -22,7 +22,7 @@ import { clearHighpage } from './highmem.ts';
 import { VmaIntervals } from './interval-tree.ts';
 import type { System } from './mm-types.ts';
 import { allocPage, putPage } from './page-alloc.ts';
-import { PG_LRU, PG_SWAPBACKED, PG_UPTODATE } from './page.ts';
+import { PG_DIRTY, PG_LRU, PG_SWAPBACKED, PG_UPTODATE } from './page.ts';
 import { XArray } from './xarray.ts';
 
 /** A shared memory object (struct inode with its address_space). */
@@ -152,6 +152,27 @@ function recheckLocked(inode: ShmemInode, index: number, pfn: number): MaybeProm
   inode.sys.mem.unlockPage(pfn);
   putPage(inode.sys, pfn);
   return filemapLockFolio(inode, index);
+}
+
+/**
+ * Puts a page that userfaultfd filled into the cache (shmem_mfill_atomic_pte). The caller keeps its
+ * own reference, the cache takes one.
+ *
+ * @returns 0; EFAULT beyond the end of the object; EEXIST when there is a page already. Context:
+ * the page is mapped nowhere; never waits.
+ */
+export function shmemInsertPage(inode: ShmemInode, index: number, pfn: number): number {
+  const { sys, cache } = inode;
+  if (index >= bytesToPages(inode.size)) return errno.EFAULT;
+  if (cache.get(index) !== 0) return errno.EEXIST;
+  const { mem } = sys;
+  mem.mapping[pfn] = (inode.id << 1) >>> 0;
+  mem.index[pfn] = index;
+  mem.setFlag(pfn, PG_UPTODATE | PG_SWAPBACKED | PG_LRU | PG_DIRTY);
+  mem.getPage(pfn);
+  cache.set(index, pfn);
+  inode.nrPages++;
+  return 0;
 }
 
 /**

@@ -42,6 +42,10 @@ export const SKIP_HOLE_RACED = 16;
 export const SKIP_NO_MEMORY = 17;
 /** Selected by pfn, but the page is free. */
 export const SKIP_FREE_PAGE = 18;
+/** A hole whose faults belong to a userfaultfd. */
+export const SKIP_USERFAULTFD = 19;
+/** The OOM reaper took pages of the address space: a hole may have been a page. */
+export const SKIP_MM_UNSTABLE = 20;
 
 const NAMES: readonly string[] = [
   'none',
@@ -63,6 +67,8 @@ const NAMES: readonly string[] = [
   'hole raced',
   'no memory',
   'free page',
+  'userfaultfd',
+  'address space was reaped',
 ];
 
 /** Number of SKIP_* codes; they are 0 to SKIP_REASONS - 1. */

@@ -12,10 +12,12 @@ import { isPending } from '../base/maybe.ts';
 import type { MaybePromise } from '../base/maybe.ts';
 import { PAGE_SIZE, TASK_SIZE, isAddress, pageAlignDown } from '../base/units.ts';
 import {
+  FAULT_FLAG_ALLOW_RETRY,
   FAULT_FLAG_USER,
   FAULT_FLAG_WRITE,
   VM_FAULT_ERROR,
   VM_FAULT_OOM,
+  VM_FAULT_RETRY,
   VM_FAULT_SIGSEGV,
   handleMmFault,
 } from './memory.ts';
@@ -68,13 +70,16 @@ function faultLocked(mm: MmStruct, addr: number, access: number): MaybePromise<n
     mm.mmapLock.readUnlock();
     return FAULT_SIGSEGV;
   }
-  const flags = FAULT_FLAG_USER | (access === ACCESS_WRITE ? FAULT_FLAG_WRITE : 0);
+  const write = access === ACCESS_WRITE ? FAULT_FLAG_WRITE : 0;
+  const flags = FAULT_FLAG_USER | FAULT_FLAG_ALLOW_RETRY | write;
   const result = handleMmFault(vma, addr, flags);
   if (isPending(result)) return result.then((bits) => finishFault(mm, bits));
   return finishFault(mm, result);
 }
 
 function finishFault(mm: MmStruct, bits: number): number {
+  // The lock is gone: the next attempt takes it anew.
+  if ((bits & VM_FAULT_RETRY) !== 0) return FAULT_OK;
   mm.mmapLock.readUnlock();
   if ((bits & VM_FAULT_ERROR) === 0) return FAULT_OK;
   if ((bits & VM_FAULT_OOM) !== 0) return FAULT_ENOMEM;

@@ -25,7 +25,17 @@ export function makeVma(
   vmPgoff: number,
   inode: ShmemInode | null,
 ): Vma {
-  return { mm, vmStart, vmEnd, vmFlags, vmPgoff, anonVma: null, anonVmaChain: [], inode };
+  return {
+    mm,
+    vmStart,
+    vmEnd,
+    vmFlags,
+    vmPgoff,
+    anonVma: null,
+    anonVmaChain: [],
+    inode,
+    uffdCtx: null,
+  };
 }
 
 /** Puts a new VMA into its address space and on its inode's list (vma_link). */
@@ -51,6 +61,7 @@ export function releaseVma(vma: Vma): void {
 export function splitVma(vma: Vma, addr: number): Vma {
   const pgoff = linearPageIndex(vma, addr);
   const upper = makeVma(vma.mm, addr, vma.vmEnd, vma.vmFlags, pgoff, vma.inode);
+  upper.uffdCtx = vma.uffdCtx;
   leaveIntervals(vma);
   vma.vmEnd = addr;
   enterIntervals(vma);
@@ -91,6 +102,7 @@ function canMerge(low: Vma, high: Vma): boolean {
     low.vmEnd === high.vmStart &&
     low.vmFlags === high.vmFlags &&
     low.inode === high.inode &&
+    low.uffdCtx === high.uffdCtx &&
     linearPageIndex(low, low.vmEnd) === high.vmPgoff &&
     anonVmasFit(low, high)
   );

@@ -15,6 +15,7 @@ export const VM_EVENTS = [
   'pgmigrate_to_ram',
   'device_private_fault',
   'migration_entry_wait',
+  'userfault',
   'zero_page_fault',
   'wp_fault',
   'cow_copy',

@@ -8,6 +8,7 @@
  * waits.
  */
 import { PAGE_SIZE, PMD_SIZE } from '../base/units.ts';
+import { isUffdWpMarker, userfaultfdWp } from './fs-userfaultfd.ts';
 import type { MmStruct, Vma } from './mm-types.ts';
 import {
   MMU_NOTIFY_CLEAR,
@@ -21,12 +22,16 @@ import { PG_DIRTY, PG_REFERENCED } from './page.ts';
 import { folioRemoveRmap } from './rmap.ts';
 import {
   LEAF_DEVICE_EXCLUSIVE,
+  LEAF_MARKER_GUARD,
+  LEAF_MARKER_UFFD_WP,
   PTE_DIRTY,
   PTE_SPECIAL,
+  PTE_UFFD_WP,
   PTE_YOUNG,
   isDevicePrivateEntry,
   isMigrationEntry,
   leafKind,
+  mkLeaf,
   ptePfn,
   ptePresent,
 } from './swapops.ts';
@@ -83,16 +88,23 @@ const clearRange = new MmuNotifierRange();
 export function zapPageRange(vma: Vma, start: number, end: number, evenCows = true): void {
   mmuNotifierRangeInit(clearRange, MMU_NOTIFY_CLEAR, vma.mm, start, end);
   mmuNotifierInvalidateRangeStart(clearRange);
-  unmapPageRange(vma, start, end, evenCows);
+  unmapPageRange(vma, start, end, evenCows, true);
   mmuNotifierInvalidateRangeEnd(clearRange);
 }
 
 /**
  * Like zapPageRange, without telling the notifiers: the caller did (unmap_page_range).
  *
- * Context: mmap lock held; inside an invalidation of the range.
+ * @param keepMarkers Whether what markers say outlives the pages: the VMA stays (else
+ * ZAP_FLAG_DROP_MARKER). Context: mmap lock held; inside an invalidation of the range.
  */
-export function unmapPageRange(vma: Vma, start: number, end: number, evenCows = true): void {
+export function unmapPageRange(
+  vma: Vma,
+  start: number,
+  end: number,
+  evenCows = true,
+  keepMarkers = false,
+): void {
   const mm = vma.mm;
   const { pageTables } = mm.sys;
   gather.begin(start, end);
@@ -104,7 +116,9 @@ export function unmapPageRange(vma: Vma, start: number, end: number, evenCows = 
     for (let at = first; at < last; at++) {
       const pte = pageTables.words[at]!;
       if (pte === 0 || (!evenCows && isCow(mm, pte))) continue;
-      pageTables.setPte(at, 0);
+      const left = keepMarkers ? remainingMarker(vma, pte) : 0;
+      if (left === pte) continue;
+      pageTables.setPte(at, left);
       zapPte(mm, pte);
     }
     addr = pageTables.nextPopulated(mm.pgd, chunkEnd, end);
@@ -117,6 +131,17 @@ function isCow(mm: MmStruct, pte: number): boolean {
   if (ptePresent(pte) && (pte & PTE_SPECIAL) !== 0) return false;
   const hasPage = ptePresent(pte) || isMigrationEntry(pte) || isDevicePrivateEntry(pte);
   return !hasPage || mm.sys.mem.isAnon(ptePfn(pte));
+}
+
+/**
+ * What stays of an entry in a VMA that stays: guards, and that a page of an object is
+ * write-protected by userfaultfd, since the object still has it (zap_install_uffd_wp_if_needed).
+ */
+function remainingMarker(vma: Vma, pte: number): number {
+  if (leafKind(pte) === LEAF_MARKER_GUARD) return pte;
+  if (vma.inode === null || !userfaultfdWp(vma)) return 0;
+  const isProtected = (pte & PTE_UFFD_WP) !== 0 || isUffdWpMarker(pte);
+  return isProtected ? mkLeaf(LEAF_MARKER_UFFD_WP, 0, 0) : 0;
 }
 
 function zapPte(mm: MmStruct, pte: number): void {

@@ -7,7 +7,13 @@
  */
 import { HPAGE_PMD_NR, PAGE_SIZE, PMD_SIZE, PTRS_PER_TABLE } from '../base/units.ts';
 import type { MmStruct, System, Vma } from '../mm/mm-types.ts';
-import { VM_ACCESS_FLAGS, VM_SHARED, VM_WRITE, linearPageIndex } from '../mm/mm-types.ts';
+import {
+  VM_ACCESS_FLAGS,
+  VM_SHARED,
+  VM_UFFD_FLAGS,
+  VM_WRITE,
+  linearPageIndex,
+} from '../mm/mm-types.ts';
 import {
   GUP_PIN_COUNTING_BIAS,
   MAPPING_ANON,
@@ -24,9 +30,13 @@ import { RmapHits, rmapWalk } from '../mm/rmap.ts';
 import type { ShmemInode } from '../mm/shmem.ts';
 import {
   LEAF_DEVICE_EXCLUSIVE,
+  LEAF_HWPOISON,
+  LEAF_MARKER_POISON,
+  LEAF_MARKER_UFFD_WP,
   PTE_PFN_SHIFT,
   PTE_PROTNONE,
   PTE_SPECIAL,
+  PTE_UFFD_WP,
   isDevicePrivateEntry,
   isMigrationEntry,
   isPmdLeaf,
@@ -147,6 +157,8 @@ function checkVma(census: Census, vma: Vma, prev: Vma | undefined, name: string)
     new Set(vma.anonVmaChain).size === vma.anonVmaChain.length,
     `I10: ${at} chain twice`,
   );
+  const isServed = (vma.vmFlags & VM_UFFD_FLAGS) !== 0;
+  census.expect(isServed === (vma.uffdCtx !== null), `C6: ${at} userfaultfd and flags differ`);
   for (const anonVma of vma.anonVmaChain) {
     const times = anonVma.intervals.vmas.filter((one) => one === vma).length;
     census.expect(times === 1, `I10: ${at} is ${times} times in anon_vma ${anonVma.id}`);
@@ -189,6 +201,9 @@ function walkTable(
   census.expect(used[table] === count, `I3: table ${table} used ${used[table]}, counted ${count}`);
 }
 
+/** Entries that stand for no page. */
+const MARKERS = new Set([LEAF_HWPOISON, LEAF_MARKER_POISON, LEAF_MARKER_UFFD_WP]);
+
 function checkLeaf(census: Census, leaf: Leaf, name: string): void {
   const { sys } = census;
   const { pte, addr } = leaf;
@@ -204,7 +219,7 @@ function checkLeaf(census: Census, leaf: Leaf, name: string): void {
     const ok = isDevicePrivateEntry(pte);
     census.expect(!isMigrationEntry(pte), `C9: ${at} is a migration entry at rest`);
     const isExclusive = isExclusiveEntry(pte);
-    const isKnown = ok || isMigrationEntry(pte) || isExclusive;
+    const isKnown = ok || isMigrationEntry(pte) || isExclusive || MARKERS.has(leafKind(pte));
     census.expect(isKnown, `C8: ${at} is of no kind that anybody makes`);
     const isOwn = pfn < sys.ramPages && sys.mem.testFlag(pfn, PG_ANON_EXCLUSIVE);
     census.expect(!isExclusive || isOwn, `I13: ${at} device-exclusive, page not exclusive`);
@@ -241,6 +256,7 @@ function checkPresent(census: Census, vma: Vma, pte: number, at: string): void {
   }
   census.expect(!sys.mem.isDevicePrivate(pfn), `C8: ${at} present device-private page`);
   if (!pteWrite(pte)) return;
+  census.expect((pte & PTE_UFFD_WP) === 0, `C10: ${at} writable, userfaultfd protects it`);
   census.expect((vma.vmFlags & VM_WRITE) !== 0, `C10: ${at} writable, vma is not`);
   const isAnon = sys.mem.isAnon(sys.mem.folioOf(pfn));
   const exclusive = isAnon && sys.mem.testFlag(pfn, PG_ANON_EXCLUSIVE);

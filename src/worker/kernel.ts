@@ -40,7 +40,9 @@ import {
 import type { CopyFault } from '../mm/uaccess.ts';
 import { skipReasonName } from '../mm/skip-reason.ts';
 import { KernelFiles } from './kernel-files.ts';
+import { UffdFiles } from './kernel-uffd.ts';
 import { fillPageMap } from './page-map.ts';
+import type { UffdReadResult, UffdRequest } from './protocol-uffd.ts';
 import type {
   AccessResult,
   Counters,
@@ -92,6 +94,7 @@ export class Kernel implements KernelApi {
   /** Processes that have left `processes` and still have something to give back. */
   private readonly exits = new Set<Promise<void>>();
   private readonly tmpfiles: KernelFiles;
+  private readonly uffds = new UffdFiles(() => this.nextFd++);
   private nextPid = 1;
   private nextFd = 3;
 
@@ -144,6 +147,8 @@ export class Kernel implements KernelApi {
   }
 
   private async endProcess(pid: number, mm: MmStruct): Promise<void> {
+    // First of all: device commands may wait for a fault that only a monitor would resolve.
+    await this.uffds.closeAll(pid);
     for (const [fd, file] of this.files) {
       if (file.pid === pid) await this.closeDevice(fd);
     }
@@ -291,6 +296,23 @@ export class Kernel implements KernelApi {
     const skipped = skippedByName(cmd.skipped);
     if (isErr(status)) return failedCommand(status, skipped);
     return { errno: 0, cpages: cmd.cpages, faults: cmd.faults, skipped };
+  }
+
+  userfaultfd(pid: number, features: number): number {
+    const mm = this.processes.get(pid);
+    return mm === undefined ? errno.ESRCH : this.uffds.open(pid, mm, features);
+  }
+
+  uffdRead(fd: number, nonblock: boolean): Promise<UffdReadResult> {
+    return this.uffds.read(fd, nonblock);
+  }
+
+  uffdIoctl(fd: number, request: UffdRequest): Promise<number> {
+    return this.uffds.ioctl(fd, request);
+  }
+
+  closeUserfaultfd(fd: number): Promise<number> {
+    return this.uffds.close(fd);
   }
 
   setStrategy(strategy: StrategyName): number {

@@ -7,6 +7,7 @@ import { errno, isErr } from '../base/errno.ts';
 import type { StrategyName } from '../engine/copy-engine.ts';
 import { ErrnoError, SignalError } from './errors.ts';
 import type { Kernel } from './kernel.ts';
+import { Userfaultfd } from './userfaultfd.ts';
 import { ACCESS_OK, ACCESS_OOM, ACCESS_SIGBUS } from './protocol.ts';
 import type {
   AccessResult,
@@ -207,6 +208,16 @@ export class Process {
   async fork(): Promise<Process> {
     const { machine, pid } = this;
     return new Process(machine, checked(await machine.call<number>(machine.api.fork(pid)), 'fork'));
+  }
+
+  /**
+   * Opens a userfaultfd for this process, with UFFD_FEATURE_* bits. Throws ErrnoError (EINVAL for
+   * features that we lack).
+   */
+  async userfaultfd(features = 0): Promise<Userfaultfd> {
+    const { machine, pid } = this;
+    const fd = await machine.call<number>(machine.api.userfaultfd(pid, features));
+    return new Userfaultfd(machine, checked(fd, 'userfaultfd'));
   }
 
   /** Opens test device `minor`. Throws ErrnoError (ENXIO when there is no such device). */

@@ -455,7 +455,7 @@ describe('a fault on a device-private entry', () => {
 describe('other entries', () => {
   test.each([
     ['a poisoned page', LEAF_HWPOISON, VM_FAULT_HWPOISON],
-    ['a poison marker', LEAF_MARKER_POISON, VM_FAULT_SIGBUS],
+    ['a poison marker', LEAF_MARKER_POISON, VM_FAULT_HWPOISON],
     ['a guard marker', LEAF_MARKER_GUARD, VM_FAULT_SIGSEGV],
     ['a kind that nobody makes', LEAF_SWAP, VM_FAULT_SIGBUS],
   ])('%s', (_name, kind, bits) => {

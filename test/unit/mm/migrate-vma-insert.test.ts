@@ -23,6 +23,7 @@ import {
 import { load, mapAnon, mapShared, pteAt, RW, store, watch } from './fixture.ts';
 import { Migration, checkAtRest, makeBench, pfnAt } from './migration.ts';
 import type { Bench } from './migration.ts';
+import { MISSING, UffdRig, WP } from './uffd-rig.ts';
 
 let bench: Bench;
 
@@ -188,5 +189,41 @@ describe('filling a hole [F46]', () => {
     expect([migration.src, migration.reasons]).toEqual([['-'], ['no memory']]);
     migration.finalize();
     expect([pteAt(mm, addr), bench.device.used, mm.anonRss]).toEqual([0, 0, 0]);
+  });
+
+  test('a userfaultfd serves missing pages there: the hole is its business [F48]', () => {
+    const { mm } = bench;
+    const rig = new UffdRig(mm);
+    const addr = mapAnon(mm, 2);
+    load(mm, addr + PAGE_SIZE);
+    rig.register(addr, 2, MISSING);
+    const migration = new Migration(bench, addr, 2).run();
+    expect(migration.reasons).toEqual(['userfaultfd', 'userfaultfd']);
+    expect([pteAt(mm, addr), bench.device.used, mm.anonRss]).toEqual([0, 0, 0]);
+    expect(load(mm, addr + PAGE_SIZE)).toBe(0);
+    expect(rig.ctx.isReadable).toBe(false);
+  });
+
+  test('one that serves writes only has nothing against it; nor for pages that exist [F48]', () => {
+    const { mm } = bench;
+    const rig = new UffdRig(mm);
+    const addr = mapAnon(mm, 2);
+    store(mm, addr, 1);
+    rig.register(addr, 1, MISSING);
+    rig.register(addr + PAGE_SIZE, 1, WP);
+    for (const page of [0, 1]) {
+      const migration = new Migration(bench, addr + page * PAGE_SIZE, 1).run();
+      expect(migration.reasons).toEqual(['none']);
+    }
+    expect(bench.device.used).toBe(2);
+  });
+
+  test('the OOM reaper was there: what is missing may have been a page [F48]', () => {
+    const { mm } = bench;
+    const addr = mapAnon(mm, 1);
+    mm.isUnstable = true;
+    expect(new Migration(bench, addr, 1).run().reasons).toEqual(['address space was reaped']);
+    mm.isUnstable = false;
+    expect(new Migration(bench, addr, 1).run().reasons).toEqual(['none']);
   });
 });

@@ -1,0 +1,105 @@
+/* userfaultfd through the facade: messages, ioctls, and what becomes of waiting accesses. */
+import { afterEach, beforeEach, expect, test } from 'vitest';
+import {
+  PAGE_SIZE,
+  PROT_READ,
+  PROT_WRITE,
+  UFFD_PAGEFAULT_FLAG_WP,
+  UFFD_PAGEFAULT_FLAG_WRITE,
+  bootMachine,
+} from '../../../src/index.ts';
+import type { LocalMachine, Process, Userfaultfd } from '../../../src/index.ts';
+
+const RW = PROT_READ | PROT_WRITE;
+let machine: LocalMachine;
+let process: Process;
+let uffd: Userfaultfd;
+
+beforeEach(async () => {
+  machine = await bootMachine({ engine: 'cpu', ramBytes: 2 ** 20, devices: 1 });
+  process = await machine.spawn();
+  uffd = await process.userfaultfd();
+});
+
+afterEach(() => machine.close());
+
+const map = (pages: number): Promise<number> =>
+  process.mmap({ length: pages * PAGE_SIZE, prot: RW });
+
+test('a monitor answers the fault of a read with a page', async () => {
+  const [addr, source] = [await map(1), await map(1)];
+  await process.write(source, new Uint8Array(PAGE_SIZE).fill(0xab));
+  expect(await uffd.register(addr, PAGE_SIZE)).toBeGreaterThan(0);
+  expect(await uffd.poll()).toBe(null);
+  const reading = process.read(addr, 2);
+  const { address, flags } = await uffd.read();
+  expect([address, flags]).toEqual([addr, 0]);
+  expect(await uffd.copy(address, source, PAGE_SIZE)).toBe(PAGE_SIZE);
+  expect(await reading).toEqual(Uint8Array.of(0xab, 0xab));
+});
+
+test('a monitor sees who writes, and lets it go on', async () => {
+  const addr = await map(1);
+  await process.write(addr, Uint8Array.of(1));
+  await uffd.register(addr, PAGE_SIZE, { writeProtect: true });
+  await uffd.writeprotect(addr, PAGE_SIZE);
+  const writing = process.write(addr, Uint8Array.of(2));
+  const { flags } = await uffd.read();
+  expect(flags).toBe(UFFD_PAGEFAULT_FLAG_WP | UFFD_PAGEFAULT_FLAG_WRITE);
+  await uffd.writeprotect(addr, PAGE_SIZE, false);
+  await writing;
+  expect(await process.read(addr, 1)).toEqual(Uint8Array.of(2));
+});
+
+test('zeroes, poison, wake', async () => {
+  const addr = await map(2);
+  await uffd.register(addr, 2 * PAGE_SIZE);
+  expect(await uffd.zeropage(addr, PAGE_SIZE)).toBe(PAGE_SIZE);
+  expect(await process.read(addr, 1)).toEqual(Uint8Array.of(0));
+  expect(await uffd.poison(addr + PAGE_SIZE, PAGE_SIZE)).toBe(PAGE_SIZE);
+  await expect(process.read(addr + PAGE_SIZE, 1)).rejects.toMatchObject({ signal: 'SIGBUS' });
+  await uffd.wake(addr, PAGE_SIZE);
+});
+
+test('closing it lets a waiting access go on, and ends a waiting read with EBADF', async () => {
+  const addr = await map(1);
+  await uffd.register(addr, PAGE_SIZE);
+  const [access, message] = [process.read(addr, 1), uffd.read()];
+  const second = uffd.read();
+  await message;
+  const ended = expect(second).rejects.toMatchObject({ code: 'EBADF' });
+  await uffd.close();
+  await ended;
+  expect(await access).toEqual(Uint8Array.of(0));
+  await expect(uffd.close()).rejects.toMatchObject({ code: 'EBADF' });
+  await expect(uffd.poll()).rejects.toMatchObject({ code: 'EBADF' });
+  await expect(uffd.wake(addr, PAGE_SIZE)).rejects.toMatchObject({ code: 'EBADF' });
+});
+
+test('the end of its process closes it: nobody waits for ever', async () => {
+  const addr = await map(1);
+  await uffd.register(addr, PAGE_SIZE);
+  const access = process.read(addr, 1).then(
+    () => 'read',
+    () => 'gone',
+  );
+  await uffd.read();
+  await process.exit();
+  expect(['read', 'gone']).toContain(await access);
+  await expect(uffd.poll()).rejects.toMatchObject({ code: 'EBADF' });
+});
+
+test('bad arguments have the errno of the kernel', async () => {
+  const addr = await map(1);
+  await expect(process.userfaultfd(1 << 1)).rejects.toMatchObject({ code: 'EINVAL' });
+  await expect(process.userfaultfd(Number.NaN)).rejects.toMatchObject({ code: 'EINVAL' });
+  await expect(uffd.register(addr, PAGE_SIZE, {})).rejects.toMatchObject({ code: 'EINVAL' });
+  const noSource = { op: 'COPY', start: addr, length: PAGE_SIZE } as const;
+  await expect(uffd.tryIoctl(noSource)).resolves.toBe(-22);
+  const unknown = { op: 'MOVE', start: addr, length: PAGE_SIZE } as never;
+  await expect(uffd.tryIoctl(unknown)).resolves.toBe(-22);
+  await uffd.register(addr, PAGE_SIZE);
+  await expect(uffd.copy(addr, addr + 1e9, PAGE_SIZE)).rejects.toMatchObject({ code: 'EFAULT' });
+  await process.exit();
+  await expect(process.userfaultfd()).rejects.toMatchObject({ code: 'ESRCH' });
+});
