@@ -29,7 +29,14 @@ export {
   HMM_DMIRROR_PROT_WRITE,
   HMM_DMIRROR_PROT_ZERO,
 } from './driver/dmirror-snapshot.ts';
-export { PAGE_DEVICE, PAGE_MIGRATING, PAGE_NONE, PAGE_RAM, PAGE_ZERO } from './worker/protocol.ts';
+export {
+  PAGE_DEVICE,
+  PAGE_EXCLUSIVE,
+  PAGE_MIGRATING,
+  PAGE_NONE,
+  PAGE_RAM,
+  PAGE_ZERO,
+} from './worker/protocol.ts';
 export type {
   Counters,
   DmirrorCommand,

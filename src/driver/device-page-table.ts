@@ -1,9 +1,9 @@
 /**
- * The page table of one device context: virtual page number to frame, with a write permission. The
+ * The page table of one device context: virtual page number to frame, with what is allowed. The
  * kernel's test device keeps an xarray with tagged entries (struct dmirror, lib/test_hmm.c); here
  * it is leaves of 512 Uint32 entries, made on demand.
  *
- *   entry: pfn << 9 | DPT_WRITE | DPT_PRESENT; 0 = not mapped
+ *   entry: pfn << 9 | DPT_ATOMIC | DPT_WRITE | DPT_PRESENT; 0 = not mapped
  *
  * What it holds is kept right by the interval notifier of its owner: an entry exists only as long
  * as the CPU page table, at the sequence number that was checked, agreed with it.
@@ -12,6 +12,8 @@ import { PAGE_SIZE, PTRS_PER_TABLE } from '../base/units.ts';
 
 export const DPT_PRESENT = 1;
 export const DPT_WRITE = 2;
+/** The device has the page for itself: atomic operations and loads, no plain stores. */
+export const DPT_ATOMIC = 4;
 
 const PFN_SHIFT = 9;
 
@@ -33,6 +35,15 @@ export class DevicePageTable {
 
   /** Maps a virtual page number to a frame. */
   store(page: number, pfn: number, writable: boolean): void {
+    this.setEntry(page, pfn, writable ? DPT_WRITE : 0);
+  }
+
+  /** Maps a virtual page number to a frame that the device has for itself. */
+  storeAtomic(page: number, pfn: number): void {
+    this.setEntry(page, pfn, DPT_ATOMIC);
+  }
+
+  private setEntry(page: number, pfn: number, bits: number): void {
     const key = Math.floor(page / PTRS_PER_TABLE);
     let leaf = this.leaves.get(key);
     if (leaf === undefined) {
@@ -41,7 +52,7 @@ export class DevicePageTable {
     }
     const at = page % PTRS_PER_TABLE;
     if (leaf[at] === 0) this.mapped++;
-    leaf[at] = ((pfn << PFN_SHIFT) | (writable ? DPT_WRITE : 0) | DPT_PRESENT) >>> 0;
+    leaf[at] = ((pfn << PFN_SHIFT) | bits | DPT_PRESENT) >>> 0;
   }
 
   /** Unmaps one virtual page number. */
@@ -67,6 +78,20 @@ export class DevicePageTable {
         if (key >= firstKey && key <= lastKey) this.eraseInLeaf(key, first, last);
       }
     }
+  }
+
+  /** Whether an entry of [start, end), in bytes, has one of these bits. Walks what exists only. */
+  hasAny(start: number, end: number, bits: number): boolean {
+    const first = Math.floor(start / PAGE_SIZE);
+    const last = Math.ceil(end / PAGE_SIZE);
+    for (const [key, leaf] of this.leaves) {
+      const base = key * PTRS_PER_TABLE;
+      const to = Math.min(PTRS_PER_TABLE, last - base);
+      for (let at = Math.max(0, first - base); at < to; at++) {
+        if ((leaf[at]! & bits) !== 0) return true;
+      }
+    }
+    return false;
   }
 
   /** Calls `visit` with each mapped page number and entry, for checkers. */

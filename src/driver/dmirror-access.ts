@@ -8,7 +8,8 @@
  * Locking: a pass works on at most APERTURE_PAGES pages. For its length it holds the device's
  * aperture lock, the mmap lock for read, a reference on every page (so no frame is freed or
  * migrated under it) and the page lock of device-private pages (so that a CPU fault waits instead
- * of failing on the reference) and of RAM pages that it writes (which are lent meanwhile). Order:
+ * of failing on the reference) and of RAM pages that it writes. Those are lent meanwhile, unless
+ * the device has them for itself already: then the lock keeps the CPU from taking them back. Order:
  * aperture lock > mmap lock > page locks (trylock only).
  */
 import { errno, isErr } from '../base/errno.ts';
@@ -18,9 +19,10 @@ import { removeMigrationPtes } from '../mm/migrate.ts';
 import { allocPage, putPage } from '../mm/page-alloc.ts';
 import { PG_DIRTY } from '../mm/page.ts';
 import type { System } from '../mm/mm-types.ts';
+import { mmuIntervalReadRetry } from '../mm/mmu-notifier.ts';
 import { tryToMigrate } from '../mm/rmap.ts';
 import { copyFromUser, copyToUser } from '../mm/uaccess.ts';
-import { DPT_WRITE, dptPfn } from './device-page-table.ts';
+import { DPT_ATOMIC, DPT_WRITE, dptPfn } from './device-page-table.ts';
 import { APERTURE_PAGES, readableStrategy } from './dmirror-device.ts';
 import type { Dmirror, DmirrorCmd } from './dmirror.ts';
 
@@ -173,19 +175,22 @@ async function accessRange(access: Access, cmd: DmirrorCmd, mayFault: boolean): 
 async function accessPass(access: Access, at: number): Promise<number> {
   const { device, mm } = access.mirror;
   const { sys } = mm;
+  const { notifier } = access.mirror;
   const held: number[] = [];
   for (;;) {
     let stoppedBy = NO_PAGE;
+    let seq = 0;
     await device.apertureLock.lock();
     await mm.mmapLock.readLock();
     try {
       stoppedBy = holdPages(access, at, held);
+      seq = notifier.invalidateSeq;
       if (held.length > 0) {
         const status = await runPass(access, at, held);
         return isErr(status) ? status : held.length;
       }
     } finally {
-      releasePages(access, at, held);
+      releasePages(access, at, held, seq);
       mm.mmapLock.readUnlock();
       device.apertureLock.unlock();
     }
@@ -195,55 +200,76 @@ async function accessPass(access: Access, at: number): Promise<number> {
   }
 }
 
+/** Whether an entry of the device page table allows a pass. Atomic access is for ADD alone. */
+function allows(entry: number, kind: number): boolean {
+  if (kind === PASS_READ) return entry !== 0;
+  return (entry & (kind === PASS_ADD ? DPT_WRITE | DPT_ATOMIC : DPT_WRITE)) !== 0;
+}
+
 /**
- * Takes a reference on the pages from `at` on that the device page table maps, up to the aperture's
- * size. Pages on the device are locked. RAM pages that will be written are locked too, and lent:
- * migration entries take the place of their mappings, so that no CPU store is lost when the page is
- * copied back.
+ * Holds the pages from `at` on that the device page table maps, up to the aperture's size.
  *
  * @returns the page that stopped it because somebody else has it locked, EBUSY for one that can't
  * be lent because it is pinned, else NO_PAGE.
  */
 function holdPages(access: Access, at: number, held: number[]): number {
   const { mirror, kind } = access;
-  const { sys } = mirror.mm;
-  const { mem } = sys;
   const first = access.start / PAGE_SIZE + at;
   const count = Math.min(APERTURE_PAGES, access.npages - at);
   for (let i = 0; i < count; i++) {
     const entry = mirror.pageTable.lookup(first + i);
-    if (entry === 0 || (kind !== PASS_READ && (entry & DPT_WRITE) === 0)) break;
+    if (!allows(entry, kind)) break;
     const pfn = dptPfn(entry);
     // Two addresses of one shared page: the second waits for the next pass, a frame has one writer.
     if (kind !== PASS_READ && held.includes(pfn)) break;
-    const isLent = kind !== PASS_READ && !mem.isZoneDevice(pfn);
-    if ((isLent || mem.isZoneDevice(pfn)) && !mem.trylockPage(pfn)) return pfn;
-    mem.getPage(pfn);
-    if (isLent && !tryToMigrate(sys, pfn)) {
-      // Pinned: its user writes through the mapping that can't be taken away.
-      removeMigrationPtes(sys, pfn, pfn);
-      mem.unlockPage(pfn);
-      putPage(sys, pfn);
-      return errno.EBUSY;
-    }
+    const stop = holdPage(mirror.mm.sys, pfn, kind, (entry & DPT_ATOMIC) !== 0);
+    if (stop !== NO_PAGE) return stop;
     held.push(pfn);
   }
   return NO_PAGE;
 }
 
 /**
- * Undoes holdPages. Lent pages get their mappings back, ours too: nothing could change meanwhile.
+ * Takes a reference on a page. Pages on the device are locked. RAM pages that will be written are
+ * locked too, and lent: migration entries take the place of their mappings, so that no CPU store is
+ * lost when the page is copied back. Those that the device has for itself need no lending: the CPU
+ * has no mapping of them.
+ *
+ * @returns NO_PAGE, or what stands in the way, as holdPages.
  */
-function releasePages(access: Access, at: number, held: number[]): void {
+function holdPage(sys: System, pfn: number, kind: number, isExclusive: boolean): number {
+  const { mem } = sys;
+  const isDevice = mem.isZoneDevice(pfn);
+  if ((isDevice || kind !== PASS_READ) && !mem.trylockPage(pfn)) return pfn;
+  mem.getPage(pfn);
+  if (isDevice || kind === PASS_READ) return NO_PAGE;
+  // Through a pin somebody may write at any time, with no mapping that could be taken away.
+  if (!mem.maybeDmaPinned(pfn) && (isExclusive || tryToMigrate(sys, pfn))) return NO_PAGE;
+  removeMigrationPtes(sys, pfn, pfn);
+  mem.unlockPage(pfn);
+  putPage(sys, pfn);
+  return errno.EBUSY;
+}
+
+/**
+ * Undoes holdPages. Lent pages get their mappings back: the CPU's, and ours unless anything has
+ * changed meanwhile.
+ *
+ * @param seq Sequence number of the notifier at the end of holdPages.
+ */
+function releasePages(access: Access, at: number, held: number[], seq: number): void {
   const { mirror, kind } = access;
   const { sys } = mirror.mm;
   const first = access.start / PAGE_SIZE + at;
+  // Restoring entries sends no event, so one look is enough.
+  const isCurrent = !mmuIntervalReadRetry(mirror.notifier, seq);
   held.forEach((pfn, i) => {
     const isDevice = sys.mem.isZoneDevice(pfn);
     if (kind !== PASS_READ && !isDevice) {
       sys.mem.setFlag(pfn, PG_DIRTY);
       removeMigrationPtes(sys, pfn, pfn);
-      mirror.pageTable.store(first + i, pfn, true);
+      const isLent = mirror.pageTable.lookup(first + i) === 0;
+      if (isCurrent && isLent) mirror.pageTable.store(first + i, pfn, true);
     }
     if (kind !== PASS_READ || isDevice) sys.mem.unlockPage(pfn);
     putPage(sys, pfn);

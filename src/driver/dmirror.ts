@@ -20,6 +20,7 @@ import {
 import type { HmmRange } from '../mm/hmm.ts';
 import type { MmStruct } from '../mm/mm-types.ts';
 import {
+  MMU_NOTIFY_EXCLUSIVE,
   MMU_NOTIFY_MIGRATE,
   mmuIntervalNotifierInsert,
   mmuIntervalNotifierRemove,
@@ -37,6 +38,7 @@ import { SKIP_REASONS } from '../mm/skip-reason.ts';
 import { DevicePageTable } from './device-page-table.ts';
 import { dmirrorAdd, dmirrorRead, dmirrorWrite } from './dmirror-access.ts';
 import type { DmirrorDevice } from './dmirror-device.ts';
+import { ExclusiveClaim, dmirrorCheckExclusive, dmirrorExclusive } from './dmirror-exclusive.ts';
 import { dmirrorMigrateToDevice, dmirrorMigrateToSystem } from './dmirror-migrate.ts';
 import { dmirrorSnapshot } from './dmirror-snapshot.ts';
 
@@ -46,6 +48,8 @@ export const HMM_DMIRROR_WRITE = 1;
 export const HMM_DMIRROR_MIGRATE_TO_DEV = 2;
 export const HMM_DMIRROR_MIGRATE_TO_SYS = 3;
 export const HMM_DMIRROR_SNAPSHOT = 4;
+export const HMM_DMIRROR_EXCLUSIVE = 5;
+export const HMM_DMIRROR_CHECK_EXCLUSIVE = 6;
 export const HMM_DMIRROR_RELEASE = 7;
 export const HMM_DMIRROR_FLAGS = 8;
 /** Adds `ptr` to every word of the range, on the device: the smallest device kernel. */
@@ -83,6 +87,8 @@ const dmirrorMinOps: MmuIntervalNotifierOps = {
     const mirror = sub.driverData as Dmirror;
     // Also for migrations of our own: a device fault in progress may have seen the page as it was.
     mmuIntervalSetSeq(sub, curSeq);
+    const claim = range.event === MMU_NOTIFY_EXCLUSIVE ? range.owner : null;
+    if (claim instanceof ExclusiveClaim && claim.mirror === mirror) claim.seq = curSeq;
     // Those erase their device entries by themselves, page by page.
     const own = mirror.device.memory.owner;
     if (range.event === MMU_NOTIFY_MIGRATE && range.owner === own) return true;
@@ -179,6 +185,10 @@ export class Dmirror {
         return dmirrorMigrateToSystem(this, cmd);
       case HMM_DMIRROR_SNAPSHOT:
         return dmirrorSnapshot(this, cmd);
+      case HMM_DMIRROR_EXCLUSIVE:
+        return dmirrorExclusive(this, cmd);
+      case HMM_DMIRROR_CHECK_EXCLUSIVE:
+        return dmirrorCheckExclusive(this, cmd);
       case HMM_DMIRROR_RELEASE:
         return this.device.releaseChunks();
       case HMM_DMIRROR_FLAGS:

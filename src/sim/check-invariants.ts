@@ -221,7 +221,7 @@ function checkLeaf(census: Census, leaf: Leaf, name: string): void {
     const isExclusive = isExclusiveEntry(pte);
     const isKnown = ok || isMigrationEntry(pte) || isExclusive || MARKERS.has(leafKind(pte));
     census.expect(isKnown, `C8: ${at} is of no kind that anybody makes`);
-    const isOwn = pfn < sys.ramPages && sys.mem.testFlag(pfn, PG_ANON_EXCLUSIVE);
+    const isOwn = sys.mem.testFlag(pfn, PG_ANON_EXCLUSIVE);
     census.expect(!isExclusive || isOwn, `I13: ${at} device-exclusive, page not exclusive`);
     const mayWrite = (vma.vmFlags & VM_WRITE) !== 0;
     census.expect(mayWrite || !isWritableLeaf(pte), `C10: ${at} writable, vma is not`);

@@ -5,8 +5,22 @@
 import { PAGE_SIZE } from '../base/units.ts';
 import type { DmirrorDevice } from '../driver/dmirror-device.ts';
 import type { MmStruct } from '../mm/mm-types.ts';
-import { isDevicePrivateEntry, isMigrationEntry, ptePfn, ptePresent } from '../mm/swapops.ts';
-import { PAGE_DEVICE, PAGE_MIGRATING, PAGE_NONE, PAGE_RAM, PAGE_ZERO } from './protocol.ts';
+import {
+  LEAF_DEVICE_EXCLUSIVE,
+  isDevicePrivateEntry,
+  isMigrationEntry,
+  leafKind,
+  ptePfn,
+  ptePresent,
+} from '../mm/swapops.ts';
+import {
+  PAGE_DEVICE,
+  PAGE_EXCLUSIVE,
+  PAGE_MIGRATING,
+  PAGE_NONE,
+  PAGE_RAM,
+  PAGE_ZERO,
+} from './protocol.ts';
 
 /** Writes the PAGE_* code of each page from `addr` on to `codes`. */
 export function fillPageMap(
@@ -25,6 +39,7 @@ export function fillPageMap(
 function codeOf(mm: MmStruct, devices: readonly DmirrorDevice[], pte: number): number {
   if (ptePresent(pte)) return ptePfn(pte) === mm.sys.zeroPfn ? PAGE_ZERO : PAGE_RAM;
   if (isMigrationEntry(pte)) return PAGE_MIGRATING;
+  if (leafKind(pte) === LEAF_DEVICE_EXCLUSIVE) return PAGE_EXCLUSIVE;
   if (!isDevicePrivateEntry(pte)) return PAGE_NONE;
   return PAGE_DEVICE + devices.findIndex(({ memory }) => memory.has(ptePfn(pte)));
 }

@@ -100,6 +100,8 @@ export type DmirrorCommand =
   | 'MIGRATE_TO_DEV'
   | 'MIGRATE_TO_SYS'
   | 'SNAPSHOT'
+  | 'EXCLUSIVE'
+  | 'CHECK_EXCLUSIVE'
   | 'RELEASE'
   | 'FLAGS'
   | 'ADD';
@@ -127,6 +129,8 @@ export const PAGE_NONE = 0;
 export const PAGE_ZERO = 1;
 export const PAGE_RAM = 2;
 export const PAGE_MIGRATING = 3;
+/** In RAM, but a device has it for itself. */
+export const PAGE_EXCLUSIVE = 4;
 /** PAGE_DEVICE + device number. */
 export const PAGE_DEVICE = 16;
 

@@ -9,6 +9,7 @@ import * as fc from 'fast-check';
 import { beforeAll, expect, test } from 'vitest';
 import { PROT_EXEC, PROT_READ, PROT_WRITE } from '../../src/mm/mm-types.ts';
 import { checkStep } from './check-step.ts';
+import { DeviceClaim } from './commands/device-claim.ts';
 import { DeviceLoad } from './commands/device-load.ts';
 import { DeviceStore } from './commands/device-store.ts';
 import { Evict } from './commands/evict.ts';
@@ -42,6 +43,8 @@ const pages = fc.integer({ min: 1, max: ARENA_PAGES });
 const minor = fc.nat(1);
 const pin = fc.nat(PIN_SLOTS - 1);
 const value = fc.integer({ min: 1, max: 255 });
+/** Mostly the device only has the pages: what it adds changes every word. */
+const claimValue = fc.constantFrom(0, 0, 0, 1);
 const offset = fc.constantFrom(0, 1, 1000, 4095);
 /** Mostly memory that can be used. */
 const prot = fc.constantFrom(
@@ -97,6 +100,7 @@ const commands = [
   fc.record({ minor }).map((args) => new Evict(args)),
   fc.record(deviceRange).map((args) => new DeviceLoad(args)),
   fc.record({ ...deviceRange, value }).map((args) => new DeviceStore(args)),
+  fc.record({ ...deviceRange, value: claimValue }).map((args) => new DeviceClaim(args)),
   fc.record({ slot, page, pin }).map((args) => new Pin(args)),
   fc.record({ pin, offset, value }).map((args) => new PinStore(args)),
   fc.record({ pin }).map((args) => new Unpin(args)),
@@ -108,7 +112,14 @@ const commands = [
 beforeAll(installLockdep);
 
 test('random programs see the bytes that they wrote, and every invariant holds', async () => {
-  const tally: Tally = { commands: 0, pagesToDevice: 0, deviceFaults: 0, evictions: 0, races: 0 };
+  const tally: Tally = {
+    commands: 0,
+    pagesToDevice: 0,
+    deviceFaults: 0,
+    evictions: 0,
+    races: 0,
+    claims: 0,
+  };
   const program = fc.commands(commands, { maxCommands: MAX_COMMANDS, size: 'max' });
   const property = fc.asyncProperty(program, fc.nat(), async (steps, delays) => {
     const machine = new Machine(delays, tally);
@@ -124,7 +135,8 @@ test('random programs see the bytes that they wrote, and every invariant holds',
   await fc.assert(property, { seed: SEED, numRuns: RUNS });
   // Not vacuous: all of this did happen, and often.
   expect(tally.commands).toBeGreaterThan(RUNS * 10);
-  for (const count of [tally.pagesToDevice, tally.deviceFaults, tally.evictions, tally.races]) {
+  const { pagesToDevice, deviceFaults, evictions, races, claims } = tally;
+  for (const count of [pagesToDevice, deviceFaults, evictions, races, claims]) {
     expect(count, JSON.stringify(tally)).toBeGreaterThan(RUNS / 2);
   }
 }, 120_000);

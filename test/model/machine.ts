@@ -72,6 +72,7 @@ export interface Tally {
   deviceFaults: number;
   evictions: number;
   races: number;
+  claims: number;
 }
 
 export class Machine {

@@ -99,9 +99,9 @@ export function bytesForStore(page: ModelPage): Bytes {
   return page.bytes ?? new Map();
 }
 
-/** Whether a private page is pinned: it can not be lent. Pages of objects can, pinned or not. */
+/** Whether a page is pinned: it can not be lent. One that a store copies first is left behind. */
 export function isPinned(model: Readonly<Model>, page: ModelPage): boolean {
-  if (page.behind !== null && page.bytes === page.behind) return false;
+  if (page.copyFirst) return false;
   return model.pins.some((pin) => pin !== null && pin.bytes === page.bytes);
 }
 
