@@ -16,7 +16,7 @@ import { PAGE_SIZE } from '../base/units.ts';
 import { userfaultfdMissing } from './fs-userfaultfd.ts';
 import { MIGRATE_PFN_MIGRATE, migratePfnToPage } from './migrate-types.ts';
 import type { MigrateVma } from './migrate-types.ts';
-import { vmaMayWrite, vmaPageProt } from './mm-types.ts';
+import { vmaIsAnonymous, vmaMayWrite, vmaPageProt } from './mm-types.ts';
 import type { Vma } from './mm-types.ts';
 import {
   MMU_NOTIFY_MIGRATE,
@@ -100,7 +100,7 @@ function refuse(args: MigrateVma, slot: number, reason: number): void {
 function insertPage(vma: Vma, addr: number, target: number): number {
   const { mm } = vma;
   const { mem, pageTables, zeroPfn } = mm.sys;
-  if (vma.inode !== null) return SKIP_HOLE_NOT_ANONYMOUS;
+  if (!vmaIsAnonymous(vma)) return SKIP_HOLE_NOT_ANONYMOUS;
   const at = pageTables.pteAlloc(mm.pgd, addr);
   if (isErr(at)) return SKIP_NO_MEMORY;
   const old = pageTables.words[at]!;

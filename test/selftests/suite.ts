@@ -3,7 +3,7 @@
  * after them.
  */
 import { ACCESS_TESTS, LATER_ACCESS_TESTS } from './hmm-access.ts';
-import { FILE_TESTS } from './hmm-file.ts';
+import { FILE_TESTS, MIXEDMAP } from './hmm-file.ts';
 import { MIGRATE_TESTS } from './hmm-migrate.ts';
 import { CHILD_TESTS, HMM_COW_IN_DEVICE } from './hmm-fork.ts';
 import { HMM2_TESTS } from './hmm2.ts';
@@ -19,6 +19,7 @@ export const SUITE: readonly Selftest[] = [
   ...MIGRATE_TESTS,
   ...LATER_ACCESS_TESTS,
   HMM_COW_IN_DEVICE,
+  MIXEDMAP,
   ...HMM2_TESTS,
   ...COUNT_TESTS,
   ...LIFE_TESTS,
