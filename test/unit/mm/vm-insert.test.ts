@@ -6,7 +6,6 @@ import { dupMmap, mmput } from '../../../src/mm/fork.ts';
 import { pinUserPage } from '../../../src/mm/gup.ts';
 import { migrateVmaSetup } from '../../../src/mm/migrate-device.ts';
 import {
-  MAP_FIXED,
   MAP_PRIVATE,
   MAP_SHARED,
   PROT_NONE,
@@ -18,6 +17,7 @@ import {
 } from '../../../src/mm/mm-types.ts';
 import type { MmStruct, Vma } from '../../../src/mm/mm-types.ts';
 import { doMmap, doMunmap } from '../../../src/mm/mmap.ts';
+import { doMprotect } from '../../../src/mm/mprotect.ts';
 import { allocPage, putPage } from '../../../src/mm/page-alloc.ts';
 import { PTE_SPECIAL, ptePfn, ptePresent, pteWrite } from '../../../src/mm/swapops.ts';
 import { FAULT_SIGBUS, FAULT_SIGSEGV } from '../../../src/mm/uaccess.ts';
@@ -208,18 +208,13 @@ test('I36: ordinary pages and ranges of bare frames do not mix', () => {
 });
 
 describe('VMAs of drivers', () => {
-  test('are never merged with their neighbours', () => {
-    const one = mapPages(MAP_SHARED);
-    const request = { addr: one - 3 * PAGE_SIZE, length: 3 * PAGE_SIZE, prot: RW };
-    const two = expectSync(
-      doMmap(mm, {
-        ...request,
-        flags: MAP_SHARED | MAP_FIXED,
-        mmapFile: (vma) => vmInsertPage(vma, vma.vmStart, frames[0]!),
-      }),
-    );
-    expect(two + 3 * PAGE_SIZE).toBe(one);
-    expect(mm.vmas).toHaveLength(2);
+  test('are never merged: what mprotect has cut stays cut', () => {
+    const addr = mapPages(MAP_SHARED);
+    for (const prot of [PROT_READ, RW]) {
+      expect(expectSync(doMprotect(mm, addr + PAGE_SIZE, PAGE_SIZE, prot))).toBe(0);
+      expect(mm.vmas).toHaveLength(3);
+    }
+    expect(load(mm, addr + 2 * PAGE_SIZE)).toBe(52);
   });
 
   test.each([
