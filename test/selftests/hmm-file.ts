@@ -1,7 +1,7 @@
 /*
  * Kernel tests of memory that a file is behind (hmm-tests.c: file_read, file_write,
- * migrate_file_private and mixedmap). The device reads and writes the page cache itself; only pages of which the
- * process has made copies of its own can migrate.
+ * migrate_file_private and mixedmap). The device reads and writes the page cache itself; only pages
+ * of which the process has made copies of its own can migrate.
  */
 import {
   errno,
