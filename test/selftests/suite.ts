@@ -3,6 +3,7 @@
  * after them.
  */
 import { ACCESS_TESTS, LATER_ACCESS_TESTS } from './hmm-access.ts';
+import { EXCLUSIVE_TESTS } from './hmm-exclusive.ts';
 import { FILE_TESTS, MIXEDMAP } from './hmm-file.ts';
 import { MIGRATE_TESTS } from './hmm-migrate.ts';
 import { CHILD_TESTS, HMM_COW_IN_DEVICE } from './hmm-fork.ts';
@@ -18,8 +19,9 @@ export const SUITE: readonly Selftest[] = [
   ...FILE_TESTS,
   ...MIGRATE_TESTS,
   ...LATER_ACCESS_TESTS,
-  HMM_COW_IN_DEVICE,
   MIXEDMAP,
+  ...EXCLUSIVE_TESTS,
+  HMM_COW_IN_DEVICE,
   ...HMM2_TESTS,
   ...COUNT_TESTS,
   ...LIFE_TESTS,
