@@ -6,11 +6,15 @@
  * contiguous frames while the list is young.
  *
  * A page pfn is also the engine's VRAM frame: nothing here reads or writes page contents.
- * Leaves out: PMD folios (they get a list of their own when they come).
+ *
+ * Large folios come from chunks of their own, carved into naturally aligned PMD folios (what is
+ * left over at the ends becomes single pages), and have a free list of their own: the two pools
+ * never convert. A folio that was split meanwhile comes back as single pages.
  */
 import { assert } from '../base/assert.ts';
 import { errno, isErr } from '../base/errno.ts';
 import type { MaybePromise } from '../base/maybe.ts';
+import { HPAGE_PMD_NR, HPAGE_PMD_ORDER } from '../base/units.ts';
 import {
   MAX_PAGEMAPS,
   MEMORY_DEVICE_PRIVATE,
@@ -30,6 +34,8 @@ export interface DeviceChunk {
   readonly pgmap: DevPagemap;
   readonly startPfn: number;
   readonly nrPages: number;
+  /** Carved into large folios. */
+  isLarge: boolean;
   /** Being released: its pages are discarded when freed instead of being recycled. */
   removing: boolean;
 }
@@ -45,6 +51,11 @@ export function smallestChunk(devices: number, devicePages: number): number {
   return Math.ceil(devicePages / Math.floor(MAX_PAGEMAPS / devices));
 }
 
+/** True when no page of the chunk is live: only its registration holds a reference. */
+function isIdle(chunk: DeviceChunk): boolean {
+  return chunk.pgmap.ref === 1;
+}
+
 export class DeviceMemory {
   readonly sys: System;
   /** Identity compared with pgmap_owner. */
@@ -58,6 +69,8 @@ export class DeviceMemory {
   calloc = 0;
   cfree = 0;
   private freeHead = NO_PAGE;
+  /** Free large folios, by their heads. */
+  private freeFolios = NO_PAGE;
   private readonly ops: DevPagemapOps;
 
   private constructor(
@@ -74,7 +87,7 @@ export class DeviceMemory {
     this.chunkPages = chunkPages;
     this.owner = owner;
     this.chunks = Array.from({ length: Math.ceil(capacityPages / chunkPages) }, () => null);
-    this.ops = { folioFree: (pfn) => this.folioFree(pfn), migrateToRam };
+    this.ops = { folioFree: (pfn, order) => this.folioFree(pfn, order), migrateToRam };
   }
 
   /**
@@ -113,8 +126,9 @@ export class DeviceMemory {
    */
   allocPage(): number {
     if (this.freeHead === NO_PAGE) {
-      const status = this.allocateChunk();
+      const status = this.allocateChunk(false);
       if (isErr(status)) return status;
+      if (this.freeHead === NO_PAGE) return errno.ENOMEM;
     }
     const pfn = this.freeHead;
     this.freeHead = this.sys.mem.zoneDeviceData[pfn]!;
@@ -124,14 +138,39 @@ export class DeviceMemory {
     return pfn;
   }
 
+  /**
+   * A large device folio in the state that migrate_vma wants: one reference, locked.
+   *
+   * @returns the pfn of its head; ENOMEM when the device has none and no room for a chunk of them.
+   */
+  allocFolio(): number {
+    if (this.freeFolios === NO_PAGE) {
+      const status = this.allocateChunk(true);
+      if (isErr(status)) return status;
+      if (this.freeFolios === NO_PAGE) return errno.ENOMEM;
+    }
+    const pfn = this.freeFolios;
+    this.freeFolios = this.sys.mem.zoneDeviceData[pfn]!;
+    this.sys.mem.zoneDeviceData[pfn] = 0;
+    zoneDevicePageInit(this.sys, pfn, HPAGE_PMD_ORDER);
+    this.calloc += HPAGE_PMD_NR;
+    return pfn;
+  }
+
   /** Takes the chunk's free pages out of the list; pages in use are dropped when they come back. */
   beginRemove(chunk: DeviceChunk): void {
     chunk.removing = true;
+    this.freeHead = this.without(chunk, this.freeHead);
+    this.freeFolios = this.without(chunk, this.freeFolios);
+  }
+
+  /** The list that begins at `first` less what lies in the chunk. @returns its new beginning. */
+  private without(chunk: DeviceChunk, first: number): number {
     const link = this.sys.mem.zoneDeviceData;
     const end = chunk.startPfn + chunk.nrPages;
     let head = NO_PAGE;
     let tail = NO_PAGE;
-    for (let pfn = this.freeHead; pfn !== NO_PAGE;) {
+    for (let pfn = first; pfn !== NO_PAGE;) {
       const next = link[pfn]!;
       link[pfn] = NO_PAGE;
       if (pfn < chunk.startPfn || pfn >= end) {
@@ -141,18 +180,37 @@ export class DeviceMemory {
       }
       pfn = next;
     }
-    this.freeHead = head;
+    return head;
   }
 
   /** Takes back `beginRemove`: the chunk's free pages return to the list. */
   cancelRemove(chunk: DeviceChunk): void {
     chunk.removing = false;
-    const { refcount, zoneDeviceData } = this.sys.mem;
-    for (let pfn = chunk.startPfn + chunk.nrPages - 1; pfn >= chunk.startPfn; pfn--) {
-      if (refcount[pfn] !== 0) continue;
-      zoneDeviceData[pfn] = this.freeHead;
-      this.freeHead = pfn;
+    this.recycle(chunk);
+  }
+
+  /** Puts every free page of a chunk on its list: whole folios, where it is carved into them. */
+  private recycle(chunk: DeviceChunk): void {
+    const { mem } = this.sys;
+    const isFree = (pfn: number): boolean => mem.refcount[mem.folioOf(pfn)] === 0;
+    for (let end = chunk.startPfn + chunk.nrPages; end > chunk.startPfn;) {
+      const head = Math.max(chunk.startPfn, end - 1 - ((end - 1) % HPAGE_PMD_NR));
+      let used = 0;
+      for (let pfn = head; pfn < end; pfn++) if (!isFree(pfn)) used++;
+      if (chunk.isLarge && used === 0 && end - head === HPAGE_PMD_NR) this.pushFolio(head);
+      else for (let pfn = end - 1; pfn >= head; pfn--) if (isFree(pfn)) this.pushPage(pfn);
+      end = head;
     }
+  }
+
+  private pushPage(pfn: number): void {
+    this.sys.mem.zoneDeviceData[pfn] = this.freeHead;
+    this.freeHead = pfn;
+  }
+
+  private pushFolio(head: number): void {
+    this.sys.mem.zoneDeviceData[head] = this.freeFolios;
+    this.freeFolios = head;
   }
 
   /** Unregisters an emptied chunk. May wait until its last page is free. */
@@ -164,9 +222,10 @@ export class DeviceMemory {
     this.chunks[at] = null;
   }
 
-  private allocateChunk(): number {
+  /** @param isLarge Whether it is carved into large folios. */
+  private allocateChunk(isLarge: boolean): number {
     const at = this.chunks.indexOf(null);
-    if (at < 0) return errno.ENOMEM;
+    if (at < 0) return this.convertIdleChunk(isLarge);
     const startPfn = this.startPfn + at * this.chunkPages;
     const nrPages = Math.min(this.chunkPages, this.startPfn + this.capacityPages - startPfn);
     const pgmap: DevPagemap = {
@@ -180,22 +239,36 @@ export class DeviceMemory {
     };
     const status = memremapPages(this.sys, pgmap);
     if (isErr(status)) return status;
-    this.chunks[at] = { pgmap, startPfn, nrPages, removing: false };
-    const link = this.sys.mem.zoneDeviceData;
-    for (let pfn = startPfn; pfn < startPfn + nrPages - 1; pfn++) link[pfn] = pfn + 1;
-    link[startPfn + nrPages - 1] = this.freeHead;
-    this.freeHead = startPfn;
+    const chunk = { pgmap, startPfn, nrPages, isLarge, removing: false };
+    this.chunks[at] = chunk;
+    this.recycle(chunk);
+    return 0;
+  }
+
+  /**
+   * Carves a chunk anew in which nothing is in use, so that a device of fixed size does not run out
+   * of one kind of memory while all of the other kind is free. Our own.
+   */
+  private convertIdleChunk(isLarge: boolean): number {
+    const idle = this.chunks.find(
+      (chunk) => chunk !== null && !chunk.removing && chunk.isLarge !== isLarge && isIdle(chunk),
+    );
+    if (idle === undefined || idle === null) return errno.ENOMEM;
+    this.freeHead = this.without(idle, this.freeHead);
+    this.freeFolios = this.without(idle, this.freeFolios);
+    idle.isLarge = isLarge;
+    this.recycle(idle);
     return 0;
   }
 
   /** Last reference gone (dev_pagemap_ops.folio_free, dmirror_devmem_free). */
-  private folioFree(pfn: number): void {
-    this.cfree++;
+  private folioFree(pfn: number, order: number): void {
+    this.cfree += 1 << order;
     const at = Math.floor((pfn - this.startPfn) / this.chunkPages);
     const chunk = this.chunks[at];
     assert(chunk !== null && chunk !== undefined, 'a freed device page belongs to a chunk');
     if (chunk.removing) return;
-    this.sys.mem.zoneDeviceData[pfn] = this.freeHead;
-    this.freeHead = pfn;
+    if (order !== 0) this.pushFolio(pfn);
+    else this.pushPage(pfn);
   }
 }

@@ -13,18 +13,20 @@
  * aperture lock > mmap lock > page locks (trylock only).
  */
 import { errno, isErr } from '../base/errno.ts';
-import { PAGE_SIZE } from '../base/units.ts';
+import { HPAGE_PMD_NR, PAGE_SIZE } from '../base/units.ts';
 import type { CommandList } from '../engine/command-list.ts';
 import { removeMigrationPtes } from '../mm/migrate.ts';
 import { allocPage, putPage } from '../mm/page-alloc.ts';
 import { PG_DIRTY } from '../mm/page.ts';
 import type { System } from '../mm/mm-types.ts';
-import { mmuIntervalReadRetry } from '../mm/mmu-notifier.ts';
 import { tryToMigrate } from '../mm/rmap.ts';
 import { copyFromUser, copyToUser } from '../mm/uaccess.ts';
 import { DPT_ATOMIC, DPT_WRITE, dptPfn } from './device-page-table.ts';
 import { APERTURE_PAGES, readableStrategy } from './dmirror-device.ts';
 import type { Dmirror, DmirrorCmd } from './dmirror.ts';
+
+/** A page has to wait for the next pass. Below every errno. */
+const END_OF_PASS = -4096;
 
 /** What a pass does with each page. */
 const PASS_READ = 0;
@@ -175,22 +177,19 @@ async function accessRange(access: Access, cmd: DmirrorCmd, mayFault: boolean): 
 async function accessPass(access: Access, at: number): Promise<number> {
   const { device, mm } = access.mirror;
   const { sys } = mm;
-  const { notifier } = access.mirror;
   const held: number[] = [];
   for (;;) {
     let stoppedBy = NO_PAGE;
-    let seq = 0;
     await device.apertureLock.lock();
     await mm.mmapLock.readLock();
     try {
       stoppedBy = holdPages(access, at, held);
-      seq = notifier.invalidateSeq;
       if (held.length > 0) {
         const status = await runPass(access, at, held);
         return isErr(status) ? status : held.length;
       }
     } finally {
-      releasePages(access, at, held, seq);
+      releasePages(access, held);
       mm.mmapLock.readUnlock();
       device.apertureLock.unlock();
     }
@@ -222,7 +221,8 @@ function holdPages(access: Access, at: number, held: number[]): number {
     const pfn = dptPfn(entry);
     // Two addresses of one shared page: the second waits for the next pass, a frame has one writer.
     if (kind !== PASS_READ && held.includes(pfn)) break;
-    const stop = holdPage(mirror.mm.sys, pfn, kind, (entry & DPT_ATOMIC) !== 0);
+    const stop = holdPage(access, first + i, entry, held);
+    if (stop === END_OF_PASS) break;
     if (stop !== NO_PAGE) return stop;
     held.push(pfn);
   }
@@ -230,49 +230,82 @@ function holdPages(access: Access, at: number, held: number[]): number {
 }
 
 /**
- * Takes a reference on a page. Pages on the device are locked. RAM pages that will be written are
- * locked too, and lent: migration entries take the place of their mappings, so that no CPU store is
- * lost when the page is copied back. Those that the device has for itself need no lending: the CPU
- * has no mapping of them.
+ * Takes a reference on a page's folio. What is on the device is locked. What is in RAM and will be
+ * written is locked too, and lent: migration entries take the place of the mappings, so that no CPU
+ * store is lost when the page is copied back. A page that the device has for itself needs no
+ * lending: the CPU has no mapping of it. A large folio is locked and lent once for all its pages.
  *
- * @returns NO_PAGE, or what stands in the way, as holdPages.
+ * @param page Virtual page number. @param entry What the device page table has there.
+ * @returns NO_PAGE, END_OF_PASS, or what stands in the way, as holdPages.
  */
-function holdPage(sys: System, pfn: number, kind: number, isExclusive: boolean): number {
+function holdPage(access: Access, page: number, entry: number, held: readonly number[]): number {
+  const { mirror, kind } = access;
+  const { sys } = mirror.mm;
   const { mem } = sys;
-  const isDevice = mem.isZoneDevice(pfn);
-  if ((isDevice || kind !== PASS_READ) && !mem.trylockPage(pfn)) return pfn;
-  mem.getPage(pfn);
-  if (isDevice || kind === PASS_READ) return NO_PAGE;
+  const pfn = dptPfn(entry);
+  const folio = mem.folioOf(pfn);
+  const isDevice = mem.isZoneDevice(folio);
+  const isExclusive = (entry & DPT_ATOMIC) !== 0;
+  const isHeld = holdsFolio(sys, held, held.length, folio);
+  const isLockedHere = isDevice || kind !== PASS_READ;
+  const isLent = isLockedHere && !isDevice && !isExclusive;
+  // An earlier page of it was the device's own, so the folio was not lent: next time.
+  if (isHeld && isLent && mem.folioMapcount(folio) > 0) return END_OF_PASS;
+  if (isLockedHere && !isHeld && !mem.trylockPage(folio)) return folio;
+  mem.getPage(folio);
+  if (isHeld || isDevice || kind === PASS_READ) return NO_PAGE;
   // Through a pin somebody may write at any time, with no mapping that could be taken away.
-  if (!mem.maybeDmaPinned(pfn) && (isExclusive || tryToMigrate(sys, pfn))) return NO_PAGE;
-  removeMigrationPtes(sys, pfn, pfn);
-  mem.unlockPage(pfn);
-  putPage(sys, pfn);
+  const isPinned = mem.maybeDmaPinned(folio);
+  if (!isPinned && (isExclusive || lendFolio(mirror, page - (pfn - folio), folio))) return NO_PAGE;
+  removeMigrationPtes(sys, folio, folio);
+  mem.unlockPage(folio);
+  putPage(sys, folio);
   return errno.EBUSY;
 }
 
+const lentEntries = new Uint32Array(HPAGE_PMD_NR);
+
 /**
- * Undoes holdPages. Lent pages get their mappings back: the CPU's, and ours unless anything has
- * changed meanwhile.
+ * Takes a folio away from the CPU. That tells every mirror to drop it, ours too, although it is
+ * ours to use until it is given back: the entries that the device had are put in again at once.
+ * Whatever unmaps the page meanwhile drops them for good.
  *
- * @param seq Sequence number of the notifier at the end of holdPages.
+ * @param page Virtual page number of the folio's first page. @returns false when it is pinned.
  */
-function releasePages(access: Access, at: number, held: number[], seq: number): void {
+function lendFolio(mirror: Dmirror, page: number, folio: number): boolean {
+  const { pageTable } = mirror;
+  const { sys } = mirror.mm;
+  const pages = sys.mem.folioNrPages(folio);
+  for (let i = 0; i < pages; i++) lentEntries[i] = pageTable.lookup(page + i);
+  const isFree = tryToMigrate(sys, folio);
+  for (let i = 0; i < pages; i++) {
+    const entry = lentEntries[i]!;
+    if (entry === 0 || dptPfn(entry) !== folio + i) continue;
+    pageTable.store(page + i, folio + i, (entry & DPT_WRITE) !== 0);
+  }
+  return isFree;
+}
+
+/** Whether one of the first `count` pages of `held` belongs to the folio. */
+function holdsFolio(sys: System, held: readonly number[], count: number, folio: number): boolean {
+  for (let i = 0; i < count; i++) if (sys.mem.folioOf(held[i]!) === folio) return true;
+  return false;
+}
+
+/** Undoes holdPages: what was lent gets its mappings back, wherever there still are any. */
+function releasePages(access: Access, held: number[]): void {
   const { mirror, kind } = access;
   const { sys } = mirror.mm;
-  const first = access.start / PAGE_SIZE + at;
-  // Restoring entries sends no event, so one look is enough.
-  const isCurrent = !mmuIntervalReadRetry(mirror.notifier, seq);
   held.forEach((pfn, i) => {
     const isDevice = sys.mem.isZoneDevice(pfn);
+    const folio = sys.mem.folioOf(pfn);
+    const isFirst = !holdsFolio(sys, held, i, folio);
     if (kind !== PASS_READ && !isDevice) {
-      sys.mem.setFlag(pfn, PG_DIRTY);
-      removeMigrationPtes(sys, pfn, pfn);
-      const isLent = mirror.pageTable.lookup(first + i) === 0;
-      if (isCurrent && isLent) mirror.pageTable.store(first + i, pfn, true);
+      sys.mem.setFlag(folio, PG_DIRTY);
+      if (isFirst) removeMigrationPtes(sys, folio, folio);
     }
-    if (kind !== PASS_READ || isDevice) sys.mem.unlockPage(pfn);
-    putPage(sys, pfn);
+    if (isFirst && (kind !== PASS_READ || isDevice)) sys.mem.unlockPage(folio);
+    putPage(sys, folio);
   });
 }
 

@@ -10,7 +10,7 @@
  */
 import { errno, isErr } from '../base/errno.ts';
 import { Mutex } from '../base/mutex.ts';
-import { HPAGE_PMD_NR, PAGE_SIZE } from '../base/units.ts';
+import { HPAGE_PMD_NR, PAGE_SIZE, PMD_SIZE } from '../base/units.ts';
 import { CommandList } from '../engine/command-list.ts';
 import type { CopyEngine, StrategyName } from '../engine/copy-engine.ts';
 import { VM_FAULT_OOM, VM_FAULT_SIGBUS } from '../mm/memory.ts';
@@ -24,15 +24,17 @@ import {
   migrateVmaSetup,
 } from '../mm/migrate-device.ts';
 import {
+  MIGRATE_PFN_COMPOUND,
   MIGRATE_PFN_MIGRATE,
-  MIGRATE_PFN_WRITE,
+  MIGRATE_VMA_SELECT_COMPOUND,
   MIGRATE_VMA_SELECT_DEVICE_PRIVATE,
-  migratePfn,
+  migrateEntryPages,
   migratePfnToPage,
 } from '../mm/migrate-types.ts';
 import type { MigrateVma } from '../mm/migrate-types.ts';
 import type { MmStruct, System, Vma } from '../mm/mm-types.ts';
-import { allocPage } from '../mm/page-alloc.ts';
+import { allocHugeFolio, allocPage, putPage } from '../mm/page-alloc.ts';
+import { splitFolio } from '../mm/split-folio.ts';
 import { DeviceMemory } from './device-memory.ts';
 import type { DeviceChunk } from './device-memory.ts';
 import type { DevicePageTable } from './device-page-table.ts';
@@ -137,10 +139,12 @@ export class DmirrorDevice {
    * waits.
    */
   async migrateToRam(vmf: VmFault): Promise<number> {
-    const window = this.windows.take(1);
-    const start = vmf.address - (vmf.address % PAGE_SIZE);
-    const select = MIGRATE_VMA_SELECT_DEVICE_PRIVATE;
-    const args = this.migrateArgs(window, vmf.vma, start, start + PAGE_SIZE, select, vmf.page);
+    // A PMD that faulted comes home whole; of a large folio that PTEs map, the one page.
+    const bytes = vmf.ptePresent ? PAGE_SIZE : PMD_SIZE;
+    const window = this.windows.take(bytes / PAGE_SIZE);
+    const start = vmf.address - (vmf.address % bytes);
+    const select = MIGRATE_VMA_SELECT_DEVICE_PRIVATE | MIGRATE_VMA_SELECT_COMPOUND;
+    const args = this.migrateArgs(window, vmf.vma, start, start + bytes, select, vmf.page);
     try {
       if (isErr(migrateVmaSetup(args))) return VM_FAULT_SIGBUS;
       if (args.cpages === 0) return 0;
@@ -160,7 +164,7 @@ export class DmirrorDevice {
    * complete stay. Context: after migrateVmaSetup, mmap lock held; waits.
    */
   async bringHome(args: MigrateVma, window: MigrateWindow): Promise<number> {
-    const allocated = this.allocateRam(window, args.npages);
+    const allocated = this.allocateRam(window, args.npages, true);
     if (isErr(allocated)) {
       migrateVmaFinalize(args);
       return allocated;
@@ -176,26 +180,39 @@ export class DmirrorDevice {
    * Gives each migrating device page of the window a locked RAM page and records the copy. Holes
    * and pages without a struct page are left alone: they are not on the device.
    *
+   * @param maySplit Whether single pages may take over a large folio.
    * @returns 0; ENOMEM after giving back what was allocated: no page of the window migrates then.
    */
-  private allocateRam(window: MigrateWindow, npages: number): number {
+  private allocateRam(window: MigrateWindow, npages: number, maySplit: boolean): number {
     const { sys } = this.context;
-    for (let i = 0; i < npages; i++) {
+    for (let i = 0; i < npages; i += migrateEntryPages(window.src[i]!)) {
       const entry = window.src[i]!;
       const source = migratePfnToPage(entry);
       if ((entry & MIGRATE_PFN_MIGRATE) === 0 || source < 0) continue;
-      const pfn = this.takeAllocFailure() ? errno.ENOMEM : allocPage(sys);
-      if (isErr(pfn)) {
-        for (let j = 0; j < i; j++) window.dropDestination(sys, j);
+      if (isErr(this.allocateRamFor(window, i, maySplit))) {
+        for (let j = 0; j < npages; j++) window.dropDestination(sys, j);
         window.list.reset();
         return errno.ENOMEM;
       }
-      sys.mem.trylockPage(pfn);
-      window.nextRowFills(i);
-      window.list.copy(source, pfn);
-      window.dst[i] = migratePfn(pfn) | (entry & MIGRATE_PFN_WRITE);
     }
     return 0;
+  }
+
+  /** One slot of allocateRam: a large folio for a large one if there is any, else its pages. */
+  private allocateRamFor(window: MigrateWindow, slot: number, maySplit: boolean): number {
+    const { sys } = this.context;
+    const takeLocked = (pfn: number): number => {
+      if (!isErr(pfn)) sys.mem.trylockPage(pfn);
+      return pfn;
+    };
+    const isLarge = (window.src[slot]! & MIGRATE_PFN_COMPOUND) !== 0;
+    const fails = this.takeAllocFailure();
+    const allocated = isLarge ? allocHugeFolio : allocPage;
+    const pfn = fails ? errno.ENOMEM : takeLocked(allocated(sys));
+    if (!isErr(pfn)) window.fillSlot(slot, pfn, isLarge ? HPAGE_PMD_NR : 1);
+    else if (isLarge && maySplit)
+      return window.fillWithPages(sys, slot, () => takeLocked(allocPage(sys)));
+    return isErr(pfn) ? pfn : 0;
   }
 
   /** Runs the window's copies from the device. */
@@ -211,9 +228,12 @@ export class DmirrorDevice {
   unmapFromMirrors(mm: MmStruct, window: MigrateWindow, start: number, npages: number): void {
     for (const mirror of this.mirrors) {
       if (mirror.mm !== mm) continue;
-      for (let i = 0; i < npages; i++) {
+      for (let i = 0; i < npages; i += migrateEntryPages(window.src[i]!)) {
         const migrated = (window.src[i]! & MIGRATE_PFN_MIGRATE) !== 0;
-        if (migrated && window.dst[i] !== 0) mirror.pageTable.erase(start / PAGE_SIZE + i);
+        if (!migrated || window.dst[i] === 0) continue;
+        const from = start + i * PAGE_SIZE;
+        const pages = migrateEntryPages(window.src[i]!);
+        mirror.pageTable.eraseRange(from, from + pages * PAGE_SIZE);
       }
     }
   }
@@ -264,15 +284,18 @@ export class DmirrorDevice {
   private async evictChunk(chunk: DeviceChunk): Promise<number> {
     const { mem } = this.context.sys;
     const end = chunk.startPfn + chunk.nrPages;
-    for (let pfn = chunk.startPfn; pfn < end; pfn += HPAGE_PMD_NR) {
-      const status = await this.evictRange(pfn, Math.min(HPAGE_PMD_NR, end - pfn));
+    for (let pfn = chunk.startPfn; pfn < end;) {
+      // By aligned windows, so that each large folio lies in one of them.
+      const next = Math.min(end, pfn - (pfn % HPAGE_PMD_NR) + HPAGE_PMD_NR);
+      const status = await this.evictRange(pfn, next - pfn);
       if (isErr(status)) return status;
+      pfn = next;
     }
     // A second look at what a concurrent fault or migration had locked during the first.
     for (let pfn = chunk.startPfn; pfn < end; pfn++) {
       while (mem.refcount[pfn]! > 0 && mem.isLocked(pfn)) await mem.waitOnPageLocked(pfn);
       if (mem.refcount[pfn]! === 0) continue;
-      const status = await this.evictRange(pfn, 1);
+      const status = await this.evictRange(pfn, mem.folioNrPages(pfn));
       if (isErr(status)) return status;
     }
     return 0;
@@ -280,11 +303,34 @@ export class DmirrorDevice {
 
   /** dmirror_device_evict_chunk, for one window of pfns. */
   private async evictRange(startPfn: number, npages: number): Promise<number> {
+    const status = await this.evictWindow(startPfn, npages);
+    // Without a VMA mm can't split a folio on the way: where RAM has no large one left, do it
+    // first.
+    if (status !== errno.ENOMEM || !this.splitFolios(startPfn, npages)) return status;
+    return this.evictWindow(startPfn, npages);
+  }
+
+  /** Splits the large folios of a range of pfns. @returns whether there was any. */
+  private splitFolios(startPfn: number, npages: number): boolean {
+    const { sys } = this.context;
+    const { mem } = sys;
+    let found = false;
+    for (let pfn = startPfn; pfn < startPfn + npages; pfn++) {
+      if (!mem.isLarge(pfn) || mem.refcount[pfn] === 0 || !mem.trylockPage(pfn)) continue;
+      mem.getPage(pfn);
+      found = splitFolio(sys, pfn) === 0 || found;
+      mem.unlockPage(pfn);
+      putPage(sys, pfn);
+    }
+    return found;
+  }
+
+  private async evictWindow(startPfn: number, npages: number): Promise<number> {
     const { sys } = this.context;
     const window = this.windows.take(npages);
     try {
       migrateDeviceRange(sys, window.src, startPfn, npages);
-      const allocated = this.allocateRam(window, npages);
+      const allocated = this.allocateRam(window, npages, false);
       const copied = isErr(allocated) ? allocated : await this.copyOut(window);
       if (!isErr(allocated)) migrateDevicePages(sys, window.src, window.dst, npages);
       migrateDeviceFinalize(sys, window.src, window.dst, npages);

@@ -7,16 +7,18 @@
  * the kernel's test device does; pages are locked from setup to finalize.
  */
 import { errno, isErr } from '../base/errno.ts';
-import { PAGE_SIZE } from '../base/units.ts';
+import { HPAGE_PMD_NR, PAGE_SIZE } from '../base/units.ts';
 import { migrateVmaFinalize, migrateVmaPages, migrateVmaSetup } from '../mm/migrate-device.ts';
 import {
+  MIGRATE_PFN_COMPOUND,
   MIGRATE_PFN_MIGRATE,
   MIGRATE_PFN_VALID,
   MIGRATE_PFN_WRITE,
+  MIGRATE_VMA_SELECT_COMPOUND,
   MIGRATE_VMA_SELECT_DEVICE_PRIVATE,
   MIGRATE_VMA_SELECT_SYSTEM,
   NO_FAULT_PAGE,
-  migratePfn,
+  migrateEntryPages,
   migratePfnToPage,
 } from '../mm/migrate-types.ts';
 import type { MigrateVma } from '../mm/migrate-types.ts';
@@ -95,7 +97,7 @@ async function migrateWindowToDevice(
   const { sys, engine, strategy } = device.context;
   const npages = (end - start) / PAGE_SIZE;
   const window = device.windows.take(npages);
-  const select = MIGRATE_VMA_SELECT_SYSTEM;
+  const select = MIGRATE_VMA_SELECT_SYSTEM | MIGRATE_VMA_SELECT_COMPOUND;
   const args = device.migrateArgs(window, vma, start, end, select, NO_FAULT_PAGE);
   try {
     const status = migrateVmaSetup(args);
@@ -116,30 +118,34 @@ async function migrateWindowToDevice(
 /** Gives each migrating page a device page and records the copy, or the clear of a hole. */
 function allocateOnDevice(mirror: Dmirror, window: MigrateWindow, npages: number): void {
   const { memory } = mirror.device;
-  for (let i = 0; i < npages; i++) {
+  for (let i = 0; i < npages; i += migrateEntryPages(window.src[i]!)) {
     const entry = window.src[i]!;
     if ((entry & MIGRATE_PFN_MIGRATE) === 0) continue;
+    if ((entry & MIGRATE_PFN_COMPOUND) !== 0) {
+      const folio = mirror.device.takeAllocFailure() ? errno.ENOMEM : memory.allocFolio();
+      if (isErr(folio)) window.fillWithPages(mirror.mm.sys, i, () => memory.allocPage());
+      else window.fillSlot(i, folio, HPAGE_PMD_NR);
+      continue;
+    }
     const pfn = mirror.device.takeAllocFailure() ? errno.ENOMEM : memory.allocPage();
     // A page that finds no room stays where it is: its dst entry is empty.
-    if (isErr(pfn)) continue;
-    const source = migratePfnToPage(entry);
-    window.nextRowFills(i);
-    if (source < 0) window.list.clear(pfn);
-    else window.list.copy(source, pfn);
-    window.dst[i] = migratePfn(pfn) | (entry & MIGRATE_PFN_WRITE);
+    if (!isErr(pfn)) window.fillSlot(i, pfn, 1);
   }
 }
 
 /** Enters the pages that made it in the device page table (dmirror_migrate_finalize_and_map). */
 function mapOnDevice(mirror: Dmirror, args: MigrateVma): number {
   let moved = 0;
-  for (let i = 0; i < args.npages; i++) {
+  for (let i = 0; i < args.npages; i += migrateEntryPages(args.dst[i]!)) {
     if ((args.src[i]! & MIGRATE_PFN_MIGRATE) === 0) continue;
     const pfn = migratePfnToPage(args.dst[i]!);
     if (pfn < 0) continue;
     const writable = (args.dst[i]! & MIGRATE_PFN_WRITE) !== 0;
-    mirror.pageTable.store(args.start / PAGE_SIZE + i, pfn, writable);
-    moved++;
+    const pages = migrateEntryPages(args.dst[i]!);
+    for (let page = 0; page < pages; page++) {
+      mirror.pageTable.store(args.start / PAGE_SIZE + i + page, pfn + page, writable);
+    }
+    moved += pages;
   }
   return moved;
 }
@@ -154,7 +160,7 @@ async function migrateWindowToSystem(
   const { device } = mirror;
   const npages = (end - start) / PAGE_SIZE;
   const window = device.windows.take(npages);
-  const select = MIGRATE_VMA_SELECT_DEVICE_PRIVATE;
+  const select = MIGRATE_VMA_SELECT_DEVICE_PRIVATE | MIGRATE_VMA_SELECT_COMPOUND;
   const args = device.migrateArgs(window, vma, start, end, select, NO_FAULT_PAGE);
   try {
     const status = migrateVmaSetup(args);

@@ -4,9 +4,9 @@
  * own.
  */
 import { errno, isErr } from '../base/errno.ts';
-import { PAGE_SIZE } from '../base/units.ts';
+import { HPAGE_PMD_ORDER, PAGE_SIZE } from '../base/units.ts';
 import { HMM_PFN_ERROR, HMM_PFN_VALID, HMM_PFN_WRITE } from '../mm/hmm.ts';
-import { hmmPfnToPage, hmmRangeFault } from '../mm/hmm.ts';
+import { hmmPfnToMapOrder, hmmPfnToPage, hmmRangeFault } from '../mm/hmm.ts';
 import type { HmmRange } from '../mm/hmm.ts';
 import {
   mmuIntervalNotifierInsert,
@@ -25,6 +25,8 @@ export const HMM_DMIRROR_PROT_ERROR = 0xff;
 export const HMM_DMIRROR_PROT_NONE = 0x00;
 export const HMM_DMIRROR_PROT_READ = 0x01;
 export const HMM_DMIRROR_PROT_WRITE = 0x02;
+/** Added for a page that a PMD entry maps. */
+export const HMM_DMIRROR_PROT_PMD = 0x04;
 export const HMM_DMIRROR_PROT_ZERO = 0x10;
 export const HMM_DMIRROR_PROT_DEV_PRIVATE_LOCAL = 0x20;
 export const HMM_DMIRROR_PROT_DEV_PRIVATE_REMOTE = 0x30;
@@ -111,7 +113,8 @@ function protectionByte(mirror: Dmirror, entry: number): number {
   if ((entry & HMM_PFN_ERROR) !== 0) return HMM_DMIRROR_PROT_ERROR;
   if ((entry & HMM_PFN_VALID) === 0) return HMM_DMIRROR_PROT_NONE;
   const access = (entry & HMM_PFN_WRITE) !== 0 ? HMM_DMIRROR_PROT_WRITE : HMM_DMIRROR_PROT_READ;
-  return baseByte(mirror, hmmPfnToPage(entry)) + access;
+  const size = hmmPfnToMapOrder(entry) === HPAGE_PMD_ORDER ? HMM_DMIRROR_PROT_PMD : 0;
+  return baseByte(mirror, hmmPfnToPage(entry)) + access + size;
 }
 
 function baseByte(mirror: Dmirror, pfn: number): number {

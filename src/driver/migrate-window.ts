@@ -4,12 +4,18 @@
  * migration allocates nothing per page. A migration covers at most WINDOW_PAGES (the reach of one
  * page table), the piece size of the kernel's test device.
  */
-import { errno } from '../base/errno.ts';
-import { PTRS_PER_TABLE } from '../base/units.ts';
+import { errno, isErr } from '../base/errno.ts';
+import { HPAGE_PMD_NR, PTRS_PER_TABLE } from '../base/units.ts';
 import { CommandList } from '../engine/command-list.ts';
 import type { CopyEngine, StrategyName } from '../engine/copy-engine.ts';
 import { putPage } from '../mm/page-alloc.ts';
-import { migratePfnToPage } from '../mm/migrate-types.ts';
+import {
+  MIGRATE_PFN_COMPOUND,
+  MIGRATE_PFN_WRITE,
+  migrateEntryPages,
+  migratePfn,
+  migratePfnToPage,
+} from '../mm/migrate-types.ts';
 import type { System } from '../mm/mm-types.ts';
 
 /** Most pages that one window migrates. */
@@ -40,9 +46,44 @@ export class MigrateWindow {
     }
   }
 
-  /** Notes that the next row of `list` fills page slot `slot`. Call before appending the row. */
-  nextRowFills(slot: number): void {
+  /**
+   * Takes a locked destination for a slot of src[] and records the copy, or the clear of a hole.
+   *
+   * @param pages 1, or HPAGE_PMD_NR for a large folio that answers a compound entry.
+   */
+  fillSlot(slot: number, target: number, pages: number): void {
+    const entry = this.src[slot]!;
+    const flags = (entry & MIGRATE_PFN_WRITE) | (pages > 1 ? MIGRATE_PFN_COMPOUND : 0);
+    this.record(slot, migratePfnToPage(entry), target, pages);
+    this.dst[slot] = (migratePfn(target) | flags) >>> 0;
+  }
+
+  /**
+   * Answers a compound entry with single pages: all of them, or none and the folio stays.
+   *
+   * @param alloc Gives a locked page, or an errno. @returns 0, or the errno of `alloc`.
+   */
+  fillWithPages(sys: System, slot: number, alloc: () => number): number {
+    const entry = this.src[slot]!;
+    const source = migratePfnToPage(entry);
+    const firstRow = this.list.length;
+    for (let i = 0; i < HPAGE_PMD_NR; i++) {
+      const target = alloc();
+      if (isErr(target)) {
+        for (let j = 0; j < i; j++) this.dropDestination(sys, slot + j);
+        this.list.truncate(firstRow);
+        return target;
+      }
+      this.record(slot + i, source < 0 ? source : source + i, target, 1);
+      this.dst[slot + i] = (migratePfn(target) | (entry & MIGRATE_PFN_WRITE)) >>> 0;
+    }
+    return 0;
+  }
+
+  private record(slot: number, source: number, target: number, pages: number): void {
     this.slotOfRow[this.list.length] = slot;
+    if (source < 0) this.list.clear(target, pages);
+    else this.list.copy(source, target, pages);
   }
 
   /**
@@ -61,7 +102,19 @@ export class MigrateWindow {
         this.dropDestination(sys, this.slotOfRow[row]!);
       }
     }
+    this.dropHalfFilled(sys);
     return status;
+  }
+
+  /** A large folio that single pages were to take over stays whole unless all of them are there. */
+  private dropHalfFilled(sys: System): void {
+    for (let i = 0; i < WINDOW_PAGES; i += migrateEntryPages(this.src[i]!)) {
+      if ((this.src[i]! & MIGRATE_PFN_COMPOUND) === 0) continue;
+      if ((this.dst[i]! & MIGRATE_PFN_COMPOUND) !== 0) continue;
+      const slots = this.dst.subarray(i, i + HPAGE_PMD_NR);
+      if (slots.every((entry) => entry !== 0)) continue;
+      for (let j = i; j < i + HPAGE_PMD_NR; j++) this.dropDestination(sys, j);
+    }
   }
 
   /** Gives back the locked destination of a slot and clears its entry. */

@@ -12,15 +12,17 @@
  */
 import { assert } from '../base/assert.ts';
 import { errno, isErr } from '../base/errno.ts';
-import { PAGE_SIZE, PMD_SIZE } from '../base/units.ts';
+import { HPAGE_PMD_NR, PAGE_SIZE, PMD_SIZE } from '../base/units.ts';
 import { userfaultfdWp } from './fs-userfaultfd.ts';
 import { copyHighpage } from './highmem.ts';
+import { copyHugePmd } from './huge-pmd-ops.ts';
 import { vmaMayWrite, vmaPageProt } from './mm-types.ts';
 import type { MmStruct, Vma } from './mm-types.ts';
 import { allocPage } from './page-alloc.ts';
 import { PG_LRU, PG_UPTODATE } from './page.ts';
 import { tryRestoreExclusivePte } from './restore-exclusive.ts';
 import { folioAddFileRmap, folioAddNewAnonRmap, folioTryDupAnonRmap } from './rmap.ts';
+import { splitHugePmd } from './split-huge-pmd.ts';
 import {
   LEAF_DEVICE_EXCLUSIVE,
   LEAF_DEVICE_PRIVATE_READ,
@@ -35,6 +37,7 @@ import {
   PTE_YOUNG,
   isDevicePrivateEntry,
   isMigrationEntry,
+  isPmdLeaf,
   isWritableLeaf,
   leafKind,
   mkLeaf,
@@ -42,7 +45,6 @@ import {
   ptePfn,
   ptePresent,
 } from './swapops.ts';
-import { isCowMapping } from './vma.ts';
 import { countRss } from './zap.ts';
 
 /** What a fork has done to the parent so far. */
@@ -57,7 +59,7 @@ const NO_MEMORY = -1;
 const CARRIED = PTE_YOUNG | PTE_DIRTY | PTE_SOFT_DIRTY | PTE_UFFD_WP;
 
 /**
- * Copies the entries of a private VMA, or of a driver's, into the child's (copy_page_range).
+ * Copies the entries of a private VMA into the child's (copy_page_range).
  *
  * @returns 0, or ENOMEM with part of the range copied. Context: see the file header; never waits.
  */
@@ -67,6 +69,12 @@ export function copyPageRange(child: Vma, parent: Vma, progress: ForkProgress): 
   let addr = pageTables.nextPopulated(parent.mm.pgd, parent.vmStart, end);
   while (addr < end) {
     const chunkEnd = Math.min(end, addr - (addr % PMD_SIZE) + PMD_SIZE);
+    const copied = copyLeaf(child, parent, addr, progress);
+    if (isErr(copied)) return copied;
+    if (copied > 0) {
+      addr = pageTables.nextPopulated(parent.mm.pgd, chunkEnd, end);
+      continue;
+    }
     const source = pageTables.pteOffset(parent.mm.pgd, addr);
     const target = pageTables.pteAlloc(child.mm.pgd, addr);
     if (isErr(target)) return target;
@@ -95,6 +103,30 @@ function takeBackExclusive(parent: Vma, at: number): boolean {
   return leafKind(pte) !== LEAF_DEVICE_EXCLUSIVE || tryRestoreExclusivePte(parent, at);
 }
 
+/**
+ * Copies a PMD leaf, if there is one.
+ *
+ * @returns 1 when it did; 0 when there are PTEs to copy, also those of a leaf that had to be split
+ * because its folio may be pinned; ENOMEM.
+ */
+function copyLeaf(child: Vma, parent: Vma, addr: number, progress: ForkProgress): number {
+  const { pageTables } = parent.mm.sys;
+  const at = pageTables.pmdOffset(parent.mm.pgd, addr);
+  if (!isPmdLeaf(pageTables.words[at]!)) return 0;
+  const target = pageTables.pmdAlloc(child.mm.pgd, addr);
+  if (isErr(target)) return target;
+  const table = pageTables.allocTable();
+  if (isErr(table)) return table;
+  const outcome = copyHugePmd(child.mm, target, parent.mm, at, table);
+  if (outcome >= 0) {
+    progress.writeProtected += outcome * HPAGE_PMD_NR;
+    return 1;
+  }
+  pageTables.freeTable(table);
+  splitHugePmd(parent, at, addr);
+  return 0;
+}
+
 /** The child's entry for a present entry of the parent; NO_MEMORY when there is none for a copy. */
 function copyPresentPte(
   child: Vma,
@@ -105,17 +137,14 @@ function copyPresentPte(
 ): number {
   const sys = parent.sys;
   const pte = sys.pageTables.words[at]!;
-  // Only a driver's mapping is copied at all when it is shared: both keep writing.
-  const isCow = isCowMapping(child);
-  const lost = isCow ? PTE_WRITE : PTE_DIRTY;
-  const shared = (pte & ~(lost | PTE_YOUNG | lostUffdWp(child))) >>> 0;
+  const shared = (pte & ~(PTE_WRITE | PTE_YOUNG | lostUffdWp(child))) >>> 0;
   if ((pte & PTE_SPECIAL) !== 0) return shared;
   const pfn = ptePfn(pte);
   if (!sys.mem.isAnon(pfn)) folioAddFileRmap(sys, pfn);
   else if (!folioTryDupAnonRmap(sys, pfn)) return copyPinnedPage(child, addr, pte);
-  sys.mem.getPage(pfn);
+  sys.mem.getPage(sys.mem.folioOf(pfn));
   countRss(child.mm, pfn);
-  if (isCow && (pte & PTE_WRITE) !== 0) {
+  if ((pte & PTE_WRITE) !== 0) {
     sys.pageTables.words[at] = (pte & ~PTE_WRITE) >>> 0;
     progress.writeProtected++;
   }
@@ -149,7 +178,7 @@ function copyNonpresentPte(childVma: Vma, at: number): number {
     countRss(child, pfn);
     shared = mkLeaf(LEAF_MIGRATION_READ, pfn, pte & CARRIED);
   } else if (isDevicePrivateEntry(pte)) {
-    mem.getPage(pfn);
+    mem.getPage(mem.folioOf(pfn));
     assert(folioTryDupAnonRmap(sys, pfn), 'a device page can always be shared');
     countRss(child, pfn);
     if (isWritableLeaf(pte)) shared = mkLeaf(LEAF_DEVICE_PRIVATE_READ, pfn, pte & PTE_UFFD_WP);

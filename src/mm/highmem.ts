@@ -4,7 +4,7 @@
  * mapping: reaching for it here is a bug of the emulator, never a slow path.
  */
 import { assert } from '../base/assert.ts';
-import { PAGE_SIZE, WORDS_PER_PAGE } from '../base/units.ts';
+import { HPAGE_PMD_NR, PAGE_SIZE, WORDS_PER_PAGE } from '../base/units.ts';
 import type { System } from './mm-types.ts';
 
 /**
@@ -16,6 +16,13 @@ export function clearHighpage(sys: System, pfn: number): void {
   assert(pfn < sys.hostPages, 'I5: the CPU touches the contents of pages that it can reach only');
   const start = pfn * WORDS_PER_PAGE;
   sys.ramWords.fill(0, start, start + WORDS_PER_PAGE);
+}
+
+/** Fills a large folio of RAM with zeroes (folio_zero_user). Context: as clearHighpage. */
+export function clearHugeFolio(sys: System, head: number): void {
+  assert(head + HPAGE_PMD_NR <= sys.ramPages, 'I5: the CPU touches the contents of RAM pages only');
+  const start = head * WORDS_PER_PAGE;
+  sys.ramWords.fill(0, start, start + HPAGE_PMD_NR * WORDS_PER_PAGE);
 }
 
 /**

@@ -8,7 +8,8 @@
  *   bit  31     30     29     28          27      26           25  24..23  22..0
  *        VALID  WRITE  ERROR  DMA_MAPPED  P2PDMA  P2PDMA_BUS   -   order   pfn
  *
- * As input, bits 31 and 30 are REQ_FAULT and REQ_WRITE. The order code is 0 (a base page) for now.
+ * As input, bits 31 and 30 are REQ_FAULT and REQ_WRITE. The order code is 0 for a base
+ * page, 1 for one that a PMD entry maps.
  * The result is true only until the next invalidation: check the notifier's sequence before using
  * it. A page that the asking device owns is reported as it is and never faulted, even where
  * REQ_WRITE is not met: the caller has to look at WRITE.
@@ -16,13 +17,21 @@
  * Locking: mmap lock held throughout, also across the waits of faults. After every fault the walk
  * begins again at the first page whose output was not written.
  *
- * Leaves out: huge mappings, hugetlb, hmm_range_fault_unlocked_timeout, the DMA map helpers.
+ * Leaves out: PUD mappings, hugetlb, hmm_range_fault_unlocked_timeout, the DMA map helpers.
  */
 import { assert } from '../base/assert.ts';
 import { errno } from '../base/errno.ts';
 import { isPending } from '../base/maybe.ts';
 import type { MaybePromise } from '../base/maybe.ts';
-import { PAGE_SIZE, PFN_LIMIT, PMD_SIZE, isAddress, isPageAligned } from '../base/units.ts';
+import {
+  HPAGE_PMD_ORDER,
+  PAGE_SIZE,
+  PFN_BITS,
+  PFN_LIMIT,
+  PMD_SIZE,
+  isAddress,
+  isPageAligned,
+} from '../base/units.ts';
 import {
   FAULT_FLAG_REMOTE,
   FAULT_FLAG_WRITE,
@@ -43,6 +52,7 @@ import {
   PTE_SPECIAL,
   isDevicePrivateEntry,
   isMigrationEntry,
+  isPmdLeaf,
   isWritableLeaf,
   leafKind,
   ptePfn,
@@ -66,6 +76,9 @@ export const HMM_PFN_P2PDMA_BUS = 0x04000000;
 export const HMM_PFN_REQ_FAULT = HMM_PFN_VALID;
 /** Input: it must become writable; together with REQ_FAULT. */
 export const HMM_PFN_REQ_WRITE = HMM_PFN_WRITE;
+
+/** Order code of a page that a PMD entry maps (hmm_pfn_flags_order); no code is a single page. */
+const HMM_PFN_ORDER_PMD = 1 << PFN_BITS;
 
 const HMM_PFN_INOUT_FLAGS = HMM_PFN_DMA_MAPPED | HMM_PFN_P2PDMA | HMM_PFN_P2PDMA_BUS;
 const PFN_MASK = PFN_LIMIT - 1;
@@ -106,6 +119,11 @@ export interface HmmRange {
 /** The frame of a valid HMM pfn (hmm_pfn_to_page). */
 export function hmmPfnToPage(entry: number): number {
   return entry & PFN_MASK;
+}
+
+/** Order of the mapping behind a valid HMM pfn (hmm_pfn_to_map_order). */
+export function hmmPfnToMapOrder(entry: number): number {
+  return (entry & HMM_PFN_ORDER_PMD) === 0 ? 0 : HPAGE_PMD_ORDER;
 }
 
 /**
@@ -202,12 +220,47 @@ class HmmWalk {
     }
     while (this.last < end) {
       const chunkEnd = Math.min(end, this.last - (this.last % PMD_SIZE) + PMD_SIZE);
-      const first = this.mm.sys.pageTables.pteOffset(this.mm.pgd, this.last);
-      const stop =
-        first === 0 ? this.walkHole(vma, chunkEnd) : this.walkTable(vma, first, chunkEnd);
+      const stop = this.walkChunk(vma, chunkEnd);
       if (stop !== 0) return stop;
     }
     return 0;
+  }
+
+  /** [last, end) lies in one PMD range. */
+  private walkChunk(vma: Vma, end: number): number {
+    const { pageTables } = this.mm.sys;
+    const pmd = pageTables.words[pageTables.pmdOffset(this.mm.pgd, this.last)]!;
+    if (isPmdLeaf(pmd)) return this.walkLeaf(vma, pmd, end);
+    const first = pageTables.pteOffset(this.mm.pgd, this.last);
+    return first === 0 ? this.walkHole(vma, end) : this.walkTable(vma, first, end);
+  }
+
+  /** [last, end) is mapped by one PMD entry (hmm_vma_handle_pmd, hmm_vma_handle_absent_pmd). */
+  private walkLeaf(vma: Vma, pmd: number, end: number): number {
+    let flags = 0;
+    const isOwn = isDevicePrivateEntry(pmd) && this.ownsPage(ptePfn(pmd));
+    if (isOwn) flags = isWritableLeaf(pmd) ? HMM_PFN_VALID | HMM_PFN_WRITE : HMM_PFN_VALID;
+    else if (ptePresent(pmd)) flags = this.presentFlags(pmd);
+    // A page that the asking device owns is never faulted.
+    const needed = isOwn ? 0 : this.neededInRange(end, flags);
+    if (needed !== 0 && isMigrationEntry(pmd)) {
+      this.waitPfn = ptePfn(pmd);
+      return WALK_WAIT;
+    }
+    if (needed !== 0) return this.stopForFault(vma, end, needed);
+    if (flags === 0) this.fill(end, isDevicePrivateEntry(pmd) ? HMM_PFN_ERROR : 0);
+    const head = ptePfn(pmd);
+    while (this.last < end) {
+      const offset = (this.last % PMD_SIZE) / PAGE_SIZE;
+      this.output((head + offset) | flags | HMM_PFN_ORDER_PMD);
+    }
+    return 0;
+  }
+
+  /** What the CPU may do through a present entry. */
+  private presentFlags(entry: number): number {
+    if ((entry & PTE_PROTNONE) !== 0) return 0;
+    return pteWrite(entry) ? HMM_PFN_VALID | HMM_PFN_WRITE : HMM_PFN_VALID;
   }
 
   /** [last, end) has no page table (hmm_vma_walk_hole). */
@@ -232,9 +285,7 @@ class HmmWalk {
   /** hmm_vma_handle_pte for the entry at `last`. */
   private handlePte(vma: Vma, pte: number, end: number): number {
     if (!ptePresent(pte)) return this.handleNonpresent(vma, pte, end);
-    let flags = 0;
-    if ((pte & PTE_PROTNONE) === 0)
-      flags = pteWrite(pte) ? HMM_PFN_VALID | HMM_PFN_WRITE : HMM_PFN_VALID;
+    const flags = this.presentFlags(pte);
     const needed = this.needed(this.slot(), flags);
     if (needed !== 0) return this.stopForFault(vma, end, needed);
     const pfn = ptePfn(pte);
@@ -308,13 +359,16 @@ class HmmWalk {
     return isPending(unlocked) ? unlocked.then(() => 0) : 0;
   }
 
-  /** What the pages of [last, end), with nothing there, need together (hmm_range_need_fault). */
-  private neededInRange(end: number): number {
+  /**
+   * What the pages of [last, end) need together beyond what the CPU has, nothing by default
+   * (hmm_range_need_fault).
+   */
+  private neededInRange(end: number, cpuFlags = 0): number {
     const { defaultFlags, pfnFlagsMask } = this.range;
     if (((defaultFlags | pfnFlagsMask) & HMM_PFN_REQ_FAULT) === 0) return 0;
     const to = (end - this.range.start) / PAGE_SIZE;
     let needed = 0;
-    for (let slot = this.slot(); slot < to; slot++) needed |= this.needed(slot, 0);
+    for (let slot = this.slot(); slot < to; slot++) needed |= this.needed(slot, cpuFlags);
     return needed;
   }
 

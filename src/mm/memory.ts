@@ -9,7 +9,9 @@
  * looked up again, or the access is simply retried. Only a fault that a userfaultfd takes over
  * drops the lock, and says so by VM_FAULT_RETRY: the caller must allow it (FAULT_FLAG_ALLOW_RETRY).
  *
- * Leaves out: swap, NUMA hints, per-VMA locks, huge pages, fault-around.
+ * PMD entries are the business of huge-memory.ts.
+ *
+ * Leaves out: swap, NUMA hints, per-VMA locks, fault-around.
  */
 import { assert } from '../base/assert.ts';
 import { errno, isErr } from '../base/errno.ts';
@@ -18,6 +20,17 @@ import type { MaybePromise } from '../base/maybe.ts';
 import { PAGE_SIZE, pageAlignDown } from '../base/units.ts';
 import { clearHighpage, copyHighpage } from './highmem.ts';
 import {
+  FAULT_FLAG_ALLOW_RETRY,
+  FAULT_FLAG_UNSHARE,
+  FAULT_FLAG_WRITE,
+  VM_FAULT_HWPOISON,
+  VM_FAULT_OOM,
+  VM_FAULT_RETRY,
+  VM_FAULT_SIGBUS,
+  VM_FAULT_SIGSEGV,
+} from './fault-types.ts';
+import type { VmFault } from './fault-types.ts';
+import {
   handleUserfault,
   isUffdWpMarker,
   userfaultfdMissing,
@@ -25,12 +38,12 @@ import {
   userfaultfdWp,
   userfaultfdWpAsync,
 } from './fs-userfaultfd.ts';
+import { FAULT_FALLBACK, handleHugePmd, tryHugeFault } from './huge-memory.ts';
 import {
   VM_SHARED,
   VM_UFFD_MISSING,
   VM_UFFD_WP,
   linearPageIndex,
-  vmaIsAnonymous,
   vmaMayWrite,
   vmaPageProt,
 } from './mm-types.ts';
@@ -76,41 +89,7 @@ import { isCowMapping } from './vma.ts';
 import { vmEventIndex } from './vmstat.ts';
 import { uncountRss } from './zap.ts';
 
-/** Why a fault is handled; values of enum fault_flag. */
-export const FAULT_FLAG_WRITE = 0x1;
-/** The caller can do with a dropped mmap lock. */
-export const FAULT_FLAG_ALLOW_RETRY = 0x4;
-export const FAULT_FLAG_USER = 0x40;
-/** On behalf of somebody else than the owner of the address space. */
-export const FAULT_FLAG_REMOTE = 0x80;
-/**
- * A reader wants an anonymous page that is the process's alone, as a pin needs it: a page that is
- * shared copy-on-write is copied as for a write, but stays read-only. Never together with WRITE.
- */
-export const FAULT_FLAG_UNSHARE = 0x400;
-
-/** Outcomes of a fault; values of enum vm_fault_reason. */
-export const VM_FAULT_OOM = 0x1;
-export const VM_FAULT_SIGBUS = 0x2;
-export const VM_FAULT_HWPOISON = 0x10;
-export const VM_FAULT_SIGSEGV = 0x40;
-/** The mmap lock was dropped; take it again and start over. */
-export const VM_FAULT_RETRY = 0x400;
-/** The bits that mean the access must not be retried. */
-export const VM_FAULT_ERROR = VM_FAULT_OOM | VM_FAULT_SIGBUS | VM_FAULT_HWPOISON | VM_FAULT_SIGSEGV;
-
-/** A fault on a device page, as `migrateToRam` gets it (struct vm_fault). */
-export interface VmFault {
-  readonly vma: Vma;
-  /** Faulting address. */
-  readonly address: number;
-  /** FAULT_FLAG_* bits. */
-  readonly flags: number;
-  /** The device page, locked and referenced by the fault: pass it as fault page. */
-  readonly page: number;
-  /** True when a PTE faulted (vmf->pte), false when it was a PMD. */
-  readonly ptePresent: boolean;
-}
+export * from './fault-types.ts';
 
 const PGFAULT = vmEventIndex('pgfault');
 const ZERO_PAGE_FAULT = vmEventIndex('zero_page_fault');
@@ -147,8 +126,31 @@ export function handleMmFault(vma: Vma, address: number, flags: number): MaybePr
   if (write && !vmaMayWrite(vma)) return VM_FAULT_SIGSEGV;
   sys.vmstat.add(PGFAULT, 1);
   const addr = pageAlignDown(address);
+  if (tryHugeFault(vma, addr, write) === 0) return 0;
   const at = sys.pageTables.pteAlloc(mm.pgd, addr);
+  if (at === errno.EEXIST) return handleHugeFault(vma, address, flags);
   if (isErr(at)) return VM_FAULT_OOM;
+  return handlePteFault(vma, address, at, flags);
+}
+
+/** A fault where a PMD entry is a leaf; after it was split, one of its PTEs. */
+function handleHugeFault(vma: Vma, address: number, flags: number): MaybePromise<number> {
+  const { mm } = vma;
+  const { pageTables } = mm.sys;
+  const outcome = handleHugePmd(vma, address, pageTables.pmdOffset(mm.pgd, address), flags);
+  if (outcome !== FAULT_FALLBACK) return outcome;
+  return handlePteFault(vma, address, pageTables.pteOffset(mm.pgd, address), flags);
+}
+
+/** A fault where there is a page table; `at` is the word index of the entry (handle_pte_fault). */
+function handlePteFault(
+  vma: Vma,
+  address: number,
+  at: number,
+  flags: number,
+): MaybePromise<number> {
+  const { sys } = vma.mm;
+  const write = (flags & FAULT_FLAG_WRITE) !== 0;
   const pte = sys.pageTables.words[at]!;
   if (pte === 0) return doPteMissing(vma, address, at, flags);
   if (!ptePresent(pte)) return doSwapPage(vma, address, pte, flags);
@@ -164,14 +166,14 @@ export function handleMmFault(vma: Vma, address: number, flags: number): MaybePr
 function doPteMissing(vma: Vma, address: number, at: number, flags: number): MaybePromise<number> {
   const write = (flags & FAULT_FLAG_WRITE) !== 0;
   const addr = pageAlignDown(address);
-  if (vmaIsAnonymous(vma)) {
+  if (vma.inode === null) {
     // What the OOM reaper took was no hole: zeroes instead of it would be corruption.
     if (vma.mm.isUnstable) return VM_FAULT_SIGBUS;
     if (userfaultfdMissing(vma)) return userfault(vma, address, flags, VM_UFFD_MISSING);
     return doAnonymousPage(vma, addr, at, write);
   }
   const index = linearPageIndex(vma, addr);
-  if (userfaultfdMissing(vma) && vma.inode?.cache.get(index) === 0) {
+  if (userfaultfdMissing(vma) && vma.inode.cache.get(index) === 0) {
     return userfault(vma, address, flags, VM_UFFD_MISSING);
   }
   return doFault(vma, addr, write);
@@ -232,9 +234,10 @@ function doSwapPage(vma: Vma, address: number, pte: number, flags: number): Mayb
   const sys = vma.mm.sys;
   const pfn = ptePfn(pte);
   if (isMigrationEntry(pte)) {
-    assert(sys.mem.isLocked(pfn), 'I14: the page behind a migration entry is locked');
+    const folio = sys.mem.folioOf(pfn);
+    assert(sys.mem.isLocked(folio), 'I14: the page behind a migration entry is locked');
     sys.vmstat.add(MIGRATION_ENTRY_WAIT, 1);
-    return waitAndRetry(sys, pfn);
+    return waitAndRetry(sys, folio);
   }
   if (isDevicePrivateEntry(pte)) return faultOnDevicePage(vma, address, pfn, flags);
   if (isUffdWpMarker(pte)) return faultOnWpMarker(vma, address, flags);
@@ -271,8 +274,9 @@ function faultOnDevicePage(
 ): MaybePromise<number> {
   const sys = vma.mm.sys;
   const { mem } = sys;
-  if (!mem.trylockPage(pfn)) return waitAndRetry(sys, pfn);
-  mem.getPage(pfn);
+  const folio = mem.folioOf(pfn);
+  if (!mem.trylockPage(folio)) return waitAndRetry(sys, folio);
+  mem.getPage(folio);
   sys.vmstat.add(DEVICE_PRIVATE_FAULT, 1);
   const pgmap = sys.pagemaps[mem.pgmap[pfn]!];
   assert(pgmap !== null && pgmap !== undefined, 'I17: a mapped device page has its pagemap');
@@ -286,8 +290,10 @@ function faultOnDevicePage(
 }
 
 function releaseFaultPage(sys: System, pfn: number, outcome: number): number {
-  sys.mem.unlockPage(pfn);
-  putPage(sys, pfn);
+  // Looked up now: a large folio may have been split, and its lock went to the page that faulted.
+  const folio = sys.mem.folioOf(pfn);
+  sys.mem.unlockPage(folio);
+  putPage(sys, folio);
   return outcome;
 }
 
@@ -325,7 +331,8 @@ function doWpPage(
 /** Makes a page exclusive that nobody else uses any more (wp_can_reuse_anon_folio). */
 function claimSoleUse(sys: System, vma: Vma, pfn: number): boolean {
   const { mem } = sys;
-  if (mem.refcount[pfn] !== 1 || !mem.trylockPage(pfn)) return false;
+  // A large folio that is mapped by PTEs is copied page by page instead.
+  if (mem.refcount[pfn] !== 1 || mem.isLarge(pfn) || !mem.trylockPage(pfn)) return false;
   folioMoveAnonRmap(sys, pfn, vma);
   mem.unlockPage(pfn);
   return true;
@@ -346,9 +353,8 @@ function copyOnWrite(vma: Vma, addr: number, at: number, pte: number, unshare: b
   const copy = allocPage(sys);
   if (isErr(copy)) return VM_FAULT_OOM;
   const old = ptePfn(pte);
-  // The zero page, or a bare frame that a driver has mapped.
-  const isSpecial = (pte & PTE_SPECIAL) !== 0;
-  if (old === sys.zeroPfn) clearHighpage(sys, copy);
+  const fromZeroPage = (pte & PTE_SPECIAL) !== 0;
+  if (fromZeroPage) clearHighpage(sys, copy);
   else copyHighpage(sys, copy, old);
   mmuNotifierRangeInit(clearRange, MMU_NOTIFY_CLEAR, mm, addr, addr + PAGE_SIZE);
   mmuNotifierInvalidateRangeStart(clearRange);
@@ -356,19 +362,19 @@ function copyOnWrite(vma: Vma, addr: number, at: number, pte: number, unshare: b
   flushTlbRange(mm, addr, addr + PAGE_SIZE, 1);
   const bits = unshare ? PTE_YOUNG | (pte & (PTE_SOFT_DIRTY | PTE_UFFD_WP)) : WRITTEN;
   mapNewAnonPage(vma, addr, at, copy, bits);
-  if (!isSpecial) {
+  if (!fromZeroPage) {
     uncountRss(mm, old);
     folioRemoveRmap(sys, old);
-    putPage(sys, old);
+    putPage(sys, sys.mem.folioOf(old));
   }
   mmuNotifierInvalidateRangeEnd(clearRange);
   sys.vmstat.add(COW_COPY, 1);
   return 0;
 }
 
-/** First touch of a page of an object (do_fault); a driver's mapping has nothing to offer. */
+/** First touch of a page of a shared object (do_fault). */
 function doFault(vma: Vma, addr: number, write: boolean): MaybePromise<number> {
-  if (vma.inode === null) return VM_FAULT_SIGBUS;
+  assert(vma.inode !== null, 'a file fault is in a file mapping');
   const page = shmemFault(vma.inode, linearPageIndex(vma, addr));
   if (isPending(page)) return page.then((pfn) => finishFault(vma, addr, write, pfn));
   return finishFault(vma, addr, write, page);

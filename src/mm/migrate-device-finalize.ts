@@ -6,13 +6,15 @@
  * Locking: pages locked since setup. Never waits.
  */
 import { assert } from '../base/assert.ts';
-import { PAGE_SIZE, PTRS_PER_TABLE } from '../base/units.ts';
+import { HPAGE_PMD_NR, PAGE_SIZE, PTRS_PER_TABLE } from '../base/units.ts';
 import { putbackLru } from './migrate-device-unmap.ts';
 import { MEMORY_DEVICE_PRIVATE } from './memory-type.ts';
 import {
+  MIGRATE_PFN_COMPOUND,
   MIGRATE_PFN_MIGRATE,
   MIGRATE_PFN_VALID,
   NO_FAULT_PAGE,
+  migrateEntryPages,
   migratePfnToPage,
 } from './migrate-types.ts';
 import type { MigrateVma } from './migrate-types.ts';
@@ -28,6 +30,8 @@ import { vmEventIndex } from './vmstat.ts';
 const PGMIGRATE_SUCCESS = vmEventIndex('pgmigrate_success');
 const PGMIGRATE_FAIL = vmEventIndex('pgmigrate_fail');
 const PGMIGRATE_TO_DEVICE = vmEventIndex('pgmigrate_to_device');
+const THP_MIGRATION_SUCCESS = vmEventIndex('thp_migration_success');
+const THP_MIGRATION_FAIL = vmEventIndex('thp_migration_fail');
 const PGMIGRATE_TO_RAM = vmEventIndex('pgmigrate_to_ram');
 
 /**
@@ -59,13 +63,15 @@ function releaseDestinations(
   let toDevice = 0;
   let toRam = 0;
   let restored = 0;
-  for (let i = 0; i < npages; i++) {
+  for (let i = 0; i < npages; i += migrateEntryPages(dst[i]!)) {
     const isCommitted = isMoved(src[i]!, dst[i]!);
-    if (!isCommitted) restored += src[i]! & MIGRATE_PFN_VALID;
+    const pages = migrateEntryPages(src[i]!);
+    if (!isCommitted && (src[i]! & MIGRATE_PFN_VALID) !== 0) restored += pages;
+    if (pages > 1) sys.vmstat.add(isCommitted ? THP_MIGRATION_SUCCESS : THP_MIGRATION_FAIL, 1);
     const pfn = migratePfnToPage(dst[i]!);
     if (pfn < 0) continue;
-    if (isCommitted && pgmap[pfn] !== 0) toDevice++;
-    else if (isCommitted) toRam++;
+    if (isCommitted && pgmap[pfn] !== 0) toDevice += pages;
+    else if (isCommitted) toRam += pages;
     mem.unlockPage(pfn);
     putPage(sys, pfn);
   }
@@ -78,7 +84,7 @@ function releaseDestinations(
 /** Unlocks and drops the pages that were collected; those that moved away are freed by that. */
 function releaseSources(sys: System, src: Uint32Array, npages: number, faultPage: number): void {
   const { mem } = sys;
-  for (let i = 0; i < npages; i++) {
+  for (let i = 0; i < npages; i += migrateEntryPages(src[i]!)) {
     const pfn = migratePfnToPage(src[i]!);
     if (pfn < 0) continue;
     if (pfn !== faultPage) mem.unlockPage(pfn);
@@ -97,9 +103,11 @@ function replaceAllEntries(
   let i = 0;
   while (i < npages) {
     if (migratePfnToPage(src[i]!) >= 0) {
-      const next = args === null ? i : replaceRun(args, i);
+      const isLarge = (src[i]! & MIGRATE_PFN_COMPOUND) !== 0;
+      const next = args === null || isLarge ? i : replaceRun(args, i);
       if (next === i) replaceEntries(sys, src[i]!, dst[i]!);
       else i = next - 1;
+      if (isLarge) i += HPAGE_PMD_NR - 1;
     }
     i++;
   }
@@ -135,12 +143,14 @@ function replaceRun(args: MigrateVma, from: number): number {
   if (soleAnonVma(sys, word) !== vma) return from;
   const addr = args.start + from * PAGE_SIZE;
   const at = sys.pageTables.pteOffset(pgd, addr);
+  if (at === 0) return from;
   const end = Math.min(args.npages, from + PTRS_PER_TABLE - (at % PTRS_PER_TABLE));
   const firstIndex = linearPageIndex(vma, addr);
   const prot = vmaPageProt(vma);
   for (let i = from; i < end; i++) {
     const source = migratePfnToPage(src[i]!);
     if (source < 0) continue;
+    if ((src[i]! & MIGRATE_PFN_COMPOUND) !== 0) return i;
     const target = isMoved(src[i]!, dst[i]!) ? migratePfnToPage(dst[i]!) : source;
     if (mapping[source] !== word) return i;
     assert(

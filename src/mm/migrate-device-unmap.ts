@@ -6,9 +6,9 @@
  *
  * Locking: pages locked by the caller. Never waits. Other address spaces get MMU_NOTIFY_CLEAR.
  *
- * Leaves out: draining per-CPU LRU batches (there are none), large folios.
+ * Leaves out: draining per-CPU LRU batches (there are none).
  */
-import { MIGRATE_PFN_MIGRATE, migratePfnToPage } from './migrate-types.ts';
+import { MIGRATE_PFN_MIGRATE, migrateEntryPages, migratePfnToPage } from './migrate-types.ts';
 import { removeMigrationPtes } from './migrate.ts';
 import type { System } from './mm-types.ts';
 import { putPage } from './page-alloc.ts';
@@ -36,11 +36,11 @@ export function migrateDeviceUnmap(
 ): number {
   let unmapped = 0;
   let failed = 0;
-  for (let i = 0; i < npages; i++) {
+  for (let i = 0; i < npages; i += migrateEntryPages(src[i]!)) {
     const entry = src[i]!;
     if ((entry & MIGRATE_PFN_MIGRATE) === 0) continue;
     const pfn = migratePfnToPage(entry);
-    const outcome = pfn < 0 ? UNMAPPED : unmapPage(sys, pfn, pfn === faultPage);
+    const outcome = pfn < 0 ? UNMAPPED : unmapFolio(sys, pfn, pfn === faultPage);
     if (outcome === UNMAPPED) {
       unmapped++;
       continue;
@@ -62,7 +62,7 @@ export function migrateDeviceUnmap(
 }
 
 /** @returns UNMAPPED, or the SKIP_* code of what stands in the way. */
-function unmapPage(sys: System, pfn: number, isFaultPage: boolean): number {
+function unmapFolio(sys: System, pfn: number, isFaultPage: boolean): number {
   const { mem } = sys;
   const isDevice = mem.isZoneDevice(pfn);
   if (!isDevice) {
@@ -72,7 +72,7 @@ function unmapPage(sys: System, pfn: number, isFaultPage: boolean): number {
     mem.flags[pfn] = (flags & ~PG_LRU) | PG_ISOLATED;
   }
   let reason = UNMAPPED;
-  if (mem.mapcount[pfn] !== 0 && !tryToMigrate(sys, pfn)) reason = SKIP_STILL_MAPPED;
+  if (mem.folioMapcount(pfn) !== 0 && !tryToMigrate(sys, pfn)) reason = SKIP_STILL_MAPPED;
   else if (!migrateVmaCheckPage(mem, pfn, isDevice, isFaultPage)) reason = SKIP_PINNED_AT_UNMAP;
   if (reason !== UNMAPPED && !isDevice) putbackLru(mem, pfn);
   return reason;

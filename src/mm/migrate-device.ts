@@ -10,34 +10,27 @@
  * From setup to finalize each page that migrates is locked and unmapped everywhere; CPU faults wait
  * for its lock. Destinations are handed over locked with one reference. Nothing here waits.
  *
- * Leaves out: large folios, swap cache.
+ * Leaves out: swap cache.
  */
 import { assert } from '../base/assert.ts';
 import { errno } from '../base/errno.ts';
 import { PAGE_SIZE, isAddress, pageAlignDown } from '../base/units.ts';
+import { commitPages } from './migrate-device-commit.ts';
 import { finalizePages } from './migrate-device-finalize.ts';
 import { migrateDeviceUnmap } from './migrate-device-unmap.ts';
 import {
+  MIGRATE_PFN_COMPOUND,
   MIGRATE_PFN_MIGRATE,
   NO_FAULT_PAGE,
   migratePfn,
-  migratePfnToPage,
 } from './migrate-types.ts';
 import type { MigrateVma } from './migrate-types.ts';
 import { migrateVmaCollect } from './migrate-vma-collect.ts';
 import { migrateVmaInsertPages } from './migrate-vma-insert.ts';
-import { folioMigrateMapping } from './migrate.ts';
 import { VM_HUGETLB, VM_SPECIAL } from './mm-types.ts';
 import type { System, Vma } from './mm-types.ts';
 import { putPage } from './page-alloc.ts';
-import {
-  SKIP_FREE_PAGE,
-  SKIP_LOCKED,
-  SKIP_NONE,
-  SKIP_NO_DESTINATION,
-  SKIP_PAGE_CACHE,
-  SKIP_PINNED_AT_COMMIT,
-} from './skip-reason.ts';
+import { SKIP_FREE_PAGE, SKIP_LOCKED, SKIP_NONE } from './skip-reason.ts';
 
 /**
  * Collects and unmaps what may migrate of [start, end) (migrate_vma_setup). The driver then fills
@@ -83,7 +76,7 @@ function isValidRequest(args: MigrateVma): boolean {
   if (args.reasons !== null && args.reasons.length < npages) return false;
   if (faultPage === NO_FAULT_PAGE) return true;
   const { mem } = vma.mm.sys;
-  return mem.isDevicePrivate(faultPage) && mem.isLocked(faultPage);
+  return mem.isDevicePrivate(faultPage) && mem.isLocked(mem.folioOf(faultPage));
 }
 
 /**
@@ -97,7 +90,8 @@ export function migrateVmaPages(args: MigrateVma): void {
   const { mm } = args.vma;
   assert(mm.mmapLock.isLocked, 'I26: the mmap lock is held');
   migrateVmaInsertPages(args);
-  commitPages(mm.sys, args.src, args.dst, args.npages, args.faultPage, args.reasons);
+  const { src, dst, npages, faultPage, reasons } = args;
+  commitPages(mm.sys, { src, dst, npages, faultPage, reasons, maySplit: true });
 }
 
 /**
@@ -143,12 +137,18 @@ export function migrateDevicePfns(
   reasons: Uint8Array | null = null,
 ): number {
   if (reasons !== null) reasons.fill(SKIP_NONE, 0, npages);
-  for (let i = 0; i < npages; i++) {
+  for (let i = 0; i < npages;) {
     const pfn = src[i]!;
     assert(pfn < sys.mem.pageCount, 'I29: a page that is to migrate exists');
     const reason = lockPfn(sys, pfn);
-    src[i] = reason === SKIP_NONE ? migratePfn(pfn) | MIGRATE_PFN_MIGRATE : 0;
-    if (reason !== SKIP_NONE && reasons !== null) reasons[i] = reason;
+    // A large folio is one entry; its other pages have to be in the array, and become empty ones.
+    const pages = reason === SKIP_NONE ? Math.min(sys.mem.folioNrPages(pfn), npages - i) : 1;
+    src.fill(0, i, i + pages);
+    if (reason === SKIP_NONE) {
+      const compound = sys.mem.isLarge(pfn) ? MIGRATE_PFN_COMPOUND : 0;
+      src[i] = (migratePfn(pfn) | MIGRATE_PFN_MIGRATE | compound) >>> 0;
+    } else if (reasons !== null) reasons[i] = reason;
+    i += pages;
   }
   migrateDeviceUnmap(sys, src, npages, NO_FAULT_PAGE, reasons);
   return 0;
@@ -157,6 +157,7 @@ export function migrateDevicePfns(
 /** Takes a reference and the lock (migrate_device_pfn_lock). @returns a SKIP_* code. */
 function lockPfn(sys: System, pfn: number): number {
   const { mem } = sys;
+  // Tails have no reference of their own: they go with their head, or not at all.
   if (!mem.getPageUnlessZero(pfn)) return SKIP_FREE_PAGE;
   if (mem.trylockPage(pfn)) return SKIP_NONE;
   putPage(sys, pfn);
@@ -171,7 +172,8 @@ export function migrateDevicePages(
   npages: number,
   reasons: Uint8Array | null = null,
 ): void {
-  commitPages(sys, src, dst, npages, NO_FAULT_PAGE, reasons);
+  const faultPage = NO_FAULT_PAGE;
+  commitPages(sys, { src, dst, npages, faultPage, reasons, maySplit: false });
 }
 
 /** migrateVmaFinalize for pages selected by pfn (migrate_device_finalize). Context: no lock. */
@@ -182,35 +184,4 @@ export function migrateDeviceFinalize(
   npages: number,
 ): void {
   finalizePages(sys, src, dst, npages, null);
-}
-
-/** The source pages of __migrate_device_pages; holes are migrateVmaInsertPages' business. */
-function commitPages(
-  sys: System,
-  src: Uint32Array,
-  dst: Uint32Array,
-  npages: number,
-  faultPage: number,
-  reasons: Uint8Array | null,
-): void {
-  for (let i = 0; i < npages; i++) {
-    const entry = src[i]!;
-    const source = migratePfnToPage(entry);
-    if (source < 0) continue;
-    const reason = commitPage(sys, source, migratePfnToPage(dst[i]!), source === faultPage);
-    if (reason === SKIP_NONE) continue;
-    src[i] = entry & ~MIGRATE_PFN_MIGRATE;
-    if (reasons !== null) reasons[i] = reason;
-  }
-}
-
-/** @returns SKIP_NONE, or why the page stays. */
-function commitPage(sys: System, source: number, target: number, isFaultPage: boolean): number {
-  const { mem } = sys;
-  if (target < 0) return SKIP_NO_DESTINATION;
-  assert(mem.isLocked(target), 'I30: a destination is locked');
-  const inPageCache = mem.mapping[source] !== 0 && !mem.isAnon(source);
-  if (inPageCache && mem.isZoneDevice(target)) return SKIP_PAGE_CACHE;
-  const moved = folioMigrateMapping(sys, target, source, isFaultPage ? 1 : 0);
-  return moved === 0 ? SKIP_NONE : SKIP_PINNED_AT_COMMIT;
 }

@@ -7,6 +7,7 @@
  * stands for a hole or the zero page: there is no source page, the destination is to be filled with
  * zeroes.
  */
+import { HPAGE_PMD_NR } from '../base/units.ts';
 import type { Vma } from './mm-types.ts';
 
 /** src: there is a page. dst: the driver filled the slot; without it the page stays. */
@@ -17,6 +18,11 @@ export const MIGRATE_PFN_MIGRATE = 1 << 1;
  * src: the source mapping was writable. Without effect in dst; drivers keep their own note there.
  */
 export const MIGRATE_PFN_WRITE = 1 << 3;
+/**
+ * The entry stands for a whole PMD folio, or a hole of that size; the HPAGE_PMD_NR - 1 entries
+ * behind it are 0. In dst: the destination is a large folio.
+ */
+export const MIGRATE_PFN_COMPOUND = 1 << 4;
 /** Position of the pfn. */
 export const MIGRATE_PFN_SHIFT = 6;
 
@@ -26,6 +32,9 @@ export const MIGRATE_VMA_SELECT_SYSTEM = 1 << 0;
 export const MIGRATE_VMA_SELECT_DEVICE_PRIVATE = 1 << 1;
 /** Coherent device pages whose pagemap has that owner. */
 export const MIGRATE_VMA_SELECT_DEVICE_COHERENT = 1 << 2;
+
+/** Large folios may be migrated whole; without it they are split first. */
+export const MIGRATE_VMA_SELECT_COMPOUND = 1 << 3;
 
 /** No fault page: nobody holds a page of the range locked on the caller's behalf. */
 export const NO_FAULT_PAGE = -1;
@@ -56,6 +65,11 @@ export interface MigrateVma {
 /** The entry of a page (migrate_pfn). */
 export function migratePfn(pfn: number): number {
   return ((pfn << MIGRATE_PFN_SHIFT) | MIGRATE_PFN_VALID) >>> 0;
+}
+
+/** Entries that one stands for: HPAGE_PMD_NR for a compound one. */
+export function migrateEntryPages(entry: number): number {
+  return (entry & MIGRATE_PFN_COMPOUND) === 0 ? 1 : HPAGE_PMD_NR;
 }
 
 /** The pfn of an entry, -1 when it has no page (migrate_pfn_to_page). */

@@ -9,12 +9,23 @@
  *
  * Locking: mmap lock held; inside MMU_NOTIFY_MIGRATE with the caller's owner, which a driver that
  * migrates its own memory recognises and ignores. One TLB flush per page table.
- *
- * Leaves out: PMD entries and large folios (MIGRATE_VMA_SELECT_COMPOUND).
  */
 import { assert } from '../base/assert.ts';
 import { PAGE_SIZE, PMD_SIZE } from '../base/units.ts';
-import { migratePfn, MIGRATE_PFN_MIGRATE, MIGRATE_PFN_WRITE } from './migrate-types.ts';
+import {
+  HUGE_COLLECTED,
+  HUGE_HOLE,
+  HUGE_SPLIT,
+  collectHugePmd,
+  splitMappedFolio,
+  takesWhole,
+} from './migrate-vma-collect-huge.ts';
+import {
+  MIGRATE_PFN_COMPOUND,
+  MIGRATE_PFN_MIGRATE,
+  MIGRATE_PFN_WRITE,
+  migratePfn,
+} from './migrate-types.ts';
 import {
   MIGRATE_VMA_SELECT_DEVICE_COHERENT,
   MIGRATE_VMA_SELECT_DEVICE_PRIVATE,
@@ -22,7 +33,6 @@ import {
 } from './migrate-types.ts';
 import type { MigrateVma } from './migrate-types.ts';
 import { pagePgmap } from './memremap.ts';
-import { vmaIsAnonymous } from './mm-types.ts';
 import type { System } from './mm-types.ts';
 import {
   MMU_NOTIFY_MIGRATE,
@@ -31,7 +41,14 @@ import {
   mmuNotifierInvalidateRangeStart,
   mmuNotifierRangeInit,
 } from './mmu-notifier.ts';
-import { GUP_PIN_COUNTING_BIAS, PG_ANON_EXCLUSIVE, PG_DIRTY, PG_LOCKED } from './page.ts';
+import {
+  GUP_PIN_COUNTING_BIAS,
+  PG_ANON_EXCLUSIVE,
+  PG_DIRTY,
+  PG_HEAD,
+  PG_LOCKED,
+  PG_TAIL,
+} from './page.ts';
 import { migrationEntryFor } from './rmap.ts';
 import {
   SKIP_FOREIGN_OWNER,
@@ -50,6 +67,7 @@ import {
   PTE_SPECIAL,
   isDevicePrivateEntry,
   isMigrationEntry,
+  isPmdLeaf,
   isWritableLeaf,
   ptePfn,
   ptePresent,
@@ -61,6 +79,8 @@ import { flushTlbRange } from './tlb.ts';
  * What `judge` says of a hole and of the zero page: there is no page to collect, but one to make.
  */
 const HOLE = -1;
+/** What it says of a page of a large folio: that has to be split first. */
+const LARGE = -2;
 
 const collectRange = new MmuNotifierRange();
 
@@ -76,22 +96,53 @@ export function migrateVmaCollect(args: MigrateVma): void {
   for (let addr = args.start; addr < args.end;) {
     const chunkEnd = Math.min(args.end, addr - (addr % PMD_SIZE) + PMD_SIZE);
     const count = (chunkEnd - addr) / PAGE_SIZE;
+    if (collectLeaf(args, addr, chunkEnd)) {
+      addr = chunkEnd;
+      continue;
+    }
     const first = mm.sys.pageTables.pteOffset(mm.pgd, addr);
-    if (first === 0) collectHoles(args, count);
+    if (first === 0) collectHoles(args, count, takesWhole(args, addr, chunkEnd));
     else flushTlbRange(mm, addr, chunkEnd, collectTable(args, mm.sys, first, count));
     addr = chunkEnd;
   }
   mmuNotifierInvalidateRangeEnd(collectRange);
 }
 
-/** Pages without a page table (migrate_vma_collect_hole). */
-function collectHoles(args: MigrateVma, count: number): void {
+/** A PMD leaf. @returns false when there are PTEs to collect, or nothing. */
+function collectLeaf(args: MigrateVma, addr: number, end: number): boolean {
+  const { mm } = args.vma;
+  const at = mm.sys.pageTables.pmdOffset(mm.pgd, addr);
+  if (!isPmdLeaf(mm.sys.pageTables.words[at]!)) return false;
+  const count = (end - addr) / PAGE_SIZE;
+  const verdict = collectHugePmd(args, addr, end, at);
+  if (verdict === HUGE_SPLIT) return false;
+  if (verdict === HUGE_HOLE) {
+    collectHoles(args, count, takesWhole(args, addr, end));
+    return true;
+  }
+  const isCollected = verdict === HUGE_COLLECTED;
+  args.dst.fill(0, args.npages, args.npages + count);
+  args.src.fill(0, args.npages + (isCollected ? 1 : 0), args.npages + count);
+  if (isCollected) args.cpages++;
+  else args.reasons?.fill(verdict, args.npages, args.npages + count);
+  args.npages += count;
+  return true;
+}
+
+/**
+ * Pages without a page table (migrate_vma_collect_hole).
+ *
+ * @param isWhole They are one PMD range that the caller takes as one entry.
+ */
+function collectHoles(args: MigrateVma, count: number, isWhole: boolean): void {
   const { src, dst, reasons, npages } = args;
   const verdict = judgeHole(args);
   args.npages = npages + count;
   dst.fill(0, npages, args.npages);
-  src.fill(verdict === HOLE ? MIGRATE_PFN_MIGRATE : 0, npages, args.npages);
-  if (verdict === HOLE) args.cpages += count;
+  const isHole = verdict === HOLE;
+  src.fill(isHole && !isWhole ? MIGRATE_PFN_MIGRATE : 0, npages, args.npages);
+  if (isHole && isWhole) src[npages] = MIGRATE_PFN_MIGRATE | MIGRATE_PFN_COMPOUND;
+  if (isHole) args.cpages += isWhole ? 1 : count;
   else if (reasons !== null) reasons.fill(verdict, npages, args.npages);
 }
 
@@ -105,8 +156,16 @@ function collectTable(args: MigrateVma, sys: System, first: number, count: numbe
   for (let i = 0; i < count; i++) {
     const slot = npages + i;
     const pte = words[first + i]!;
-    const verdict = judge(args, sys, pte);
+    let verdict = judge(args, sys, pte);
     dst[slot] = 0;
+    if (verdict === LARGE) {
+      verdict = splitMappedFolio(args, sys, sys.mem.folioOf(ptePfn(pte)));
+      if (verdict !== SKIP_NONE) {
+        skipRest(args, slot, npages + count, verdict);
+        break;
+      }
+      verdict = judge(args, sys, words[first + i]!);
+    }
     if (verdict !== SKIP_NONE) {
       src[slot] = verdict === HOLE ? MIGRATE_PFN_MIGRATE : 0;
       if (verdict === HOLE) collected++;
@@ -133,9 +192,16 @@ function collectTable(args: MigrateVma, sys: System, first: number, count: numbe
   return unmapped;
 }
 
+/** The slots from `from` on are left out, as a folio that can't be split makes Linux do. */
+function skipRest(args: MigrateVma, from: number, to: number, reason: number): void {
+  args.src.fill(0, from, to);
+  args.dst.fill(0, from, to);
+  args.reasons?.fill(reason, from, to);
+}
+
 /** Nothing there: in anonymous memory the destination may become the page. */
 function judgeHole(args: MigrateVma): number {
-  return vmaIsAnonymous(args.vma) ? HOLE : SKIP_HOLE_NOT_ANONYMOUS;
+  return args.vma.inode === null ? HOLE : SKIP_HOLE_NOT_ANONYMOUS;
 }
 
 /** @returns SKIP_NONE for a page to collect, HOLE, or why not: a SKIP_* code. */
@@ -145,8 +211,9 @@ function judge(args: MigrateVma, sys: System, pte: number): number {
   const pfn = ptePfn(pte);
   const verdict = ptePresent(pte) ? judgePresent(args, sys, pte) : judgeLeaf(args, sys, pte);
   if (verdict !== SKIP_NONE) return verdict;
-  if (mem.mapping[pfn] === 0) return SKIP_NO_MAPPING;
   const bits = mem.flags[pfn]!;
+  if ((bits & (PG_HEAD | PG_TAIL)) !== 0) return LARGE;
+  if (mem.mapping[pfn] === 0) return SKIP_NO_MAPPING;
   if ((bits & PG_LOCKED) !== 0 && pfn !== args.faultPage) return SKIP_LOCKED;
   if ((bits & PG_ANON_EXCLUSIVE) === 0 || !ptePresent(pte)) return SKIP_NONE;
   // In Linux the walk holds a reference of its own at this point.

@@ -8,15 +8,14 @@
  *
  * A VMA whose missing pages belong to a userfaultfd, and an address space that the OOM reaper was
  * in, refuse.
- *
- * Leaves out: huge inserts.
  */
-import { isErr } from '../base/errno.ts';
-import { PAGE_SIZE } from '../base/units.ts';
+import { errno, isErr } from '../base/errno.ts';
+import { HPAGE_PMD_NR, PAGE_SIZE, PMD_SIZE } from '../base/units.ts';
 import { userfaultfdMissing } from './fs-userfaultfd.ts';
-import { MIGRATE_PFN_MIGRATE, migratePfnToPage } from './migrate-types.ts';
+import { MIGRATE_PFN_COMPOUND, MIGRATE_PFN_MIGRATE, migratePfnToPage } from './migrate-types.ts';
 import type { MigrateVma } from './migrate-types.ts';
-import { vmaIsAnonymous, vmaMayWrite, vmaPageProt } from './mm-types.ts';
+import { insertHugePage, isHugeZero } from './migrate-vma-insert-huge.ts';
+import { vmaMayWrite, vmaPageProt } from './mm-types.ts';
 import type { Vma } from './mm-types.ts';
 import {
   MMU_NOTIFY_MIGRATE,
@@ -33,8 +32,10 @@ import {
   SKIP_MM_UNSTABLE,
   SKIP_NO_DESTINATION,
   SKIP_NO_MEMORY,
+  SKIP_SIZES_DIFFER,
   SKIP_USERFAULTFD,
 } from './skip-reason.ts';
+import { splitHugePmd } from './split-huge-pmd.ts';
 import {
   LEAF_DEVICE_PRIVATE_READ,
   LEAF_DEVICE_PRIVATE_WRITE,
@@ -69,7 +70,7 @@ export function migrateVmaInsertPages(args: MigrateVma): void {
   let replaced = 0;
   for (let i = 0; i < args.npages; i++) {
     // Exactly this: a source page would have VALID and its pfn too.
-    if (src[i] !== MIGRATE_PFN_MIGRATE) continue;
+    if ((src[i]! & ~MIGRATE_PFN_COMPOUND) !== MIGRATE_PFN_MIGRATE) continue;
     const target = migratePfnToPage(dst[i]!);
     if (target < 0) {
       refuse(args, i, SKIP_NO_DESTINATION);
@@ -82,9 +83,21 @@ export function migrateVmaInsertPages(args: MigrateVma): void {
       mmuNotifierRangeInit(insertRange, MMU_NOTIFY_MIGRATE, mm, addr, args.end, owner);
       mmuNotifierInvalidateRangeStart(insertRange);
     }
-    const outcome = insertPage(args.vma, addr, target);
-    if (outcome === INSERTED_FOR_ZERO_PAGE) replaced++;
-    else if (outcome !== INSERTED) refuse(args, i, outcome);
+    const isLarge = (dst[i]! & MIGRATE_PFN_COMPOUND) !== 0;
+    if (isLarge !== ((src[i]! & MIGRATE_PFN_COMPOUND) !== 0)) {
+      if (isLarge) {
+        refuse(args, i, SKIP_SIZES_DIFFER);
+        continue;
+      }
+      // The driver had no large folio: the hole is filled page by page.
+      src.fill(MIGRATE_PFN_MIGRATE, i, i + HPAGE_PMD_NR);
+    }
+    const outcome = isLarge
+      ? insertLarge(args.vma, addr, target)
+      : insertPage(args.vma, addr, target);
+    if (outcome >= 0) refuse(args, i, outcome);
+    else if (outcome !== INSERTED) replaced += isLarge ? HPAGE_PMD_NR : 1;
+    if (isLarge) i += HPAGE_PMD_NR - 1;
   }
   if (!isOpen) return;
   flushTlbRange(mm, args.start, args.end, replaced);
@@ -96,12 +109,28 @@ function refuse(args: MigrateVma, slot: number, reason: number): void {
   if (args.reasons !== null) args.reasons[slot] = reason;
 }
 
+/** Maps one large folio. @returns INSERTED*, or why not: a SKIP_* code. */
+function insertLarge(vma: Vma, addr: number, target: number): number {
+  const isPrivate = vma.mm.sys.mem.isDevicePrivate(target);
+  const mapped = isPrivate ? devicePte(vma, target) : presentPte(vma, target);
+  const outcome = insertHugePage(vma, addr, target, mapped);
+  if (outcome < 0) return -outcome;
+  return outcome > 0 ? INSERTED_FOR_ZERO_PAGE : INSERTED;
+}
+
 /** Maps one page (migrate_vma_insert_page). @returns INSERTED*, or why not: a SKIP_* code. */
 function insertPage(vma: Vma, addr: number, target: number): number {
   const { mm } = vma;
   const { mem, pageTables, zeroPfn } = mm.sys;
-  if (!vmaIsAnonymous(vma)) return SKIP_HOLE_NOT_ANONYMOUS;
-  const at = pageTables.pteAlloc(mm.pgd, addr);
+  if (vma.inode !== null) return SKIP_HOLE_NOT_ANONYMOUS;
+  let at = pageTables.pteAlloc(mm.pgd, addr);
+  if (at === errno.EEXIST) {
+    // A large folio came meanwhile; only the one of zeroes counts as a hole still.
+    const pmdAt = pageTables.pmdOffset(mm.pgd, addr);
+    if (!isHugeZero(mm.sys, pageTables.words[pmdAt]!)) return SKIP_HOLE_RACED;
+    splitHugePmd(vma, pmdAt, addr - (addr % PMD_SIZE));
+    at = pageTables.pteOffset(mm.pgd, addr);
+  }
   if (isErr(at)) return SKIP_NO_MEMORY;
   const old = pageTables.words[at]!;
   if (mm.isUnstable) return SKIP_MM_UNSTABLE;

@@ -5,7 +5,7 @@
  * Locking: source and destination locked by the caller. Never waits; migration entries are replaced
  * without a notifier, since nothing could be mapped through them.
  *
- * Leaves out: swap cache, memcg, buffer heads, huge entries.
+ * Leaves out: swap cache, memcg, buffer heads.
  */
 import { assert } from '../base/assert.ts';
 import { errno } from '../base/errno.ts';
@@ -19,13 +19,20 @@ import {
   PG_SWAPBACKED,
   PG_UPTODATE,
 } from './page.ts';
-import { RmapHits, folioAddAnonRmap, folioAddFileRmap, rmapWalk } from './rmap.ts';
+import {
+  RmapHits,
+  folioAddAnonRmap,
+  folioAddAnonRmapPmd,
+  folioAddFileRmap,
+  rmapWalk,
+} from './rmap.ts';
 import {
   LEAF_DEVICE_PRIVATE_READ,
   LEAF_DEVICE_PRIVATE_WRITE,
   LEAF_MIGRATION_READ,
   LEAF_MIGRATION_WRITE,
   PTE_DIRTY,
+  PTE_HUGE,
   PTE_SOFT_DIRTY,
   PTE_UFFD_WP,
   PTE_WRITE,
@@ -58,7 +65,7 @@ export function folioMigrateMapping(
   const word = mem.mapping[source]!;
   const inode = (word & MAPPING_ANON) !== 0 ? null : sys.inodes[word >>> 1];
   const isCached = inode !== null && inode !== undefined;
-  const expected = 1 + extraCount + mem.mapcount[source]! + (isCached ? 1 : 0);
+  const expected = 1 + extraCount + mem.folioMapcount(source) + (isCached ? 1 : 0);
   if (mem.refcount[source] !== expected) return errno.EAGAIN;
   const index = mem.index[source]!;
   mem.mapping[target] = word;
@@ -85,12 +92,14 @@ const hits = new RmapHits();
 export function removeMigrationPtes(sys: System, source: number, target: number): void {
   rmapWalk(sys, target, hits);
   for (let i = 0; i < hits.length; i++) {
-    removeMigrationPte(sys, hits.vmas[i]!, hits.addrs[i]!, hits.ptes[i]!, source, target);
+    const at = hits.ptes[i]!;
+    if (hits.isPmd[i]) removeMigrationPmd(sys, hits.vmas[i]!, hits.addrs[i]!, at, source, target);
+    else removeMigrationPte(sys, hits.vmas[i]!, hits.addrs[i]!, at, source, target);
   }
 }
 
-/** Does the work of removeMigrationPtes at one place; any other entry there is left alone. */
-function removeMigrationPte(
+/** removeMigrationPtes for a PMD entry that stands for the whole folio (remove_migration_pmd). */
+function removeMigrationPmd(
   sys: System,
   vma: Vma,
   addr: number,
@@ -103,13 +112,38 @@ function removeMigrationPte(
   const entry = words[at]!;
   if (ptePfn(entry) !== source || !isMigrationEntry(entry)) return;
   mem.getPage(target);
+  folioAddAnonRmapPmd(sys, target, vma, addr, leafKind(entry) !== LEAF_MIGRATION_READ);
+  const isDevice = mem.isDevicePrivate(target);
+  const next = mappingFor(entry, target, vmaPageProt(vma), isDevice, mem.flags[target]!);
+  words[at] = isDevice ? next : (next | PTE_HUGE) >>> 0;
+}
+
+/**
+ * Does the work of removeMigrationPtes at one place; any other entry there is left alone. `source`
+ * and `target` are folios: the entry says which page of them it stands for.
+ */
+function removeMigrationPte(
+  sys: System,
+  vma: Vma,
+  addr: number,
+  at: number,
+  source: number,
+  target: number,
+): void {
+  const { mem } = sys;
+  const { words } = sys.pageTables;
+  const entry = words[at]!;
+  const offset = ptePfn(entry) - source;
+  if (!(offset >= 0 && offset < mem.folioNrPages(target)) || !isMigrationEntry(entry)) return;
+  mem.getPage(target);
+  const page = target + offset;
   const isExclusive = leafKind(entry) !== LEAF_MIGRATION_READ;
-  if (mem.isAnon(target)) folioAddAnonRmap(sys, target, vma, addr, isExclusive);
-  else folioAddFileRmap(sys, target);
+  if (mem.isAnon(target)) folioAddAnonRmap(sys, page, vma, addr, isExclusive);
+  else folioAddFileRmap(sys, page);
   // One non-empty entry for another: the table's use count stays.
   words[at] = mappingFor(
     entry,
-    target,
+    page,
     vmaPageProt(vma),
     mem.isDevicePrivate(target),
     mem.flags[target]!,

@@ -34,6 +34,9 @@ export const VM_IO = 0x4000;
 export const VM_DONTEXPAND = 0x40000;
 export const VM_HUGETLB = 0x400000;
 export const VM_MIXEDMAP = 0x10000000;
+/** What madvise said of large folios. */
+export const VM_HUGEPAGE = 0x20000000;
+export const VM_NOHUGEPAGE = 0x40000000;
 /** VMAs that migrate_vma_setup refuses. */
 export const VM_SPECIAL = VM_IO | VM_DONTEXPAND | VM_PFNMAP | VM_MIXEDMAP;
 /** The ways in which a VMA can be registered with a userfaultfd. */
@@ -54,14 +57,6 @@ export function vmaPageProt(vma: Vma): number {
   return (flags & deciding) === (VM_SHARED | VM_WRITE) ? PTE_WRITE : 0;
 }
 
-/**
- * True for private memory without anything behind it (vma_is_anonymous). A driver's mapping is not
- * anonymous although it has no object: it is filled when it is made, or not at all.
- */
-export function vmaIsAnonymous(vma: Vma): boolean {
-  return vma.inode === null && (vma.vmFlags & (VM_IO | VM_PFNMAP | VM_MIXEDMAP)) === 0;
-}
-
 /** True when a writable entry may be made in the VMA at all (maybe_mkwrite). */
 export function vmaMayWrite(vma: Vma): boolean {
   return (vma.vmFlags & VM_WRITE) !== 0;
@@ -71,6 +66,12 @@ export function vmaMayWrite(vma: Vma): boolean {
 export function linearPageIndex(vma: Vma, addr: number): number {
   return vma.vmPgoff + Math.floor((addr - vma.vmStart) / PAGE_SIZE);
 }
+
+/** Policies of transparent huge pages (/sys/kernel/mm/transparent_hugepage/enabled). */
+export const THP_NEVER = 0;
+/** Where MADV_HUGEPAGE asked for it. */
+export const THP_MADVISE = 1;
+export const THP_ALWAYS = 2;
 
 /** PROT_* of mmap and mprotect. */
 export const PROT_NONE = 0;
@@ -155,6 +156,8 @@ export interface System {
   readonly zeroPfn: number;
   /** The shared large folio of zeroes, made when first wanted (huge_zero_folio); 0 before. */
   hugeZeroPfn: number;
+  /** THP_*: which private anonymous memory gets large folios. */
+  thpMode: number;
   /** Registered pagemaps by the number that MemMap.pgmap holds; entry 0 is null. */
   readonly pagemaps: (DevPagemap | null)[];
   /** Reserved ranges of device pfns in ascending order. */

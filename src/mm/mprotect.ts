@@ -11,6 +11,7 @@
 import { errno } from '../base/errno.ts';
 import type { MaybePromise } from '../base/maybe.ts';
 import {
+  HPAGE_PMD_NR,
   PAGE_SIZE,
   PMD_SIZE,
   TASK_SIZE,
@@ -30,6 +31,7 @@ import {
   mmuNotifierRangeInit,
 } from './mmu-notifier.ts';
 import { PG_ANON_EXCLUSIVE } from './page.ts';
+import { splitHugePmd } from './split-huge-pmd.ts';
 import {
   LEAF_DEVICE_PRIVATE_READ,
   LEAF_DEVICE_PRIVATE_WRITE,
@@ -46,6 +48,7 @@ import {
   PTE_UFFD_WP,
   PTE_WRITE,
   PTE_YOUNG,
+  isPmdLeaf,
   leafKind,
   mkLeaf,
   ptePfn,
@@ -132,6 +135,12 @@ export function changeProtection(vma: Vma, start: number, end: number, cpFlags: 
   let reduced = 0;
   while (addr < end) {
     const chunkEnd = Math.min(end, addr - (addr % PMD_SIZE) + PMD_SIZE);
+    const huge = changeLeaf(vma, addr, chunkEnd, cpFlags);
+    if (huge >= 0) {
+      reduced += huge;
+      addr = pageTables.nextPopulated(mm.pgd, chunkEnd, end);
+      continue;
+    }
     const first = pageTables.pteOffset(mm.pgd, addr);
     const last = first + (chunkEnd - addr) / PAGE_SIZE;
     for (let at = first; at < last; at++) {
@@ -146,6 +155,25 @@ export function changeProtection(vma: Vma, start: number, end: number, cpFlags: 
   }
   flushTlbRange(mm, start, end, reduced);
   mmuNotifierInvalidateRangeEnd(protectRange);
+}
+
+/**
+ * Changes a PMD leaf that [start, end) covers (change_huge_pmd); one that it covers in part is
+ * split. @returns pages that lost rights, or -1 when there are PTEs to change.
+ */
+function changeLeaf(vma: Vma, start: number, end: number, cpFlags: number): number {
+  const { mm } = vma;
+  const { pageTables } = mm.sys;
+  const at = pageTables.pmdOffset(mm.pgd, start);
+  const old = pageTables.words[at]!;
+  if (!isPmdLeaf(old)) return -1;
+  if (end - start !== PMD_SIZE) {
+    splitHugePmd(vma, at, start - (start % PMD_SIZE));
+    return -1;
+  }
+  const next = changedPte(mm.sys, vma, old, cpFlags);
+  pageTables.setPte(at, next);
+  return takesAwayRights(old, next) ? HPAGE_PMD_NR : 0;
 }
 
 /** True when a core may have cached more than the new entry allows. */

@@ -108,7 +108,7 @@ export class MemMap {
 
   /** True when the page belongs to anonymous memory (PageAnon). */
   isAnon(pfn: number): boolean {
-    return (this.mapping[pfn]! & MAPPING_ANON) !== 0;
+    return (this.mapping[this.folioOf(pfn)]! & MAPPING_ANON) !== 0;
   }
 
   /**
@@ -179,12 +179,13 @@ export class MemMap {
 
   /** True when somebody may have pinned the page (folio_maybe_dma_pinned); false is certain. */
   maybeDmaPinned(pfn: number): boolean {
-    return this.refcount[pfn]! >= GUP_PIN_COUNTING_BIAS;
+    return this.refcount[this.folioOf(pfn)]! >= GUP_PIN_COUNTING_BIAS;
   }
 
   /** Locks the page if nobody holds it (folio_trylock). */
   trylockPage(pfn: number): boolean {
     const flags = this.flags[pfn]!;
+    assert((flags & PG_TAIL) === 0, 'I33: a tail is locked by its head');
     if ((flags & PG_LOCKED) !== 0) return false;
     this.flags[pfn] = flags | PG_LOCKED;
     return true;

@@ -14,7 +14,7 @@
  * plays the anon_vma lock. Leaves out: anon_vma roots and depth limits other than reuse at fork.
  */
 import { assert } from '../base/assert.ts';
-import { PAGE_SIZE } from '../base/units.ts';
+import { HPAGE_PMD_NR, PAGE_SIZE, PMD_SIZE } from '../base/units.ts';
 import { VmaIntervals } from './interval-tree.ts';
 import { VM_ACCESS_FLAGS, linearPageIndex } from './mm-types.ts';
 import type { System, Vma } from './mm-types.ts';
@@ -26,7 +26,15 @@ import {
   mmuNotifierRangeInit,
 } from './mmu-notifier.ts';
 import { putPage } from './page-alloc.ts';
-import { MAPPING_ANON, PG_ANON_EXCLUSIVE, PG_DIRTY, PG_SWAPBACKED } from './page.ts';
+import {
+  MAPPING_ANON,
+  PG_ANON_EXCLUSIVE,
+  PG_DIRTY,
+  PG_HEAD,
+  PG_SWAPBACKED,
+  PG_TAIL,
+} from './page.ts';
+import type { MemMap } from './page.ts';
 import {
   LEAF_DEVICE_EXCLUSIVE,
   LEAF_MIGRATION_READ,
@@ -38,6 +46,7 @@ import {
   PTE_UFFD_WP,
   PTE_YOUNG,
   isDevicePrivateEntry,
+  isPmdLeaf,
   isWritableLeaf,
   leafKind,
   mkLeaf,
@@ -69,12 +78,15 @@ export class RmapHits {
   readonly addrs: number[] = [];
   /** Word index of the page table entry. */
   readonly ptes: number[] = [];
+  /** Whether it is a PMD entry, which stands for the whole large folio. */
+  readonly isPmd: boolean[] = [];
 
-  add(vma: Vma, addr: number, pte: number): void {
+  add(vma: Vma, addr: number, pte: number, isPmd: boolean): void {
     const at = this.length++;
     this.vmas[at] = vma;
     this.addrs[at] = addr;
     this.ptes[at] = pte;
+    this.isPmd[at] = isPmd;
   }
 }
 
@@ -201,6 +213,34 @@ export function folioAddNewAnonRmap(sys: System, pfn: number, vma: Vma, addr: nu
 }
 
 /**
+ * folioAddNewAnonRmap for a large folio that a PMD entry maps. Context: mmap lock held; `addr` is
+ * where the folio starts.
+ */
+export function folioAddNewAnonRmapPmd(sys: System, head: number, vma: Vma, addr: number): void {
+  folioAddNewAnonRmap(sys, head, vma, addr);
+  sys.mem.mapcount[head] = 0;
+  sys.mem.entireMapcount[head] = 1;
+  sys.mem.largeMapcount[head] = 1;
+}
+
+/** The mappings of a page by PTEs change by `by`, those of its folio with them. */
+function countMapping(mem: MemMap, pfn: number, by: number): number {
+  const count = mem.mapcount[pfn]! + by;
+  assert(count >= 0, 'I12: a mapping that is removed was counted');
+  mem.mapcount[pfn] = count;
+  if ((mem.flags[pfn]! & (PG_HEAD | PG_TAIL)) !== 0) mem.largeMapcount[mem.folioOf(pfn)]! += by;
+  return count;
+}
+
+/** The mappings of a large folio by PMD entries change by `by`. */
+function countEntireMapping(mem: MemMap, head: number, by: number): void {
+  const count = mem.entireMapcount[head]! + by;
+  assert(count >= 0, 'I12: a mapping that is removed was counted');
+  mem.entireMapcount[head] = count;
+  mem.largeMapcount[head]! += by;
+}
+
+/**
  * Adds a mapping of an anonymous page that already hangs somewhere (folio_add_anon_rmap_pte).
  *
  * @param exclusive The mapping is the only one there is, and the page becomes AnonExclusive.
@@ -214,16 +254,40 @@ export function folioAddAnonRmap(
   exclusive: boolean,
 ): void {
   const mem = sys.mem;
-  assert(mem.isAnon(pfn), 'I11: an anonymous page hangs on an anon_vma of its VMA');
-  assert(
-    mem.index[pfn] === linearPageIndex(vma, addr),
-    'I11: an anonymous page is mapped where its index says',
-  );
-  const count = mem.mapcount[pfn]! + 1;
-  mem.mapcount[pfn] = count;
+  checkAnonPlace(sys, pfn, vma, addr);
+  const count = countMapping(mem, pfn, 1);
   const flags = mem.flags[pfn]! | (exclusive ? PG_ANON_EXCLUSIVE : 0);
   mem.flags[pfn] = flags;
   assert(count === 1 || (flags & PG_ANON_EXCLUSIVE) === 0, 'I13: an exclusive page is mapped once');
+}
+
+/** folioAddAnonRmap for a PMD entry that maps a whole large folio (folio_add_anon_rmap_pmd). */
+export function folioAddAnonRmapPmd(
+  sys: System,
+  head: number,
+  vma: Vma,
+  addr: number,
+  exclusive: boolean,
+): void {
+  const mem = sys.mem;
+  checkAnonPlace(sys, head, vma, addr);
+  countEntireMapping(mem, head, 1);
+  if (exclusive) mem.setFlag(head, PG_ANON_EXCLUSIVE);
+  const isAlone = mem.largeMapcount[head] === 1;
+  assert(
+    isAlone || !mem.testFlag(head, PG_ANON_EXCLUSIVE),
+    'I13: an exclusive page is mapped once',
+  );
+}
+
+function checkAnonPlace(sys: System, pfn: number, vma: Vma, addr: number): void {
+  const { mem } = sys;
+  const folio = mem.folioOf(pfn);
+  assert(mem.isAnon(folio), 'I11: an anonymous page hangs on an anon_vma of its VMA');
+  assert(
+    mem.index[folio]! + (pfn - folio) === linearPageIndex(vma, addr),
+    'I11: an anonymous page is mapped where its index says',
+  );
 }
 
 /**
@@ -240,7 +304,18 @@ export function folioTryDupAnonRmap(sys: System, pfn: number): boolean {
     if (!mem.isDevicePrivate(pfn) && mem.maybeDmaPinned(pfn)) return false;
     mem.clearFlag(pfn, PG_ANON_EXCLUSIVE);
   }
-  mem.mapcount[pfn]! += 1;
+  countMapping(mem, pfn, 1);
+  return true;
+}
+
+/** folioTryDupAnonRmap for a large folio that a PMD entry maps (folio_try_dup_anon_rmap_pmd). */
+export function folioTryDupAnonRmapPmd(sys: System, head: number): boolean {
+  const mem = sys.mem;
+  if (mem.testFlag(head, PG_ANON_EXCLUSIVE)) {
+    if (!mem.isDevicePrivate(head) && mem.maybeDmaPinned(head)) return false;
+    mem.clearFlag(head, PG_ANON_EXCLUSIVE);
+  }
+  countEntireMapping(mem, head, 1);
   return true;
 }
 
@@ -253,7 +328,7 @@ export function folioTryDupAnonRmap(sys: System, pfn: number): boolean {
 export function folioMoveAnonRmap(sys: System, pfn: number, vma: Vma): void {
   const anonVma = vma.anonVma;
   assert(anonVma !== null, 'I11: an anonymous page hangs on an anon_vma of its VMA');
-  assert(sys.mem.mapcount[pfn] === 1, 'I13: an exclusive page is mapped once');
+  assert(sys.mem.folioMapcount(pfn) === 1, 'I13: an exclusive page is mapped once');
   sys.mem.mapping[pfn] = ((anonVma.id << 1) | MAPPING_ANON) >>> 0;
   sys.mem.setFlag(pfn, PG_ANON_EXCLUSIVE);
 }
@@ -266,9 +341,28 @@ export function folioAddFileRmap(sys: System, pfn: number): void {
 
 /** Removes one mapping (folio_remove_rmap_pte). Context: any; the entry is gone already. */
 export function folioRemoveRmap(sys: System, pfn: number): void {
-  const count = sys.mem.mapcount[pfn]! - 1;
-  assert(count >= 0, 'I12: a mapping that is removed was counted');
-  sys.mem.mapcount[pfn] = count;
+  countMapping(sys.mem, pfn, -1);
+}
+
+/** Removes the mapping of a large folio by a PMD entry (folio_remove_rmap_pmd). Context: any. */
+export function folioRemoveRmapPmd(sys: System, head: number): void {
+  countEntireMapping(sys.mem, head, -1);
+}
+
+/**
+ * A PMD mapping of a large folio becomes one PTE mapping of each of its pages: counts, references
+ * and AnonExclusive follow. Context: the entry is being split.
+ */
+export function folioSplitPmdRmap(sys: System, head: number): void {
+  const { mem } = sys;
+  countEntireMapping(mem, head, -1);
+  mem.largeMapcount[head]! += HPAGE_PMD_NR;
+  mem.refcount[head]! += HPAGE_PMD_NR - 1;
+  const exclusive = mem.flags[head]! & PG_ANON_EXCLUSIVE;
+  for (let pfn = head; pfn < head + HPAGE_PMD_NR; pfn++) {
+    mem.mapcount[pfn]! += 1;
+    mem.flags[pfn]! |= exclusive;
+  }
 }
 
 /**
@@ -284,14 +378,34 @@ export function rmapWalk(sys: System, pfn: number, hits: RmapHits): void {
   const object = (word & MAPPING_ANON) !== 0 ? sys.anonVmas[id] : sys.inodes[id];
   if (object === null || object === undefined) return;
   const index = sys.mem.index[pfn]!;
+  const last = index + sys.mem.folioNrPages(pfn) - 1;
   const vmas = object.intervals.vmas;
   for (let i = object.intervals.firstCandidate(index); i < vmas.length; i++) {
     const vma = vmas[i]!;
-    if (vma.vmPgoff > index) return;
+    if (vma.vmPgoff > last) return;
     const addr = vma.vmStart + (index - vma.vmPgoff) * PAGE_SIZE;
-    if (addr >= vma.vmEnd) continue;
-    const pte = sys.pageTables.pteOffset(vma.mm.pgd, addr);
-    if (pte !== 0) hits.add(vma, addr, pte);
+    if (last !== index) walkLargeFolio(vma, addr, hits);
+    else if (addr < vma.vmEnd) {
+      const pte = sys.pageTables.pteOffset(vma.mm.pgd, addr);
+      if (pte !== 0) hits.add(vma, addr, pte, false);
+    }
+  }
+}
+
+/** Adds the entries of one VMA that may map the large folio which would start at `addr`. */
+function walkLargeFolio(vma: Vma, addr: number, hits: RmapHits): void {
+  const { pageTables } = vma.mm.sys;
+  const end = Math.min(vma.vmEnd, addr + PMD_SIZE);
+  let at = Math.max(vma.vmStart, addr);
+  while (at < end) {
+    const pmd = pageTables.pmdOffset(vma.mm.pgd, at);
+    const isLeaf = isPmdLeaf(pageTables.words[pmd]!);
+    if (isLeaf && at === addr && at % PMD_SIZE === 0) hits.add(vma, at, pmd, true);
+    const pte = isLeaf ? 0 : pageTables.pteOffset(vma.mm.pgd, at);
+    const next = Math.min(end, at - (at % PMD_SIZE) + PMD_SIZE);
+    const pages = pte === 0 ? 0 : (next - at) / PAGE_SIZE;
+    for (let i = 0; i < pages; i++) hits.add(vma, at + i * PAGE_SIZE, pte + i, false);
+    at = next;
   }
 }
 
@@ -322,34 +436,38 @@ export function tryToMigrate(sys: System, pfn: number): boolean {
   rmapWalk(sys, pfn, migrateHits);
   for (let i = 0; i < migrateHits.length; i++) {
     const pte = sys.pageTables.words[migrateHits.ptes[i]!]!;
-    if (!mapsPage(pte, pfn)) continue;
+    if (!mapsPage(pte) || sys.mem.folioOf(ptePfn(pte)) !== pfn) continue;
     const vma = migrateHits.vmas[i]!;
-    if (!tryToMigrateOne(sys, pfn, vma, migrateHits.addrs[i]!, migrateHits.ptes[i]!)) break;
+    const isPmd = migrateHits.isPmd[i]!;
+    if (!tryToMigrateOne(sys, vma, migrateHits.addrs[i]!, migrateHits.ptes[i]!, isPmd)) break;
   }
-  return sys.mem.mapcount[pfn] === 0;
+  return sys.mem.folioMapcount(pfn) === 0;
 }
 
-/** True for an entry that counts as a mapping of the page. */
-function mapsPage(pte: number, pfn: number): boolean {
-  if (ptePfn(pte) !== pfn) return false;
+/** True for an entry that counts as a mapping of its page. */
+function mapsPage(pte: number): boolean {
   if (ptePresent(pte)) return (pte & PTE_SPECIAL) === 0;
   return isDevicePrivateEntry(pte) || leafKind(pte) === LEAF_DEVICE_EXCLUSIVE;
 }
 
-function tryToMigrateOne(sys: System, pfn: number, vma: Vma, addr: number, at: number): boolean {
+function tryToMigrateOne(sys: System, vma: Vma, addr: number, at: number, isPmd: boolean): boolean {
   const mem = sys.mem;
+  const pfn = ptePfn(sys.pageTables.words[at]!);
+  const folio = mem.folioOf(pfn);
+  const end = addr + (isPmd ? PMD_SIZE : PAGE_SIZE);
   const exclusive = mem.testFlag(pfn, PG_ANON_EXCLUSIVE);
   // Device-private memory can't be pinned, however many references a page has.
   if (exclusive && !mem.isDevicePrivate(pfn) && mem.maybeDmaPinned(pfn)) return false;
-  mmuNotifierRangeInit(clearRange, MMU_NOTIFY_CLEAR, vma.mm, addr, addr + PAGE_SIZE);
+  mmuNotifierRangeInit(clearRange, MMU_NOTIFY_CLEAR, vma.mm, addr, end);
   mmuNotifierInvalidateRangeStart(clearRange);
   const pte = sys.pageTables.words[at]!;
-  if ((pte & PTE_DIRTY) !== 0 && ptePresent(pte)) mem.setFlag(pfn, PG_DIRTY);
+  if ((pte & PTE_DIRTY) !== 0 && ptePresent(pte)) mem.setFlag(folio, PG_DIRTY);
   sys.pageTables.setPte(at, migrationEntryFor(pte, exclusive));
   mem.clearFlag(pfn, PG_ANON_EXCLUSIVE);
-  if (ptePresent(pte)) flushTlbRange(vma.mm, addr, addr + PAGE_SIZE, 1);
-  folioRemoveRmap(sys, pfn);
-  putPage(sys, pfn);
+  if (ptePresent(pte)) flushTlbRange(vma.mm, addr, end, isPmd ? HPAGE_PMD_NR : 1);
+  if (isPmd) folioRemoveRmapPmd(sys, pfn);
+  else folioRemoveRmap(sys, pfn);
+  putPage(sys, folio);
   mmuNotifierInvalidateRangeEnd(clearRange);
   return true;
 }

@@ -46,6 +46,10 @@ export const SKIP_FREE_PAGE = 18;
 export const SKIP_USERFAULTFD = 19;
 /** The OOM reaper took pages of the address space: a hole may have been a page. */
 export const SKIP_MM_UNSTABLE = 20;
+/** A large folio that had to be split and could not be: somebody else refers to it. */
+export const SKIP_SPLIT_FAILED = 21;
+/** A large folio on one side, single pages on the other, and no way to split. */
+export const SKIP_SIZES_DIFFER = 22;
 
 const NAMES: readonly string[] = [
   'none',
@@ -69,6 +73,8 @@ const NAMES: readonly string[] = [
   'free page',
   'userfaultfd',
   'address space was reaped',
+  'large folio not split',
+  'sizes differ',
 ];
 
 /** Number of SKIP_* codes; they are 0 to SKIP_REASONS - 1. */

@@ -10,6 +10,7 @@
 import { errno } from '../base/errno.ts';
 import { PAGE_SIZE, PFN_LIMIT, PTRS_PER_TABLE } from '../base/units.ts';
 import { clearHighpage } from './highmem.ts';
+import { THP_MADVISE } from './mm-types.ts';
 import type { MemRegion, System } from './mm-types.ts';
 import { PageAllocator } from './page-alloc.ts';
 import { MemMap, PG_RESERVED, PG_UPTODATE } from './page.ts';
@@ -151,6 +152,7 @@ function assemble(
     vmstat: new Vmstat(),
     zeroPfn: ZERO_PFN,
     hugeZeroPfn: 0,
+    thpMode: THP_MADVISE,
     pagemaps: [null],
     deviceRegions,
     anonVmas: [null],

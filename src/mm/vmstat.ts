@@ -27,6 +27,14 @@ export const VM_EVENTS = [
   'nr_foll_pin_released',
   'device_exclusive_make',
   'device_exclusive_revoke',
+  'thp_fault_alloc',
+  'thp_fault_fallback',
+  'thp_zero_page_alloc',
+  'thp_split_page',
+  'thp_split_page_failed',
+  'thp_split_pmd',
+  'thp_migration_success',
+  'thp_migration_fail',
 ] as const;
 
 /** A counter name. */

@@ -7,7 +7,8 @@
  * Locking: mmap lock held (write for munmap and exit; read is enough for zapPageRange). Never
  * waits.
  */
-import { PAGE_SIZE, PMD_SIZE } from '../base/units.ts';
+import { HPAGE_PMD_NR, PAGE_SIZE, PMD_SIZE } from '../base/units.ts';
+import { NO_FOLIO, zapHugePmd } from './huge-pmd-ops.ts';
 import { isUffdWpMarker, userfaultfdWp } from './fs-userfaultfd.ts';
 import type { MmStruct, Vma } from './mm-types.ts';
 import {
@@ -20,6 +21,7 @@ import {
 import { putPage } from './page-alloc.ts';
 import { PG_DIRTY, PG_REFERENCED } from './page.ts';
 import { folioRemoveRmap } from './rmap.ts';
+import { splitHugePmd } from './split-huge-pmd.ts';
 import {
   LEAF_DEVICE_EXCLUSIVE,
   LEAF_MARKER_GUARD,
@@ -30,6 +32,7 @@ import {
   PTE_YOUNG,
   isDevicePrivateEntry,
   isMigrationEntry,
+  isPmdLeaf,
   leafKind,
   mkLeaf,
   ptePfn,
@@ -54,9 +57,9 @@ class MmuGather {
     this.end = end;
   }
 
-  /** Notes a cleared entry that a core could have cached. */
-  present(): void {
-    this.presentPages++;
+  /** Notes a cleared entry, for that many pages, that a core could have cached. */
+  present(pages = 1): void {
+    this.presentPages += pages;
   }
 
   /** Takes over the mapping's reference on a page. */
@@ -111,6 +114,10 @@ export function unmapPageRange(
   let addr = pageTables.nextPopulated(mm.pgd, start, end);
   while (addr < end) {
     const chunkEnd = Math.min(end, addr - (addr % PMD_SIZE) + PMD_SIZE);
+    if (zapLeaf(vma, addr, chunkEnd)) {
+      addr = pageTables.nextPopulated(mm.pgd, chunkEnd, end);
+      continue;
+    }
     const first = pageTables.pteOffset(mm.pgd, addr);
     const last = first + (chunkEnd - addr) / PAGE_SIZE;
     for (let at = first; at < last; at++) {
@@ -144,14 +151,31 @@ function remainingMarker(vma: Vma, pte: number): number {
   return isProtected ? mkLeaf(LEAF_MARKER_UFFD_WP, 0, 0) : 0;
 }
 
+/** Zaps a PMD leaf that [start, end) covers; one that it covers in part is split, for its PTEs. */
+function zapLeaf(vma: Vma, start: number, end: number): boolean {
+  const { mm } = vma;
+  const { pageTables } = mm.sys;
+  const at = pageTables.pmdOffset(mm.pgd, start);
+  const pmd = pageTables.words[at]!;
+  if (!isPmdLeaf(pmd)) return false;
+  if (end - start !== PMD_SIZE) {
+    splitHugePmd(vma, at, start - (start % PMD_SIZE));
+    return false;
+  }
+  if (ptePresent(pmd)) gather.present(HPAGE_PMD_NR);
+  const folio = zapHugePmd(mm, at);
+  if (folio !== NO_FOLIO) gather.page(mm, folio);
+  return true;
+}
+
 function zapPte(mm: MmStruct, pte: number): void {
   const pfn = ptePfn(pte);
   if (ptePresent(pte)) {
     gather.present();
     if ((pte & PTE_SPECIAL) !== 0) return;
     const mem = mm.sys.mem;
-    if ((pte & PTE_DIRTY) !== 0) mem.setFlag(pfn, PG_DIRTY);
-    if ((pte & PTE_YOUNG) !== 0) mem.setFlag(pfn, PG_REFERENCED);
+    if ((pte & PTE_DIRTY) !== 0) mem.setFlag(mem.folioOf(pfn), PG_DIRTY);
+    if ((pte & PTE_YOUNG) !== 0) mem.setFlag(mem.folioOf(pfn), PG_REFERENCED);
   } else if (isMigrationEntry(pte)) {
     // The migration dropped rmap and reference when it installed the entry; only rss is left.
     uncountRss(mm, pfn);
@@ -161,7 +185,7 @@ function zapPte(mm: MmStruct, pte: number): void {
   }
   uncountRss(mm, pfn);
   folioRemoveRmap(mm.sys, pfn);
-  gather.page(mm, pfn);
+  gather.page(mm, mm.sys.mem.folioOf(pfn));
 }
 
 /** One page less is resident (dec_mm_counter). */

@@ -12,6 +12,7 @@ import { APERTURE_PAGES, DmirrorDevice } from '../driver/dmirror-device.ts';
 import type { DriverContext } from '../driver/dmirror-device.ts';
 import { createWebGpuEngine } from '../gpu/webgpu-engine.ts';
 import { createSystem } from '../mm/system.ts';
+import { THP_ALWAYS, THP_MADVISE, THP_NEVER } from '../mm/mm-types.ts';
 import type { System } from '../mm/mm-types.ts';
 import { Kernel } from './kernel.ts';
 import type { MachineOptions, OpenFailure } from './protocol.ts';
@@ -22,6 +23,8 @@ const MAX_DEVICES = 4;
 const DEFAULT_CHUNK_BYTES = 16 * MIB;
 /** RAM grows in WebAssembly pages, so that it can be the linear memory of a guest. */
 const WASM_PAGE_BYTES = 65536;
+
+const THP_MODES = { never: THP_NEVER, madvise: THP_MADVISE, always: THP_ALWAYS } as const;
 
 /** Options with every default filled in, in pages. */
 interface Plan {
@@ -43,6 +46,7 @@ export async function boot(options: MachineOptions = {}): Promise<Kernel | OpenF
   if ('remedy' in plan) return plan;
   const sys = reserveMemory(plan);
   if ('remedy' in sys) return sys;
+  sys.thpMode = THP_MODES[options.thp ?? 'madvise'];
   const engine = await openEngine(options, plan, sys);
   if ('remedy' in engine) return engine;
   const context: DriverContext = {
@@ -107,6 +111,9 @@ function planMachine(options: MachineOptions): Plan | OpenFailure {
   }
   if (!Number.isInteger(devices) || devices < 1 || devices > MAX_DEVICES) {
     return failure(errno.EINVAL, `${devices} devices`, `give 1 to ${MAX_DEVICES}`);
+  }
+  if (options.thp !== undefined && !Object.hasOwn(THP_MODES, options.thp)) {
+    return failure(errno.EINVAL, `thp ${options.thp as string}`, 'give never, madvise or always');
   }
   const engine = options.engine ?? 'webgpu';
   if (engine !== 'webgpu' && engine !== 'cpu') {

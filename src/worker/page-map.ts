@@ -31,13 +31,16 @@ export function fillPageMap(
 ): void {
   const { pageTables } = mm.sys;
   for (let i = 0; i < codes.length; i++) {
-    const at = pageTables.pteOffset(mm.pgd, addr + i * PAGE_SIZE);
-    codes[i] = at === 0 ? PAGE_NONE : codeOf(mm, devices, pageTables.words[at]!);
+    const at = pageTables.leafOffset(mm.pgd, addr + i * PAGE_SIZE);
+    codes[i] = codeOf(mm, devices, pageTables.words[at]!);
   }
 }
 
 function codeOf(mm: MmStruct, devices: readonly DmirrorDevice[], pte: number): number {
-  if (ptePresent(pte)) return ptePfn(pte) === mm.sys.zeroPfn ? PAGE_ZERO : PAGE_RAM;
+  if (pte === 0) return PAGE_NONE;
+  const pfn = ptePfn(pte);
+  const isZero = pfn === mm.sys.zeroPfn || pfn === mm.sys.hugeZeroPfn;
+  if (ptePresent(pte)) return isZero ? PAGE_ZERO : PAGE_RAM;
   if (isMigrationEntry(pte)) return PAGE_MIGRATING;
   if (leafKind(pte) === LEAF_DEVICE_EXCLUSIVE) return PAGE_EXCLUSIVE;
   if (!isDevicePrivateEntry(pte)) return PAGE_NONE;

@@ -20,6 +20,8 @@ export interface MachineOptions {
   readonly devices?: number;
   /** Bytes of one device memory chunk. Default 16 MiB, or what all devices need for 255 chunks. */
   readonly chunkBytes?: number;
+  /** Which private anonymous memory gets huge pages. Default `madvise`: where asked for. */
+  readonly thp?: 'never' | 'madvise' | 'always';
   /** How the copy engine moves pages. Default `auto`. */
   readonly strategy?: StrategyName;
   readonly powerPreference?: 'high-performance' | 'low-power';

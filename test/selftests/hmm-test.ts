@@ -11,7 +11,6 @@ import {
   MAP_ANONYMOUS,
   MAP_PRIVATE,
   PAGE_DEVICE,
-  PAGE_EXCLUSIVE,
   PAGE_MIGRATING,
   PAGE_NONE,
   PAGE_RAM,
@@ -330,16 +329,12 @@ export class HmmTest extends Checks {
   }
 }
 
-/**
- * Letters of `assertWhere`, by PAGE_* code: none, zero page, RAM, migrating, exclusive, device
- * number.
- */
+/** Letters of `assertWhere`, by PAGE_* code: none, zero page, RAM, migrating, device number. */
 const LETTERS: Readonly<Record<number, string>> = {
   [PAGE_NONE]: '-',
   [PAGE_ZERO]: 'z',
   [PAGE_RAM]: 'r',
   [PAGE_MIGRATING]: 'm',
-  [PAGE_EXCLUSIVE]: 'x',
   [PAGE_DEVICE]: '0',
   [PAGE_DEVICE + 1]: '1',
 };

@@ -1,0 +1,84 @@
+/**
+ * Committing pages that the driver has copied (mm/migrate_device.c: __migrate_device_pages): each
+ * destination takes its source's place in the anon_vma or page cache. Where the driver answers a
+ * large folio with single pages, the folio, which nothing maps any more, is split now.
+ *
+ * Locking: sources and destinations locked. Never waits.
+ */
+import { assert } from '../base/assert.ts';
+import { HPAGE_PMD_NR } from '../base/units.ts';
+import {
+  MIGRATE_PFN_COMPOUND,
+  MIGRATE_PFN_MIGRATE,
+  MIGRATE_PFN_WRITE,
+  migrateEntryPages,
+  migratePfn,
+  migratePfnToPage,
+} from './migrate-types.ts';
+import { folioMigrateMapping } from './migrate.ts';
+import type { System } from './mm-types.ts';
+import {
+  SKIP_NONE,
+  SKIP_NO_DESTINATION,
+  SKIP_PAGE_CACHE,
+  SKIP_PINNED_AT_COMMIT,
+  SKIP_SIZES_DIFFER,
+} from './skip-reason.ts';
+import { splitAllPmds, splitUnmappedFolio } from './split-folio.ts';
+
+/** The arrays of a migration, and what its caller knows. */
+export interface CommitRequest {
+  readonly src: Uint32Array;
+  readonly dst: Uint32Array;
+  readonly npages: number;
+  /** The page that the caller's fault holds locked and referenced, or NO_FAULT_PAGE. */
+  readonly faultPage: number;
+  readonly reasons: Uint8Array | null;
+  /** Whether large folios may be split: only where the pages were collected in a VMA. */
+  readonly maySplit: boolean;
+}
+
+/** Commits the source pages of src[]; holes are migrateVmaInsertPages' business. */
+export function commitPages(sys: System, request: CommitRequest): void {
+  const { src, dst, npages, faultPage } = request;
+  for (let i = 0; i < npages; i += migrateEntryPages(src[i]!)) {
+    const source = migratePfnToPage(src[i]!);
+    if (source < 0) continue;
+    const sizes = matchSizes(sys, request, i, source);
+    // A split turns the entry into that of its first page; the loop goes on with the others.
+    const target = migratePfnToPage(dst[i]!);
+    const reason =
+      sizes === SKIP_NONE ? commitPage(sys, source, target, source === faultPage) : sizes;
+    if (reason === SKIP_NONE) continue;
+    src[i] = src[i]! & ~MIGRATE_PFN_MIGRATE;
+    if (request.reasons !== null) request.reasons[i] = reason;
+  }
+}
+
+/** Makes source and destination of a slot the same size. @returns SKIP_NONE, or why it can't. */
+function matchSizes(sys: System, request: CommitRequest, slot: number, source: number): number {
+  const isLarge = (request.src[slot]! & MIGRATE_PFN_COMPOUND) !== 0;
+  const takesLarge = (request.dst[slot]! & MIGRATE_PFN_COMPOUND) !== 0;
+  if (migratePfnToPage(request.dst[slot]!) < 0) return SKIP_NO_DESTINATION;
+  if (isLarge === takesLarge) return SKIP_NONE;
+  if (takesLarge || !request.maySplit) return SKIP_SIZES_DIFFER;
+  const extra = source === request.faultPage ? 1 : 0;
+  if (sys.mem.refcount[source] !== 1 + extra) return SKIP_PINNED_AT_COMMIT;
+  splitAllPmds(sys, source);
+  splitUnmappedFolio(sys, source, extra, source);
+  const flags = MIGRATE_PFN_MIGRATE | (request.src[slot]! & MIGRATE_PFN_WRITE);
+  for (let i = 0; i < HPAGE_PMD_NR; i++) {
+    request.src[slot + i] = (migratePfn(source + i) | flags) >>> 0;
+  }
+  return SKIP_NONE;
+}
+
+/** @returns SKIP_NONE, or why the page stays. */
+function commitPage(sys: System, source: number, target: number, isFaultPage: boolean): number {
+  const { mem } = sys;
+  assert(mem.isLocked(target), 'I30: a destination is locked');
+  const inPageCache = mem.mapping[source] !== 0 && !mem.isAnon(source);
+  if (inPageCache && mem.isZoneDevice(target)) return SKIP_PAGE_CACHE;
+  const moved = folioMigrateMapping(sys, target, source, isFaultPage ? 1 : 0);
+  return moved === 0 ? SKIP_NONE : SKIP_PINNED_AT_COMMIT;
+}
