@@ -190,7 +190,7 @@ describe('migration', () => {
     expect((await r.process.read(addr, PMD_SIZE)).every((byte) => byte === 0)).toBe(true);
   });
 
-  test('RELEASE evicts large folios whole, and in pieces when RAM has no room for one', async () => {
+  test('RELEASE evicts large folios whole, or in pieces when RAM has no room', async () => {
     const r = await rig({ ramBytes: 8 * MIB });
     const addr = await mapHuge(r);
     expect(await run(r.device, 'MIGRATE_TO_DEV', addr, HUGE)).toBe(`0 ${HUGE} 0`);
