@@ -25,6 +25,7 @@ import type { MigrateVma } from '../mm/migrate-types.ts';
 import { VM_READ } from '../mm/mm-types.ts';
 import type { Vma } from '../mm/mm-types.ts';
 import { vmaLookup } from '../mm/vma-lookup.ts';
+import { cpuMaps } from './cpu-maps.ts';
 import { dmirrorReadMapped } from './dmirror-access.ts';
 import type { Dmirror, DmirrorCmd } from './dmirror.ts';
 import { WINDOW_PAGES } from './migrate-window.ts';
@@ -106,8 +107,8 @@ async function migrateWindowToDevice(
     const copied = await window.copy(sys, engine, strategy);
     migrateVmaPages(args);
     device.unmapFromMirrors(vma.mm, window, start, npages);
-    const moved = mapOnDevice(mirror, args);
     migrateVmaFinalize(args);
+    const moved = mapOnDevice(mirror, args);
     return isErr(copied) ? copied : moved;
   } finally {
     window.countSkipped(npages, skipped);
@@ -133,7 +134,10 @@ function allocateOnDevice(mirror: Dmirror, window: MigrateWindow, npages: number
   }
 }
 
-/** Enters the pages that made it in the device page table (dmirror_migrate_finalize_and_map). */
+/**
+ * Enters the pages that made it in the device page table (dmirror_migrate_finalize_and_map). Called
+ * after finalize, in the same breath, so that the CPU page table can be asked.
+ */
 function mapOnDevice(mirror: Dmirror, args: MigrateVma): number {
   let moved = 0;
   for (let i = 0; i < args.npages; i += migrateEntryPages(args.dst[i]!)) {
@@ -143,9 +147,11 @@ function mapOnDevice(mirror: Dmirror, args: MigrateVma): number {
     const writable = (args.dst[i]! & MIGRATE_PFN_WRITE) !== 0;
     const pages = migrateEntryPages(args.dst[i]!);
     for (let page = 0; page < pages; page++) {
-      mirror.pageTable.store(args.start / PAGE_SIZE + i + page, pfn + page, writable);
+      const addr = args.start + (i + page) * PAGE_SIZE;
+      if (!cpuMaps(mirror.mm, addr, pfn + page, false)) continue;
+      mirror.pageTable.store(addr / PAGE_SIZE, pfn + page, writable);
+      moved++;
     }
-    moved += pages;
   }
   return moved;
 }

@@ -103,6 +103,8 @@ export class Dmirror {
   readonly pageTable = new DevicePageTable();
   readonly notifier: MmuIntervalNotifier;
   private isOpen = true;
+  /** The notifier is known to hear of invalidations. */
+  private isWatching = false;
   /** Commands in progress; `close` waits for them. */
   private active = 0;
   private idle: (() => void) | null = null;
@@ -139,6 +141,7 @@ export class Dmirror {
     if (!this.isOpen || !isValidRange(cmd)) return errno.EINVAL;
     this.active++;
     try {
+      if (!this.isWatching) await this.startWatching();
       return await this.run(command, cmd);
     } finally {
       this.active--;
@@ -169,6 +172,16 @@ export class Dmirror {
       addr = next;
     }
     return 0;
+  }
+
+  /**
+   * A file that was opened during an invalidation gets its subscription only at the end of that.
+   * Until then nobody would take back what a command enters in the device page table; a device
+   * fault waits for that anyway, a migration would not.
+   */
+  private async startWatching(): Promise<void> {
+    await mmuIntervalReadBegin(this.notifier);
+    this.isWatching = true;
   }
 
   private run(command: number, cmd: DmirrorCmd): Promise<number> | number {

@@ -1,0 +1,23 @@
+/**
+ * The workload: every operation there is. A new one is a row here and a function that draws its
+ * arguments, says what it does to shadow memory, makes the call, and checks the answer.
+ */
+import type { Operation } from '../operation.ts';
+import { CPU_OPERATIONS } from './cpu.ts';
+import { DEVICE_OPERATIONS } from './device.ts';
+import { ENGINE_OPERATIONS } from './engine.ts';
+import { FAULT_OPERATIONS } from './fault.ts';
+import { LAYOUT_OPERATIONS } from './layout.ts';
+import { PIN_OPERATIONS } from './pin.ts';
+import { PROCESS_OPERATIONS } from './process.ts';
+
+/** New rows go to the end: the numbers of those before stay, and with them what a seed means. */
+export const OPERATIONS: readonly Operation[] = [
+  ...CPU_OPERATIONS,
+  ...ENGINE_OPERATIONS,
+  ...LAYOUT_OPERATIONS,
+  ...PROCESS_OPERATIONS,
+  ...PIN_OPERATIONS,
+  ...FAULT_OPERATIONS,
+  ...DEVICE_OPERATIONS,
+];
