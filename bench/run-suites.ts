@@ -72,7 +72,8 @@ async function openOrExplain(plan: BenchPlan): Promise<LocalMachine> {
   const { engine, ramBytes, deviceBytes, powerPreference } = plan;
   const power = powerPreference === undefined ? {} : { powerPreference };
   try {
-    return await bootMachine({ engine, ramBytes, deviceBytes, devices: 2, ...power });
+    const sizes = { ramBytes, deviceBytes, devices: 2, coherentDevices: 0 };
+    return await bootMachine({ engine, ...sizes, ...power });
   } catch (error) {
     if (!(error instanceof OpenError)) throw error;
     throw new Error(`no machine to measure: ${error.message}`, { cause: error });

@@ -21,6 +21,8 @@ export {
   PROT_WRITE,
 } from './mm/mm-types.ts';
 export {
+  HMM_DMIRROR_PROT_DEV_COHERENT_LOCAL,
+  HMM_DMIRROR_PROT_DEV_COHERENT_REMOTE,
   HMM_DMIRROR_PROT_DEV_PRIVATE_LOCAL,
   HMM_DMIRROR_PROT_DEV_PRIVATE_REMOTE,
   HMM_DMIRROR_PROT_ERROR,
@@ -39,6 +41,7 @@ export {
 } from './worker/protocol.ts';
 export type {
   Counters,
+  DeviceCounters,
   DmirrorCommand,
   DmirrorRequest,
   DmirrorResult,

@@ -10,7 +10,7 @@ type Row = readonly [name: string, value: number];
 
 /** Readings by group, in the order in which they are shown. */
 function groups({ vm, devices, engine, ramFreePages }: Counters): readonly [string, Row[]][] {
-  const ofDevices = devices.flatMap(({ calloc, cfree }, minor): Row[] => [
+  const ofDevices = devices.flatMap(({ minor, calloc, cfree }): Row[] => [
     [`device ${minor}: calloc`, calloc],
     [`device ${minor}: cfree`, cfree],
   ]);

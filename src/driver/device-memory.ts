@@ -1,15 +1,18 @@
 /**
- * Device-private memory in chunks (dmirror_allocate_chunk, dmirror_devmem_alloc_page and
+ * Device memory in chunks (dmirror_allocate_chunk, dmirror_devmem_alloc_page and
  * dmirror_devmem_free of lib/test_hmm.c). Each device owns a region of pfns above RAM; a chunk is a
  * part of it that is registered as a `dev_pagemap` on demand. Free pages form a LIFO list threaded
  * through zone_device_data; a fresh chunk is handed out in ascending order, so that batches land in
  * contiguous frames while the list is young.
  *
- * A page pfn is also the engine's VRAM frame: nothing here reads or writes page contents.
+ * A page pfn is also the engine's frame: nothing here reads or writes page contents.
  *
  * Large folios come from chunks of their own, carved into naturally aligned PMD folios (what is
  * left over at the ends becomes single pages), and have a free list of their own: the two pools
  * never convert. A folio that was split meanwhile comes back as single pages.
+ *
+ * Coherent memory is the same with another region: frames of the shared memory behind RAM, at a
+ * fixed place, in one chunk of single pages.
  */
 import { assert } from '../base/assert.ts';
 import { errno, isErr } from '../base/errno.ts';
@@ -17,6 +20,7 @@ import type { MaybePromise } from '../base/maybe.ts';
 import { HPAGE_PMD_NR, HPAGE_PMD_ORDER } from '../base/units.ts';
 import {
   MAX_PAGEMAPS,
+  MEMORY_DEVICE_COHERENT,
   MEMORY_DEVICE_PRIVATE,
   memremapPages,
   memunmapPages,
@@ -24,7 +28,7 @@ import {
 } from '../mm/memremap.ts';
 import type { DevPagemap, DevPagemapOps } from '../mm/memremap.ts';
 import type { System } from '../mm/mm-types.ts';
-import { requestFreeMemRegion } from '../mm/system.ts';
+import { requestFreeMemRegion, requestMemRegion } from '../mm/system.ts';
 
 /** How a CPU fault brings a page home. */
 type MigrateToRam = NonNullable<DevPagemapOps['migrateToRam']>;
@@ -46,9 +50,11 @@ const NO_PAGE = 0;
 /**
  * The smallest chunk, in pages, with which `devices` devices of `devicePages` each can be used to
  * the last page: every chunk takes one of the machine's MAX_PAGEMAPS.
+ *
+ * @param coherentDevices Devices besides, which have one chunk each.
  */
-export function smallestChunk(devices: number, devicePages: number): number {
-  return Math.ceil(devicePages / Math.floor(MAX_PAGEMAPS / devices));
+export function smallestChunk(devices: number, devicePages: number, coherentDevices = 0): number {
+  return Math.ceil(devicePages / Math.floor((MAX_PAGEMAPS - coherentDevices) / devices));
 }
 
 /** True when no page of the chunk is live: only its registration holds a reference. */
@@ -64,6 +70,8 @@ export class DeviceMemory {
   readonly capacityPages: number;
   readonly chunkPages: number;
   readonly startPfn: number;
+  /** MEMORY_DEVICE_PRIVATE or MEMORY_DEVICE_COHERENT. */
+  readonly type: number;
   readonly chunks: (DeviceChunk | null)[];
   /** Pages handed out and returned since boot (calloc and cfree of the test device). */
   calloc = 0;
@@ -80,9 +88,11 @@ export class DeviceMemory {
     chunkPages: number,
     owner: object,
     migrateToRam: MigrateToRam,
+    type: number,
   ) {
     this.sys = sys;
     this.startPfn = startPfn;
+    this.type = type;
     this.capacityPages = capacityPages;
     this.chunkPages = chunkPages;
     this.owner = owner;
@@ -94,7 +104,9 @@ export class DeviceMemory {
    * Reserves the device's region of pfns; chunks are registered on demand.
    *
    * @param capacityPages Pages of the device. @param chunkPages Pages of one chunk.
-   * @returns the memory, or ENOMEM when the machine has no such region left.
+   * @param coherentPfn For coherent memory, its first frame; null is private memory.
+   * @returns the memory; ENOMEM when the machine has no such region left, EBUSY and EINVAL for
+   * coherent frames that somebody has or that are none.
    */
   static create(
     sys: System,
@@ -102,10 +114,17 @@ export class DeviceMemory {
     chunkPages: number,
     owner: object,
     migrateToRam: MigrateToRam,
+    coherentPfn: number | null = null,
   ): DeviceMemory | number {
+    const args = [capacityPages, chunkPages, owner, migrateToRam] as const;
+    if (coherentPfn !== null) {
+      const status = requestMemRegion(sys, coherentPfn, capacityPages);
+      if (isErr(status)) return status;
+      return new DeviceMemory(sys, coherentPfn, ...args, MEMORY_DEVICE_COHERENT);
+    }
     const startPfn = requestFreeMemRegion(sys, capacityPages);
     if (isErr(startPfn)) return startPfn;
-    return new DeviceMemory(sys, startPfn, capacityPages, chunkPages, owner, migrateToRam);
+    return new DeviceMemory(sys, startPfn, ...args, MEMORY_DEVICE_PRIVATE);
   }
 
   /** Pages handed out and not yet returned. */
@@ -141,9 +160,11 @@ export class DeviceMemory {
   /**
    * A large device folio in the state that migrate_vma wants: one reference, locked.
    *
-   * @returns the pfn of its head; ENOMEM when the device has none and no room for a chunk of them.
+   * @returns the pfn of its head; ENOMEM when the device has none and no room for a chunk of them,
+   * and for coherent memory: its one chunk is of single pages, as in Linux.
    */
   allocFolio(): number {
+    if (this.type === MEMORY_DEVICE_COHERENT) return errno.ENOMEM;
     if (this.freeFolios === NO_PAGE) {
       const status = this.allocateChunk(true);
       if (isErr(status)) return status;
@@ -229,7 +250,7 @@ export class DeviceMemory {
     const startPfn = this.startPfn + at * this.chunkPages;
     const nrPages = Math.min(this.chunkPages, this.startPfn + this.capacityPages - startPfn);
     const pgmap: DevPagemap = {
-      type: MEMORY_DEVICE_PRIVATE,
+      type: this.type,
       startPfn,
       nrPages,
       owner: this.owner,

@@ -1,16 +1,17 @@
 /**
  * How the test device reads and writes memory through its page table (READ, WRITE and our ADD).
  *
- * The device reaches its own pages in VRAM. Pages that the table maps in RAM go through the system
- * aperture: they are copied to VRAM frames that no pagemap covers, worked on there, and copied back
- * if written, so that every byte the device sees has really been on the device.
+ * The device reaches its own pages in VRAM. Pages that the table maps in RAM or in coherent memory,
+ * which is reached like RAM here, go through the system aperture: they are copied to VRAM frames
+ * that no pagemap covers, worked on there, and copied back if written, so that every byte the
+ * device sees has really been on the device.
  *
  * Locking: a pass works on at most APERTURE_PAGES pages. For its length it holds the device's
  * aperture lock, the mmap lock for read, a reference on every page (so no frame is freed or
- * migrated under it) and the page lock of device-private pages (so that a CPU fault waits instead
- * of failing on the reference) and of RAM pages that it writes. Those are lent meanwhile, unless
- * the device has them for itself already: then the lock keeps the CPU from taking them back. Order:
- * aperture lock > mmap lock > page locks (trylock only).
+ * migrated under it) and the page lock of device pages (so that a CPU fault or an eviction waits
+ * instead of failing on the reference) and of RAM pages that it writes. Those and the coherent ones
+ * are lent meanwhile, unless the device has them for itself already: then the lock keeps the CPU
+ * from taking them back. Order: aperture lock > mmap lock > page locks (trylock only).
  */
 import { errno, isErr } from '../base/errno.ts';
 import { HPAGE_PMD_NR, PAGE_SIZE } from '../base/units.ts';
@@ -230,10 +231,11 @@ function holdPages(access: Access, at: number, held: number[]): number {
 }
 
 /**
- * Takes a reference on a page's folio. What is on the device is locked. What is in RAM and will be
- * written is locked too, and lent: migration entries take the place of the mappings, so that no CPU
- * store is lost when the page is copied back. A page that the device has for itself needs no
- * lending: the CPU has no mapping of it. A large folio is locked and lent once for all its pages.
+ * Takes a reference on a page's folio. Device pages are locked, and RAM pages that will be written.
+ * Those and coherent ones that will be written are lent: migration entries take the place of the
+ * mappings, so that no CPU store is lost when the page is copied back. A page that the device has
+ * for itself needs no lending: the CPU has no mapping of it. A large folio is locked and lent once
+ * for all its pages.
  *
  * @param page Virtual page number. @param entry What the device page table has there.
  * @returns NO_PAGE, END_OF_PASS, or what stands in the way, as holdPages.
@@ -244,16 +246,16 @@ function holdPage(access: Access, page: number, entry: number, held: readonly nu
   const { mem } = sys;
   const pfn = dptPfn(entry);
   const folio = mem.folioOf(pfn);
-  const isDevice = mem.isZoneDevice(folio);
   const isExclusive = (entry & DPT_ATOMIC) !== 0;
   const isHeld = holdsFolio(sys, held, held.length, folio);
-  const isLockedHere = isDevice || kind !== PASS_READ;
-  const isLent = isLockedHere && !isDevice && !isExclusive;
+  const isLockedHere = mem.isZoneDevice(folio) || kind !== PASS_READ;
+  const isWrittenOutside = kind !== PASS_READ && !mem.isDevicePrivate(folio);
+  const isLent = isWrittenOutside && !isExclusive;
   // An earlier page of it was the device's own, so the folio was not lent: next time.
   if (isHeld && isLent && mem.folioMapcount(folio) > 0) return END_OF_PASS;
   if (isLockedHere && !isHeld && !mem.trylockPage(folio)) return folio;
   mem.getPage(folio);
-  if (isHeld || isDevice || kind === PASS_READ) return NO_PAGE;
+  if (isHeld || !isWrittenOutside) return NO_PAGE;
   // Through a pin somebody may write at any time, with no mapping that could be taken away.
   const isPinned = mem.maybeDmaPinned(folio);
   if (!isPinned && (isExclusive || lendFolio(mirror, page - (pfn - folio), folio))) return NO_PAGE;
@@ -297,14 +299,13 @@ function releasePages(access: Access, held: number[]): void {
   const { mirror, kind } = access;
   const { sys } = mirror.mm;
   held.forEach((pfn, i) => {
-    const isDevice = sys.mem.isZoneDevice(pfn);
     const folio = sys.mem.folioOf(pfn);
     const isFirst = !holdsFolio(sys, held, i, folio);
-    if (kind !== PASS_READ && !isDevice) {
+    if (kind !== PASS_READ && !sys.mem.isDevicePrivate(folio)) {
       sys.mem.setFlag(folio, PG_DIRTY);
       if (isFirst) removeMigrationPtes(sys, folio, folio);
     }
-    if (isFirst && (kind !== PASS_READ || isDevice)) sys.mem.unlockPage(folio);
+    if (isFirst && (kind !== PASS_READ || sys.mem.isZoneDevice(folio))) sys.mem.unlockPage(folio);
     putPage(sys, folio);
   });
 }
@@ -321,7 +322,7 @@ async function runPass(access: Access, at: number, held: number[]): Promise<numb
   if (access.kind === PASS_ADD) {
     list.reset();
     for (let i = 0; i < held.length; i++) {
-      const inRam = !sys.mem.isZoneDevice(held[i]!);
+      const inRam = !sys.mem.isDevicePrivate(held[i]!);
       list.add(inRam ? device.apertureFrame + i : held[i]!, access.operand);
     }
     status = await submitPass(access, list);
@@ -329,8 +330,10 @@ async function runPass(access: Access, at: number, held: number[]): Promise<numb
   }
   list.reset();
   for (let i = 0; i < held.length; i++) {
-    if (!sys.mem.isZoneDevice(held[i]!)) leavePage(access, list, at, i, held[i]!);
+    if (!sys.mem.isDevicePrivate(held[i]!)) leavePage(access, list, at, i, held[i]!);
   }
+  // Each of these pages went in by the first list, and comes out by this one.
+  device.apertureBytes += 2 * list.pages * PAGE_SIZE;
   return submitPass(access, list);
 }
 
@@ -339,7 +342,7 @@ async function runPass(access: Access, at: number, held: number[]): Promise<numb
  */
 function enterPage(access: Access, list: CommandList, at: number, i: number, pfn: number): void {
   const { device } = access.mirror;
-  const isOnDevice = access.mirror.mm.sys.mem.isZoneDevice(pfn);
+  const isOnDevice = access.mirror.mm.sys.mem.isDevicePrivate(pfn);
   const bounce = access.bounce?.pfns[at + i] ?? NO_PAGE;
   if (access.kind === PASS_WRITE) list.copy(bounce, isOnDevice ? pfn : device.apertureFrame + i);
   else if (!isOnDevice) list.copy(pfn, device.apertureFrame + i);

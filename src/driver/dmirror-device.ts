@@ -15,6 +15,7 @@ import { CommandList } from '../engine/command-list.ts';
 import type { CopyEngine, StrategyName } from '../engine/copy-engine.ts';
 import { VM_FAULT_OOM, VM_FAULT_SIGBUS } from '../mm/memory.ts';
 import type { VmFault } from '../mm/memory.ts';
+import { MEMORY_DEVICE_COHERENT } from '../mm/memremap.ts';
 import {
   migrateDeviceFinalize,
   migrateDevicePages,
@@ -27,6 +28,7 @@ import {
   MIGRATE_PFN_COMPOUND,
   MIGRATE_PFN_MIGRATE,
   MIGRATE_VMA_SELECT_COMPOUND,
+  MIGRATE_VMA_SELECT_DEVICE_COHERENT,
   MIGRATE_VMA_SELECT_DEVICE_PRIVATE,
   migrateEntryPages,
   migratePfnToPage,
@@ -74,6 +76,8 @@ export class DmirrorDevice {
   /** First VRAM frame of the aperture, APERTURE_PAGES long; `apertureLock` serialises its users. */
   readonly apertureFrame: number;
   readonly apertureLock = new Mutex();
+  /** Bytes that went into the aperture and out of it since boot. */
+  apertureBytes = 0;
   /** The list of the pass that holds `apertureLock`. */
   readonly passList = new CommandList(APERTURE_PAGES);
 
@@ -87,9 +91,10 @@ export class DmirrorDevice {
   /**
    * Creates a device.
    *
-   * @param capacityPages Pages of private memory. @param chunkPages Pages of a chunk.
+   * @param capacityPages Pages of its memory. @param chunkPages Pages of a chunk.
    * @param apertureFrame First of APERTURE_PAGES VRAM frames that no pagemap covers.
-   * @returns the device, or ENOMEM.
+   * @param coherentPfn For a coherent device, the first frame of its memory; null is a private one.
+   * @returns the device, or an errno of DeviceMemory.create.
    */
   static create(
     context: DriverContext,
@@ -97,14 +102,29 @@ export class DmirrorDevice {
     capacityPages: number,
     chunkPages: number,
     apertureFrame: number,
+    coherentPfn: number | null = null,
   ): DmirrorDevice | number {
     const owner = { name: `dmirror${minor}` };
     // The ops need the device and the device needs the memory: the closure reads it when it runs.
     const toRam = (vmf: VmFault): Promise<number> => device.migrateToRam(vmf);
-    const memory = DeviceMemory.create(context.sys, capacityPages, chunkPages, owner, toRam);
+    const memory = DeviceMemory.create(
+      context.sys,
+      capacityPages,
+      chunkPages,
+      owner,
+      toRam,
+      coherentPfn,
+    );
     if (typeof memory === 'number') return memory;
     const device = new DmirrorDevice(context, minor, memory, apertureFrame);
     return device;
+  }
+
+  /** The MIGRATE_VMA_SELECT_* flag of this device's own pages. */
+  get selectOwn(): number {
+    return this.memory.type === MEMORY_DEVICE_COHERENT
+      ? MIGRATE_VMA_SELECT_DEVICE_COHERENT
+      : MIGRATE_VMA_SELECT_DEVICE_PRIVATE;
   }
 
   /** Arguments of a migration of [start, end) by this device, on the arrays of `window`. */
@@ -143,7 +163,7 @@ export class DmirrorDevice {
     const bytes = vmf.ptePresent ? PAGE_SIZE : PMD_SIZE;
     const window = this.windows.take(bytes / PAGE_SIZE);
     const start = vmf.address - (vmf.address % bytes);
-    const select = MIGRATE_VMA_SELECT_DEVICE_PRIVATE | MIGRATE_VMA_SELECT_COMPOUND;
+    const select = this.selectOwn | MIGRATE_VMA_SELECT_COMPOUND;
     const args = this.migrateArgs(window, vmf.vma, start, start + bytes, select, vmf.page);
     try {
       if (isErr(migrateVmaSetup(args))) return VM_FAULT_SIGBUS;
@@ -254,8 +274,8 @@ export class DmirrorDevice {
    * Moves everything on the device to RAM and gives the chunks back (HMM_DMIRROR_RELEASE). Pages
    * that are locked by a fault or migration in progress are waited for.
    *
-   * @returns 0; ENOMEM when RAM is full, ENODEV or EIO when contents could not be read: such pages
-   *   stay.
+   * @returns 0; ENOMEM when RAM is full, EBUSY for a coherent page that is pinned, ENODEV or EIO
+   * when contents could not be read: such pages stay.
    */
   async releaseChunks(): Promise<number> {
     // One after the other, so that no caller hears of success before the device is empty.
@@ -293,12 +313,23 @@ export class DmirrorDevice {
     }
     // A second look at what a concurrent fault or migration had locked during the first.
     for (let pfn = chunk.startPfn; pfn < end; pfn++) {
-      while (mem.refcount[pfn]! > 0 && mem.isLocked(pfn)) await mem.waitOnPageLocked(pfn);
-      if (mem.refcount[pfn]! === 0) continue;
-      const status = await this.evictRange(pfn, mem.folioNrPages(pfn));
+      if (mem.refcount[pfn] === 0) continue;
+      const status = await this.evictLeftOver(pfn);
       if (isErr(status)) return status;
     }
     return 0;
+  }
+
+  private async evictLeftOver(pfn: number): Promise<number> {
+    const { mem } = this.context.sys;
+    for (;;) {
+      while (mem.refcount[pfn]! > 0 && mem.isLocked(pfn)) await mem.waitOnPageLocked(pfn);
+      if (mem.refcount[pfn]! === 0) return 0;
+      const status = await this.evictRange(pfn, mem.folioNrPages(pfn));
+      if (isErr(status)) return status;
+      // Pinned: nobody says when that ends, so there is nothing to wait for.
+      if (mem.refcount[pfn]! > 0 && !mem.isLocked(pfn)) return errno.EBUSY;
+    }
   }
 
   /** dmirror_device_evict_chunk, for one window of pfns. */

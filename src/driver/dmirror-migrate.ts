@@ -15,7 +15,6 @@ import {
   MIGRATE_PFN_VALID,
   MIGRATE_PFN_WRITE,
   MIGRATE_VMA_SELECT_COMPOUND,
-  MIGRATE_VMA_SELECT_DEVICE_PRIVATE,
   MIGRATE_VMA_SELECT_SYSTEM,
   NO_FAULT_PAGE,
   migrateEntryPages,
@@ -166,7 +165,7 @@ async function migrateWindowToSystem(
   const { device } = mirror;
   const npages = (end - start) / PAGE_SIZE;
   const window = device.windows.take(npages);
-  const select = MIGRATE_VMA_SELECT_DEVICE_PRIVATE | MIGRATE_VMA_SELECT_COMPOUND;
+  const select = device.selectOwn | MIGRATE_VMA_SELECT_COMPOUND;
   const args = device.migrateArgs(window, vma, start, end, select, NO_FAULT_PAGE);
   try {
     const status = migrateVmaSetup(args);

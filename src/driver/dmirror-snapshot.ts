@@ -30,6 +30,8 @@ export const HMM_DMIRROR_PROT_PMD = 0x04;
 export const HMM_DMIRROR_PROT_ZERO = 0x10;
 export const HMM_DMIRROR_PROT_DEV_PRIVATE_LOCAL = 0x20;
 export const HMM_DMIRROR_PROT_DEV_PRIVATE_REMOTE = 0x30;
+export const HMM_DMIRROR_PROT_DEV_COHERENT_LOCAL = 0x40;
+export const HMM_DMIRROR_PROT_DEV_COHERENT_REMOTE = 0x50;
 
 const SNAPSHOT_WINDOW_PAGES = 32;
 const RANGE_TIMEOUT_MS = 1000;
@@ -121,7 +123,9 @@ function baseByte(mirror: Dmirror, pfn: number): number {
   const { sys } = mirror.mm;
   if (pfn === sys.zeroPfn) return HMM_DMIRROR_PROT_ZERO;
   if (!sys.mem.isZoneDevice(pfn)) return HMM_DMIRROR_PROT_NONE;
-  return mirror.device.memory.has(pfn)
-    ? HMM_DMIRROR_PROT_DEV_PRIVATE_LOCAL
-    : HMM_DMIRROR_PROT_DEV_PRIVATE_REMOTE;
+  const isLocal = mirror.device.memory.has(pfn);
+  if (sys.mem.isDeviceCoherent(pfn)) {
+    return isLocal ? HMM_DMIRROR_PROT_DEV_COHERENT_LOCAL : HMM_DMIRROR_PROT_DEV_COHERENT_REMOTE;
+  }
+  return isLocal ? HMM_DMIRROR_PROT_DEV_PRIVATE_LOCAL : HMM_DMIRROR_PROT_DEV_PRIVATE_REMOTE;
 }

@@ -2,9 +2,9 @@
  * The copy-engine port: what the device driver asks of whoever moves page contents. It stands for
  * the DMA engines of a GPU. Implementations: `CpuEngine` (the oracle) and `WebGpuEngine`.
  *
- * Frames. A frame number is a pfn. Frames below `hostFrames` are pages of the shared memory (RAM),
- * frames from `hostFrames` on are VRAM, `vramFrames` of them. The two never mix: only an engine
- * moves bytes between them.
+ * Frames. A frame number is a pfn. Frames below `hostFrames` are pages of the shared memory (RAM
+ * and coherent device memory), frames from `hostFrames` on are VRAM, `vramFrames` of them. The two
+ * never mix: only an engine moves bytes between them.
  *
  * Contract. A list is checked as a whole before anything is submitted; a bad one is refused with
  * EINVAL and `list.firstBad` names the entry. Jobs of a list are unordered. After submission each
@@ -56,6 +56,8 @@ export interface EngineStats {
   /** Bytes that crossed from RAM to VRAM and back, each counted once. */
   bytesToDevice: number;
   bytesToHost: number;
+  /** Bytes copied or cleared within the shared memory: RAM and coherent device memory. */
+  bytesInHost: number;
   /** GPU commands: copies, dispatches, queue submissions, buffer maps. */
   copyCommands: number;
   dispatches: number;

@@ -19,7 +19,7 @@ import { JOB_ADD, JOB_CHECKSUM, JOB_CLEAR } from './command-list.ts';
 import type { AdapterReport, CopyEngine, FrameGeometry, StrategyName } from './copy-engine.ts';
 import { createEngineStats } from './engine-stats.ts';
 import type { HostMemory } from './host-jobs.ts';
-import { createHostMemory, isHostJob, runHostJob } from './host-jobs.ts';
+import { createHostMemory, hostBytesOf, isHostJob, runHostJob } from './host-jobs.ts';
 import {
   BATCH_HEADER_WORDS,
   BATCH_JOB_COUNT,
@@ -145,6 +145,7 @@ export class CpuEngine implements CopyEngine {
     this.stats.pages += list.count[row]!;
     if (isHostJob(list, row, this.geometry.hostFrames)) {
       runHostJob(this.host, list, row);
+      this.stats.bytesInHost += hostBytesOf(list, row);
     } else {
       this.runDeviceJob(list, row);
     }

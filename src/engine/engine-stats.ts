@@ -11,6 +11,7 @@ export function createEngineStats(): EngineStats {
     pages: 0,
     bytesToDevice: 0,
     bytesToHost: 0,
+    bytesInHost: 0,
     copyCommands: 0,
     dispatches: 0,
     submissions: 0,

@@ -54,3 +54,8 @@ export function runHostJob(memory: HostMemory, list: CommandList, row: number): 
     list.result[row] = checksumPageRange(memory.words, list.source[row]!, count);
   }
 }
+
+/** Bytes that a row for which `isHostJob` holds writes within the shared memory. */
+export function hostBytesOf(list: CommandList, row: number): number {
+  return list.op[row] === JOB_CHECKSUM ? 0 : list.count[row]! * PAGE_SIZE;
+}

@@ -29,7 +29,7 @@ import type {
   StrategyName,
 } from '../engine/copy-engine.ts';
 import type { HostMemory } from '../engine/host-jobs.ts';
-import { isHostJob, runHostJob } from '../engine/host-jobs.ts';
+import { hostBytesOf, isHostJob, runHostJob } from '../engine/host-jobs.ts';
 import { Fifo } from './fifo.ts';
 import { Flight } from './flight.ts';
 import { planFlight, type FlightRoom, type FrameLayout } from './flight-planner.ts';
@@ -255,6 +255,7 @@ export class WebGpuEngine implements CopyEngine, FlightListener {
       for (let row = 0; row < list.length; row++) {
         if (!isHostJob(list, row, hostFrames)) continue;
         runHostJob(this.parts.memory, list, row);
+        this.stats.bytesInHost += hostBytesOf(list, row);
         list.done[row] = 1;
       }
       this.stats.hostCopyMs += performance.now() - begun;

@@ -8,8 +8,8 @@
  * page holds a reference on its pagemap, so that a pagemap goes only when all its pages are free.
  *
  * Device-private pages have no CPU mapping: nobody can pin them, and mm never touches their
- * contents. Coherent pages are frames of the shared memory behind RAM: the CPU maps, pins, copies
- * them as it does RAM, but they are on no LRU and belong to their driver.
+ * contents. Coherent pages are frames of the shared memory behind RAM: the CPU maps, pins and
+ * copies them as it does RAM, but they are on no LRU and belong to their driver.
  *
  * Locking: none needed; code between two waits is atomic. Only memunmapPages waits.
  *

@@ -20,6 +20,10 @@ import type { MachineOptions, OpenFailure } from './protocol.ts';
 const MIB = 2 ** 20;
 const MAX_RAM_BYTES = 4096 * MIB;
 const MAX_DEVICES = 4;
+/** Number of the first coherent device, and the most there can be of them, as in Linux. */
+const COHERENT_MINOR = 2;
+const MAX_COHERENT_DEVICES = 2;
+const DEFAULT_COHERENT_BYTES = 16 * MIB;
 const DEFAULT_CHUNK_BYTES = 16 * MIB;
 /** RAM grows in WebAssembly pages, so that it can be the linear memory of a guest. */
 const WASM_PAGE_BYTES = 65536;
@@ -32,6 +36,8 @@ interface Plan {
   readonly devicePages: number;
   readonly devices: number;
   readonly chunkPages: number;
+  readonly coherentDevices: number;
+  readonly coherentPages: number;
   readonly geometry: FrameGeometry;
 }
 
@@ -55,22 +61,10 @@ export async function boot(options: MachineOptions = {}): Promise<Kernel | OpenF
     strategy: options.strategy ?? 'auto',
     nowMs: () => performance.now(),
   };
-  const devices: DmirrorDevice[] = [];
-  const firstAperture = plan.ramPages + plan.devices * plan.devicePages;
-  for (let minor = 0; minor < plan.devices; minor++) {
-    const aperture = firstAperture + minor * APERTURE_PAGES;
-    const device = DmirrorDevice.create(
-      context,
-      minor,
-      plan.devicePages,
-      plan.chunkPages,
-      aperture,
-    );
-    if (typeof device === 'number') {
-      await engine.close();
-      return failure(device, 'the device memory does not fit the pfn space', 'ask for less');
-    }
-    devices.push(device);
+  const devices = createDevices(context, plan);
+  if (typeof devices === 'number') {
+    await engine.close();
+    return failure(devices, 'the device memory does not fit the pfn space', 'ask for less');
   }
   const kernel = new Kernel({
     sys,
@@ -84,6 +78,8 @@ export async function boot(options: MachineOptions = {}): Promise<Kernel | OpenF
       ramBytes: plan.ramPages * PAGE_SIZE,
       deviceBytes: plan.devicePages * PAGE_SIZE,
       devices: plan.devices,
+      coherentBytes: plan.coherentPages * PAGE_SIZE,
+      coherentDevices: plan.coherentDevices,
     },
   });
   if (options.strategy !== undefined && isErr(kernel.setStrategy(options.strategy))) {
@@ -93,6 +89,31 @@ export async function boot(options: MachineOptions = {}): Promise<Kernel | OpenF
     return failure(errno.EINVAL, cause, `use one of: ${known.join(', ')}`);
   }
   return kernel;
+}
+
+/** All devices, private ones first; or an errno. */
+function createDevices(context: DriverContext, plan: Plan): DmirrorDevice[] | number {
+  const { devicePages, chunkPages, coherentPages } = plan;
+  const devices: DmirrorDevice[] = [];
+  let aperture = plan.geometry.hostFrames + plan.devices * devicePages;
+  for (let i = 0; i < plan.devices + plan.coherentDevices; i++, aperture += APERTURE_PAGES) {
+    const at = i - plan.devices;
+    // The coherent memory of a device is there from the start, as one chunk.
+    const device =
+      at < 0
+        ? DmirrorDevice.create(context, i, devicePages, chunkPages, aperture)
+        : DmirrorDevice.create(
+            context,
+            COHERENT_MINOR + at,
+            coherentPages,
+            coherentPages,
+            aperture,
+            plan.ramPages + at * coherentPages,
+          );
+    if (typeof device === 'number') return device;
+    devices.push(device);
+  }
+  return devices;
 }
 
 function planMachine(options: MachineOptions): Plan | OpenFailure {
@@ -120,12 +141,15 @@ function planMachine(options: MachineOptions): Plan | OpenFailure {
     return failure(errno.EINVAL, `engine ${String(engine)}`, 'give webgpu or cpu');
   }
   const ramPages = bytesToPages(Math.ceil(ramBytes / WASM_PAGE_BYTES) * WASM_PAGE_BYTES);
+  const coherent = planCoherent(options, ramPages, deviceBytes, devices);
+  if ('remedy' in coherent) return coherent;
+  const { coherentDevices, coherentPages, hostFrames } = coherent;
   const devicePages = bytesToPages(deviceBytes);
-  const vramFrames = devices * (devicePages + APERTURE_PAGES);
-  if (ramPages + vramFrames > PFN_LIMIT) {
+  const vramFrames = devices * devicePages + (devices + coherentDevices) * APERTURE_PAGES;
+  if (hostFrames + vramFrames > PFN_LIMIT) {
     return failure(errno.EINVAL, 'RAM and device memory exceed 32 GiB', 'ask for less');
   }
-  const leastChunk = smallestChunk(devices, devicePages);
+  const leastChunk = smallestChunk(devices, devicePages, coherentDevices);
   let chunkPages = bytesToPages(chunkBytes);
   if (options.chunkBytes === undefined) chunkPages = Math.max(chunkPages, leastChunk);
   if (chunkPages < leastChunk) {
@@ -137,8 +161,44 @@ function planMachine(options: MachineOptions): Plan | OpenFailure {
     devicePages,
     devices,
     chunkPages,
-    geometry: { hostFrames: ramPages, vramFrames },
+    coherentDevices,
+    coherentPages,
+    geometry: { hostFrames, vramFrames },
   };
+}
+
+/** Coherent memory comes in the shared memory behind RAM, which can have 4 GiB in all. */
+function planCoherent(
+  options: MachineOptions,
+  ramPages: number,
+  deviceBytes: number,
+  devices: number,
+): (Pick<Plan, 'coherentDevices' | 'coherentPages'> & { hostFrames: number }) | OpenFailure {
+  const coherentBytes = options.coherentBytes ?? Math.min(deviceBytes, DEFAULT_COHERENT_BYTES);
+  if (!isSize(coherentBytes, PAGE_SIZE, MAX_RAM_BYTES)) {
+    const cause = `coherent memory of ${coherentBytes} bytes`;
+    return failure(errno.EINVAL, cause, 'give 4 KiB to 4 GiB');
+  }
+  const coherentPages = bytesToPages(coherentBytes);
+  const fits = (count: number): boolean =>
+    (ramPages + count * coherentPages) * PAGE_SIZE <= MAX_RAM_BYTES;
+  const isUsual = devices === COHERENT_MINOR && fits(MAX_COHERENT_DEVICES);
+  const coherentDevices = options.coherentDevices ?? (isUsual ? MAX_COHERENT_DEVICES : 0);
+  const isCount = Number.isInteger(coherentDevices) && coherentDevices >= 0;
+  if (!isCount || coherentDevices > MAX_COHERENT_DEVICES) {
+    const cause = `${coherentDevices} coherent devices`;
+    return failure(errno.EINVAL, cause, `give 0 to ${MAX_COHERENT_DEVICES}`);
+  }
+  if (coherentDevices > 0 && devices > COHERENT_MINOR) {
+    const cause = `${devices} private devices beside coherent ones, which are devices 2 and 3`;
+    return failure(errno.EINVAL, cause, `give at most ${COHERENT_MINOR}`);
+  }
+  if (!fits(coherentDevices)) {
+    return failure(errno.EINVAL, 'RAM and coherent memory exceed 4 GiB', 'ask for less');
+  }
+  const hostBytes = (ramPages + coherentDevices * coherentPages) * PAGE_SIZE;
+  const hostFrames = bytesToPages(Math.ceil(hostBytes / WASM_PAGE_BYTES) * WASM_PAGE_BYTES);
+  return { coherentDevices, coherentPages, hostFrames };
 }
 
 function reserveMemory(plan: Plan): System | OpenFailure {
@@ -149,14 +209,16 @@ function reserveMemory(plan: Plan): System | OpenFailure {
       'serve it with COOP same-origin and COEP require-corp, or let its service worker do that',
     );
   }
-  const ramBytes = plan.ramPages * PAGE_SIZE;
-  const ram = reserveRam(ramBytes);
+  const { hostFrames } = plan.geometry;
+  const ram = reserveRam(hostFrames * PAGE_SIZE);
   if (ram === null) {
-    return failure(errno.ENOMEM, `the host refused ${ramBytes} bytes of RAM`, 'ask for less RAM');
+    const cause = `the host refused ${hostFrames * PAGE_SIZE} bytes of RAM`;
+    return failure(errno.ENOMEM, cause, 'ask for less RAM');
   }
   const sys = createSystem({
-    ramBytes,
+    ramBytes: plan.ramPages * PAGE_SIZE,
     ram,
+    coherentPages: hostFrames - plan.ramPages,
     devicePages: plan.devices * plan.devicePages,
   });
   if (typeof sys === 'number') {

@@ -48,6 +48,7 @@ import type { UffdReadResult, UffdRequest } from './protocol-uffd.ts';
 import type {
   AccessResult,
   Counters,
+  DeviceCounters,
   DmirrorCommand,
   DmirrorRequest,
   DmirrorResult,
@@ -120,7 +121,7 @@ export class Kernel implements KernelApi {
       vm: this.sys.vmstat.snapshot(),
       engine: { ...this.engine.stats },
       ramFreePages: this.sys.pageAllocator.freePages,
-      devices: this.devices.map(({ memory }) => ({ calloc: memory.calloc, cfree: memory.cfree })),
+      devices: this.devices.map(deviceCounters),
     };
   }
 
@@ -269,7 +270,7 @@ export class Kernel implements KernelApi {
   openDevice(pid: number, minor: number): number {
     const mm = this.processes.get(pid);
     if (mm === undefined) return errno.ESRCH;
-    const device = this.devices[minor];
+    const device = this.devices.find((one) => one.minor === minor);
     if (device === undefined) return errno.ENXIO;
     const mirror = Dmirror.open(device, mm);
     if (typeof mirror === 'number') return mirror;
@@ -357,6 +358,10 @@ export class Kernel implements KernelApi {
 /** Pages that one call of pageMap answers for: more would block the machine for seconds. */
 const MAX_PAGE_MAP = 2 ** 23;
 const NO_BYTES = new Uint8Array(0);
+
+function deviceCounters({ minor, memory, apertureBytes }: DmirrorDevice): DeviceCounters {
+  return { minor, calloc: memory.calloc, cfree: memory.cfree, apertureBytes };
+}
 
 /** A buffer of that many bytes, null when the host has none. */
 function allocBytes(length: number): Uint8Array<ArrayBuffer> | null {

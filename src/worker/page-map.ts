@@ -39,10 +39,17 @@ export function fillPageMap(
 function codeOf(mm: MmStruct, devices: readonly DmirrorDevice[], pte: number): number {
   if (pte === 0) return PAGE_NONE;
   const pfn = ptePfn(pte);
-  const isZero = pfn === mm.sys.zeroPfn || pfn === mm.sys.hugeZeroPfn;
-  if (ptePresent(pte)) return isZero ? PAGE_ZERO : PAGE_RAM;
+  if (ptePresent(pte)) {
+    if (mm.sys.mem.isZoneDevice(pfn)) return deviceCode(devices, pfn);
+    return pfn === mm.sys.zeroPfn || pfn === mm.sys.hugeZeroPfn ? PAGE_ZERO : PAGE_RAM;
+  }
   if (isMigrationEntry(pte)) return PAGE_MIGRATING;
   if (leafKind(pte) === LEAF_DEVICE_EXCLUSIVE) return PAGE_EXCLUSIVE;
   if (!isDevicePrivateEntry(pte)) return PAGE_NONE;
-  return PAGE_DEVICE + devices.findIndex(({ memory }) => memory.has(ptePfn(pte)));
+  return deviceCode(devices, ptePfn(pte));
+}
+
+function deviceCode(devices: readonly DmirrorDevice[], pfn: number): number {
+  const owner = devices.find(({ memory }) => memory.has(pfn));
+  return owner === undefined ? PAGE_NONE : PAGE_DEVICE + owner.minor;
 }

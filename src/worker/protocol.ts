@@ -16,8 +16,15 @@ export interface MachineOptions {
   readonly ramBytes?: number;
   /** Private memory of each device. Default 64 MiB. */
   readonly deviceBytes?: number;
-  /** Number of devices, 1 to 4. Default 2. */
+  /** Number of private devices, 1 to 4: test devices 0 and up. Default 2. */
   readonly devices?: number;
+  /**
+   * Number of coherent devices, 0 to 2: test devices 2 and 3, beside at most two private ones.
+   * Default 2 with two private devices, as far as 4 GiB of RAM and coherent memory allow, else 0.
+   */
+  readonly coherentDevices?: number;
+  /** Memory of each coherent device. Default 16 MiB, or less where `deviceBytes` is. */
+  readonly coherentBytes?: number;
   /** Bytes of one device memory chunk. Default 16 MiB, or what all devices need for 255 chunks. */
   readonly chunkBytes?: number;
   /** Which private anonymous memory gets huge pages. Default `madvise`: where asked for. */
@@ -46,6 +53,8 @@ export interface MachineReport {
   readonly ramBytes: number;
   readonly deviceBytes: number;
   readonly devices: number;
+  readonly coherentBytes: number;
+  readonly coherentDevices: number;
 }
 
 /** Arguments of mmap. */
@@ -133,16 +142,25 @@ export const PAGE_RAM = 2;
 export const PAGE_MIGRATING = 3;
 /** In RAM, but a device has it for itself. */
 export const PAGE_EXCLUSIVE = 4;
-/** PAGE_DEVICE + device number. */
+/** PAGE_DEVICE + device number: private or coherent memory of that device. */
 export const PAGE_DEVICE = 16;
+
+/** Counters of a test device since boot. */
+export interface DeviceCounters {
+  readonly minor: number;
+  /** Pages handed out and returned. */
+  readonly calloc: number;
+  readonly cfree: number;
+  /** Bytes that went into its aperture and out of it, so that it could work on them. */
+  readonly apertureBytes: number;
+}
 
 /** All counters of the machine. */
 export interface Counters {
   readonly vm: Readonly<Record<string, number>>;
   readonly engine: Readonly<EngineStats>;
   readonly ramFreePages: number;
-  /** Per device: pages handed out and returned since boot (calloc, cfree). */
-  readonly devices: readonly { readonly calloc: number; readonly cfree: number }[];
+  readonly devices: readonly DeviceCounters[];
 }
 
 /** The calls of the kernel worker. Numbers below zero are errnos. */

@@ -136,17 +136,20 @@ function describeBytes(harness: EngineHarness): void {
   it('counts what it did', async () => {
     const { engine, host, vram } = bench();
     const before = { ...engine.stats };
-    const list = new CommandList(4);
+    const list = new CommandList(5);
     list.copy(host.first, vram.first, 3);
     list.copy(vram.first + 10, host.first + 10, 2);
     list.clear(vram.first + 20, 1);
+    list.copy(host.first + 20, host.first + 30, 4);
+    list.clear(host.first + 40, 1);
     await bench().run(list);
     const { stats } = engine;
     expect(stats.lists - before.lists).toBe(1);
-    expect(stats.jobs - before.jobs).toBe(3);
-    expect(stats.pages - before.pages).toBe(6);
+    expect(stats.jobs - before.jobs).toBe(5);
+    expect(stats.pages - before.pages).toBe(11);
     expect(stats.bytesToDevice - before.bytesToDevice).toBe(3 * 4096);
     expect(stats.bytesToHost - before.bytesToHost).toBe(2 * 4096);
+    expect(stats.bytesInHost - before.bytesInHost).toBe(5 * 4096);
   });
 }
 

@@ -11,6 +11,7 @@ import {
   MAP_ANONYMOUS,
   MAP_PRIVATE,
   PAGE_DEVICE,
+  PAGE_EXCLUSIVE,
   PAGE_MIGRATING,
   PAGE_NONE,
   PAGE_RAM,
@@ -20,7 +21,7 @@ import {
   PROT_WRITE,
 } from '../../src/index.ts';
 import type { DmirrorCommand, Machine, Process, TestDevice, TmpFile } from '../../src/index.ts';
-import { Checks, SkipTest } from './checks.ts';
+import { Checks } from './checks.ts';
 import type { Pattern } from './checks.ts';
 import type { Instance } from './selftest.ts';
 
@@ -30,8 +31,6 @@ export const BUFFER_PAGES = 1024;
 export const NTIMES = 10;
 /** 32-bit words of a page. */
 export const PAGE_WORDS = PAGE_SIZE / 4;
-
-const COHERENT_REASON = 'coherent devices are not emulated yet';
 
 /** Word i holds i. */
 export const index: Pattern = (i) => i;
@@ -90,7 +89,6 @@ export class HmmTest extends Checks {
 
   /** FIXTURE_SETUP: a process, and its devices open. */
   async setUp(): Promise<void> {
-    if (this.instance.variant === 'coherent') throw new SkipTest(COHERENT_REASON);
     const process = await this.spawn();
     for (const minor of this.instance.minors) {
       this.fixtureDevices.push(await this.open(process, minor));
@@ -102,6 +100,26 @@ export class HmmTest extends Checks {
     for (const device of this.openDevices) await device.close();
     for (const file of this.files) await file.close();
     for (const process of this.processes.toReversed()) await process.exit();
+  }
+
+  /** True on coherent devices: the CPU uses their pages where they are. */
+  get isCoherent(): boolean {
+    return this.instance.variant === 'coherent';
+  }
+
+  /** Number of the first device of the fixture. */
+  get minor(): number {
+    return this.instance.minors[0]!;
+  }
+
+  /** Device pages that come home when the CPU touches `npages` of them: none of coherent memory. */
+  faultedHome(npages: number): number {
+    return this.isCoherent ? 0 : npages;
+  }
+
+  /** Where `where` says, as `assertWhere` takes it, after the CPU has touched the pages. */
+  touched(where: string): string {
+    return this.isCoherent ? where : where.replaceAll(/[01]/g, 'r');
   }
 
   /** The process of the fixture. */
@@ -318,23 +336,31 @@ export class HmmTest extends Checks {
 
   /** Pages that a device has handed out so far. */
   async allocated(minor: number): Promise<number> {
-    return (await this.machine.counters()).devices[minor]?.calloc ?? Number.NaN;
+    const { devices } = await this.machine.counters();
+    return devices.find((device) => device.minor === minor)?.calloc ?? Number.NaN;
   }
 
-  /** Ends the test unless the pages under test are where `where` says, one letter a page. */
+  /**
+   * Ends the test unless the pages under test are where `where` says, one letter a page; `0` is the
+   * first device of the fixture, `1` the second.
+   */
   async assertWhere(buffer: HmmBuffer, where: string, process = this.process): Promise<void> {
     const codes = await process.pageMap(buffer.ptr, where.length);
-    const letters = [...codes].map((code) => LETTERS[code] ?? '?').join('');
+    const letters = [...codes].map((code) => this.letter(code)).join('');
     this.assertEq(where, letters, 'places of pages');
+  }
+
+  private letter(code: number): string {
+    const at = this.instance.minors.indexOf(code - PAGE_DEVICE);
+    return at >= 0 ? String(at) : (LETTERS[code] ?? '?');
   }
 }
 
-/** Letters of `assertWhere`, by PAGE_* code: none, zero page, RAM, migrating, device number. */
+/** Letters of `assertWhere`, by PAGE_* code: none, zero page, RAM, migrating, exclusive. */
 const LETTERS: Readonly<Record<number, string>> = {
   [PAGE_NONE]: '-',
   [PAGE_ZERO]: 'z',
   [PAGE_RAM]: 'r',
   [PAGE_MIGRATING]: 'm',
-  [PAGE_DEVICE]: '0',
-  [PAGE_DEVICE + 1]: '1',
+  [PAGE_EXCLUSIVE]: 'x',
 };

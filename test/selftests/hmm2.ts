@@ -4,6 +4,8 @@
  */
 import {
   errno,
+  HMM_DMIRROR_PROT_DEV_COHERENT_LOCAL,
+  HMM_DMIRROR_PROT_DEV_COHERENT_REMOTE,
   HMM_DMIRROR_PROT_DEV_PRIVATE_LOCAL,
   HMM_DMIRROR_PROT_ERROR,
   HMM_DMIRROR_PROT_NONE,
@@ -22,6 +24,16 @@ import type { Selftest } from './selftest.ts';
 const READ_WRITE = PROT_READ | PROT_WRITE;
 const MIXED_PAGES = 6;
 const SNAPSHOT_PAGES = 7;
+
+/** A writable page of the asking device, and one of another: the CPU could fault that one home. */
+const PRIVATE_BYTES = [
+  HMM_DMIRROR_PROT_DEV_PRIVATE_LOCAL + HMM_DMIRROR_PROT_WRITE,
+  HMM_DMIRROR_PROT_NONE,
+];
+const COHERENT_BYTES = [
+  HMM_DMIRROR_PROT_DEV_COHERENT_LOCAL + HMM_DMIRROR_PROT_WRITE,
+  HMM_DMIRROR_PROT_DEV_COHERENT_REMOTE + HMM_DMIRROR_PROT_WRITE,
+];
 
 /** Page 2 becomes the zero page, page 3 a page of its own that may only be read. */
 async function preparePages2And3(test: HmmTest, buffer: HmmBuffer): Promise<void> {
@@ -69,15 +81,17 @@ async function snapshot(test: HmmTest): Promise<void> {
     HMM_DMIRROR_PROT_ZERO + HMM_DMIRROR_PROT_READ,
     HMM_DMIRROR_PROT_READ,
     HMM_DMIRROR_PROT_WRITE,
-    HMM_DMIRROR_PROT_DEV_PRIVATE_LOCAL + HMM_DMIRROR_PROT_WRITE,
-    HMM_DMIRROR_PROT_NONE,
+    ...(test.isCoherent ? COHERENT_BYTES : PRIVATE_BYTES),
   ];
   test.assertBytes(expected, bytes, 'protections');
   await test.assertWhere(buffer, '--zrr01');
   await test.assertCounted(before, { hmm_fault: 0, device_private_fault: 0 }, 'of SNAPSHOT');
 }
 
-/** Two devices map the same pages; migration to one makes the other fault them home. */
+/**
+ * Two devices map the same pages; migration to one makes the other fault: private pages come home,
+ * coherent ones it reads where they are.
+ */
 async function doubleMap(test: HmmTest): Promise<void> {
   const { fd, fd1 } = test;
   const buffer = await test.buffer(MIXED_PAGES);
@@ -93,8 +107,9 @@ async function doubleMap(test: HmmTest): Promise<void> {
   const before = await test.counts();
   await test.cmdOk(fd, 'READ', buffer, npages, { faults: 1 });
   await test.assertMirror(buffer, index);
-  await test.assertCounted(before, { pgmigrate_to_ram: npages }, 'of the foreign read');
-  await test.assertWhere(buffer, 'rrrrrr');
+  const expected = { pgmigrate_to_ram: test.faultedHome(npages) };
+  await test.assertCounted(before, expected, 'of the foreign read');
+  await test.assertWhere(buffer, test.touched('111111'));
 }
 
 /** In the kernel's order. */

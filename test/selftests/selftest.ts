@@ -16,6 +16,8 @@ export interface Selftest {
   readonly name: string;
   /** Runs only where a filter asks for it; the kernel's own list stays what it is without one. */
   readonly isExtra?: boolean;
+  /** Variants that it runs on; default all of its fixture's, for `webhmm` the private one. */
+  readonly variants?: readonly VariantName[];
   /** Numbers of the features that it proves, for docs/features.md. */
   readonly features?: readonly number[];
   readonly run: (test: HmmTest) => Promise<void>;
@@ -43,12 +45,15 @@ interface Fixture {
   readonly name: FixtureName;
   /** How many devices it opens. */
   readonly devices: number;
+  /** Variants of tests that don't say. */
   readonly variants: readonly VariantName[];
 }
 
+const VARIANTS: readonly VariantName[] = ['private', 'coherent'];
+
 const FIXTURES: readonly Fixture[] = [
-  { name: 'hmm', devices: 1, variants: ['private', 'coherent'] },
-  { name: 'hmm2', devices: 2, variants: ['private', 'coherent'] },
+  { name: 'hmm', devices: 1, variants: VARIANTS },
+  { name: 'hmm2', devices: 2, variants: VARIANTS },
   { name: 'webhmm', devices: 2, variants: ['private'] },
 ];
 
@@ -67,9 +72,9 @@ export function selectInstances(
 ): Instance[] {
   const own = filter?.source.includes('webhmm') === true;
   return FIXTURES.flatMap((fixture) =>
-    fixture.variants
-      .filter((name) => variant === undefined || name === variant)
-      .flatMap((name) => instancesOf(suite, fixture, name)),
+    VARIANTS.filter((name) => variant === undefined || name === variant).flatMap((name) =>
+      instancesOf(suite, fixture, name),
+    ),
   ).filter(({ id, selftest }) => {
     if (selftest.fixture === 'webhmm' && !own) return false;
     return filter === undefined ? selftest.isExtra !== true : filter.test(id);
@@ -78,7 +83,7 @@ export function selectInstances(
 
 function instancesOf(
   suite: readonly Selftest[],
-  { name, devices }: Fixture,
+  { name, devices, variants }: Fixture,
   variant: VariantName,
 ): Instance[] {
   const first = FIRST_MINOR[variant];
@@ -86,5 +91,6 @@ function instancesOf(
   const group = `${name}.${name}_device_${variant}`;
   return suite
     .filter((selftest) => selftest.fixture === name)
+    .filter((selftest) => (selftest.variants ?? variants).includes(variant))
     .map((selftest) => ({ id: `${group}.${selftest.name}`, group, selftest, variant, minors }));
 }

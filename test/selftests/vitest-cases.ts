@@ -11,14 +11,13 @@ import { SUITE } from './suite.ts';
 const LIMIT_MS = 180_000;
 
 /**
- * Declares a test for each selftest, ours included. Only the private variant: the others would all
- * say that there are no coherent devices, which a test of the command says once.
+ * Declares a test for each selftest in each variant, ours included.
  */
 export function declareSelftests(open: OpenTestMachine): void {
   const session = new SelftestSession(open);
   afterAll(() => session.close());
   const filter = /^hmm|webhmm/;
-  for (const instance of selectInstances(SUITE, { filter, variant: 'private' })) {
+  for (const instance of selectInstances(SUITE, { filter })) {
     test(
       instance.id,
       async (context) => {
