@@ -45,6 +45,7 @@ import {
   ptePfn,
   ptePresent,
 } from './swapops.ts';
+import { isCowMapping } from './vma.ts';
 import { countRss } from './zap.ts';
 
 /** What a fork has done to the parent so far. */
@@ -59,7 +60,7 @@ const NO_MEMORY = -1;
 const CARRIED = PTE_YOUNG | PTE_DIRTY | PTE_SOFT_DIRTY | PTE_UFFD_WP;
 
 /**
- * Copies the entries of a private VMA into the child's (copy_page_range).
+ * Copies the entries of a private VMA, or of a driver's, into the child's (copy_page_range).
  *
  * @returns 0, or ENOMEM with part of the range copied. Context: see the file header; never waits.
  */
@@ -137,14 +138,17 @@ function copyPresentPte(
 ): number {
   const sys = parent.sys;
   const pte = sys.pageTables.words[at]!;
-  const shared = (pte & ~(PTE_WRITE | PTE_YOUNG | lostUffdWp(child))) >>> 0;
+  // Only a driver's mapping is copied at all when it is shared: both keep writing.
+  const isCow = isCowMapping(child);
+  const lost = isCow ? PTE_WRITE : PTE_DIRTY;
+  const shared = (pte & ~(lost | PTE_YOUNG | lostUffdWp(child))) >>> 0;
   if ((pte & PTE_SPECIAL) !== 0) return shared;
   const pfn = ptePfn(pte);
   if (!sys.mem.isAnon(pfn)) folioAddFileRmap(sys, pfn);
   else if (!folioTryDupAnonRmap(sys, pfn)) return copyPinnedPage(child, addr, pte);
   sys.mem.getPage(sys.mem.folioOf(pfn));
   countRss(child.mm, pfn);
-  if ((pte & PTE_WRITE) !== 0) {
+  if (isCow && (pte & PTE_WRITE) !== 0) {
     sys.pageTables.words[at] = (pte & ~PTE_WRITE) >>> 0;
     progress.writeProtected++;
   }

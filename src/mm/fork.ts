@@ -13,7 +13,7 @@ import { TASK_SIZE } from '../base/units.ts';
 import { copyPageRange } from './copy-page-range.ts';
 import type { ForkProgress } from './copy-page-range.ts';
 import { MmapLock } from './mmap-lock.ts';
-import { VM_UFFD_FLAGS } from './mm-types.ts';
+import { VM_MIXEDMAP, VM_PFNMAP, VM_UFFD_FLAGS } from './mm-types.ts';
 import type { MmStruct, System, Vma } from './mm-types.ts';
 import { unmapLocked } from './mmap.ts';
 import {
@@ -131,9 +131,11 @@ function dupVma(child: MmStruct, vma: Vma, progress: ForkProgress): number {
   const copy = makeVma(child, vma.vmStart, vma.vmEnd, vmFlags, vma.vmPgoff, vma.inode);
   anonVmaFork(copy, vma);
   linkVma(copy);
-  // Without anonymous pages there is nothing that a fault in the child would not find by itself.
-  if (vma.anonVma === null) return 0;
-  assert(isCowMapping(vma), 'only private memory has anonymous pages');
+  // Without anonymous pages there is nothing that a fault in the child would not find by itself,
+  // except in a driver's mapping (vma_needs_copy).
+  const isDriverMapping = (vma.vmFlags & (VM_PFNMAP | VM_MIXEDMAP)) !== 0;
+  if (vma.anonVma === null && !isDriverMapping) return 0;
+  if (!isCowMapping(vma)) return copyPageRange(copy, vma, progress);
   mmuNotifierRangeInit(forkRange, MMU_NOTIFY_PROTECTION_PAGE, vma.mm, vma.vmStart, vma.vmEnd);
   mmuNotifierInvalidateRangeStart(forkRange);
   const status = copyPageRange(copy, vma, progress);

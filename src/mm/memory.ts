@@ -44,6 +44,7 @@ import {
   VM_UFFD_MISSING,
   VM_UFFD_WP,
   linearPageIndex,
+  vmaIsAnonymous,
   vmaMayWrite,
   vmaPageProt,
 } from './mm-types.ts';
@@ -166,14 +167,14 @@ function handlePteFault(
 function doPteMissing(vma: Vma, address: number, at: number, flags: number): MaybePromise<number> {
   const write = (flags & FAULT_FLAG_WRITE) !== 0;
   const addr = pageAlignDown(address);
-  if (vma.inode === null) {
+  if (vmaIsAnonymous(vma)) {
     // What the OOM reaper took was no hole: zeroes instead of it would be corruption.
     if (vma.mm.isUnstable) return VM_FAULT_SIGBUS;
     if (userfaultfdMissing(vma)) return userfault(vma, address, flags, VM_UFFD_MISSING);
     return doAnonymousPage(vma, addr, at, write);
   }
   const index = linearPageIndex(vma, addr);
-  if (userfaultfdMissing(vma) && vma.inode.cache.get(index) === 0) {
+  if (userfaultfdMissing(vma) && vma.inode?.cache.get(index) === 0) {
     return userfault(vma, address, flags, VM_UFFD_MISSING);
   }
   return doFault(vma, addr, write);
@@ -353,8 +354,9 @@ function copyOnWrite(vma: Vma, addr: number, at: number, pte: number, unshare: b
   const copy = allocPage(sys);
   if (isErr(copy)) return VM_FAULT_OOM;
   const old = ptePfn(pte);
-  const fromZeroPage = (pte & PTE_SPECIAL) !== 0;
-  if (fromZeroPage) clearHighpage(sys, copy);
+  // The zero page, or a bare frame that a driver has mapped.
+  const isSpecial = (pte & PTE_SPECIAL) !== 0;
+  if (old === sys.zeroPfn) clearHighpage(sys, copy);
   else copyHighpage(sys, copy, old);
   mmuNotifierRangeInit(clearRange, MMU_NOTIFY_CLEAR, mm, addr, addr + PAGE_SIZE);
   mmuNotifierInvalidateRangeStart(clearRange);
@@ -362,7 +364,7 @@ function copyOnWrite(vma: Vma, addr: number, at: number, pte: number, unshare: b
   flushTlbRange(mm, addr, addr + PAGE_SIZE, 1);
   const bits = unshare ? PTE_YOUNG | (pte & (PTE_SOFT_DIRTY | PTE_UFFD_WP)) : WRITTEN;
   mapNewAnonPage(vma, addr, at, copy, bits);
-  if (!fromZeroPage) {
+  if (!isSpecial) {
     uncountRss(mm, old);
     folioRemoveRmap(sys, old);
     putPage(sys, sys.mem.folioOf(old));
@@ -372,9 +374,9 @@ function copyOnWrite(vma: Vma, addr: number, at: number, pte: number, unshare: b
   return 0;
 }
 
-/** First touch of a page of a shared object (do_fault). */
+/** First touch of a page of an object (do_fault); a driver's mapping has nothing to offer. */
 function doFault(vma: Vma, addr: number, write: boolean): MaybePromise<number> {
-  assert(vma.inode !== null, 'a file fault is in a file mapping');
+  if (vma.inode === null) return VM_FAULT_SIGBUS;
   const page = shmemFault(vma.inode, linearPageIndex(vma, addr));
   if (isPending(page)) return page.then((pfn) => finishFault(vma, addr, write, pfn));
   return finishFault(vma, addr, write, page);

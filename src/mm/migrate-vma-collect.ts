@@ -33,6 +33,7 @@ import {
 } from './migrate-types.ts';
 import type { MigrateVma } from './migrate-types.ts';
 import { pagePgmap } from './memremap.ts';
+import { vmaIsAnonymous } from './mm-types.ts';
 import type { System } from './mm-types.ts';
 import {
   MMU_NOTIFY_MIGRATE,
@@ -201,7 +202,7 @@ function skipRest(args: MigrateVma, from: number, to: number, reason: number): v
 
 /** Nothing there: in anonymous memory the destination may become the page. */
 function judgeHole(args: MigrateVma): number {
-  return args.vma.inode === null ? HOLE : SKIP_HOLE_NOT_ANONYMOUS;
+  return vmaIsAnonymous(args.vma) ? HOLE : SKIP_HOLE_NOT_ANONYMOUS;
 }
 
 /** @returns SKIP_NONE for a page to collect, HOLE, or why not: a SKIP_* code. */

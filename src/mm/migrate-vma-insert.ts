@@ -15,7 +15,7 @@ import { userfaultfdMissing } from './fs-userfaultfd.ts';
 import { MIGRATE_PFN_COMPOUND, MIGRATE_PFN_MIGRATE, migratePfnToPage } from './migrate-types.ts';
 import type { MigrateVma } from './migrate-types.ts';
 import { insertHugePage, isHugeZero } from './migrate-vma-insert-huge.ts';
-import { vmaMayWrite, vmaPageProt } from './mm-types.ts';
+import { vmaIsAnonymous, vmaMayWrite, vmaPageProt } from './mm-types.ts';
 import type { Vma } from './mm-types.ts';
 import {
   MMU_NOTIFY_MIGRATE,
@@ -122,7 +122,7 @@ function insertLarge(vma: Vma, addr: number, target: number): number {
 function insertPage(vma: Vma, addr: number, target: number): number {
   const { mm } = vma;
   const { mem, pageTables, zeroPfn } = mm.sys;
-  if (vma.inode !== null) return SKIP_HOLE_NOT_ANONYMOUS;
+  if (!vmaIsAnonymous(vma)) return SKIP_HOLE_NOT_ANONYMOUS;
   let at = pageTables.pteAlloc(mm.pgd, addr);
   if (at === errno.EEXIST) {
     // A large folio came meanwhile; only the one of zeroes counts as a hole still.

@@ -57,6 +57,14 @@ export function vmaPageProt(vma: Vma): number {
   return (flags & deciding) === (VM_SHARED | VM_WRITE) ? PTE_WRITE : 0;
 }
 
+/**
+ * True for private memory without anything behind it (vma_is_anonymous). A driver's mapping is not
+ * anonymous although it has no object: it is filled when it is made, or not at all.
+ */
+export function vmaIsAnonymous(vma: Vma): boolean {
+  return vma.inode === null && (vma.vmFlags & (VM_IO | VM_PFNMAP | VM_MIXEDMAP)) === 0;
+}
+
 /** True when a writable entry may be made in the VMA at all (maybe_mkwrite). */
 export function vmaMayWrite(vma: Vma): boolean {
   return (vma.vmFlags & VM_WRITE) !== 0;

@@ -61,6 +61,11 @@ export interface MmapRequest {
   readonly inode?: ShmemInode;
   /** First page of the object that is mapped. */
   readonly pgoff?: number;
+  /**
+   * Instead of an object: fills the mapping (file_operations.mmap). 0, or an errno, with which the
+   * call fails.
+   */
+  readonly mmapFile?: (vma: Vma) => number;
 }
 
 const unmapRangeEvent = new MmuNotifierRange();
@@ -151,7 +156,9 @@ function checkRequest(request: MmapRequest): number {
   if (!isAddress(addr) || !isAddress(length) || !isAddress(pgoff)) return errno.EINVAL;
   const sharing = flags & (MAP_SHARED | MAP_PRIVATE);
   if (sharing !== MAP_SHARED && sharing !== MAP_PRIVATE) return errno.EINVAL;
-  if ((flags & MAP_ANONYMOUS) === 0 && inode === undefined) return errno.EBADF;
+  if ((flags & MAP_ANONYMOUS) === 0 && (inode ?? request.mmapFile) === undefined) {
+    return errno.EBADF;
+  }
   if (length === 0) return errno.EINVAL;
   if (length > TASK_SIZE) return errno.ENOMEM;
   if (pgoff + pageAlignUp(length) / PAGE_SIZE >= 2 ** 52) return errno.EOVERFLOW;
@@ -175,14 +182,25 @@ function mapLocked(mm: MmStruct, request: MmapRequest): number {
     const shared = (request.flags & MAP_SHARED) !== 0 ? VM_SHARED : 0;
     const vmFlags = (request.prot & VM_ACCESS_FLAGS) | shared;
     const fileOffset = isAnonymous ? 0 : (request.pgoff ?? 0);
-    const pgoff = inode === null ? addr / PAGE_SIZE : fileOffset;
+    const hasOffset = !isAnonymous || inode !== null;
+    const pgoff = hasOffset ? fileOffset : addr / PAGE_SIZE;
     const vma = makeVma(mm, addr, addr + length, vmFlags, pgoff, inode);
     linkVma(vma);
+    if (!isAnonymous && inode === null) return callMmap(vma, request);
     mergeVma(vma);
   }
   // The VMA is a user of its object by now; the reference from its creation goes.
   if (isAnonymous && inode !== null) shmemPut(inode);
   return isErr(cleared) ? cleared : addr;
+}
+
+/** Lets a driver fill its mapping (call_mmap): the address, or its errno with nothing mapped. */
+function callMmap(vma: Vma, request: MmapRequest): number {
+  const { mm, vmStart, vmEnd } = vma;
+  const status = request.mmapFile?.(vma) ?? errno.EBADF;
+  if (!isErr(status)) return vmStart;
+  unmapLocked(mm, vmStart, vmEnd);
+  return status;
 }
 
 /**

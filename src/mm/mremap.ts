@@ -19,7 +19,14 @@ import {
   isPageAligned,
   pageAlignUp,
 } from '../base/units.ts';
-import { MAP_FIXED, VM_DONTEXPAND, VM_PFNMAP, VM_SHARED, linearPageIndex } from './mm-types.ts';
+import {
+  MAP_FIXED,
+  VM_DONTEXPAND,
+  VM_PFNMAP,
+  VM_SHARED,
+  linearPageIndex,
+  vmaIsAnonymous,
+} from './mm-types.ts';
 import type { MmStruct, Vma } from './mm-types.ts';
 import { getUnmappedArea, underWriteLock, unmapLocked } from './mmap.ts';
 import {
@@ -207,7 +214,7 @@ function moveVma(remap: Remap, vma: Vma, target: number): number {
     return tables;
   }
   // Memory that was never touched may as well look as if it had been mapped there.
-  const isFresh = vma.inode === null && vma.anonVma === null;
+  const isFresh = vmaIsAnonymous(vma) && vma.anonVma === null;
   const pgoff = isFresh ? target / PAGE_SIZE : linearPageIndex(vma, addr);
   const moved = makeVma(mm, target, target + newLen, vma.vmFlags, pgoff, vma.inode);
   anonVmaClone(moved, vma);

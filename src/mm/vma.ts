@@ -6,7 +6,7 @@
  * Locking: mmap lock held for write everywhere. Never waits.
  */
 import { assert } from '../base/assert.ts';
-import { VM_SHARED, linearPageIndex } from './mm-types.ts';
+import { VM_SHARED, VM_SPECIAL, linearPageIndex } from './mm-types.ts';
 import type { MmStruct, Vma } from './mm-types.ts';
 import { anonVmaClone, unlinkAnonVmas } from './rmap.ts';
 import { shmemGet, shmemPut } from './shmem.ts';
@@ -101,6 +101,7 @@ function canMerge(low: Vma, high: Vma): boolean {
   return (
     low.vmEnd === high.vmStart &&
     low.vmFlags === high.vmFlags &&
+    (low.vmFlags & VM_SPECIAL) === 0 &&
     low.inode === high.inode &&
     low.uffdCtx === high.uffdCtx &&
     linearPageIndex(low, low.vmEnd) === high.vmPgoff &&

@@ -9,6 +9,8 @@ import { HPAGE_PMD_NR, PAGE_SIZE, PMD_SIZE, PTRS_PER_TABLE } from '../base/units
 import type { MmStruct, System, Vma } from '../mm/mm-types.ts';
 import {
   VM_ACCESS_FLAGS,
+  VM_MIXEDMAP,
+  VM_PFNMAP,
   VM_SHARED,
   VM_UFFD_FLAGS,
   VM_WRITE,
@@ -249,6 +251,7 @@ function checkPresent(census: Census, vma: Vma, pte: number, at: string): void {
   const isShared = (vma.vmFlags & VM_SHARED) !== 0;
   census.expect(((pte & PTE_PROTNONE) === 0) === hasAccess, `C10: ${at} protnone, vma differs`);
   if ((pte & PTE_SPECIAL) !== 0) {
+    if ((vma.vmFlags & (VM_PFNMAP | VM_MIXEDMAP)) !== 0) return;
     const isZero = pfn === sys.zeroPfn || (pfn === sys.hugeZeroPfn && pfn !== 0);
     census.expect(isZero, `C8: ${at} special but not the zero page`);
     census.expect(!pteWrite(pte), `C10: ${at} zero page writable`);
@@ -266,6 +269,11 @@ function checkPresent(census: Census, vma: Vma, pte: number, at: string): void {
 function checkRmapWord(census: Census, vma: Vma, addr: number, pfn: number, at: string): void {
   const { mem } = census.sys;
   const folio = mem.folioOf(pfn);
+  if (mem.mapping[folio] === 0) {
+    const isDrivers = (vma.vmFlags & VM_MIXEDMAP) !== 0;
+    census.expect(isDrivers, `I11: ${at} belongs to nobody`);
+    return;
+  }
   const index = mem.index[folio]! + pfn - folio;
   census.expect(index === linearPageIndex(vma, addr), `I11: ${at} index ${index}`);
   const id = mem.mapping[folio]! >>> 1;
@@ -387,9 +395,11 @@ function checkPage(census: Census, pfn: number, known: Known): void {
     mem.refcount[pfn] === owed,
     `C1: ${at} refcount ${mem.refcount[pfn]}, owed ${owed}`,
   );
-  if (pfn < sys.ramPages) checkRamPage(census, pfn, flags, mapped > 0 || cached);
+  // A driver's page in a mapping of its own is on no LRU and in no reverse map.
+  const isFound = mapped > 0 && word !== 0;
+  if (pfn < sys.ramPages) checkRamPage(census, pfn, flags, isFound || cached);
   else checkDevicePage(census, pfn, flags, known);
-  if (mapped > 0) checkRmap(census, pfn, flags);
+  if (isFound) checkRmap(census, pfn, flags);
 }
 
 /** A tail lives in its head: nothing refers to it. */

@@ -25,6 +25,7 @@ import {
   WEBHMM_DMIRROR_ADD,
   newDmirrorCmd,
 } from '../driver/dmirror.ts';
+import { dmirrorMmap } from '../driver/dmirror-mmap.ts';
 import { dupMmap, mmAlloc, mmput } from '../mm/fork.ts';
 import { doMmap, doMunmap } from '../mm/mmap.ts';
 import { doMprotect } from '../mm/mprotect.ts';
@@ -167,13 +168,15 @@ export class Kernel implements KernelApi {
     if (!isAddress(offset) || !isPageAligned(offset)) return errno.EINVAL;
     const fd = request.fd ?? request.shmem;
     const inode = fd === undefined ? undefined : this.tmpfiles.inode(fd);
-    if (fd !== undefined && inode === undefined) return errno.EBADF;
+    const isDevice = fd !== undefined && this.files.has(fd);
+    if (fd !== undefined && inode === undefined && !isDevice) return errno.EBADF;
     return doMmap(mm, {
       addr: request.addr ?? 0,
       length: request.length,
       prot: request.prot,
       flags: request.flags ?? MAP_PRIVATE | MAP_ANONYMOUS,
       ...(inode === undefined ? {} : { inode }),
+      ...(isDevice ? { mmapFile: dmirrorMmap } : {}),
       pgoff: offset / PAGE_SIZE,
     });
   }

@@ -1,9 +1,16 @@
 /*
- * Kernel tests of memory that a file is behind (hmm-tests.c: file_read, file_write and
- * migrate_file_private). The device reads and writes the page cache itself; only pages of which the
- * process has made copies of its own can migrate.
+ * Kernel tests of memory that a file is behind (hmm-tests.c: file_read, file_write,
+ * migrate_file_private and mixedmap). The device reads and writes the page cache itself; only pages
+ * of which the process has made copies of its own can migrate.
  */
-import { MAP_PRIVATE, MAP_SHARED, PAGE_SIZE, PROT_READ } from '../../src/index.ts';
+import {
+  errno,
+  HMM_DMIRROR_PROT_READ,
+  MAP_PRIVATE,
+  MAP_SHARED,
+  PAGE_SIZE,
+  PROT_READ,
+} from '../../src/index.ts';
 import { BUFFER_PAGES, index, PAGE_WORDS } from './hmm-test.ts';
 import type { HmmTest } from './hmm-test.ts';
 import type { Selftest } from './selftest.ts';
@@ -65,4 +72,23 @@ export const MIGRATE_FILE_PRIVATE: Selftest = {
   features: [41],
   isExtra: true,
   run: migrateFilePrivate,
+};
+
+/** A mapping of the device's own file is reported like any other memory: readable. */
+async function mixedmap(test: HmmTest): Promise<void> {
+  const buffer = await test.buffer(1, { flags: MAP_PRIVATE, fd: test.fd.fd });
+  await test.cmdOk(test.fd, 'SNAPSHOT', buffer, 1);
+  const seen = await test.process.read(buffer.mirror, 1);
+  test.assertBytes([HMM_DMIRROR_PROT_READ], seen, 'protections');
+  // It is not memory that could migrate.
+  await test.cmdFails(test.fd, 'MIGRATE_TO_DEV', buffer, 1, errno.EINVAL);
+}
+
+/** Before those with two devices. */
+export const MIXEDMAP: Selftest = {
+  fixture: 'hmm',
+  name: 'mixedmap',
+  features: [22, 80],
+  isExtra: true,
+  run: mixedmap,
 };

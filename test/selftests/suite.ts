@@ -3,7 +3,8 @@
  * after them.
  */
 import { ACCESS_TESTS, LATER_ACCESS_TESTS } from './hmm-access.ts';
-import { FILE_TESTS } from './hmm-file.ts';
+import { EXCLUSIVE_TESTS } from './hmm-exclusive.ts';
+import { FILE_TESTS, MIXEDMAP } from './hmm-file.ts';
 import { MIGRATE_TESTS } from './hmm-migrate.ts';
 import { CHILD_TESTS, HMM_COW_IN_DEVICE } from './hmm-fork.ts';
 import { HMM2_TESTS } from './hmm2.ts';
@@ -18,6 +19,8 @@ export const SUITE: readonly Selftest[] = [
   ...FILE_TESTS,
   ...MIGRATE_TESTS,
   ...LATER_ACCESS_TESTS,
+  MIXEDMAP,
+  ...EXCLUSIVE_TESTS,
   HMM_COW_IN_DEVICE,
   ...HMM2_TESTS,
   ...COUNT_TESTS,

@@ -149,6 +149,27 @@ test('a file that is closed while a write waits is let go when the write is done
   expect((await machine.counters()).ramFreePages).toBe(free);
 });
 
+test('the file of a device maps fresh pages, which live as long as the mapping', async () => {
+  const device = await process.openDevice(0);
+  const request = { length: 2 * PAGE_SIZE, prot: RW, flags: MAP_SHARED, fd: device.fd };
+  const addr = await process.mmap(request);
+  expect([...(await process.read(addr, 2 * PAGE_SIZE))].every((byte) => byte === 0)).toBe(true);
+  await process.write(addr, Uint8Array.of(6));
+  const other = await process.mmap(request);
+  expect([await firstByte(addr), await firstByte(other)]).toEqual([6, 0]);
+  await device.close();
+  expect(await firstByte(addr)).toBe(6);
+  expect(await thrown(process.mmap(request))).toMatchObject({ code: 'EBADF' });
+});
+
+test('mapping more of a device than there is memory is ENOMEM, with nothing left', async () => {
+  const device = await process.openDevice(0);
+  const before = (await machine.counters()).ramFreePages;
+  const request = { length: 8 * MIB, prot: RW, flags: MAP_SHARED, fd: device.fd };
+  expect(await thrown(process.mmap(request))).toMatchObject({ code: 'ENOMEM' });
+  expect((await machine.counters()).ramFreePages).toBe(before);
+});
+
 test.each<[string, () => Promise<unknown>, string]>([
   ['a file of NaN bytes', () => machine.tmpfile(Number.NaN), 'EINVAL'],
   ['a file of -1 bytes', () => machine.tmpfile(-1), 'EINVAL'],
