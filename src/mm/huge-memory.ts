@@ -28,6 +28,7 @@ import {
   VM_UFFD_MISSING,
   VM_UFFD_WP,
   vmaPageProt,
+  vmaIsAnonymous,
 } from './mm-types.ts';
 import type { System, Vma } from './mm-types.ts';
 import {
@@ -83,7 +84,7 @@ export function thpAllowed(vma: Vma): boolean {
   const flags = vma.vmFlags;
   // A userfaultfd and the OOM reaper look at single pages.
   if (vma.mm.isUnstable || (flags & (VM_UFFD_MISSING | VM_UFFD_WP)) !== 0) return false;
-  if (thpMode === THP_NEVER || vma.inode !== null) return false;
+  if (thpMode === THP_NEVER || !vmaIsAnonymous(vma)) return false;
   if ((flags & (VM_NOHUGEPAGE | VM_SHARED | VM_HUGETLB | VM_SPECIAL)) !== 0) return false;
   return thpMode === THP_ALWAYS || (flags & VM_HUGEPAGE) !== 0;
 }

@@ -8,6 +8,7 @@
 import { isErr } from '../base/errno.ts';
 import { HPAGE_PMD_NR } from '../base/units.ts';
 import { pmdFits } from './huge-memory.ts';
+import { vmaIsAnonymous } from './mm-types.ts';
 import type { System, Vma } from './mm-types.ts';
 import { PG_LRU, PG_UPTODATE } from './page.ts';
 import { anonVmaPrepare, folioAddNewAnonRmapPmd } from './rmap.ts';
@@ -23,7 +24,7 @@ import { PTE_HUGE, PTE_SPECIAL, ptePfn, ptePresent } from './swapops.ts';
 export function insertHugePage(vma: Vma, addr: number, target: number, mapped: number): number {
   const { mm } = vma;
   const { mem, pageTables } = mm.sys;
-  if (vma.inode !== null || !pmdFits(vma, addr)) return -SKIP_HOLE_NOT_ANONYMOUS;
+  if (!vmaIsAnonymous(vma) || !pmdFits(vma, addr)) return -SKIP_HOLE_NOT_ANONYMOUS;
   const at = pageTables.pmdAlloc(mm.pgd, addr);
   if (isErr(at)) return -SKIP_NO_MEMORY;
   const old = pageTables.words[at]!;
