@@ -3,15 +3,17 @@
  * dearer ones every few. What needs the machine at rest is in check-rest.ts.
  */
 import { PAGE_SIZE } from '../base/units.ts';
-import { DPT_WRITE, dptPfn } from '../driver/device-page-table.ts';
+import { DPT_ATOMIC, DPT_WRITE, dptPfn } from '../driver/device-page-table.ts';
 import type { Dmirror } from '../driver/dmirror.ts';
 import type { MmStruct, System } from '../mm/mm-types.ts';
 import { GUP_PIN_COUNTING_BIAS } from '../mm/page.ts';
 import {
+  LEAF_DEVICE_EXCLUSIVE,
   PTE_SPECIAL,
   isDevicePrivateEntry,
   isMigrationEntry,
   isWritableLeaf,
+  leafKind,
   ptePfn,
   ptePresent,
   pteWrite,
@@ -61,10 +63,15 @@ function countRange(mm: MmStruct, start: number, pages: number, mapcount: Int32A
     const pfn = ptePfn(pte);
     if (isMigrationEntry(pte)) {
       if (!mem.isLocked(pfn)) violated(`page ${pfn} has a migration entry and is not locked`);
-    } else if (ptePresent(pte) ? (pte & PTE_SPECIAL) === 0 : isDevicePrivateEntry(pte)) {
+    } else if (ptePresent(pte) ? (pte & PTE_SPECIAL) === 0 : isDeviceEntry(pte)) {
       mapcount[pfn]!++;
     }
   }
+}
+
+/** Entries that count as mappings although the CPU can't use them. */
+function isDeviceEntry(pte: number): boolean {
+  return isDevicePrivateEntry(pte) || leafKind(pte) === LEAF_DEVICE_EXCLUSIVE;
 }
 
 function checkCounts(sys: System, mapcount: Int32Array): void {
@@ -89,8 +96,10 @@ function checkMirror(world: World, mirror: Dmirror): void {
     if (entry === 0) continue;
     const pte = pageTables.words[pageTables.pteOffset(mirror.mm.pgd, arenaAddress(i))]!;
     const isSame = pte !== 0 && ptePfn(pte) === dptPfn(entry);
-    const mayWrite = pteWrite(pte) || isWritableLeaf(pte);
-    if (isSame && (mayWrite || (entry & DPT_WRITE) === 0)) continue;
+    const isExclusive = leafKind(pte) === LEAF_DEVICE_EXCLUSIVE;
+    const mayWrite = pteWrite(pte) || isWritableLeaf(pte) || isExclusive;
+    const isOwned = (entry & DPT_ATOMIC) === 0 || isExclusive;
+    if (isSame && isOwned && (mayWrite || (entry & DPT_WRITE) === 0)) continue;
     violated(
       `device ${mirror.device.minor} maps frame ${dptPfn(entry)} at page ${i} of mm ` +
         `${mirror.mm.id} (entry ${entry.toString(16)}), the CPU's entry is ${pte.toString(16)}`,

@@ -6,7 +6,13 @@
 import { PAGE_SIZE, WORDS_PER_PAGE } from '../base/units.ts';
 import type { DeviceMemory } from '../driver/device-memory.ts';
 import { VM_SHARED } from '../mm/mm-types.ts';
-import { isDevicePrivateEntry, ptePfn, ptePresent } from '../mm/swapops.ts';
+import {
+  LEAF_DEVICE_EXCLUSIVE,
+  isDevicePrivateEntry,
+  leafKind,
+  ptePfn,
+  ptePresent,
+} from '../mm/swapops.ts';
 import { vmaLookup } from '../mm/vma-lookup.ts';
 import { arenaAddress } from './arena.ts';
 import { findProblems } from './check-invariants.ts';
@@ -92,7 +98,8 @@ function checkContent(
   const index = vma === null ? 0 : vma.vmPgoff + (addr - vma.vmStart) / PAGE_SIZE;
   const cached = vma?.inode?.cache.get(index) ?? 0;
   const elsewhere = cached === 0 ? sys.zeroPfn : cached;
-  checkWords(sys.ramWords, ptePresent(pte) ? ptePfn(pte) : elsewhere, content, name);
+  const isInRam = ptePresent(pte) || leafKind(pte) === LEAF_DEVICE_EXCLUSIVE;
+  checkWords(sys.ramWords, isInRam ? ptePfn(pte) : elsewhere, content, name);
 }
 
 function checkWords(words: Uint32Array, frame: number, content: Content, name: string): void {

@@ -45,7 +45,7 @@ export interface SimObject {
 export interface SimPin {
   readonly pfn: number;
   /** Null: which contents the page has could not be told. */
-  readonly content: Content | null;
+  content: Content | null;
 }
 
 /** A fork in flight: what the child would see, by child, had it been made at that moment. */

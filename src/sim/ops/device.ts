@@ -13,6 +13,7 @@ import {
   WEBHMM_DMIRROR_ADD,
   newDmirrorCmd,
 } from '../../driver/dmirror.ts';
+import { PROT_WRITE } from '../../mm/mm-types.ts';
 import { copyFromUser, copyToUser } from '../../mm/uaccess.ts';
 import { BUFFER_PAGES, DEVICES, arenaAddress, bufferAddress } from '../arena.ts';
 import type { Dice } from '../dice.ts';
@@ -36,12 +37,14 @@ function openMirror(world: World, process: SimProcess, minor: number): Dmirror |
   return mirror;
 }
 
-interface DeviceRange {
+/** A range and the open device that works on it. */
+export interface DeviceRange {
   readonly range: SimRange;
   readonly mirror: Dmirror;
 }
 
-function pickDeviceRange(world: World, dice: Dice): DeviceRange | null {
+/** A random range of a process and a device that it has open. */
+export function pickDeviceRange(world: World, dice: Dice): DeviceRange | null {
   const range = pickRange(world, dice, BUFFER_PAGES);
   const minor = dice.below(DEVICES);
   if (range === null) return null;
@@ -50,12 +53,21 @@ function pickDeviceRange(world: World, dice: Dice): DeviceRange | null {
 }
 
 /** Runs a command on the range. */
-function command(code: number, { range, mirror }: DeviceRange, ptr: number): Promise<number> {
+export function command(
+  code: number,
+  { range, mirror }: DeviceRange,
+  ptr: number,
+): Promise<number> {
   return mirror.ioctl(code, newDmirrorCmd(arenaAddress(range.first), range.count, ptr));
 }
 
 /** A file that was closed meanwhile refuses; so does memory that is pinned, to be lent. */
-function closedOrPinned(world: World, target: DeviceRange, isWrite: boolean, status: number) {
+export function closedOrPinned(
+  world: World,
+  target: DeviceRange,
+  isWrite: boolean,
+  status: number,
+): boolean {
   if (status === errno.EINVAL) return !target.mirror['isOpen'];
   return isWrite && status === errno.EBUSY && (world.tally['pin'] ?? 0) > 0;
 }
@@ -68,7 +80,10 @@ function checkAccess(
   isWrite: boolean,
 ): void {
   if (closedOrPinned(world, target, isWrite, status)) return;
-  const may = target.range.states.every((state) => deviceMay(state, isWrite));
+  const { states } = target.range;
+  // Exclusive access to a write-only page is had without PROT_READ, and then reads as well.
+  if (status === 0 && states.some(({ prot }) => prot === PROT_WRITE)) return;
+  const may = states.every((state) => deviceMay(state, isWrite));
   checkAnswer(world, what, target.range, status, may, ACCESS_DENIALS);
 }
 

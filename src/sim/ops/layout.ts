@@ -28,7 +28,7 @@ const MOST_PAGES = 8;
 const PROTS = [3, 3, 3, 3, 3, PROT_READ, PROT_READ, PROT_WRITE, PROT_EXEC, 0] as const;
 
 /** A range that nothing else is changing, of a process that is not being forked. */
-function pickQuietRange(world: World, dice: Dice): SimRange | null {
+export function pickQuietRange(world: World, dice: Dice): SimRange | null {
   const range = pickRange(world, dice, MOST_PAGES);
   if (range === null || range.process.forking > 0) return null;
   const { places } = range.process;

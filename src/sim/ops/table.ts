@@ -6,10 +6,14 @@ import type { Operation } from '../operation.ts';
 import { CPU_OPERATIONS } from './cpu.ts';
 import { DEVICE_OPERATIONS } from './device.ts';
 import { ENGINE_OPERATIONS } from './engine.ts';
+import { EXCLUSIVE_OPERATIONS } from './exclusive.ts';
 import { FAULT_OPERATIONS } from './fault.ts';
+import { FILE_OPERATIONS } from './files.ts';
 import { LAYOUT_OPERATIONS } from './layout.ts';
+import { MREMAP_OPERATIONS } from './mremap.ts';
 import { PIN_OPERATIONS } from './pin.ts';
 import { PROCESS_OPERATIONS } from './process.ts';
+import { REMOTE_OPERATIONS } from './remote.ts';
 
 /** New rows go to the end: the numbers of those before stay, and with them what a seed means. */
 export const OPERATIONS: readonly Operation[] = [
@@ -20,4 +24,8 @@ export const OPERATIONS: readonly Operation[] = [
   ...PIN_OPERATIONS,
   ...FAULT_OPERATIONS,
   ...DEVICE_OPERATIONS,
+  ...EXCLUSIVE_OPERATIONS,
+  ...FILE_OPERATIONS,
+  ...REMOTE_OPERATIONS,
+  ...MREMAP_OPERATIONS,
 ];
