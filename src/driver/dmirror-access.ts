@@ -34,6 +34,11 @@ const PASS_READ = 0;
 const PASS_WRITE = 1;
 const PASS_ADD = 2;
 
+/** What it does about a page that is not mapped. */
+const FAULT_NOTHING = 0;
+const FAULT_LOCKED = 1;
+const FAULT_UNLOCKED = 2;
+
 /** No pfn: neither device memory nor allocated RAM has number 0. */
 const NO_PAGE = 0;
 
@@ -91,13 +96,22 @@ interface Access {
  * whole range was read.
  */
 export function dmirrorRead(mirror: Dmirror, cmd: DmirrorCmd): Promise<number> {
-  return readRange(mirror, cmd, true);
+  return readRange(mirror, cmd, FAULT_LOCKED);
+}
+
+/**
+ * READ_UNLOCKED: READ with faults that may drop the mmap lock, so that memory of a userfaultfd can
+ * be read (dmirror_read_unlocked). May wait for its monitor; errnos as READ, EINTR when the file is
+ * closed meanwhile.
+ */
+export function dmirrorReadUnlocked(mirror: Dmirror, cmd: DmirrorCmd): Promise<number> {
+  return readRange(mirror, cmd, FAULT_UNLOCKED);
 }
 
 /** Like READ, without faulting: ENOENT when a page is not in the device page table. */
 export function dmirrorReadMapped(mirror: Dmirror, cmd: DmirrorCmd): Promise<number> {
   if (cmd.ptr === 0) return Promise.resolve(countMapped(mirror, cmd));
-  return readRange(mirror, cmd, false);
+  return readRange(mirror, cmd, FAULT_NOTHING);
 }
 
 /**
@@ -112,7 +126,7 @@ export async function dmirrorWrite(mirror: Dmirror, cmd: DmirrorCmd): Promise<nu
       const left = await copyFromUser(mirror.mm, cmd.ptr + i * PAGE_SIZE, bounce.page(i));
       if (left !== 0) return errno.EFAULT;
     }
-    return await accessRange(accessOf(mirror, PASS_WRITE, cmd, bounce), cmd, true);
+    return await accessRange(accessOf(mirror, PASS_WRITE, cmd, bounce), cmd, FAULT_LOCKED);
   } finally {
     bounce.free();
   }
@@ -120,7 +134,7 @@ export async function dmirrorWrite(mirror: Dmirror, cmd: DmirrorCmd): Promise<nu
 
 /** ADD: the device adds `ptr` to every word of the range. May wait; errnos as WRITE. */
 export function dmirrorAdd(mirror: Dmirror, cmd: DmirrorCmd): Promise<number> {
-  return accessRange(accessOf(mirror, PASS_ADD, cmd, null), cmd, true);
+  return accessRange(accessOf(mirror, PASS_ADD, cmd, null), cmd, FAULT_LOCKED);
 }
 
 function accessOf(mirror: Dmirror, kind: number, cmd: DmirrorCmd, bounce: Bounce | null): Access {
@@ -128,12 +142,12 @@ function accessOf(mirror: Dmirror, kind: number, cmd: DmirrorCmd, bounce: Bounce
   return { mirror, kind, start, npages, bounce, operand: ptr >>> 0 };
 }
 
-async function readRange(mirror: Dmirror, cmd: DmirrorCmd, mayFault: boolean): Promise<number> {
+async function readRange(mirror: Dmirror, cmd: DmirrorCmd, faulting: number): Promise<number> {
   const bounce = Bounce.alloc(mirror.mm.sys, cmd.npages);
   if (typeof bounce === 'number') return bounce;
   try {
     const access = accessOf(mirror, PASS_READ, cmd, bounce);
-    const status = await accessRange(access, cmd, mayFault);
+    const status = await accessRange(access, cmd, faulting);
     if (isErr(status)) return status;
     for (let i = 0; i < cmd.npages; i++) {
       const left = await copyToUser(mirror.mm, cmd.ptr + i * PAGE_SIZE, bounce.page(i));
@@ -155,7 +169,7 @@ function countMapped(mirror: Dmirror, cmd: DmirrorCmd): number {
 }
 
 /** Pass after pass over the range; a page that is not mapped faults the rest of it in. */
-async function accessRange(access: Access, cmd: DmirrorCmd, mayFault: boolean): Promise<number> {
+async function accessRange(access: Access, cmd: DmirrorCmd, faulting: number): Promise<number> {
   const { mirror, start, npages } = access;
   const end = start + npages * PAGE_SIZE;
   let at = 0;
@@ -164,9 +178,10 @@ async function accessRange(access: Access, cmd: DmirrorCmd, mayFault: boolean): 
     if (isErr(done)) return done;
     at += done;
     if (done > 0) continue;
-    if (!mayFault) return errno.ENOENT;
+    if (faulting === FAULT_NOTHING) return errno.ENOENT;
     const write = access.kind !== PASS_READ;
-    const status = await mirror.fault(start + at * PAGE_SIZE, end, write);
+    const unlocked = faulting === FAULT_UNLOCKED;
+    const status = await mirror.fault(start + at * PAGE_SIZE, end, write, unlocked);
     if (isErr(status)) return status;
     cmd.faults++;
   }

@@ -17,6 +17,7 @@ import {
   hmmPfnToPage,
   hmmRangeFault,
 } from '../mm/hmm.ts';
+import { hmmRangeFaultUnlockedTimeout } from '../mm/hmm-unlocked.ts';
 import type { HmmRange } from '../mm/hmm.ts';
 import type { MmStruct } from '../mm/mm-types.ts';
 import {
@@ -36,7 +37,7 @@ import type {
 } from '../mm/mmu-notifier.ts';
 import { SKIP_REASONS } from '../mm/skip-reason.ts';
 import { DevicePageTable } from './device-page-table.ts';
-import { dmirrorAdd, dmirrorRead, dmirrorWrite } from './dmirror-access.ts';
+import { dmirrorAdd, dmirrorRead, dmirrorReadUnlocked, dmirrorWrite } from './dmirror-access.ts';
 import type { DmirrorDevice } from './dmirror-device.ts';
 import { ExclusiveClaim, dmirrorCheckExclusive, dmirrorExclusive } from './dmirror-exclusive.ts';
 import { dmirrorMigrateToDevice, dmirrorMigrateToSystem } from './dmirror-migrate.ts';
@@ -52,6 +53,7 @@ export const HMM_DMIRROR_EXCLUSIVE = 5;
 export const HMM_DMIRROR_CHECK_EXCLUSIVE = 6;
 export const HMM_DMIRROR_RELEASE = 7;
 export const HMM_DMIRROR_FLAGS = 8;
+export const HMM_DMIRROR_READ_UNLOCKED = 9;
 /** Adds `ptr` to every word of the range, on the device: the smallest device kernel. */
 export const WEBHMM_DMIRROR_ADD = 64;
 
@@ -162,12 +164,15 @@ export class Dmirror {
   /**
    * Makes [start, end) accessible to the device (dmirror_fault). May wait.
    *
-   * @returns 0; EFAULT, EPERM, ENOMEM of hmm_range_fault; EBUSY after a second of invalidations.
+   * @param unlocked Lets faults drop the mmap lock (dmirror_fault_unlocked): memory of a
+   * userfaultfd can be had no other way.
+   * @returns 0; EFAULT, EPERM, ENOMEM of hmm_range_fault; EBUSY after a second of invalidations;
+   * EINTR when the file is closed meanwhile, if unlocked.
    */
-  async fault(start: number, end: number, write: boolean): Promise<number> {
+  async fault(start: number, end: number, write: boolean, unlocked = false): Promise<number> {
     for (let addr = start; addr < end;) {
       const next = Math.min(addr + FAULT_WINDOW_PAGES * PAGE_SIZE, end);
-      const status = await this.rangeFault(addr, next, write);
+      const status = await this.rangeFault(addr, next, write, unlocked);
       if (isErr(status)) return status;
       addr = next;
     }
@@ -188,6 +193,8 @@ export class Dmirror {
     switch (command) {
       case HMM_DMIRROR_READ:
         return dmirrorRead(this, cmd);
+      case HMM_DMIRROR_READ_UNLOCKED:
+        return dmirrorReadUnlocked(this, cmd);
       case HMM_DMIRROR_WRITE:
         return dmirrorWrite(this, cmd);
       case WEBHMM_DMIRROR_ADD:
@@ -213,21 +220,19 @@ export class Dmirror {
   }
 
   /** One window of a device fault: the canonical retry loop (dmirror_range_fault). */
-  private async rangeFault(start: number, end: number, write: boolean): Promise<number> {
+  private async rangeFault(
+    start: number,
+    end: number,
+    write: boolean,
+    unlocked: boolean,
+  ): Promise<number> {
     const { nowMs } = this.device.context;
     const deadline = nowMs() + RANGE_TIMEOUT_MS;
     const range = this.newRange(start, end, write);
     for (;;) {
       if (this.mm.users === 0) return errno.EFAULT;
       if (nowMs() > deadline) return errno.EBUSY;
-      range.notifierSeq = await mmuIntervalReadBegin(this.notifier);
-      await this.mm.mmapLock.readLock();
-      let status: number;
-      try {
-        status = await hmmRangeFault(range);
-      } finally {
-        this.mm.mmapLock.readUnlock();
-      }
+      const status = await (unlocked ? this.lookUnlocked(range) : this.look(range));
       if (status === errno.EBUSY) continue;
       if (isErr(status)) return status;
       // From here to the end of `program` nothing waits: this is the driver lock.
@@ -238,6 +243,24 @@ export class Dmirror {
       const broken = await this.breakReadOnly(start + stuckAt * PAGE_SIZE, pfn);
       if (isErr(broken)) return broken;
     }
+  }
+
+  /** One look at the CPU's page tables under the mmap lock. */
+  private async look(range: HmmRange): Promise<number> {
+    range.notifierSeq = await mmuIntervalReadBegin(this.notifier);
+    await this.mm.mmapLock.readLock();
+    try {
+      return await hmmRangeFault(range);
+    } finally {
+      this.mm.mmapLock.readUnlock();
+    }
+  }
+
+  /** The same without it, for as long as it takes. */
+  private lookUnlocked(range: HmmRange): Promise<number> {
+    const isKilled = (): boolean => !this.isOpen;
+    const { nowMs } = this.device.context;
+    return hmmRangeFaultUnlockedTimeout(range, { timeoutMs: 0, nowMs, isKilled });
   }
 
   private newRange(start: number, end: number, write: boolean): HmmRange {

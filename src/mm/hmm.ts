@@ -15,9 +15,10 @@
  * REQ_WRITE is not met: the caller has to look at WRITE.
  *
  * Locking: mmap lock held throughout, also across the waits of faults. After every fault the walk
- * begins again at the first page whose output was not written.
+ * begins again at the first page whose output was not written. hmm-unlocked.ts has the form for
+ * callers that don't hold it.
  *
- * Leaves out: PUD mappings, hugetlb, hmm_range_fault_unlocked_timeout, the DMA map helpers.
+ * Leaves out: PUD mappings, hugetlb.
  */
 import { assert } from '../base/assert.ts';
 import { errno } from '../base/errno.ts';
@@ -33,10 +34,12 @@ import {
   isPageAligned,
 } from '../base/units.ts';
 import {
+  FAULT_FLAG_ALLOW_RETRY,
   FAULT_FLAG_REMOTE,
   FAULT_FLAG_WRITE,
   VM_FAULT_ERROR,
   VM_FAULT_OOM,
+  VM_FAULT_RETRY,
   handleMmFault,
 } from './memory.ts';
 import { pagePgmap } from './memremap.ts';
@@ -139,10 +142,31 @@ export function hmmRangeFault(range: HmmRange): MaybePromise<number> {
   return new HmmWalk(range).run();
 }
 
+/** The mmap lock of a call that may give it up. */
+export interface DroppableLock {
+  /** False once a fault dropped it; the caller must not unlock then. */
+  isHeld: boolean;
+}
+
+/**
+ * hmmRangeFault with faults that may drop the mmap lock (hmm_range_fault_unlockable).
+ *
+ * @param lock Says afterwards whether the lock is still held. @returns as hmmRangeFault; EBUSY
+ * whenever the lock was dropped. Context: as hmmRangeFault, and waits for userfaultfd monitors.
+ */
+export function hmmRangeFaultUnlockable(
+  range: HmmRange,
+  lock: DroppableLock,
+): MaybePromise<number> {
+  return new HmmWalk(range, lock).run();
+}
+
 /** One call in progress (struct hmm_vma_walk). */
 class HmmWalk {
   private readonly range: HmmRange;
   private readonly mm: MmStruct;
+  /** Null when the mmap lock must be kept. */
+  private readonly lock: DroppableLock | null;
   /** Everything below has its output. */
   private last: number;
   private restarts = 0;
@@ -152,11 +176,12 @@ class HmmWalk {
   private faultFlags = 0;
   private waitPfn = 0;
 
-  constructor(range: HmmRange) {
+  constructor(range: HmmRange, lock: DroppableLock | null = null) {
     const { mm } = range.notifier;
     assert(mm !== null, 'I23: a subscription that is read was inserted');
     this.range = range;
     this.mm = mm;
+    this.lock = lock;
     this.last = range.start;
   }
 
@@ -332,6 +357,7 @@ class HmmWalk {
     this.faultVma = vma;
     this.faultEnd = end;
     this.faultFlags = FAULT_FLAG_REMOTE | (isWrite ? FAULT_FLAG_WRITE : 0);
+    if (this.lock !== null) this.faultFlags |= FAULT_FLAG_ALLOW_RETRY;
     return WALK_FAULT;
   }
 
@@ -343,13 +369,26 @@ class HmmWalk {
       this.mm.sys.vmstat.add(HMM_FAULT, 1);
       const result = handleMmFault(vma, addr, this.faultFlags);
       if (isPending(result)) {
-        return result.then((bits) =>
-          (bits & VM_FAULT_ERROR) === 0 ? this.faultIn(addr + PAGE_SIZE) : faultErrno(bits),
-        );
+        return result.then((bits) => {
+          const status = this.settleFault(bits);
+          return status === 0 ? this.faultIn(addr + PAGE_SIZE) : status;
+        });
       }
-      if ((result & VM_FAULT_ERROR) !== 0) return faultErrno(result);
+      const status = this.settleFault(result);
+      if (status !== 0) return status;
     }
     return 0;
+  }
+
+  /** What the outcome of a fault means for the walk: 0 or an errno. */
+  private settleFault(bits: number): number {
+    if ((bits & VM_FAULT_RETRY) !== 0) {
+      assert(this.lock !== null, 'a fault drops the mmap lock only where it may');
+      this.lock.isHeld = false;
+      return errno.EBUSY;
+    }
+    if ((bits & VM_FAULT_ERROR) === 0) return 0;
+    return (bits & VM_FAULT_OOM) !== 0 ? errno.ENOMEM : errno.EFAULT;
   }
 
   private waitForMigration(): MaybePromise<number> {
@@ -399,8 +438,4 @@ class HmmWalk {
   private fill(end: number, entry: number): void {
     while (this.last < end) this.output(entry);
   }
-}
-
-function faultErrno(bits: number): number {
-  return (bits & VM_FAULT_OOM) !== 0 ? errno.ENOMEM : errno.EFAULT;
 }

@@ -115,6 +115,7 @@ export type DmirrorCommand =
   | 'CHECK_EXCLUSIVE'
   | 'RELEASE'
   | 'FLAGS'
+  | 'READ_UNLOCKED'
   | 'ADD';
 
 /** struct hmm_dmirror_cmd: device address, user buffer, pages. */

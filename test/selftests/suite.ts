@@ -11,6 +11,7 @@ import { HMM2_TESTS } from './hmm2.ts';
 import { COUNT_TESTS } from './webhmm-counts.ts';
 import { LIFE_TESTS } from './webhmm-life.ts';
 import { RACE_TESTS } from './webhmm-races.ts';
+import { UFFD_TESTS } from './hmm-uffd.ts';
 import type { Selftest } from './selftest.ts';
 
 export const SUITE: readonly Selftest[] = [
@@ -19,6 +20,7 @@ export const SUITE: readonly Selftest[] = [
   ...FILE_TESTS,
   ...MIGRATE_TESTS,
   ...LATER_ACCESS_TESTS,
+  ...UFFD_TESTS,
   MIXEDMAP,
   ...EXCLUSIVE_TESTS,
   HMM_COW_IN_DEVICE,
