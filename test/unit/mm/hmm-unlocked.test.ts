@@ -98,7 +98,7 @@ describe('memory of a userfaultfd', () => {
     expect(await rig.look(addr, 1)).toBe('-');
   });
 
-  test('that is write-protected: a device write waits for the monitor, a read does not', async () => {
+  test('write-protected: a device write waits for the monitor, a read does not', async () => {
     const addr = mapFilled(bench.mm, 1);
     const monitor = new UffdRig(bench.mm);
     monitor.register(addr, 1, WP);
@@ -115,7 +115,7 @@ describe('memory of a userfaultfd', () => {
     expect(words(range)).toBe('W');
   });
 
-  test('outputs from before a dropped lock are no requests afterwards; own bits survive', async () => {
+  test('outputs from before a dropped lock are no requests; own bits survive', async () => {
     const addr = mapFilled(bench.mm, 2);
     expectSync(doMunmap(bench.mm, addr + PAGE_SIZE, PAGE_SIZE));
     const missing = mapAnon(bench.mm, 1, RW, MAP_PRIVATE | MAP_FIXED, addr + PAGE_SIZE);
