@@ -49,6 +49,8 @@ export class CommandList {
 
   /** Empties the list for reuse. */
   reset(): void {
+    this.done.fill(0, 0, this.length);
+    this.result.fill(0, 0, this.length);
     this.length = 0;
     this.pages = 0;
     this.firstBad = -1;
@@ -58,6 +60,8 @@ export class CommandList {
   truncate(length: number): void {
     assert(length <= this.length, 'rows that are taken back exist');
     for (let row = length; row < this.length; row++) this.pages -= this.count[row]!;
+    this.done.fill(0, length, this.length);
+    this.result.fill(0, length, this.length);
     this.length = length;
   }
 
@@ -89,8 +93,6 @@ export class CommandList {
     this.target[row] = target;
     this.count[row] = count;
     this.operand[row] = arg;
-    this.result[row] = 0;
-    this.done[row] = 0;
     this.length = row + 1;
     this.pages += count;
     return row;

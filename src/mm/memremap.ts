@@ -17,12 +17,12 @@
  */
 import { assert } from '../base/assert.ts';
 import { errno } from '../base/errno.ts';
-import { HPAGE_PMD_ORDER } from '../base/units.ts';
+import { HPAGE_PMD_NR, HPAGE_PMD_ORDER } from '../base/units.ts';
 import type { MaybePromise } from '../base/maybe.ts';
 import { MAX_PAGEMAPS, MEMORY_DEVICE_COHERENT, MEMORY_DEVICE_PRIVATE } from './memory-type.ts';
 import type { VmFault } from './memory.ts';
 import type { System } from './mm-types.ts';
-import { PG_LOCKED } from './page.ts';
+import { PG_HEAD, PG_LOCKED } from './page.ts';
 
 export {
   MAX_PAGEMAPS,
@@ -194,10 +194,13 @@ export function zoneDevicePageInit(sys: System, pfn: number, order = 0): void {
 export function freeZoneDevicePage(sys: System, pfn: number): void {
   const { mem } = sys;
   const pgmap = pagePgmap(sys, pfn);
-  const order = mem.folioOrder(pfn);
+  const flags = mem.flags[pfn]!;
+  const order = (flags & PG_HEAD) === 0 ? 0 : HPAGE_PMD_ORDER;
   assert(mem.folioMapcount(pfn) === 0, 'I7: a page is unmapped before it is freed');
-  assert((mem.flags[pfn]! & PG_LOCKED) === 0, 'I8: a freed page is not locked');
-  mem.flags.fill(0, pfn, pfn + (1 << order));
+  assert((flags & PG_LOCKED) === 0, 'I8: a freed page is not locked');
+  mem.flags[pfn] = 0;
+  // A call per page would cost more than all the rest.
+  if (order !== 0) mem.flags.fill(0, pfn, pfn + HPAGE_PMD_NR);
   mem.mapping[pfn] = 0;
   mem.index[pfn] = 0;
   pgmap.ops.folioFree(pfn, order);

@@ -12,6 +12,7 @@ import { MEMORY_DEVICE_PRIVATE } from './memory-type.ts';
 import {
   MIGRATE_PFN_COMPOUND,
   MIGRATE_PFN_MIGRATE,
+  MIGRATE_PFN_SHIFT,
   MIGRATE_PFN_VALID,
   NO_FAULT_PAGE,
   migrateEntryPages,
@@ -58,22 +59,25 @@ function releaseDestinations(
   dst: Uint32Array,
   npages: number,
 ): void {
-  const { mem } = sys;
-  const { pgmap } = mem;
+  const { pgmap } = sys.mem;
   let toDevice = 0;
   let toRam = 0;
   let restored = 0;
-  for (let i = 0; i < npages; i += migrateEntryPages(dst[i]!)) {
-    const isCommitted = isMoved(src[i]!, dst[i]!);
-    const pages = migrateEntryPages(src[i]!);
-    if (!isCommitted && (src[i]! & MIGRATE_PFN_VALID) !== 0) restored += pages;
-    if (pages > 1) sys.vmstat.add(isCommitted ? THP_MIGRATION_SUCCESS : THP_MIGRATION_FAIL, 1);
-    const pfn = migratePfnToPage(dst[i]!);
-    if (pfn < 0) continue;
-    if (isCommitted && pgmap[pfn] !== 0) toDevice += pages;
-    else if (isCommitted) toRam += pages;
-    mem.unlockPage(pfn);
-    putPage(sys, pfn);
+  for (let i = 0, next = 0; i < npages; i = next) {
+    const from = src[i]!;
+    const to = dst[i]!;
+    const pages = migrateEntryPages(from);
+    next = i + migrateEntryPages(to);
+    if (pages > 1)
+      sys.vmstat.add(isMoved(from, to) ? THP_MIGRATION_SUCCESS : THP_MIGRATION_FAIL, 1);
+    if (!isMoved(from, to) && (from & MIGRATE_PFN_VALID) !== 0) restored += pages;
+    if ((to & MIGRATE_PFN_VALID) === 0) continue;
+    const pfn = to >>> MIGRATE_PFN_SHIFT;
+    if (isMoved(from, to)) {
+      if (pgmap[pfn] === 0) toRam += pages;
+      else toDevice += pages;
+    }
+    unlockAndPut(sys, pfn);
   }
   sys.vmstat.add(PGMIGRATE_SUCCESS, toDevice + toRam);
   sys.vmstat.add(PGMIGRATE_TO_DEVICE, toDevice);
@@ -83,13 +87,23 @@ function releaseDestinations(
 
 /** Unlocks and drops the pages that were collected; those that moved away are freed by that. */
 function releaseSources(sys: System, src: Uint32Array, npages: number, faultPage: number): void {
-  const { mem } = sys;
-  for (let i = 0; i < npages; i += migrateEntryPages(src[i]!)) {
-    const pfn = migratePfnToPage(src[i]!);
-    if (pfn < 0) continue;
-    if (pfn !== faultPage) mem.unlockPage(pfn);
-    putPage(sys, pfn);
+  for (let i = 0, next = 0; i < npages; i = next) {
+    const from = src[i]!;
+    next = i + migrateEntryPages(from);
+    if ((from & MIGRATE_PFN_VALID) === 0) continue;
+    const pfn = from >>> MIGRATE_PFN_SHIFT;
+    if (pfn === faultPage) putPage(sys, pfn);
+    else unlockAndPut(sys, pfn);
   }
+}
+
+/** unlockPage and putPage, short for a folio that somebody else still refers to. */
+function unlockAndPut(sys: System, pfn: number): void {
+  const { mem } = sys;
+  mem.unlockPage(pfn);
+  const references = mem.refcount[pfn]!;
+  if (references > 1) mem.refcount[pfn] = references - 1;
+  else putPage(sys, pfn);
 }
 
 /** Maps every page, moved or not, wherever a migration entry stands for it. */

@@ -103,7 +103,8 @@ export class MemMap {
 
   /** True for a device page that the CPU maps like RAM (is_device_coherent_page). */
   isDeviceCoherent(pfn: number): boolean {
-    return this.pgmapType[this.pgmap[pfn]!] === MEMORY_DEVICE_COHERENT;
+    const id = this.pgmap[pfn]!;
+    return id !== 0 && this.pgmapType[id] === MEMORY_DEVICE_COHERENT;
   }
 
   /** True when the page belongs to anonymous memory (PageAnon). */
