@@ -28,7 +28,7 @@ import { Store } from './commands/store.ts';
 import { Unpin } from './commands/unpin.ts';
 import { Zap } from './commands/zap.ts';
 import { installLockdep } from './lockdep.ts';
-import { Machine } from './machine.ts';
+import { DEVICES, Machine } from './machine.ts';
 import type { Tally } from './machine.ts';
 import { ARENA_PAGES, OBJECTS, OBJECT_PAGES, PIN_SLOTS, PROCESS_SLOTS, newModel } from './model.ts';
 
@@ -40,7 +40,7 @@ const MAX_COMMANDS = 60;
 const slot = fc.constantFrom(0, 0, 1, ...Array.from({ length: PROCESS_SLOTS }, (_, i) => i));
 const page = fc.nat(ARENA_PAGES - 1);
 const pages = fc.integer({ min: 1, max: ARENA_PAGES });
-const minor = fc.nat(1);
+const minor = fc.nat(DEVICES - 1);
 const pin = fc.nat(PIN_SLOTS - 1);
 const value = fc.integer({ min: 1, max: 255 });
 /** Mostly the device only has the pages: what it adds changes every word. */
@@ -115,6 +115,7 @@ test('random programs see the bytes that they wrote, and every invariant holds',
   const tally: Tally = {
     commands: 0,
     pagesToDevice: 0,
+    pagesToCoherent: 0,
     deviceFaults: 0,
     evictions: 0,
     races: 0,
@@ -129,14 +130,15 @@ test('random programs see the bytes that they wrote, and every invariant holds',
     model.processes.fill(null);
     model.pins.fill(null);
     checkStep(model, machine);
-    expect(machine.devices.map(({ memory }) => memory.pagesInUse)).toEqual([0, 0]);
+    expect(machine.devices.map(({ memory }) => memory.pagesInUse)).toEqual([0, 0, 0]);
     expect(machine.sys.pageTables.tablesInUse).toBe(0);
   });
   await fc.assert(property, { seed: SEED, numRuns: RUNS });
   // Not vacuous: all of this did happen, and often.
   expect(tally.commands).toBeGreaterThan(RUNS * 10);
-  const { pagesToDevice, deviceFaults, evictions, races, claims } = tally;
-  for (const count of [pagesToDevice, deviceFaults, evictions, races, claims]) {
+  const { pagesToDevice, pagesToCoherent, deviceFaults, evictions, races, claims } = tally;
+  const counts = [pagesToDevice, pagesToCoherent, deviceFaults, evictions, races, claims];
+  for (const count of counts) {
     expect(count, JSON.stringify(tally)).toBeGreaterThan(RUNS / 2);
   }
 }, 120_000);

@@ -38,7 +38,9 @@ import {
 } from './model.ts';
 
 const RAM_PAGES = 320;
-const DEVICES = 2;
+const PRIVATE_DEVICES = 2;
+/** Private devices, and a coherent one, which is the last. */
+export const DEVICES = PRIVATE_DEVICES + 1;
 /** Small enough to run full, in chunks that come and go. */
 const DEVICE_PAGES = 20;
 const CHUNK_PAGES = 8;
@@ -69,6 +71,8 @@ export interface RealPin {
 export interface Tally {
   commands: number;
   pagesToDevice: number;
+  /** Of these, to the coherent one. */
+  pagesToCoherent: number;
   deviceFaults: number;
   evictions: number;
   races: number;
@@ -89,15 +93,16 @@ export class Machine {
 
   constructor(seed: number, tally: Tally) {
     this.tally = tally;
-    const vramFrames = DEVICES * (DEVICE_PAGES + APERTURE);
+    const vramFrames = PRIVATE_DEVICES * DEVICE_PAGES + DEVICES * APERTURE;
     const sys = createSystem({
       ramBytes: RAM_PAGES * PAGE_SIZE,
       devicePages: vramFrames,
+      coherentPages: DEVICE_PAGES,
       maxTables: 128,
     });
     if (typeof sys === 'number') throw new Error(`createSystem ${sys}`);
     this.sys = sys;
-    const geometry = { hostFrames: RAM_PAGES, vramFrames };
+    const geometry = { hostFrames: sys.hostPages, vramFrames };
     this.cpuEngine = new CpuEngine({ ram: sys.ram, geometry });
     let now = 0;
     const context: DriverContext = {
@@ -107,10 +112,12 @@ export class Machine {
       // A virtual clock that hardly moves: no time budget runs out.
       nowMs: () => (now += 0.001),
     };
-    const apertures = RAM_PAGES + DEVICES * DEVICE_PAGES;
+    const apertures = sys.hostPages + PRIVATE_DEVICES * DEVICE_PAGES;
     this.devices = Array.from({ length: DEVICES }, (_, minor) => {
       const aperture = apertures + minor * APERTURE;
-      const device = DmirrorDevice.create(context, minor, DEVICE_PAGES, CHUNK_PAGES, aperture);
+      const isPrivate = minor < PRIVATE_DEVICES;
+      const [chunk, place] = isPrivate ? [CHUNK_PAGES, null] : [DEVICE_PAGES, RAM_PAGES];
+      const device = DmirrorDevice.create(context, minor, DEVICE_PAGES, chunk, aperture, place);
       if (typeof device === 'number') throw new Error(`device ${device}`);
       return device;
     });
@@ -129,7 +136,7 @@ export class Machine {
   async fork(parent: RealProcess): Promise<RealProcess> {
     const mm = await dupMmap(parent.mm);
     if (typeof mm === 'number') throw new Error(`fork ${mm}`);
-    return { mm, buffer: parent.buffer, mirrors: [null, null] };
+    return { mm, buffer: parent.buffer, mirrors: noMirrors() };
   }
 
   /** The mirror of a process on a device, opened on first use. */
@@ -183,7 +190,7 @@ export class Machine {
     this.map(mm, ARENA, PRIVATE_AT_START, null);
     const rest = ARENA_PAGES - PRIVATE_AT_START;
     this.map(mm, arenaAddress(PRIVATE_AT_START), rest, this.objects[0]!);
-    return { mm, buffer: BUFFER, mirrors: [null, null] };
+    return { mm, buffer: BUFFER, mirrors: noMirrors() };
   }
 
   /** Maps readable and writable memory: private, or of an object. */
@@ -197,6 +204,11 @@ export class Machine {
     });
     if (address !== addr) throw new Error('mmap of the arena');
   }
+}
+
+/** One place a device. */
+function noMirrors(): (Dmirror | null)[] {
+  return Array.from({ length: DEVICES }, () => null);
 }
 
 /** The engine, with 0 to 3 turns of the microtask queue before it copies and as many after. */

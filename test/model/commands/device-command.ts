@@ -3,6 +3,7 @@
  */
 import { newDmirrorCmd } from '../../../src/driver/dmirror.ts';
 import type { DmirrorCmd } from '../../../src/driver/dmirror.ts';
+import { MEMORY_DEVICE_COHERENT } from '../../../src/mm/memremap.ts';
 import { PROT_READ } from '../../../src/mm/mm-types.ts';
 import { arenaAddress } from '../machine.ts';
 import type { Machine } from '../machine.ts';
@@ -27,7 +28,9 @@ export async function deviceCommand(
   const cmd = newDmirrorCmd(arenaAddress(range.page), npages, ptr);
   const before = mirror.device.memory.calloc;
   const status = await mirror.ioctl(command, cmd);
-  machine.tally.pagesToDevice += mirror.device.memory.calloc - before;
+  const taken = mirror.device.memory.calloc - before;
+  machine.tally.pagesToDevice += taken;
+  if (mirror.device.memory.type === MEMORY_DEVICE_COHERENT) machine.tally.pagesToCoherent += taken;
   machine.tally.deviceFaults += cmd.faults;
   return { status, cmd };
 }

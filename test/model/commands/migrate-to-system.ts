@@ -1,7 +1,7 @@
 import { expect } from 'vitest';
 import { errno } from '../../../src/base/errno.ts';
 import { HMM_DMIRROR_MIGRATE_TO_SYS } from '../../../src/driver/dmirror.ts';
-import { isDevicePrivateEntry, ptePfn } from '../../../src/mm/swapops.ts';
+import { isDevicePrivateEntry, ptePfn, ptePresent } from '../../../src/mm/swapops.ts';
 import { arenaAddress } from '../machine.ts';
 import type { Machine } from '../machine.ts';
 import type { Model } from '../model.ts';
@@ -24,7 +24,10 @@ export class MigrateToSystem extends Step<DeviceRange> {
     const { pageTables } = machine.sys;
     for (const page of pagesOf(this.args)) {
       const pte = pageTables.words[pageTables.pteOffset(mm.pgd, arenaAddress(page))]!;
-      const isThere = isDevicePrivateEntry(pte) && machine.devices[minor]!.memory.has(ptePfn(pte));
+      const pfn = ptePfn(pte);
+      const isMapped = isDevicePrivateEntry(pte) || ptePresent(pte);
+      const isPinned = machine.pins.some((pin) => pin?.pfn === pfn);
+      const isThere = isMapped && machine.devices[minor]!.memory.has(pfn) && !isPinned;
       expect(isThere, `page ${page} is still on device ${minor}`).toBe(false);
     }
   }

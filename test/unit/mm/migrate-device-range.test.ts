@@ -3,7 +3,7 @@ import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { PAGE_SIZE } from '../../../src/base/units.ts';
 import { dupMmap } from '../../../src/mm/fork.ts';
 import { pinUserPage, unpinUserPage } from '../../../src/mm/gup.ts';
-import { zoneDevicePageInit } from '../../../src/mm/memremap.ts';
+import { MEMORY_DEVICE_COHERENT, zoneDevicePageInit } from '../../../src/mm/memremap.ts';
 import {
   migrateDeviceFinalize,
   migrateDevicePages,
@@ -28,11 +28,27 @@ import {
   leafKind,
   pteWrite,
 } from '../../../src/mm/swapops.ts';
-import { expectSync, load, mapShared, pteAt, store, watch } from './fixture.ts';
-import { checkAtRest, makeBench, mapFilled, mapOnDevice, pfnAt } from './migration.ts';
+import { expectSync, load, makeMm, makeSystem, mapShared, pteAt, store, watch } from './fixture.ts';
+import {
+  checkAtRest,
+  makeBench,
+  makeCoherentBench,
+  mapFilled,
+  mapOnDevice,
+  pfnAt,
+} from './migration.ts';
 import type { Bench } from './migration.ts';
+import { TinyDevice } from './tiny-device.ts';
 
 let bench: Bench;
+
+/** A machine with a private and a coherent device, in that order. */
+function makeMixedBench(): Bench {
+  const sys = makeSystem(256, 64, 256, 32);
+  const device = new TinyDevice(sys);
+  const coherent = new TinyDevice(sys, 32, MEMORY_DEVICE_COHERENT);
+  return { sys, mm: makeMm(sys), device, devices: [device, coherent] };
+}
 
 beforeEach(() => {
   bench = makeBench();
@@ -67,9 +83,8 @@ class Eviction {
       const pfn = allocPage(sys);
       expect(sys.mem.trylockPage(pfn)).toBe(true);
       const bytes = device.vram.get(source);
-      if (bytes === undefined)
-        sys.ram.copyWithin(pfn * PAGE_SIZE, source * PAGE_SIZE, (source + 1) * PAGE_SIZE);
-      else sys.ram.set(bytes, pfn * PAGE_SIZE);
+      const start = source * PAGE_SIZE;
+      sys.ram.set(bytes ?? sys.ram.subarray(start, start + PAGE_SIZE), pfn * PAGE_SIZE);
       this.dst[i] = migratePfn(pfn);
     }
     return this;
@@ -135,6 +150,21 @@ describe('a range of device pfns [F56]', () => {
     expect(sys.vmstat.read('pgmigrate_to_ram')).toBe(3);
   });
 
+  test('of coherent memory: present entries become those of RAM, on the LRU [F59] [F13]', () => {
+    bench = makeCoherentBench();
+    const { mm, device, sys } = bench;
+    const addr = mapOnDevice(bench, 3);
+    const src = new Uint32Array(5);
+    migrateDeviceRange(sys, src, device.pgmap.startPfn, 5);
+    expect(Array.from(src, (entry) => entry !== 0)).toEqual([true, true, true, false, false]);
+    expect(isMigrationEntry(pteAt(mm, addr))).toBe(true);
+    migrateDeviceFinalize(sys, src, new Uint32Array(5), 5);
+    expect([pteWrite(pteAt(mm, addr)), device.used]).toEqual([true, 3]);
+    new Eviction([0, 1, 2].map((i) => pfnAt(mm, addr + i * PAGE_SIZE))).run();
+    expect([device.used, load(mm, addr + 2 * PAGE_SIZE)]).toEqual([0, 3]);
+    expect(sys.mem.testFlag(pfnAt(mm, addr), PG_LRU | PG_ANON_EXCLUSIVE)).toBe(true);
+  });
+
   test('tells every address space that maps a page CLEAR, and nobody MIGRATE', () => {
     const { mm } = bench;
     const addr = mapOnDevice(bench, 1);
@@ -174,6 +204,36 @@ describe('scattered pfns [F57]', () => {
     expect(eviction.reasons).toEqual(['none', 'none', 'none']);
     expect([pfnAt(mm, addr + PAGE_SIZE), device.used]).toEqual([b, 1]);
     expect([load(mm, ram), load(mm, addr), load(mm, addr + 2 * PAGE_SIZE)]).toEqual([1, 1, 3]);
+  });
+
+  test('of RAM, private and coherent devices at once; free and locked ones are left out [F58]', () => {
+    bench = makeMixedBench();
+    const { mm, sys } = bench;
+    const [privateDevice, coherentDevice] = bench.devices as [TinyDevice, TinyDevice];
+    const addr = mapFilled(mm, 6);
+    const at = (i: number): number => addr + i * PAGE_SIZE;
+    for (const i of [1, 3]) expect(expectSync(privateDevice.migrateIn(mm, at(i)))).toBe(1);
+    for (const i of [0, 4, 5]) expect(expectSync(coherentDevice.migrateIn(mm, at(i)))).toBe(1);
+    const pfns = [0, 1, 2, 3, 4, 5].map((i) => pfnAt(mm, at(i)));
+    const locked = pfns[5]!;
+    sys.mem.trylockPage(locked);
+    const free = [privateDevice.free.at(-1)!, coherentDevice.free.at(-1)!];
+    const order = [pfns[4]!, free[0]!, pfns[1]!, pfns[2]!, locked, free[1]!, pfns[0]!];
+    const eviction = new Eviction(order).run();
+    const skipped = ['free page', 'locked', 'free page'];
+    expect(eviction.reasons).toEqual([
+      'none',
+      skipped[0],
+      'none',
+      'none',
+      ...skipped.slice(1),
+      'none',
+    ]);
+    expect([1, 4, 5].map((i) => eviction.src[i])).toEqual([0, 0, 0]);
+    expect([privateDevice.used, coherentDevice.used]).toEqual([1, 1]);
+    expect([pfnAt(mm, at(3)), pfnAt(mm, at(5))]).toEqual([pfns[3], locked]);
+    sys.mem.unlockPage(locked);
+    expect([0, 1, 2, 3, 4, 5].map((i) => load(mm, at(i)))).toEqual([1, 2, 3, 4, 5, 6]);
   });
 
   test('twice the same: the second time it is locked already', () => {

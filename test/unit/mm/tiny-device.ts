@@ -165,7 +165,8 @@ export class TinyDevice {
 
 /** Reserves the lowest coherent frames that are left. */
 function takeCoherent(sys: System, pages: number): number {
-  const startPfn = sys.deviceRegions.reduce(
+  const taken = sys.deviceRegions.filter((region) => region.startPfn < sys.hostPages);
+  const startPfn = taken.reduce(
     (start, region) => Math.max(start, region.startPfn + region.nrPages),
     sys.ramPages,
   );
