@@ -7,8 +7,6 @@
  *
  * Locking: mmap locks of both address spaces held for write, parent inside
  * MMU_NOTIFY_PROTECTION_PAGE. The caller flushes the parent's TLB once, for all its VMAs.
- *
- * Leaves out: swap entries.
  */
 import { assert } from '../base/assert.ts';
 import { errno, isErr } from '../base/errno.ts';
@@ -23,6 +21,7 @@ import { PG_LRU, PG_UPTODATE } from './page.ts';
 import { tryRestoreExclusivePte } from './restore-exclusive.ts';
 import { folioAddFileRmap, folioAddNewAnonRmap, folioTryDupAnonRmap } from './rmap.ts';
 import { splitHugePmd } from './split-huge-pmd.ts';
+import { swapDuplicate } from './swapfile.ts';
 import {
   LEAF_DEVICE_EXCLUSIVE,
   LEAF_DEVICE_PRIVATE_READ,
@@ -32,6 +31,7 @@ import {
   PTE_DIRTY,
   PTE_SOFT_DIRTY,
   PTE_SPECIAL,
+  PTE_SWP_EXCLUSIVE,
   PTE_UFFD_WP,
   PTE_WRITE,
   PTE_YOUNG,
@@ -189,7 +189,11 @@ function copyNonpresentPte(childVma: Vma, at: number): number {
   } else {
     const kind = leafKind(pte);
     if (kind === LEAF_MARKER_UFFD_WP && !userfaultfdWp(childVma)) return 0;
-    assert(kind !== LEAF_SWAP, 'no such entry is ever made');
+    if (kind === LEAF_SWAP) {
+      swapDuplicate(sys, pfn);
+      child.swapEnts++;
+      shared = (pte & ~PTE_SWP_EXCLUSIVE) >>> 0;
+    }
   }
   pageTables.setPte(at, shared);
   return (shared & ~lostUffdWp(childVma)) >>> 0;

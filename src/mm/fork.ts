@@ -49,6 +49,7 @@ export function mmAlloc(sys: System): MmStruct | number {
     users: 1,
     anonRss: 0,
     shmemRss: 0,
+    swapEnts: 0,
     tlbFlushes: 0,
     tlbFlushedPages: 0,
     tlbs: [],
@@ -81,7 +82,7 @@ export function mmput(mm: MmStruct): MaybePromise<void> {
 function exitMmap(mm: MmStruct): void {
   const { pageTables } = mm.sys;
   unmapLocked(mm, 0, TASK_SIZE);
-  assert(mm.anonRss === 0 && mm.shmemRss === 0, 'I19: nothing is resident after exit');
+  assert(mm.anonRss + mm.shmemRss + mm.swapEnts === 0, 'I19: nothing is resident after exit');
   pageTables.freeTable(mm.pgd);
   mm.pgd = 0;
   mm.sys.mms.delete(mm);

@@ -11,7 +11,7 @@
  *
  * PMD entries are the business of huge-memory.ts.
  *
- * Leaves out: swap, NUMA hints, per-VMA locks, fault-around.
+ * Leaves out: NUMA hints, per-VMA locks, fault-around.
  */
 import { assert } from '../base/assert.ts';
 import { errno, isErr } from '../base/errno.ts';
@@ -57,7 +57,7 @@ import {
   mmuNotifierRangeInit,
 } from './mmu-notifier.ts';
 import { allocPage, putPage } from './page-alloc.ts';
-import { PG_ANON_EXCLUSIVE, PG_LRU, PG_UPTODATE } from './page.ts';
+import { PG_ANON_EXCLUSIVE, PG_LRU, PG_SWAPCACHE, PG_UPTODATE } from './page.ts';
 import {
   anonVmaPrepare,
   folioAddFileRmap,
@@ -67,11 +67,14 @@ import {
 } from './rmap.ts';
 import { removeDeviceExclusiveEntry } from './restore-exclusive.ts';
 import { shmemFault } from './shmem.ts';
+import { SWAP_IN_OOM, swapIn } from './swap-fault.ts';
+import { folioFreeSwap, freeSwapCache } from './swap-state.ts';
 import {
   LEAF_DEVICE_EXCLUSIVE,
   LEAF_HWPOISON,
   LEAF_MARKER_GUARD,
   LEAF_MARKER_POISON,
+  LEAF_SWAP,
   PTE_DIRTY,
   PTE_SOFT_DIRTY,
   PTE_SPECIAL,
@@ -243,9 +246,16 @@ function doSwapPage(vma: Vma, address: number, pte: number, flags: number): Mayb
   if (isDevicePrivateEntry(pte)) return faultOnDevicePage(vma, address, pfn, flags);
   if (isUffdWpMarker(pte)) return faultOnWpMarker(vma, address, flags);
   const kind = leafKind(pte);
+  if (kind === LEAF_SWAP) return faultOnSwapEntry(vma, address, flags);
   if (kind === LEAF_DEVICE_EXCLUSIVE) return removeDeviceExclusiveEntry(vma, address, pte);
   if (kind === LEAF_HWPOISON || kind === LEAF_MARKER_POISON) return VM_FAULT_HWPOISON;
   return kind === LEAF_MARKER_GUARD ? VM_FAULT_SIGSEGV : VM_FAULT_SIGBUS;
+}
+
+function faultOnSwapEntry(vma: Vma, address: number, flags: number): MaybePromise<number> {
+  const at = vma.mm.sys.pageTables.pteOffset(vma.mm.pgd, address);
+  const outcome = swapIn(vma, address, at, (flags & FAULT_FLAG_WRITE) !== 0);
+  return outcome === SWAP_IN_OOM ? VM_FAULT_OOM : outcome;
 }
 
 /** The page is missing; one that is left over from a registration goes away (handle_pte_marker). */
@@ -333,10 +343,14 @@ function doWpPage(
 function claimSoleUse(sys: System, vma: Vma, pfn: number): boolean {
   const { mem } = sys;
   // A large folio that is mapped by PTEs is copied page by page instead.
-  if (mem.refcount[pfn] !== 1 || mem.isLarge(pfn) || !mem.trylockPage(pfn)) return false;
-  folioMoveAnonRmap(sys, pfn, vma);
+  if (mem.isLarge(pfn)) return false;
+  const caches = mem.testFlag(pfn, PG_SWAPCACHE) ? 1 : 0;
+  if (mem.refcount[pfn] !== 1 + caches || !mem.trylockPage(pfn)) return false;
+  // Whoever could still swap it in is a user, too.
+  const isSole = caches === 0 || folioFreeSwap(sys, pfn);
+  if (isSole) folioMoveAnonRmap(sys, pfn, vma);
   mem.unlockPage(pfn);
-  return true;
+  return isSole;
 }
 
 function reusePte(sys: System, at: number, pte: number): number {
@@ -367,6 +381,7 @@ function copyOnWrite(vma: Vma, addr: number, at: number, pte: number, unshare: b
   if (!isSpecial) {
     uncountRss(mm, old);
     folioRemoveRmap(sys, old);
+    freeSwapCache(sys, old);
     putPage(sys, sys.mem.folioOf(old));
   }
   mmuNotifierInvalidateRangeEnd(clearRange);

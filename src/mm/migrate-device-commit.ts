@@ -17,14 +17,17 @@ import {
 } from './migrate-types.ts';
 import { folioMigrateMapping } from './migrate.ts';
 import type { System } from './mm-types.ts';
+import { PG_SWAPCACHE } from './page.ts';
 import {
   SKIP_NONE,
   SKIP_NO_DESTINATION,
   SKIP_PAGE_CACHE,
   SKIP_PINNED_AT_COMMIT,
   SKIP_SIZES_DIFFER,
+  SKIP_SWAP_CACHE,
 } from './skip-reason.ts';
 import { splitAllPmds, splitUnmappedFolio } from './split-folio.ts';
+import { folioFreeSwap } from './swap-state.ts';
 
 /** The arrays of a migration, and what its caller knows. */
 export interface CommitRequest {
@@ -79,6 +82,11 @@ function commitPage(sys: System, source: number, target: number, isFaultPage: bo
   assert(mem.isLocked(target), 'I30: a destination is locked');
   const inPageCache = mem.mapping[source] !== 0 && !mem.isAnon(source);
   if (inPageCache && mem.isZoneDevice(target)) return SKIP_PAGE_CACHE;
+  // The device is no place for a page that others may want to swap in.
+  const inSwapCache = mem.testFlag(source, PG_SWAPCACHE);
+  if (inSwapCache && mem.isZoneDevice(target) && !folioFreeSwap(sys, source)) {
+    return SKIP_SWAP_CACHE;
+  }
   const moved = folioMigrateMapping(sys, target, source, isFaultPage ? 1 : 0);
   return moved === 0 ? SKIP_NONE : SKIP_PINNED_AT_COMMIT;
 }

@@ -12,7 +12,7 @@ import { MIGRATE_PFN_MIGRATE, migrateEntryPages, migratePfnToPage } from './migr
 import { removeMigrationPtes } from './migrate.ts';
 import type { System } from './mm-types.ts';
 import { putPage } from './page-alloc.ts';
-import { PG_ISOLATED, PG_LRU } from './page.ts';
+import { PG_ISOLATED, PG_LRU, PG_SWAPCACHE } from './page.ts';
 import type { MemMap } from './page.ts';
 import { tryToMigrate } from './rmap.ts';
 import { SKIP_NOT_ON_LRU, SKIP_PINNED_AT_UNMAP, SKIP_STILL_MAPPED } from './skip-reason.ts';
@@ -92,7 +92,7 @@ function migrateVmaCheckPage(
   if (isFaultPage) expected++;
   if (isDevice) expected++;
   const inPageCache = mem.mapping[pfn] !== 0 && !mem.isAnon(pfn);
-  if (inPageCache) expected++;
+  if (inPageCache || mem.testFlag(pfn, PG_SWAPCACHE)) expected++;
   return mem.refcount[pfn]! <= expected;
 }
 

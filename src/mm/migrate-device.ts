@@ -9,8 +9,6 @@
  *
  * From setup to finalize each page that migrates is locked and unmapped everywhere; CPU faults wait
  * for its lock. Destinations are handed over locked with one reference. Nothing here waits.
- *
- * Leaves out: swap cache.
  */
 import { assert } from '../base/assert.ts';
 import { errno } from '../base/errno.ts';

@@ -5,7 +5,7 @@
  * Locking: source and destination locked by the caller. Never waits; migration entries are replaced
  * without a notifier, since nothing could be mapped through them.
  *
- * Leaves out: swap cache, memcg, buffer heads.
+ * Leaves out: memcg, buffer heads.
  */
 import { assert } from '../base/assert.ts';
 import { errno } from '../base/errno.ts';
@@ -16,6 +16,7 @@ import {
   PG_ACTIVE,
   PG_DIRTY,
   PG_REFERENCED,
+  PG_SWAPCACHE,
   PG_SWAPBACKED,
   PG_UPTODATE,
 } from './page.ts';
@@ -26,6 +27,7 @@ import {
   folioAddFileRmap,
   rmapWalk,
 } from './rmap.ts';
+import { replaceInSwapCache } from './swap-state.ts';
 import {
   LEAF_DEVICE_PRIVATE_READ,
   LEAF_DEVICE_PRIVATE_WRITE,
@@ -65,12 +67,15 @@ export function folioMigrateMapping(
   const word = mem.mapping[source]!;
   const inode = (word & MAPPING_ANON) !== 0 ? null : sys.inodes[word >>> 1];
   const isCached = inode !== null && inode !== undefined;
-  const expected = 1 + extraCount + mem.folioMapcount(source) + (isCached ? 1 : 0);
+  const inSwapCache = mem.testFlag(source, PG_SWAPCACHE);
+  const caches = isCached || inSwapCache ? 1 : 0;
+  const expected = 1 + extraCount + mem.folioMapcount(source) + caches;
   if (mem.refcount[source] !== expected) return errno.EAGAIN;
   const index = mem.index[source]!;
   mem.mapping[target] = word;
   mem.index[target] = index;
   mem.flags[target]! |= mem.flags[source]! & MOVED_FLAGS;
+  if (inSwapCache) replaceInSwapCache(sys, target, source);
   if (isCached) {
     assert(inode.cache.get(index) === source, 'I15: a page-cache page knows its place');
     inode.cache.set(index, target);

@@ -16,6 +16,7 @@ import type { MmuNotifierSubscriptions } from './mmu-notifier.ts';
 import type { PageAllocator } from './page-alloc.ts';
 import type { PageTables } from './pgtable.ts';
 import type { ShmemInode } from './shmem.ts';
+import type { SwapInfo } from './swapfile.ts';
 import { PTE_PROTNONE, PTE_WRITE } from './swapops.ts';
 import type { TlbListener } from './tlb.ts';
 import type { Vmstat } from './vmstat.ts';
@@ -133,6 +134,8 @@ export interface MmStruct {
   /** Resident pages, device-private ones included (MM_ANONPAGES, MM_SHMEMPAGES). */
   anonRss: number;
   shmemRss: number;
+  /** Pages that are in swap space instead (MM_SWAPENTS). */
+  swapEnts: number;
   /** Number of TLB flushes and of pages in them: each reduction of a permission is one entry. */
   tlbFlushes: number;
   tlbFlushedPages: number;
@@ -162,6 +165,8 @@ export interface System {
   readonly vmstat: Vmstat;
   /** The shared page of zeroes (empty_zero_page). */
   readonly zeroPfn: number;
+  /** Swap space; null before swapon. */
+  swap: SwapInfo | null;
   /** The shared large folio of zeroes, made when first wanted (huge_zero_folio); 0 before. */
   hugeZeroPfn: number;
   /** THP_*: which private anonymous memory gets large folios. */

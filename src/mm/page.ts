@@ -37,6 +37,9 @@ export const PG_HEAD = 1 << 12;
 /** Any other page of a large folio: lock, references and mapping are its head's. */
 export const PG_TAIL = 1 << 13;
 
+/** In the swap cache: the page has a slot of swap space, and the cache a reference. */
+export const PG_SWAPCACHE = 1 << 14;
+
 const PMD_OFFSET_MASK = HPAGE_PMD_NR - 1;
 
 /** Low bit of a mapping word: the rest is an anon_vma number, else a shmem inode number. */
@@ -68,7 +71,10 @@ export class MemMap {
   readonly mapping: Uint32Array<SharedArrayBuffer>;
   /** Linear page index within the mapping; needs 35 bits, so a double. */
   readonly index: Float64Array<SharedArrayBuffer>;
-  /** zone_device_data of a ZONE_DEVICE page; next free pfn of a free page. */
+  /**
+   * zone_device_data of a ZONE_DEVICE page; next free pfn of a free page; slot of a page in the
+   * swap cache.
+   */
   readonly zoneDeviceData: Uint32Array<SharedArrayBuffer>;
   /** Number of the owning dev_pagemap, 0 for RAM. */
   readonly pgmap: Uint8Array<SharedArrayBuffer>;

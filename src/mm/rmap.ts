@@ -195,21 +195,27 @@ export function unlinkAnonVmas(vma: Vma): void {
 }
 
 /**
- * Hangs a fresh page on the VMA's anon_vma as its first mapping (folio_add_new_anon_rmap):
- * exclusive, swap backed. The caller has anonVmaPrepare'd the VMA, counts rss and sets PG_LRU on a
- * RAM page.
+ * Hangs a fresh page on the VMA's anon_vma as its first mapping (folio_add_new_anon_rmap): swap
+ * backed. The caller has anonVmaPrepare'd the VMA, counts rss and sets PG_LRU on a RAM page.
  *
- * Context: mmap lock held.
+ * @param exclusive False for a page from swap space that others will map, too: it hangs on the
+ * oldest anon_vma of the chain, which all of them have. Context: mmap lock held.
  */
-export function folioAddNewAnonRmap(sys: System, pfn: number, vma: Vma, addr: number): void {
+export function folioAddNewAnonRmap(
+  sys: System,
+  pfn: number,
+  vma: Vma,
+  addr: number,
+  exclusive = true,
+): void {
   const mem = sys.mem;
-  const anonVma = vma.anonVma;
+  const anonVma = exclusive ? vma.anonVma : (vma.anonVmaChain[0] ?? null);
   assert(anonVma !== null, 'I11: an anonymous page hangs on an anon_vma of its VMA');
   assert(mem.mapcount[pfn] === 0, 'I12: a fresh page has no mapping');
   mem.mapping[pfn] = ((anonVma.id << 1) | MAPPING_ANON) >>> 0;
   mem.index[pfn] = linearPageIndex(vma, addr);
   mem.mapcount[pfn] = 1;
-  mem.setFlag(pfn, PG_SWAPBACKED | PG_ANON_EXCLUSIVE);
+  mem.setFlag(pfn, exclusive ? PG_SWAPBACKED | PG_ANON_EXCLUSIVE : PG_SWAPBACKED);
 }
 
 /**

@@ -50,6 +50,8 @@ export const SKIP_MM_UNSTABLE = 20;
 export const SKIP_SPLIT_FAILED = 21;
 /** A large folio on one side, single pages on the other, and no way to split. */
 export const SKIP_SIZES_DIFFER = 22;
+/** In the swap cache, and others may still swap it in. */
+export const SKIP_SWAP_CACHE = 23;
 
 const NAMES: readonly string[] = [
   'none',
@@ -75,6 +77,7 @@ const NAMES: readonly string[] = [
   'address space was reaped',
   'large folio not split',
   'sizes differ',
+  'swap cache in use',
 ];
 
 /** Number of SKIP_* codes; they are 0 to SKIP_REASONS - 1. */

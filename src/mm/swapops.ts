@@ -27,6 +27,8 @@ export const PTE_PROTNONE = 1 << 3;
 /** A present PMD entry that maps a large folio (_PAGE_PSE). */
 export const PTE_HUGE = 1 << 4;
 export const PTE_YOUNG = 1 << 5;
+/** In a swap entry: no other entry shares its contents (pte_swp_exclusive). */
+export const PTE_SWP_EXCLUSIVE = PTE_YOUNG;
 export const PTE_DIRTY = 1 << 6;
 export const PTE_SOFT_DIRTY = 1 << 7;
 export const PTE_UFFD_WP = 1 << 8;

@@ -151,6 +151,7 @@ function assemble(
     pageAllocator: new PageAllocator(mem, FIRST_FREE_PFN, ramPages),
     vmstat: new Vmstat(),
     zeroPfn: ZERO_PFN,
+    swap: null,
     hugeZeroPfn: 0,
     thpMode: THP_MADVISE,
     pagemaps: [null],

@@ -9,6 +9,8 @@ export const VM_EVENTS = [
   'pgfree',
   'pgfault',
   'pgmajfault',
+  'pswpin',
+  'pswpout',
   'pgmigrate_success',
   'pgmigrate_fail',
   'pgmigrate_to_device',

@@ -22,10 +22,12 @@ import { putPage } from './page-alloc.ts';
 import { PG_DIRTY, PG_REFERENCED } from './page.ts';
 import { folioRemoveRmap } from './rmap.ts';
 import { splitHugePmd } from './split-huge-pmd.ts';
+import { freeSwapAndCache, freeSwapCache } from './swap-state.ts';
 import {
   LEAF_DEVICE_EXCLUSIVE,
   LEAF_MARKER_GUARD,
   LEAF_MARKER_UFFD_WP,
+  LEAF_SWAP,
   PTE_DIRTY,
   PTE_SPECIAL,
   PTE_UFFD_WP,
@@ -74,7 +76,10 @@ class MmuGather {
     this.presentPages = 0;
     const count = this.count;
     this.count = 0;
-    for (let i = 0; i < count; i++) putPage(mm.sys, this.pfns[i]!);
+    for (let i = 0; i < count; i++) {
+      freeSwapCache(mm.sys, this.pfns[i]!);
+      putPage(mm.sys, this.pfns[i]!);
+    }
   }
 }
 
@@ -179,6 +184,10 @@ function zapPte(mm: MmStruct, pte: number): void {
   } else if (isMigrationEntry(pte)) {
     // The migration dropped rmap and reference when it installed the entry; only rss is left.
     uncountRss(mm, pfn);
+    return;
+  } else if (leafKind(pte) === LEAF_SWAP) {
+    mm.swapEnts--;
+    freeSwapAndCache(mm.sys, pfn);
     return;
   } else if (!isDevicePrivateEntry(pte) && leafKind(pte) !== LEAF_DEVICE_EXCLUSIVE) {
     return;

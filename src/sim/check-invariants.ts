@@ -25,6 +25,7 @@ import {
   PG_LOCKED,
   PG_LRU,
   PG_RESERVED,
+  PG_SWAPCACHE,
   PG_TAIL,
   PG_WAITERS,
 } from '../mm/page.ts';
@@ -35,6 +36,7 @@ import {
   LEAF_HWPOISON,
   LEAF_MARKER_POISON,
   LEAF_MARKER_UFFD_WP,
+  LEAF_SWAP,
   PTE_PFN_SHIFT,
   PTE_PROTNONE,
   PTE_SPECIAL,
@@ -48,6 +50,7 @@ import {
   ptePresent,
   pteWrite,
 } from '../mm/swapops.ts';
+import { checkSwap } from './check-swap.ts';
 
 /** What the checker can't see by itself. */
 export interface Known {
@@ -72,6 +75,7 @@ interface Leaf {
 
 class Census {
   readonly problems: string[] = [];
+  readonly swapEntries: number[] = [];
   /** Entries that map each page, and PMD entries and all entries that map each folio. */
   readonly mapcount: Int32Array;
   readonly entireMapcount: Int32Array;
@@ -109,6 +113,7 @@ export function findProblems(sys: System, known: Known = {}): string[] {
   checkFreeList(census);
   for (let pfn = 0; pfn < sys.mem.pageCount; pfn++) checkPage(census, pfn, known);
   checkZeroPage(census);
+  checkSwap(sys, census.swapEntries, (holds, message) => census.expect(holds, message));
   census.expect(sys.mem.waitingPages === 0, `C4: ${sys.mem.waitingPages} pages have waiters`);
   return census.problems;
 }
@@ -129,15 +134,19 @@ function checkMm(census: Census, mm: MmStruct): void {
   walkTable(census, mm, mm.pgd, 3, 0, leaves);
   let anon = 0;
   let shmem = 0;
+  const swapped = census.swapEntries.length;
   for (const leaf of leaves) {
     if (leaf.isHuge) census.hugeLeaves++;
     checkLeaf(census, leaf, name);
+    if (leafKind(leaf.pte) === LEAF_SWAP) census.swapEntries.push(leaf.pte);
     if (!isResident(leaf.pte)) continue;
     const pages = leaf.isHuge ? HPAGE_PMD_NR : 1;
     if (sys.mem.isAnon(sys.mem.folioOf(ptePfn(leaf.pte)))) anon += pages;
     else shmem += pages;
   }
   census.expect(mm.anonRss === anon, `I19: ${name} anonRss ${mm.anonRss}, counted ${anon}`);
+  const swapEnts = census.swapEntries.length - swapped;
+  census.expect(mm.swapEnts === swapEnts, `I19: ${name} swapEnts ${mm.swapEnts}, not ${swapEnts}`);
   census.expect(mm.shmemRss === shmem, `I19: ${name} shmemRss ${mm.shmemRss}, counted ${shmem}`);
 }
 
@@ -204,7 +213,7 @@ function walkTable(
 }
 
 /** Entries that stand for no page. */
-const MARKERS = new Set([LEAF_HWPOISON, LEAF_MARKER_POISON, LEAF_MARKER_UFFD_WP]);
+const MARKERS = new Set([LEAF_HWPOISON, LEAF_MARKER_POISON, LEAF_MARKER_UFFD_WP, LEAF_SWAP]);
 
 function checkLeaf(census: Census, leaf: Leaf, name: string): void {
   const { sys } = census;
@@ -390,7 +399,11 @@ function checkPage(census: Census, pfn: number, known: Known): void {
   const cached = inode !== null && inode !== undefined && inode.cache.get(mem.index[pfn]!) === pfn;
   const pins = (known.pins?.get(pfn) ?? 0) * GUP_PIN_COUNTING_BIAS;
   const others = known.references?.get(pfn) ?? 0;
-  const owed = mapped + (cached ? 1 : 0) + pins + others + (isReserved ? 1 : 0);
+  const swapCached = (flags & PG_SWAPCACHE) !== 0;
+  const isSlots = !swapCached || sys.swap?.cache[mem.zoneDeviceData[pfn]!] === pfn;
+  census.expect(isSlots, `I38: ${at} does not know its slot`);
+  const caches = (cached ? 1 : 0) + (swapCached ? 1 : 0);
+  const owed = mapped + caches + pins + others + (isReserved ? 1 : 0);
   census.expect(
     mem.refcount[pfn] === owed,
     `C1: ${at} refcount ${mem.refcount[pfn]}, owed ${owed}`,
