@@ -17,6 +17,7 @@ import {
   mmuNotifierInvalidateRangeStart,
   mmuNotifierRangeInit,
 } from './mmu-notifier.ts';
+import { putbackLru } from './migrate-device-unmap.ts';
 import { putPage } from './page-alloc.ts';
 import { PG_ANON_EXCLUSIVE, PG_DIRTY, PG_ISOLATED, PG_LRU, PG_SWAPCACHE } from './page.ts';
 import { RmapHits, folioRemoveRmap, rmapWalk } from './rmap.ts';
@@ -79,13 +80,13 @@ export function reclaimPage(sys: System, pfn: number): boolean {
   mem.getPage(pfn);
   mem.flags[pfn] = (mem.flags[pfn]! & ~PG_LRU) | PG_ISOLATED;
   const isFreed = shrinkFolio(sys, pfn);
-  mem.flags[pfn] = (mem.flags[pfn]! & ~PG_ISOLATED) | PG_LRU;
+  putbackLru(mem, pfn);
   mem.unlockPage(pfn);
   putPage(sys, pfn);
   return isFreed;
 }
 
-/** What shrink_folio_list does with one page. @returns whether the caller's reference is its last. */
+/** shrink_folio_list for one page. @returns whether only the caller's reference is left. */
 function shrinkFolio(sys: System, pfn: number): boolean {
   const { mem } = sys;
   if (!mem.testFlag(pfn, PG_SWAPCACHE)) {
