@@ -31,6 +31,7 @@ import {
   load,
   loadOutcome,
   makeSystem,
+  mapAnon,
   mapShared,
   pteAt,
   store,
@@ -390,5 +391,14 @@ describe('devices', () => {
     expect(loadOutcome(mm, addr)).toBe(FAULT_OK);
     expect(pageout(mm, addr, 1)).toBe(1);
     expect(load(mm, addr)).toBe(1);
+  });
+
+  test('what only the device has ever written is written to the slot, too', () => {
+    const addr = mapAnon(mm, 1);
+    new Migration(bench, addr, 1).run();
+    bench.device.vram.get(pfnAt(mm, addr))!.fill(77);
+    expect(load(mm, addr)).toBe(77);
+    expect(pageout(mm, addr, 1)).toBe(1);
+    expect(load(mm, addr)).toBe(77);
   });
 });
