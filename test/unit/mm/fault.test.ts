@@ -22,7 +22,6 @@ import {
   LEAF_HWPOISON,
   LEAF_MARKER_GUARD,
   LEAF_MARKER_POISON,
-  LEAF_SWAP,
   PTE_DIRTY,
   PTE_SOFT_DIRTY,
   PTE_SPECIAL,
@@ -452,12 +451,15 @@ describe('a fault on a device-private entry', () => {
   });
 });
 
+/** The last number that a kind of entry can have. */
+const UNKNOWN_KIND = 15;
+
 describe('other entries', () => {
   test.each([
     ['a poisoned page', LEAF_HWPOISON, VM_FAULT_HWPOISON],
     ['a poison marker', LEAF_MARKER_POISON, VM_FAULT_HWPOISON],
     ['a guard marker', LEAF_MARKER_GUARD, VM_FAULT_SIGSEGV],
-    ['a kind that nobody makes', LEAF_SWAP, VM_FAULT_SIGBUS],
+    ['a kind that nobody makes', UNKNOWN_KIND, VM_FAULT_SIGBUS],
   ])('%s', (_name, kind, bits) => {
     const sys = makeSystem();
     const mm = makeMm(sys);

@@ -22,12 +22,13 @@ import {
   LEAF_MARKER_GUARD,
   LEAF_MARKER_POISON,
   LEAF_MIGRATION_READ,
-  LEAF_SWAP,
   PTE_SPECIAL,
   mkLeaf,
   mkPte,
 } from '../../../src/mm/swapops.ts';
+import { swapon } from '../../../src/mm/swapfile.ts';
 import { vmaLookup } from '../../../src/mm/vma-lookup.ts';
+import { reclaimPage } from '../../../src/mm/vmscan.ts';
 import { zapPageRange } from '../../../src/mm/zap.ts';
 import { RW, expectSync, load, mapAnon, pteAt } from './fixture.ts';
 import {
@@ -131,16 +132,15 @@ describe('errors [F70]', () => {
     forgePte(bench.mm, addr, 0);
   });
 
-  test.each([['swap', LEAF_SWAP]])(
-    'EFAULT: a %s entry, from its fault: nothing makes such entries yet',
-    async (_what, kind) => {
-      const addr = mapAnon(bench.mm, 1);
-      forgePte(bench.mm, addr, mkLeaf(kind, 9, 0));
-      expect(await failing(addr, 1, READ)).toEqual([errno.EFAULT, '?']);
-      expect(rig.faults()).toBe(1);
-      forgePte(bench.mm, addr, 0);
-    },
-  );
+  test('ENOMEM: a swap entry without memory for its page; the next time it is had', async () => {
+    expect(swapon(bench.sys, 4)).toBe(0);
+    const addr = mapFilled(bench.mm, 1);
+    expect(reclaimPage(bench.sys, pfnAt(bench.mm, addr))).toBe(true);
+    bench.sys.pageAllocator.failAt = 1;
+    expect(await failing(addr, 1, READ)).toEqual([errno.ENOMEM, '?']);
+    expect(await failing(addr, 1, READ)).toEqual([0, 'W']);
+    expect(rig.faults()).toBe(2);
+  });
 
   test('EFAULT: a fault that ends in SIGBUS, beyond the end of an object', async () => {
     const inode = shmemCreate(bench.sys, PAGE_SIZE);
