@@ -7,6 +7,7 @@
  *
  * Leaves out: large folios.
  */
+import { assert } from '../base/assert.ts';
 import { errno, isErr } from '../base/errno.ts';
 import { andThen } from '../base/maybe.ts';
 import type { MaybePromise } from '../base/maybe.ts';
@@ -25,6 +26,7 @@ import { allocPage } from './page-alloc.ts';
  * Context: no page lock held; may wait for the page's.
  */
 export function migrateDeviceCoherentFolio(sys: System, pfn: number): MaybePromise<number> {
+  assert(!sys.mem.isLarge(sys.mem.folioOf(pfn)), 'coherent memory has no large folios');
   return andThen(sys.mem.lockPage(pfn), () => migrateLocked(sys, pfn));
 }
 
