@@ -77,6 +77,9 @@ export {
   UFFDIO_WRITEPROTECT_MODE_WP,
 } from './mm/userfaultfd-register.ts';
 export type { LocalMachine } from './worker/machine.ts';
+export { UserPages } from './worker/user-pages.ts';
+export type { ProcessVmRange } from './worker/protocol-gup.ts';
+export { FOLL_FAST_ONLY, FOLL_LONGTERM, FOLL_NOFAULT, FOLL_WRITE } from './mm/gup-refs.ts';
 export { TmpFile } from './worker/tmp-file.ts';
 export type { FileStat } from './worker/protocol-files.ts';
 export { FALLOC_FL_KEEP_SIZE, FALLOC_FL_PUNCH_HOLE } from './mm/truncate.ts';

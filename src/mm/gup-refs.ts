@@ -28,6 +28,8 @@ export const FOLL_REMOTE = 0x40000;
 export const FOLL_PIN = 0x80000;
 /** Never fall back from the walk without the mmap lock. */
 export const FOLL_FAST_ONLY = 0x100000;
+/** The mmap lock is the callee's own, so a fault may drop it (not for callers). */
+export const FOLL_UNLOCKABLE = 0x200000;
 
 /** Beyond this, a count could overflow (folio_ref_zero_or_close_to_overflow). */
 const MOST_REFERENCES = 2 ** 31 - 2 * GUP_PIN_COUNTING_BIAS;

@@ -28,15 +28,18 @@ import {
   FOLL_NOFAULT,
   FOLL_PIN,
   FOLL_REMOTE,
+  FOLL_UNLOCKABLE,
   FOLL_WRITE,
   tryGrabPage,
 } from './gup-refs.ts';
 import {
+  FAULT_FLAG_ALLOW_RETRY,
   FAULT_FLAG_REMOTE,
   FAULT_FLAG_UNSHARE,
   FAULT_FLAG_WRITE,
   VM_FAULT_ERROR,
   VM_FAULT_OOM,
+  VM_FAULT_RETRY,
   VM_FAULT_SIGBUS,
   handleMmFault,
 } from './memory.ts';
@@ -115,7 +118,10 @@ export function pinUserPages(
   return gupLocked(mm, start, count, gupFlags, FOLL_PIN, pfns);
 }
 
-/** getUserPages for callers without the mmap lock (get_user_pages_unlocked). */
+/**
+ * getUserPages for callers without the mmap lock (get_user_pages_unlocked). A fault that a
+ * userfaultfd takes over is waited for, while getUserPages answers EFAULT.
+ */
 export function getUserPagesUnlocked(
   mm: MmStruct,
   start: number,
@@ -123,7 +129,8 @@ export function getUserPagesUnlocked(
   gupFlags: number,
   pfns: Uint32Array,
 ): MaybePromise<number> {
-  return underReadLock(mm, () => getUserPages(mm, start, count, gupFlags, pfns));
+  if ((gupFlags & FOLL_LONGTERM) !== 0) return errno.EINVAL;
+  return gupUnlocked(mm, start, count, gupFlags, FOLL_GET, pfns);
 }
 
 /** pinUserPages for callers without the mmap lock (pin_user_pages_unlocked). */
@@ -134,7 +141,7 @@ export function pinUserPagesUnlocked(
   gupFlags: number,
   pfns: Uint32Array,
 ): MaybePromise<number> {
-  return underReadLock(mm, () => pinUserPages(mm, start, count, gupFlags, pfns));
+  return gupUnlocked(mm, start, count, gupFlags, FOLL_PIN, pfns);
 }
 
 /**
@@ -209,6 +216,20 @@ function gupLocked(
   return gupLongtermLocked(mm, pageAlignDown(start), count, gupFlags | kind, pfns);
 }
 
+function gupUnlocked(
+  mm: MmStruct,
+  start: number,
+  count: number,
+  gupFlags: number,
+  kind: number,
+  pfns: Uint32Array,
+): MaybePromise<number> {
+  const end = checkArguments(start, count, gupFlags, pfns);
+  if (isErr(end)) return end;
+  const flags = gupFlags | kind | FOLL_UNLOCKABLE;
+  return underReadLock(mm, () => gupLongtermLocked(mm, pageAlignDown(start), count, flags, pfns));
+}
+
 /** __gup_longterm_locked: pins for long only what may stay where it is. */
 function gupLongtermLocked(
   mm: MmStruct,
@@ -243,7 +264,8 @@ function gupFastFallback(
   if (fast === count || (flags & FOLL_FAST_ONLY) !== 0) return fast;
   const slow = underReadLock(mm, () => {
     const rest = pfns.subarray(fast);
-    return gupLongtermLocked(mm, first + fast * PAGE_SIZE, count - fast, flags, rest);
+    const slowFlags = flags | FOLL_UNLOCKABLE;
+    return gupLongtermLocked(mm, first + fast * PAGE_SIZE, count - fast, slowFlags, rest);
   });
   return andThen(slow, (taken) => {
     if (isErr(taken)) return fast > 0 ? fast : taken;
@@ -341,6 +363,10 @@ class GupWalk {
   }
 
   private resume(bits: number): MaybePromise<number> {
+    // The fault has dropped the mmap lock: anything may have changed.
+    if ((bits & VM_FAULT_RETRY) !== 0) {
+      return andThen(this.mm.mmapLock.readLock(), () => this.run());
+    }
     return (bits & VM_FAULT_ERROR) === 0 ? this.run() : this.stop(faultErrno(bits));
   }
 
@@ -376,6 +402,7 @@ class GupWalk {
     assert(this.faultsOnPage <= MAX_FAULTS_PER_PAGE, 'I20: faults on a page make progress');
     let fault = (flags & FOLL_WRITE) !== 0 ? FAULT_FLAG_WRITE : 0;
     if ((flags & FOLL_REMOTE) !== 0) fault |= FAULT_FLAG_REMOTE;
+    if ((flags & FOLL_UNLOCKABLE) !== 0) fault |= FAULT_FLAG_ALLOW_RETRY;
     if (unshare) fault |= FAULT_FLAG_UNSHARE;
     return handleMmFault(vma, addr, fault);
   }

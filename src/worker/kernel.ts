@@ -44,8 +44,10 @@ import {
 import type { CopyFault } from '../mm/uaccess.ts';
 import { skipReasonName } from '../mm/skip-reason.ts';
 import { KernelFiles } from './kernel-files.ts';
+import { KernelGup } from './kernel-gup.ts';
 import { UffdFiles } from './kernel-uffd.ts';
 import { fillPageMap } from './page-map.ts';
+import type { GupRequest, GupResult, ProcMemResult, ProcessVmRange } from './protocol-gup.ts';
 import type { UffdReadResult, UffdRequest } from './protocol-uffd.ts';
 import type {
   AccessResult,
@@ -102,6 +104,7 @@ export class Kernel implements KernelApi {
   /** Processes that have left `processes` and still have something to give back. */
   private readonly exits = new Set<Promise<void>>();
   private readonly tmpfiles: KernelFiles;
+  private readonly userPages: KernelGup;
   private readonly uffds = new UffdFiles(() => this.nextFd++);
   private nextPid = 1;
   private nextFd = 3;
@@ -112,6 +115,7 @@ export class Kernel implements KernelApi {
     this.context = parts.context;
     this.devices = parts.devices;
     this.machineReport = parts.report;
+    this.userPages = new KernelGup(parts.sys);
     this.tmpfiles = new KernelFiles(parts.sys, () => this.nextFd++);
   }
 
@@ -325,6 +329,32 @@ export class Kernel implements KernelApi {
     return this.uffds.close(fd);
   }
 
+  gup(pid: number, request: GupRequest): Promise<GupResult> {
+    return this.userPages.take(this.processes.get(pid), request);
+  }
+
+  gupRelease(handle: number): number {
+    return this.userPages.release(handle);
+  }
+
+  processVmReadv(pid: number, remotePid: number, range: ProcessVmRange): Promise<number> {
+    const { processes } = this;
+    return this.userPages.copyBetween(processes.get(pid), processes.get(remotePid), range, false);
+  }
+
+  processVmWritev(pid: number, remotePid: number, range: ProcessVmRange): Promise<number> {
+    const { processes } = this;
+    return this.userPages.copyBetween(processes.get(pid), processes.get(remotePid), range, true);
+  }
+
+  procMemRead(pid: number, addr: number, length: number): Promise<ProcMemResult> {
+    return this.userPages.readMemory(this.processes.get(pid), addr, length);
+  }
+
+  procMemWrite(pid: number, addr: number, bytes: Uint8Array): Promise<number> {
+    return this.userPages.writeMemory(this.processes.get(pid), addr, bytes);
+  }
+
   setStrategy(strategy: StrategyName): number {
     if (!this.canMigrateBy(strategy)) return errno.EINVAL;
     this.context.strategy = strategy;
@@ -349,6 +379,7 @@ export class Kernel implements KernelApi {
     for (const pid of this.processes.keys()) await this.exit(pid);
     // Those that somebody else ends still need the engine and their shared memory.
     await Promise.all(this.exits);
+    this.userPages.releaseAll();
     this.tmpfiles.closeAll();
     await this.engine.close();
   }

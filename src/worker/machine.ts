@@ -7,6 +7,7 @@ import { errno, isErr } from '../base/errno.ts';
 import type { StrategyName } from '../engine/copy-engine.ts';
 import { ErrnoError, SignalError } from './errors.ts';
 import type { Kernel } from './kernel.ts';
+import { UserPages } from './user-pages.ts';
 import { Userfaultfd } from './userfaultfd.ts';
 import { ACCESS_OK, ACCESS_OOM, ACCESS_SIGBUS } from './protocol.ts';
 import type {
@@ -19,6 +20,7 @@ import type {
   MachineReport,
   MmapRequest,
 } from './protocol.ts';
+import type { GupRequest, ProcessVmRange } from './protocol-gup.ts';
 import { TmpFile } from './tmp-file.ts';
 
 /** `KernelApi` as seen from any thread: every call may have to wait. */
@@ -218,6 +220,74 @@ export class Process {
     const { machine, pid } = this;
     const fd = await machine.call<number>(machine.api.userfaultfd(pid, features));
     return new Userfaultfd(machine, checked(fd, 'userfaultfd'));
+  }
+
+  /**
+   * Takes references on pages, faulting them in (get_user_pages). `flags` are FOLL_* bits. Throws
+   * ErrnoError (EFAULT, ENOMEM, EINVAL) when it gets none.
+   */
+  getUserPages(addr: number, npages: number, flags = 0): Promise<UserPages> {
+    return this.gup({ addr, npages, flags });
+  }
+
+  /** getUserPages, first without the mmap lock (get_user_pages_fast). */
+  getUserPagesFast(addr: number, npages: number, flags = 0): Promise<UserPages> {
+    return this.gup({ addr, npages, flags, fast: true });
+  }
+
+  /**
+   * Pins pages as I/O does that works on their contents (pin_user_pages); FOLL_LONGTERM for long.
+   * Throws ErrnoError (EFAULT, ENOMEM, EINVAL, EBUSY) when it gets none.
+   */
+  pinUserPages(addr: number, npages: number, flags = 0): Promise<UserPages> {
+    return this.gup({ addr, npages, flags, pin: true });
+  }
+
+  /** pinUserPages, first without the mmap lock (pin_user_pages_fast). */
+  pinUserPagesFast(addr: number, npages: number, flags = 0): Promise<UserPages> {
+    return this.gup({ addr, npages, flags, pin: true, fast: true });
+  }
+
+  private async gup(request: GupRequest): Promise<UserPages> {
+    const { machine, pid } = this;
+    const result = await machine.call(machine.api.gup(pid, request));
+    checked(result.errno, 'get_user_pages');
+    return new UserPages(machine, result.handle, result.npages);
+  }
+
+  /**
+   * Copies from another process's memory to this one's (process_vm_readv). Returns bytes copied,
+   * fewer where a side ends. Throws ErrnoError (EFAULT, EINVAL, ESRCH).
+   */
+  async processVmReadv(remote: Process, range: ProcessVmRange): Promise<number> {
+    const { machine, pid } = this;
+    const copied = machine.api.processVmReadv(pid, remote.pid, range);
+    return checked(await machine.call<number>(copied), 'process_vm_readv');
+  }
+
+  /** Copies from this process's memory to another one's (process_vm_writev). */
+  async processVmWritev(remote: Process, range: ProcessVmRange): Promise<number> {
+    const { machine, pid } = this;
+    const copied = machine.api.processVmWritev(pid, remote.pid, range);
+    return checked(await machine.call<number>(copied), 'process_vm_writev');
+  }
+
+  /**
+   * What a debugger reads of this process (/proc/pid/mem): up to `length` bytes, fewer where
+   * memory ends. Throws ErrnoError (EIO when there is none, EINVAL, ENOMEM).
+   */
+  async procMemRead(addr: number, length: number): Promise<Uint8Array<ArrayBuffer>> {
+    const { machine, pid } = this;
+    const result = await machine.call(machine.api.procMemRead(pid, addr, length));
+    checked(result.errno, 'read of /proc/pid/mem');
+    return result.bytes;
+  }
+
+  /** Writes as a debugger, where the process could; returns bytes written. Throws ErrnoError. */
+  async procMemWrite(addr: number, bytes: Uint8Array): Promise<number> {
+    const { machine, pid } = this;
+    const written = machine.api.procMemWrite(pid, addr, bytes);
+    return checked(await machine.call<number>(written), 'write to /proc/pid/mem');
   }
 
   /** Opens test device `minor`. Throws ErrnoError (ENXIO when there is no such device). */

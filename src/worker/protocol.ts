@@ -6,6 +6,7 @@
  */
 import type { AdapterReport, EngineStats, StrategyName } from '../engine/copy-engine.ts';
 import type { FileApi } from './protocol-files.ts';
+import type { GupApi } from './protocol-gup.ts';
 import type { UffdApi } from './protocol-uffd.ts';
 
 /** What to build. All sizes in bytes; rounded up to pages. */
@@ -165,7 +166,7 @@ export interface Counters {
 }
 
 /** The calls of the kernel worker. Numbers below zero are errnos. */
-export interface KernelApi extends FileApi, UffdApi {
+export interface KernelApi extends FileApi, GupApi, UffdApi {
   report(): MachineReport;
   counters(): Counters;
   /** A new process; its pid. */

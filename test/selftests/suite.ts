@@ -5,6 +5,7 @@
 import { ACCESS_TESTS, LATER_ACCESS_TESTS } from './hmm-access.ts';
 import { EXCLUSIVE_TESTS } from './hmm-exclusive.ts';
 import { FILE_TESTS, MIXEDMAP } from './hmm-file.ts';
+import { HMM_GUP_TEST } from './hmm-gup.ts';
 import { MIGRATE_TESTS } from './hmm-migrate.ts';
 import { CHILD_TESTS, HMM_COW_IN_DEVICE } from './hmm-fork.ts';
 import { HMM2_TESTS } from './hmm2.ts';
@@ -23,6 +24,7 @@ export const SUITE: readonly Selftest[] = [
   ...UFFD_TESTS,
   MIXEDMAP,
   ...EXCLUSIVE_TESTS,
+  HMM_GUP_TEST,
   HMM_COW_IN_DEVICE,
   ...HMM2_TESTS,
   ...COUNT_TESTS,
