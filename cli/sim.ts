@@ -22,6 +22,8 @@ const FOLDER = 'sim-failures';
 const SHRINK_MS = 60_000;
 /** Steps of a run in which each allocation and copy is made to fail. */
 const NTH_STEPS = 400;
+/** A thread that says nothing for so long is in an endless loop. */
+const SILENT_MS = 120_000;
 const NTH_SEEDS = 20;
 const NAMES = OPERATIONS.map(({ name }) => name);
 
@@ -176,21 +178,37 @@ async function runAll(
 function ask(worker: Worker, request: SimRequest, totals: Totals): Promise<SimFailure | null> {
   return new Promise((resolve, reject) => {
     let failure: SimFailure | null = null;
+    const fail = (error: Error): void => {
+      clearTimeout(timer);
+      reject(error);
+    };
+    const onSilence = (): void => fail(new UsageError(`endless loop: ${describe(request)}`));
+    let timer = setTimeout(onSilence, SILENT_MS);
     const onMessage = (message: SimReply): void => {
+      clearTimeout(timer);
+      timer = setTimeout(onSilence, SILENT_MS);
       if (message.kind === 'failure') failure = message.failure;
       else if (message.kind === 'nth') totals.failures += message.failures;
       else if (message.kind === 'seed') addSeed(totals, message);
       else if (message.kind === 'done') {
         if (request.kind === 'nth') totals.seeds++;
         worker.off('message', onMessage);
-        worker.off('error', reject);
+        worker.off('error', fail);
+        clearTimeout(timer);
         resolve(failure);
       }
     };
     worker.on('message', onMessage);
-    worker.once('error', reject);
+    worker.once('error', fail);
     worker.postMessage(request);
   });
+}
+
+/** The request, in words. */
+function describe(request: SimRequest): string {
+  if (request.kind === 'script') return 'the shrunk steps';
+  if (request.kind === 'nth') return `seed ${request.seed}`;
+  return `one of the seeds ${request.from} to ${request.from + request.count - 1}`;
 }
 
 function addSeed(totals: Totals, message: SimReply & { kind: 'seed' }): void {

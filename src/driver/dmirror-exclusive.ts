@@ -4,14 +4,14 @@
  * them without lending; READ reads them; WRITE faults, which takes the exclusive access back.
  *
  * Locking: mmap lock held for read over the range. Between makeDeviceExclusive and its use a wait
- * may lie, in which MADV_DONTNEED can take the page away: so the sequence of the notifier is
- * compared with the one that the EXCLUSIVE event itself has left.
+ * may lie, in which MADV_DONTNEED can take the page away: so the mirror counts its invalidations,
+ * and the count must be the one that the EXCLUSIVE event itself has left. (The sequence number will
+ * not do: while somebody else's invalidation lasts it stays the same.)
  */
 import { errno, isErr } from '../base/errno.ts';
 import { isPending } from '../base/maybe.ts';
 import { PAGE_SIZE } from '../base/units.ts';
 import { makeDeviceExclusive } from '../mm/device-exclusive.ts';
-import { mmuIntervalReadRetry } from '../mm/mmu-notifier.ts';
 import { putPage } from '../mm/page-alloc.ts';
 import { DPT_ATOMIC } from './device-page-table.ts';
 import { dmirrorReadMapped } from './dmirror-access.ts';
@@ -20,8 +20,8 @@ import type { Dmirror, DmirrorCmd } from './dmirror.ts';
 /** The owner of EXCLUSIVE events of one command, by which the mirror knows them as its own. */
 export class ExclusiveClaim {
   readonly mirror: Dmirror;
-  /** Sequence number that the last of these events has left. */
-  seq = 0;
+  /** The mirror's count of invalidations when the last of these events was over. */
+  invalidations = 0;
 
   constructor(mirror: Dmirror) {
     this.mirror = mirror;
@@ -60,7 +60,7 @@ async function claimPage(claim: ExclusiveClaim, addr: number): Promise<number> {
     const made = makeDeviceExclusive(mirror.mm, addr, claim);
     const pfn = isPending(made) ? await made : made;
     if (isErr(pfn)) return pfn;
-    const isCurrent = !mmuIntervalReadRetry(mirror.notifier, claim.seq);
+    const isCurrent = mirror.invalidations === claim.invalidations;
     if (isCurrent) mirror.pageTable.storeAtomic(addr / PAGE_SIZE, pfn);
     const folio = sys.mem.folioOf(pfn);
     sys.mem.unlockPage(folio);

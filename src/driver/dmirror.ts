@@ -89,8 +89,10 @@ const dmirrorMinOps: MmuIntervalNotifierOps = {
     const mirror = sub.driverData as Dmirror;
     // Also for migrations of our own: a device fault in progress may have seen the page as it was.
     mmuIntervalSetSeq(sub, curSeq);
+    mirror.invalidations++;
     const claim = range.event === MMU_NOTIFY_EXCLUSIVE ? range.owner : null;
-    if (claim instanceof ExclusiveClaim && claim.mirror === mirror) claim.seq = curSeq;
+    if (claim instanceof ExclusiveClaim && claim.mirror === mirror)
+      claim.invalidations = mirror.invalidations;
     // Those erase their device entries by themselves, page by page.
     const own = mirror.device.memory.owner;
     if (range.event === MMU_NOTIFY_MIGRATE && range.owner === own) return true;
@@ -104,6 +106,8 @@ export class Dmirror {
   readonly mm: MmStruct;
   readonly pageTable = new DevicePageTable();
   readonly notifier: MmuIntervalNotifier;
+  /** How often the notifier was called: also several times within one sequence number. */
+  invalidations = 0;
   private isOpen = true;
   /** The notifier is known to hear of invalidations. */
   private isWatching = false;

@@ -69,7 +69,9 @@ export function closedOrPinned(
   status: number,
 ): boolean {
   if (status === errno.EINVAL) return !target.mirror['isOpen'];
-  return isWrite && status === errno.EBUSY && (world.tally['pin'] ?? 0) > 0;
+  // A debugger pins what it looks at, for a moment.
+  const pins = ['pin', 'remoteRead', 'remoteWrite'].some((name) => (world.tally[name] ?? 0) > 0);
+  return isWrite && status === errno.EBUSY && pins;
 }
 
 function checkAccess(

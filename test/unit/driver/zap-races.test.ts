@@ -4,6 +4,7 @@
  */
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { PAGE_SIZE } from '../../../src/base/units.ts';
+import { dptPfn } from '../../../src/driver/device-page-table.ts';
 import { Dmirror, HMM_DMIRROR_MIGRATE_TO_DEV, newDmirrorCmd } from '../../../src/driver/dmirror.ts';
 import type { CommandList } from '../../../src/engine/command-list.ts';
 import type { StrategyName } from '../../../src/engine/copy-engine.ts';
@@ -15,6 +16,7 @@ import {
   mmuNotifierInvalidateRangeStart,
   mmuNotifierRangeInit,
 } from '../../../src/mm/mmu-notifier.ts';
+import { ptePfn } from '../../../src/mm/swapops.ts';
 import { vmaLookup } from '../../../src/mm/vma-lookup.ts';
 import { zapPageRange } from '../../../src/mm/zap.ts';
 import { RW, makeRig, mapFilled, run } from './rig.ts';
@@ -98,4 +100,28 @@ test('a file opened during an invalidation migrates only when it hears of others
   await zap(addr);
   expect(mirror.pageTable.mapped).toBe(0);
   await mirror.close();
+});
+
+test('a claim sees a zap also while an invalidation of somebody else lasts', async () => {
+  const addr = await rig.process.mmap({ length: PAGE_SIZE, prot: RW });
+  const mm = addressSpace();
+  const { pageTables } = mm.sys;
+  for (let turns = 0; turns < 60; turns++) {
+    await rig.process.write(addr, Uint8Array.of(1));
+    await run(rig.device, 'MIGRATE_TO_DEV', addr, 1);
+    const range = new MmuNotifierRange();
+    mmuNotifierRangeInit(range, MMU_NOTIFY_CLEAR, mm, addr, addr + PAGE_SIZE);
+    mmuNotifierInvalidateRangeStart(range);
+    const claimed = run(rig.device, 'EXCLUSIVE', addr, 1);
+    for (let i = 0; i < turns; i++) await Promise.resolve();
+    await zap(addr);
+    await claimed;
+    mmuNotifierInvalidateRangeEnd(range);
+    for (const { pageTable } of rig.machine.kernel.devices[0]!.mirrors) {
+      const entry = pageTable.lookup(addr / PAGE_SIZE);
+      const pte = pageTables.words[pageTables.pteOffset(mm.pgd, addr)]!;
+      expect(entry === 0 || dptPfn(entry) === ptePfn(pte)).toBe(true);
+    }
+    await zap(addr);
+  }
 });
