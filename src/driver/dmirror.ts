@@ -91,8 +91,8 @@ const dmirrorMinOps: MmuIntervalNotifierOps = {
     mmuIntervalSetSeq(sub, curSeq);
     mirror.invalidations++;
     const claim = range.event === MMU_NOTIFY_EXCLUSIVE ? range.owner : null;
-    if (claim instanceof ExclusiveClaim && claim.mirror === mirror)
-      claim.invalidations = mirror.invalidations;
+    const isOwnClaim = claim instanceof ExclusiveClaim && claim.mirror === mirror;
+    if (isOwnClaim) claim.invalidations = mirror.invalidations;
     // Those erase their device entries by themselves, page by page.
     const own = mirror.device.memory.owner;
     if (range.event === MMU_NOTIFY_MIGRATE && range.owner === own) return true;
