@@ -34,6 +34,7 @@ export {
 export {
   PAGE_DEVICE,
   PAGE_EXCLUSIVE,
+  PAGE_SWAP,
   PAGE_MIGRATING,
   PAGE_NONE,
   PAGE_RAM,

@@ -14,6 +14,7 @@ import { createWebGpuEngine } from '../gpu/webgpu-engine.ts';
 import { createSystem } from '../mm/system.ts';
 import { THP_ALWAYS, THP_MADVISE, THP_NEVER } from '../mm/mm-types.ts';
 import type { System } from '../mm/mm-types.ts';
+import { swapon } from '../mm/swapfile.ts';
 import { Kernel } from './kernel.ts';
 import type { MachineOptions, OpenFailure } from './protocol.ts';
 
@@ -53,6 +54,8 @@ export async function boot(options: MachineOptions = {}): Promise<Kernel | OpenF
   const sys = reserveMemory(plan);
   if ('remedy' in sys) return sys;
   sys.thpMode = THP_MODES[options.thp ?? 'madvise'];
+  const noSwap = addSwap(sys, options.swapBytes ?? 0);
+  if (noSwap !== null) return noSwap;
   const engine = await openEngine(options, plan, sys);
   if ('remedy' in engine) return engine;
   const context: DriverContext = {
@@ -89,6 +92,17 @@ export async function boot(options: MachineOptions = {}): Promise<Kernel | OpenF
     return failure(errno.EINVAL, cause, `use one of: ${known.join(', ')}`);
   }
   return kernel;
+}
+
+/** Gives the machine its swap space; or why it has none. */
+function addSwap(sys: System, bytes: number): OpenFailure | null {
+  if (bytes === 0) return null;
+  const cause = `swap space of ${bytes} bytes`;
+  if (!isSize(bytes, PAGE_SIZE, (PFN_LIMIT - 1) * PAGE_SIZE)) {
+    return failure(errno.EINVAL, cause, 'give 4 KiB to less than 32 GiB, or 0 for none');
+  }
+  const status = swapon(sys, bytesToPages(bytes));
+  return isErr(status) ? failure(status, `${cause} does not fit this host`, 'ask for less') : null;
 }
 
 /** All devices, private ones first; or an errno. */

@@ -7,6 +7,7 @@ import type { DmirrorDevice } from '../driver/dmirror-device.ts';
 import type { MmStruct } from '../mm/mm-types.ts';
 import {
   LEAF_DEVICE_EXCLUSIVE,
+  LEAF_SWAP,
   isDevicePrivateEntry,
   isMigrationEntry,
   leafKind,
@@ -16,6 +17,7 @@ import {
 import {
   PAGE_DEVICE,
   PAGE_EXCLUSIVE,
+  PAGE_SWAP,
   PAGE_MIGRATING,
   PAGE_NONE,
   PAGE_RAM,
@@ -45,6 +47,7 @@ function codeOf(mm: MmStruct, devices: readonly DmirrorDevice[], pte: number): n
   }
   if (isMigrationEntry(pte)) return PAGE_MIGRATING;
   if (leafKind(pte) === LEAF_DEVICE_EXCLUSIVE) return PAGE_EXCLUSIVE;
+  if (leafKind(pte) === LEAF_SWAP) return PAGE_SWAP;
   if (!isDevicePrivateEntry(pte)) return PAGE_NONE;
   return deviceCode(devices, ptePfn(pte));
 }

@@ -30,6 +30,8 @@ export interface MachineOptions {
   readonly chunkBytes?: number;
   /** Which private anonymous memory gets huge pages. Default `madvise`: where asked for. */
   readonly thp?: 'never' | 'madvise' | 'always';
+  /** Swap space in host memory, less than 32 GiB; by default there is none. */
+  readonly swapBytes?: number;
   /** How the copy engine moves pages. Default `auto`. */
   readonly strategy?: StrategyName;
   readonly powerPreference?: 'high-performance' | 'low-power';
@@ -144,6 +146,8 @@ export const PAGE_RAM = 2;
 export const PAGE_MIGRATING = 3;
 /** In RAM, but a device has it for itself. */
 export const PAGE_EXCLUSIVE = 4;
+/** In swap space. */
+export const PAGE_SWAP = 5;
 /** PAGE_DEVICE + device number: private or coherent memory of that device. */
 export const PAGE_DEVICE = 16;
 

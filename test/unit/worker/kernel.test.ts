@@ -49,6 +49,9 @@ test.for<[string, MachineOptions, RegExp]>([
   ['coherent devices whose numbers are taken', { devices: 3, coherentDevices: 1 }, /at most 2/],
   ['too much of both', { ramBytes: 2 ** 32, coherentDevices: 1 }, /exceed 4 GiB/],
   ['chunks of a byte', { chunkBytes: 1 }, /give 4 KiB/],
+  ['swap space of a byte', { swapBytes: 1 }, /swap space of 1 bytes; give 4 KiB/],
+  ['swap space of NaN', { swapBytes: Number.NaN }, /swap space of NaN/],
+  ['32 GiB of swap space', { swapBytes: 2 ** 35 }, /less than 32 GiB/],
   ['an unknown engine', { engine: 'steam' as 'cpu' }, /give webgpu or cpu/],
   ['an unknown strategy', { strategy: 'magic' as 'auto' }, /use one of: auto/],
 ])('a machine with %s is refused with a remedy', async ([, options, message]) => {
