@@ -301,6 +301,18 @@ describe('coherent pages go home', () => {
   });
 });
 
+test('when the device is lost the CPU still has them, and nothing moves any more', async () => {
+  const addr = await mapFilled(rig, 2);
+  await run(coherent, 'MIGRATE_TO_DEV', addr, 2);
+  await rig.machine.loseDevice();
+  expectBytes(await rig.process.read(addr, 2 * PAGE_SIZE), pattern(2, 0));
+  expect(await run(coherent, 'MIGRATE_TO_SYS', addr, 2)).toBe(`${errno.ENODEV} 0 0`);
+  expect(await run(coherent, 'RELEASE', addr, 1)).toBe(`${errno.ENODEV} 0 0`);
+  await rig.process.write(addr, pattern(2, 3));
+  expect(await where(addr, 2)).toEqual([ON_2, ON_2]);
+  expectBytes(await rig.process.read(addr, 2 * PAGE_SIZE), pattern(2, 3));
+});
+
 test('the engine moves the last coherent frame to VRAM and back like any page of RAM', async () => {
   const { engine, sys } = rig.machine.kernel;
   const last = sys.hostPages - 1;
