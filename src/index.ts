@@ -83,5 +83,30 @@ export type { ProcessVmRange } from './worker/protocol-gup.ts';
 export { FOLL_FAST_ONLY, FOLL_LONGTERM, FOLL_NOFAULT, FOLL_WRITE } from './mm/gup-refs.ts';
 export { TmpFile } from './worker/tmp-file.ts';
 export type { FileStat } from './worker/protocol-files.ts';
+export {
+  MADV_COLD,
+  MADV_COLLAPSE,
+  MADV_DODUMP,
+  MADV_DOFORK,
+  MADV_DONTDUMP,
+  MADV_DONTFORK,
+  MADV_DONTNEED,
+  MADV_DONTNEED_LOCKED,
+  MADV_FREE,
+  MADV_GUARD_INSTALL,
+  MADV_GUARD_REMOVE,
+  MADV_HUGEPAGE,
+  MADV_KEEPONFORK,
+  MADV_NOHUGEPAGE,
+  MADV_NORMAL,
+  MADV_PAGEOUT,
+  MADV_POPULATE_READ,
+  MADV_POPULATE_WRITE,
+  MADV_RANDOM,
+  MADV_SEQUENTIAL,
+  MADV_WILLNEED,
+  MADV_WIPEONFORK,
+} from './mm/madvise.ts';
+export { MREMAP_DONTUNMAP, MREMAP_FIXED, MREMAP_MAYMOVE } from './mm/mremap.ts';
 export { FALLOC_FL_KEEP_SIZE, FALLOC_FL_PUNCH_HOLE } from './mm/truncate.ts';
 export { bootMachine, connectKernel, openMachine } from './worker/open.ts';

@@ -12,6 +12,7 @@ export const errno = {
   EBADF: -9,
   EAGAIN: -11,
   ENOMEM: -12,
+  EACCES: -13,
   EFAULT: -14,
   EBUSY: -16,
   EEXIST: -17,
@@ -20,6 +21,7 @@ export const errno = {
   EFBIG: -27,
   EOVERFLOW: -75,
   EOPNOTSUPP: -95,
+  EHWPOISON: -133,
 } as const;
 
 /** The name of an errno, "EFAULT". */

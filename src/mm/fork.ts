@@ -12,8 +12,16 @@ import type { MaybePromise } from '../base/maybe.ts';
 import { TASK_SIZE } from '../base/units.ts';
 import { copyPageRange } from './copy-page-range.ts';
 import type { ForkProgress } from './copy-page-range.ts';
+import { copyGuardMarkers } from './guard.ts';
 import { MmapLock } from './mmap-lock.ts';
-import { VM_MIXEDMAP, VM_PFNMAP, VM_UFFD_FLAGS } from './mm-types.ts';
+import {
+  VM_DONTCOPY,
+  VM_MAYBE_GUARD,
+  VM_MIXEDMAP,
+  VM_PFNMAP,
+  VM_UFFD_FLAGS,
+  VM_WIPEONFORK,
+} from './mm-types.ts';
 import type { MmStruct, System, Vma } from './mm-types.ts';
 import { unmapLocked } from './mmap.ts';
 import {
@@ -115,6 +123,7 @@ function dupLocked(parent: MmStruct): MmStruct | number {
   const progress: ForkProgress = { writeProtected: 0 };
   let status = 0;
   for (const vma of parent.vmas) {
+    if ((vma.vmFlags & VM_DONTCOPY) !== 0) continue;
     status = dupVma(child, vma, progress);
     if (isErr(status)) break;
   }
@@ -130,12 +139,16 @@ function dupVma(child: MmStruct, vma: Vma, progress: ForkProgress): number {
   // The child is not monitored: nobody has asked for its faults (dup_userfaultfd).
   const vmFlags = vma.vmFlags & ~VM_UFFD_FLAGS;
   const copy = makeVma(child, vma.vmStart, vma.vmEnd, vmFlags, vma.vmPgoff, vma.inode);
-  anonVmaFork(copy, vma);
+  const isWiped = (vma.vmFlags & VM_WIPEONFORK) !== 0;
+  if (!isWiped) anonVmaFork(copy, vma);
   linkVma(copy);
+  if (isWiped) return 0;
   // Without anonymous pages there is nothing that a fault in the child would not find by itself,
   // except in a driver's mapping (vma_needs_copy).
   const isDriverMapping = (vma.vmFlags & (VM_PFNMAP | VM_MIXEDMAP)) !== 0;
-  if (vma.anonVma === null && !isDriverMapping) return 0;
+  if (vma.anonVma === null && !isDriverMapping) {
+    return (vma.vmFlags & VM_MAYBE_GUARD) === 0 ? 0 : copyGuardMarkers(copy, vma);
+  }
   if (!isCowMapping(vma)) return copyPageRange(copy, vma, progress);
   mmuNotifierRangeInit(forkRange, MMU_NOTIFY_PROTECTION_PAGE, vma.mm, vma.vmStart, vma.vmEnd);
   mmuNotifierInvalidateRangeStart(forkRange);

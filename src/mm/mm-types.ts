@@ -29,15 +29,28 @@ export const VM_SHARED = 0x8;
 /** Faults on missing pages go to a userfaultfd. */
 export const VM_UFFD_MISSING = 0x200;
 export const VM_PFNMAP = 0x400;
+/** Guard markers were installed somewhere in it. */
+export const VM_MAYBE_GUARD = 0x800;
 /** Writes to protected pages go to a userfaultfd. */
 export const VM_UFFD_WP = 0x1000;
 export const VM_IO = 0x4000;
+/** Advice about the order of accesses; kept, and otherwise ignored. */
+export const VM_SEQ_READ = 0x8000;
+export const VM_RAND_READ = 0x10000;
+/** Not there in a child. */
+export const VM_DONTCOPY = 0x20000;
 export const VM_DONTEXPAND = 0x40000;
 export const VM_HUGETLB = 0x400000;
+/** Empty in a child. */
+export const VM_WIPEONFORK = 0x2000000;
+/** Not for core dumps; kept, and otherwise ignored. */
+export const VM_DONTDUMP = 0x4000000;
 export const VM_MIXEDMAP = 0x10000000;
-/** What madvise said of large folios. */
+/** Large folios are wanted, or not. */
 export const VM_HUGEPAGE = 0x20000000;
 export const VM_NOHUGEPAGE = 0x40000000;
+/** Flags that don't keep VMAs apart: the merged one has those of both (VM_STICKY). */
+export const VM_STICKY = VM_MAYBE_GUARD;
 /** VMAs that migrate_vma_setup refuses. */
 export const VM_SPECIAL = VM_IO | VM_DONTEXPAND | VM_PFNMAP | VM_MIXEDMAP;
 /** The ways in which a VMA can be registered with a userfaultfd. */

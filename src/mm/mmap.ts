@@ -115,6 +115,24 @@ export function underWriteLock(mm: MmStruct, change: () => number): MaybePromise
 }
 
 /**
+ * Runs `work` with the mmap lock held for read, also over its waits.
+ *
+ * @returns what `work` returns; ESRCH when the address space died before the lock was ours.
+ */
+export function underReadLock(
+  mm: MmStruct,
+  work: () => MaybePromise<number>,
+): MaybePromise<number> {
+  return andThen(mm.mmapLock.readLock(), () => {
+    const result = mm.users > 0 ? work() : errno.ESRCH;
+    return andThen(result, (status) => {
+      mm.mmapLock.readUnlock();
+      return status;
+    });
+  });
+}
+
+/**
  * Removes every mapping of [start, end) (do_vmi_align_munmap).
  *
  * @returns 0 or ENOMEM (too many VMAs; nothing changed).

@@ -55,7 +55,7 @@ import {
   ptePresent,
 } from './swapops.ts';
 import { flushTlbRange } from './tlb.ts';
-import { MAX_MAP_COUNT, isCowMapping, mergeVma, splitVma } from './vma.ts';
+import { isCowMapping, isolateRange, mergeVma } from './vma.ts';
 import { vmaLookup } from './vma-lookup.ts';
 
 const protectRange = new MmuNotifierRange();
@@ -100,16 +100,8 @@ function protectLocked(mm: MmStruct, start: number, end: number, prot: number): 
 function protectPiece(vma: Vma, start: number, end: number, prot: number): number {
   const vmFlags = (vma.vmFlags & ~VM_ACCESS_FLAGS) | prot;
   if (vmFlags === vma.vmFlags) return 0;
-  const { vmas } = vma.mm;
-  let piece = vma;
-  if (piece.vmStart < start) {
-    if (vmas.length >= MAX_MAP_COUNT) return errno.ENOMEM;
-    piece = splitVma(piece, start);
-  }
-  if (piece.vmEnd > end) {
-    if (vmas.length >= MAX_MAP_COUNT) return errno.ENOMEM;
-    splitVma(piece, end);
-  }
+  const piece = isolateRange(vma, start, end);
+  if (typeof piece === 'number') return piece;
   piece.vmFlags = vmFlags;
   changeProtection(piece, start, end, 0);
   mergeVma(piece);

@@ -2,16 +2,20 @@
  * mremap (mm/mremap.c): grows, shrinks and moves mappings. A move takes page table entries from one
  * place to the other as they are, whatever their kind: pages stay where they are, also those on a
  * device, and a page under migration is found by the reverse map at its new place, because the
- * moved VMA keeps the linear page index of its first page.
+ * moved VMA keeps the linear page index of its first page. What a userfaultfd monitors it does not
+ * monitor at the new place.
+ *
+ * A PMD leaf moves as it is where both places are aligned for it, else it is split.
  *
  * Locking: takes the mmap lock for write. Sends MMU_NOTIFY_UNMAP over the old range before its
  * entries go, and flushes once a page table.
  *
- * Leaves out: moving whole page tables, locked memory, overcommit accounting, PMD leaves.
+ * Leaves out: moving whole page tables, locked memory, overcommit accounting.
  */
 import { errno, isErr } from '../base/errno.ts';
 import type { MaybePromise } from '../base/maybe.ts';
 import {
+  HPAGE_PMD_NR,
   PAGE_SIZE,
   PMD_SIZE,
   TASK_SIZE,
@@ -19,11 +23,13 @@ import {
   isPageAligned,
   pageAlignUp,
 } from '../base/units.ts';
+import { isUffdWpMarker } from './fs-userfaultfd.ts';
 import {
   MAP_FIXED,
   VM_DONTEXPAND,
   VM_PFNMAP,
   VM_SHARED,
+  VM_UFFD_FLAGS,
   linearPageIndex,
   vmaIsAnonymous,
 } from './mm-types.ts';
@@ -37,7 +43,8 @@ import {
   mmuNotifierRangeInit,
 } from './mmu-notifier.ts';
 import { anonVmaClone, unlinkAnonVmas } from './rmap.ts';
-import { PTE_SOFT_DIRTY, ptePresent } from './swapops.ts';
+import { splitHugePmd } from './split-huge-pmd.ts';
+import { PTE_SOFT_DIRTY, PTE_UFFD_WP, isPmdLeaf, ptePresent } from './swapops.ts';
 import { flushTlbRange } from './tlb.ts';
 import { MAX_MAP_COUNT, growVma, linkVma, makeVma, mergeVma } from './vma.ts';
 import { findVma, vmaIndexAfter, vmaLookup } from './vma-lookup.ts';
@@ -216,10 +223,12 @@ function moveVma(remap: Remap, vma: Vma, target: number): number {
   // Memory that was never touched may as well look as if it had been mapped there.
   const isFresh = vmaIsAnonymous(vma) && vma.anonVma === null;
   const pgoff = isFresh ? target / PAGE_SIZE : linearPageIndex(vma, addr);
-  const moved = makeVma(mm, target, target + newLen, vma.vmFlags, pgoff, vma.inode);
+  // Nobody has asked for the faults of the new place (userfaultfd_reset_ctx).
+  const vmFlags = vma.vmFlags & ~VM_UFFD_FLAGS;
+  const moved = makeVma(mm, target, target + newLen, vmFlags, pgoff, vma.inode);
   anonVmaClone(moved, vma);
   linkVma(moved);
-  movePageTables(mm, addr, target, oldLen);
+  movePageTables(vma, addr, target, oldLen);
   if ((flags & MREMAP_DONTUNMAP) === 0) {
     const gone = oldLen === 0 ? 0 : unmapLocked(mm, addr, addr + oldLen);
     if (isErr(gone)) return gone;
@@ -241,7 +250,14 @@ function allocTables(mm: MmStruct, from: number, to: number, length: number): nu
   const end = from + length;
   for (let addr = pageTables.nextPopulated(mm.pgd, from, end); addr < end;) {
     const stop = nextBoundary(addr, addr - from + to, end);
-    const at = pageTables.pteAlloc(mm.pgd, addr - from + to);
+    const target = addr - from + to;
+    const leaf = isPmdLeaf(pageTables.words[pageTables.pmdOffset(mm.pgd, addr)]!);
+    const movesWhole = leaf && stop - addr === PMD_SIZE;
+    // An empty table would be in the way of the leaf.
+    if (movesWhole) pageTables.freeEmptyTables(mm.pgd, target, target + PMD_SIZE);
+    const at = movesWhole
+      ? pageTables.pmdAlloc(mm.pgd, target)
+      : pageTables.pteAlloc(mm.pgd, target);
     if (isErr(at)) return at;
     addr = pageTables.nextPopulated(mm.pgd, stop, end);
   }
@@ -255,7 +271,8 @@ function nextBoundary(from: number, to: number, end: number): number {
 }
 
 /** Moves all entries of a range (move_page_tables). */
-function movePageTables(mm: MmStruct, from: number, to: number, length: number): void {
+function movePageTables(vma: Vma, from: number, to: number, length: number): void {
+  const { mm } = vma;
   const { pageTables } = mm.sys;
   const end = from + length;
   let addr = pageTables.nextPopulated(mm.pgd, from, end);
@@ -264,24 +281,59 @@ function movePageTables(mm: MmStruct, from: number, to: number, length: number):
   mmuNotifierInvalidateRangeStart(moveRange);
   while (addr < end) {
     const stop = nextBoundary(addr, addr - from + to, end);
-    movePtes(mm, addr, addr - from + to, (stop - addr) / PAGE_SIZE);
+    moveTable(vma, addr, addr - from + to, stop - addr);
     addr = pageTables.nextPopulated(mm.pgd, stop, end);
   }
   mmuNotifierInvalidateRangeEnd(moveRange);
 }
 
+/** Moves what one page table, or one PMD leaf, maps of a range. */
+function moveTable(vma: Vma, from: number, to: number, length: number): void {
+  const { mm } = vma;
+  const { pageTables } = mm.sys;
+  const at = pageTables.pmdOffset(mm.pgd, from);
+  if (isPmdLeaf(pageTables.words[at]!)) {
+    if (length === PMD_SIZE) {
+      moveHugePmd(vma, at, from, to);
+      return;
+    }
+    splitHugePmd(vma, at, from - (from % PMD_SIZE));
+  }
+  movePtes(vma, from, to, length / PAGE_SIZE);
+}
+
+/** What an entry of the VMA keeps when it moves: a userfaultfd does not go along. */
+function keptBits(vma: Vma): number {
+  return vma.uffdCtx === null ? ~0 : ~PTE_UFFD_WP;
+}
+
+/** Moves a PMD leaf with its table in deposit (move_huge_pmd). */
+function moveHugePmd(vma: Vma, at: number, from: number, to: number): void {
+  const { mm } = vma;
+  const { pageTables } = mm.sys;
+  const target = pageTables.pmdOffset(mm.pgd, to);
+  const pmd = pageTables.words[at]!;
+  pageTables.setPte(at, 0);
+  pageTables.depositTable(target, pageTables.withdrawTable(at));
+  pageTables.setPte(target, ((pmd & keptBits(vma)) | PTE_SOFT_DIRTY) >>> 0);
+  flushTlbRange(mm, from, from + PMD_SIZE, ptePresent(pmd) ? HPAGE_PMD_NR : 0);
+}
+
 /** Moves entries from one page table to one other (move_ptes). */
-function movePtes(mm: MmStruct, from: number, to: number, count: number): void {
+function movePtes(vma: Vma, from: number, to: number, count: number): void {
+  const { mm } = vma;
   const { pageTables } = mm.sys;
   const source = pageTables.pteOffset(mm.pgd, from);
   const target = pageTables.pteOffset(mm.pgd, to);
+  const kept = keptBits(vma);
   let present = 0;
   for (let i = 0; i < count; i++) {
     const pte = pageTables.words[source + i]!;
     if (pte === 0) continue;
     pageTables.setPte(source + i, 0);
+    if (isUffdWpMarker(pte)) continue;
     // The contents at the new address have changed, for whoever watches that.
-    pageTables.setPte(target + i, (pte | PTE_SOFT_DIRTY) >>> 0);
+    pageTables.setPte(target + i, ((pte & kept) | PTE_SOFT_DIRTY) >>> 0);
     if (ptePresent(pte)) present++;
   }
   flushTlbRange(mm, from, from + count * PAGE_SIZE, present);

@@ -16,7 +16,7 @@
 import { assert } from '../base/assert.ts';
 import { HPAGE_PMD_NR, PAGE_SIZE, PMD_SIZE } from '../base/units.ts';
 import { VmaIntervals } from './interval-tree.ts';
-import { VM_ACCESS_FLAGS, linearPageIndex } from './mm-types.ts';
+import { VM_ACCESS_FLAGS, VM_STICKY, linearPageIndex } from './mm-types.ts';
 import type { System, Vma } from './mm-types.ts';
 import {
   MMU_NOTIFY_CLEAR,
@@ -137,7 +137,7 @@ function canShareAnonVma(low: Vma, high: Vma): boolean {
     chain.length === 1 &&
     low.vmEnd === high.vmStart &&
     low.inode === high.inode &&
-    ((low.vmFlags ^ high.vmFlags) & ~VM_ACCESS_FLAGS) === 0 &&
+    ((low.vmFlags ^ high.vmFlags) & ~(VM_ACCESS_FLAGS | VM_STICKY)) === 0 &&
     linearPageIndex(low, low.vmEnd) === high.vmPgoff
   );
 }

@@ -108,6 +108,11 @@ export function isDevicePrivateEntry(pte: number): boolean {
   return kind === LEAF_DEVICE_PRIVATE_READ || kind === LEAF_DEVICE_PRIVATE_WRITE;
 }
 
+/** True for the entry that makes any access to the page a SIGSEGV (is_guard_pte_marker). */
+export function isGuardMarker(pte: number): boolean {
+  return leafKind(pte) === LEAF_MARKER_GUARD;
+}
+
 /** True for the write forms of migration and device-private entries. */
 export function isWritableLeaf(pte: number): boolean {
   const kind = leafKind(pte);

@@ -6,11 +6,14 @@
  * Locking: mmap lock held for write everywhere. Never waits.
  */
 import { assert } from '../base/assert.ts';
-import { VM_SHARED, VM_SPECIAL, linearPageIndex } from './mm-types.ts';
+import { errno } from '../base/errno.ts';
+import { PMD_SIZE } from '../base/units.ts';
+import { VM_SHARED, VM_SPECIAL, VM_STICKY, linearPageIndex } from './mm-types.ts';
 import type { MmStruct, Vma } from './mm-types.ts';
 import { anonVmaClone, unlinkAnonVmas } from './rmap.ts';
 import { shmemGet, shmemPut } from './shmem.ts';
 import type { ShmemInode } from './shmem.ts';
+import { splitHugePmdAddress } from './split-huge-pmd.ts';
 import { vmaIndexAfter } from './vma-lookup.ts';
 
 /** Most VMAs of an address space (the default of vm.max_map_count). */
@@ -59,6 +62,8 @@ export function releaseVma(vma: Vma): void {
  * checked MAX_MAP_COUNT.
  */
 export function splitVma(vma: Vma, addr: number): Vma {
+  // No PMD leaf may lie across two VMAs (vma_adjust_trans_huge).
+  if (addr % PMD_SIZE !== 0) splitHugePmdAddress(vma, addr);
   const pgoff = linearPageIndex(vma, addr);
   const upper = makeVma(vma.mm, addr, vma.vmEnd, vma.vmFlags, pgoff, vma.inode);
   upper.uffdCtx = vma.uffdCtx;
@@ -68,6 +73,27 @@ export function splitVma(vma: Vma, addr: number): Vma {
   anonVmaClone(upper, vma);
   linkVma(upper);
   return upper;
+}
+
+/**
+ * Cuts what is outside of [start, end) off a VMA (vma_modify), for a change of that part alone.
+ * The caller merges afterwards.
+ *
+ * @param start, end Page aligned, inside the VMA. @returns the VMA of exactly that range; ENOMEM
+ * when there are too many: what lies below may have been cut off by then.
+ */
+export function isolateRange(vma: Vma, start: number, end: number): Vma | number {
+  const { vmas } = vma.mm;
+  let piece = vma;
+  if (piece.vmStart < start) {
+    if (vmas.length >= MAX_MAP_COUNT) return errno.ENOMEM;
+    piece = splitVma(piece, start);
+  }
+  if (piece.vmEnd > end) {
+    if (vmas.length >= MAX_MAP_COUNT) return errno.ENOMEM;
+    splitVma(piece, end);
+  }
+  return piece;
 }
 
 /**
@@ -100,7 +126,7 @@ export function mergeVma(vma: Vma): Vma {
 function canMerge(low: Vma, high: Vma): boolean {
   return (
     low.vmEnd === high.vmStart &&
-    low.vmFlags === high.vmFlags &&
+    ((low.vmFlags ^ high.vmFlags) & ~VM_STICKY) === 0 &&
     (low.vmFlags & VM_SPECIAL) === 0 &&
     low.inode === high.inode &&
     low.uffdCtx === high.uffdCtx &&
@@ -124,6 +150,7 @@ function anonVmasFit(low: Vma, high: Vma): boolean {
 function absorb(low: Vma, high: Vma, highIndex: number): void {
   leaveIntervals(low);
   low.vmEnd = high.vmEnd;
+  low.vmFlags |= high.vmFlags & VM_STICKY;
   enterIntervals(low);
   if (low.anonVma === null) anonVmaClone(low, high);
   low.mm.vmas.splice(highIndex, 1);

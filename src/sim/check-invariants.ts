@@ -34,6 +34,7 @@ import type { ShmemInode } from '../mm/shmem.ts';
 import {
   LEAF_DEVICE_EXCLUSIVE,
   LEAF_HWPOISON,
+  LEAF_MARKER_GUARD,
   LEAF_MARKER_POISON,
   LEAF_MARKER_UFFD_WP,
   LEAF_SWAP,
@@ -213,7 +214,13 @@ function walkTable(
 }
 
 /** Entries that stand for no page. */
-const MARKERS = new Set([LEAF_HWPOISON, LEAF_MARKER_POISON, LEAF_MARKER_UFFD_WP, LEAF_SWAP]);
+const MARKERS = new Set([
+  LEAF_HWPOISON,
+  LEAF_MARKER_GUARD,
+  LEAF_MARKER_POISON,
+  LEAF_MARKER_UFFD_WP,
+  LEAF_SWAP,
+]);
 
 function checkLeaf(census: Census, leaf: Leaf, name: string): void {
   const { sys } = census;

@@ -45,6 +45,7 @@ import type { CopyFault } from '../mm/uaccess.ts';
 import { skipReasonName } from '../mm/skip-reason.ts';
 import { KernelFiles } from './kernel-files.ts';
 import { KernelGup } from './kernel-gup.ts';
+import { KernelMemory } from './kernel-mm-calls.ts';
 import { UffdFiles } from './kernel-uffd.ts';
 import { fillPageMap } from './page-map.ts';
 import type { GupRequest, GupResult, ProcMemResult, ProcessVmRange } from './protocol-gup.ts';
@@ -105,6 +106,7 @@ export class Kernel implements KernelApi {
   private readonly exits = new Set<Promise<void>>();
   private readonly tmpfiles: KernelFiles;
   private readonly userPages: KernelGup;
+  private readonly memory = new KernelMemory(this.processes);
   private readonly uffds = new UffdFiles(() => this.nextFd++);
   private nextPid = 1;
   private nextFd = 3;
@@ -195,6 +197,14 @@ export class Kernel implements KernelApi {
   async mprotect(pid: number, addr: number, length: number, prot: number): Promise<number> {
     const mm = this.processes.get(pid);
     return mm === undefined ? errno.ESRCH : doMprotect(mm, addr, length, prot);
+  }
+
+  mremap(...args: Parameters<KernelMemory['mremap']>): Promise<number> {
+    return this.memory.mremap(...args);
+  }
+
+  madvise(pid: number, addr: number, length: number, advice: number): Promise<number> {
+    return this.memory.madvise(pid, addr, length, advice);
   }
 
   shmemCreate(length: number): number {

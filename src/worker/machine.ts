@@ -176,6 +176,32 @@ export class Process {
     checked(await machine.call<number>(machine.api.mprotect(pid, addr, length, prot)), 'mprotect');
   }
 
+  /**
+   * Changes the size of the mapping at `addr` from `oldLength` to `newLength` bytes, or its place:
+   * MREMAP_* `flags` say whether it may, must, and where to. Pages on a device stay there. Returns
+   * the address. Throws ErrnoError (EINVAL, EFAULT, ENOMEM, EPERM).
+   */
+  async mremap(
+    addr: number,
+    oldLength: number,
+    newLength: number,
+    flags = 0,
+    newAddr = 0,
+  ): Promise<number> {
+    const { machine, pid } = this;
+    const moved = machine.api.mremap(pid, addr, oldLength, newLength, flags, newAddr);
+    return checked(await machine.call<number>(moved), 'mremap');
+  }
+
+  /**
+   * Gives MADV_* advice about [addr, addr + length). Throws ErrnoError (EINVAL, ENOMEM, EAGAIN,
+   * EFAULT, EHWPOISON).
+   */
+  async madvise(addr: number, length: number, advice: number): Promise<void> {
+    const { machine, pid } = this;
+    checked(await machine.call<number>(machine.api.madvise(pid, addr, length, advice)), 'madvise');
+  }
+
   /** Loads `length` bytes, faulting pages in as needed. Throws SignalError, ErrnoError. */
   async read(addr: number, length: number): Promise<Uint8Array<ArrayBuffer>> {
     const { machine, pid } = this;

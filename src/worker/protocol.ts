@@ -7,6 +7,7 @@
 import type { AdapterReport, EngineStats, StrategyName } from '../engine/copy-engine.ts';
 import type { FileApi } from './protocol-files.ts';
 import type { GupApi } from './protocol-gup.ts';
+import type { MemoryApi } from './protocol-mm.ts';
 import type { UffdApi } from './protocol-uffd.ts';
 
 /** What to build. All sizes in bytes; rounded up to pages. */
@@ -170,7 +171,7 @@ export interface Counters {
 }
 
 /** The calls of the kernel worker. Numbers below zero are errnos. */
-export interface KernelApi extends FileApi, GupApi, UffdApi {
+export interface KernelApi extends FileApi, GupApi, MemoryApi, UffdApi {
   report(): MachineReport;
   counters(): Counters;
   /** A new process; its pid. */

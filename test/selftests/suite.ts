@@ -7,6 +7,7 @@ import { EXCLUSIVE_TESTS } from './hmm-exclusive.ts';
 import { FILE_TESTS, MIXEDMAP } from './hmm-file.ts';
 import { HMM_GUP_TEST } from './hmm-gup.ts';
 import { MIGRATE_TESTS } from './hmm-migrate.ts';
+import { REMAP_TESTS } from './hmm-remap.ts';
 import { CHILD_TESTS, HMM_COW_IN_DEVICE } from './hmm-fork.ts';
 import { HMM2_TESTS } from './hmm2.ts';
 import { COUNT_TESTS } from './webhmm-counts.ts';
@@ -27,6 +28,7 @@ export const SUITE: readonly Selftest[] = [
   HMM_GUP_TEST,
   HMM_COW_IN_DEVICE,
   ...HMM2_TESTS,
+  ...REMAP_TESTS,
   ...COUNT_TESTS,
   ...LIFE_TESTS,
   ...RACE_TESTS,

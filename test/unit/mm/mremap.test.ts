@@ -21,10 +21,12 @@ import {
 } from '../../../src/mm/mremap.ts';
 import {
   LEAF_DEVICE_EXCLUSIVE,
+  LEAF_MARKER_UFFD_WP,
   LEAF_SWAP,
   PTE_DIRTY,
   PTE_SOFT_DIRTY,
   PTE_UFFD_WP,
+  leafKind,
   mkLeaf,
 } from '../../../src/mm/swapops.ts';
 import { FAULT_SIGSEGV } from '../../../src/mm/uaccess.ts';
@@ -42,6 +44,8 @@ import {
   vmaShape,
   watch,
 } from './fixture.ts';
+import { MISSING, UffdRig, WP, settle } from './uffd-rig.ts';
+import { userfaultfdRelease } from '../../../src/mm/userfaultfd-register.ts';
 import { checkAtRest, forgePte, makeBench, mapFilled, mapOnDevice } from './migration.ts';
 import type { Bench } from './migration.ts';
 
@@ -395,6 +399,39 @@ describe('DONTUNMAP', () => {
     const base = mapFilled(bench.mm, 2);
     remap(base, 2, 2, flags);
     expect(vmaLookup(bench.mm, base)!.anonVmaChain).toHaveLength(0);
+  });
+});
+
+describe('what a userfaultfd monitors', () => {
+  test('is ordinary memory at the new place, and still monitored at the old one', async () => {
+    const { mm } = bench;
+    const base = mapFilled(mm, 2);
+    const rig = new UffdRig(mm);
+    rig.register(base, 2, MISSING | WP);
+    rig.protect(base, 2);
+    const flags = MREMAP_MAYMOVE | MREMAP_DONTUNMAP;
+    const moved = remap(base, 2, 2, flags);
+    expect(pteAt(mm, moved) & PTE_UFFD_WP).toBe(0);
+    expect(vmaLookup(mm, moved)!.vmFlags).toBe(RW_FLAGS);
+    store(mm, moved, 9);
+    expect(load(mm, moved)).toBe(9);
+    const access = rig.load(base);
+    await settle();
+    expect(access.outcome).toBe(null);
+    expectSync(userfaultfdRelease(rig.ctx));
+    await access.done;
+    expect(load(mm, base)).toBe(0);
+  });
+
+  test('a marker of a protected hole stays behind', () => {
+    const { mm } = bench;
+    const base = mapShared(mm, 1);
+    const rig = new UffdRig(mm);
+    rig.register(base, 1, WP);
+    rig.protect(base, 1);
+    expect(leafKind(pteAt(mm, base))).toBe(LEAF_MARKER_UFFD_WP);
+    remap(base, 1, 1, MOVE_TO, ELSEWHERE);
+    expect(pteAt(mm, ELSEWHERE)).toBe(0);
   });
 });
 

@@ -1,0 +1,87 @@
+/**
+ * Advice that works on present pages (mm/madvise.c: madvise_free_single_vma,
+ * madvise_cold_or_pageout): MADV_FREE and MADV_COLD. Device pages are left as they are: their
+ * entries are not present, and a device page is on no list of pages to reclaim.
+ *
+ * Locking: mmap lock held for read. Never waits.
+ *
+ * Leaves out: swap entries, PMD leaves, aging of page-cache pages by others.
+ */
+import { PAGE_SIZE, PMD_SIZE } from '../base/units.ts';
+import type { System, Vma } from './mm-types.ts';
+import {
+  MMU_NOTIFY_CLEAR,
+  MmuNotifierRange,
+  mmuNotifierInvalidateRangeEnd,
+  mmuNotifierInvalidateRangeStart,
+  mmuNotifierRangeInit,
+} from './mmu-notifier.ts';
+import { PG_ACTIVE, PG_DIRTY, PG_REFERENCED, PG_SWAPBACKED } from './page.ts';
+import { PTE_DIRTY, PTE_SPECIAL, PTE_YOUNG, ptePfn, ptePresent } from './swapops.ts';
+import { flushTlbRange } from './tlb.ts';
+
+const freeRange = new MmuNotifierRange();
+
+/**
+ * Lets the machine drop the contents of anonymous pages when it needs memory (MADV_FREE), unless
+ * they are written again. Pages that somebody else maps, too, are left alone.
+ *
+ * Context: see the file header; the VMA is anonymous.
+ */
+export function madviseFree(vma: Vma, start: number, end: number): void {
+  const { sys } = vma.mm;
+  mmuNotifierRangeInit(freeRange, MMU_NOTIFY_CLEAR, vma.mm, start, end);
+  mmuNotifierInvalidateRangeStart(freeRange);
+  changePresent(vma, start, end, (pte) => {
+    const pfn = ptePfn(pte);
+    if (sys.mem.mapcount[pfn] !== 1) return pte;
+    sys.mem.clearFlag(pfn, PG_DIRTY | PG_ACTIVE | PG_REFERENCED | PG_SWAPBACKED);
+    return (pte & ~(PTE_YOUNG | PTE_DIRTY)) >>> 0;
+  });
+  mmuNotifierInvalidateRangeEnd(freeRange);
+}
+
+/** Notes that pages are not going to be used soon (MADV_COLD). Context: see the file header. */
+export function madviseCold(vma: Vma, start: number, end: number): void {
+  const { sys } = vma.mm;
+  changePresent(vma, start, end, (pte) => {
+    const pfn = ptePfn(pte);
+    if (sys.mem.mapcount[pfn] !== 1) return pte;
+    sys.mem.clearFlag(pfn, PG_ACTIVE | PG_REFERENCED);
+    return (pte & ~PTE_YOUNG) >>> 0;
+  });
+}
+
+/** True for an entry of a RAM page that the machine may treat as it likes. */
+function isOrdinary(sys: System, pte: number): boolean {
+  if (!ptePresent(pte) || (pte & PTE_SPECIAL) !== 0) return false;
+  return !sys.mem.isZoneDevice(ptePfn(pte));
+}
+
+/** Replaces the present entries of a range; flushes once a page table. */
+function changePresent(
+  vma: Vma,
+  start: number,
+  end: number,
+  change: (pte: number) => number,
+): void {
+  const { mm } = vma;
+  const { pageTables } = mm.sys;
+  let addr = pageTables.nextPopulated(mm.pgd, start, end);
+  while (addr < end) {
+    const stop = Math.min(end, addr - (addr % PMD_SIZE) + PMD_SIZE);
+    const first = pageTables.pteOffset(mm.pgd, addr);
+    const last = first === 0 ? 0 : first + (stop - addr) / PAGE_SIZE;
+    let changed = 0;
+    for (let at = first; at < last; at++) {
+      const old = pageTables.words[at]!;
+      if (!isOrdinary(mm.sys, old)) continue;
+      const next = change(old);
+      if (next === old) continue;
+      pageTables.words[at] = next;
+      changed++;
+    }
+    flushTlbRange(mm, addr, stop, changed);
+    addr = pageTables.nextPopulated(mm.pgd, stop, end);
+  }
+}
