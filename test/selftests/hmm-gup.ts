@@ -59,7 +59,7 @@ async function takeOne(test: HmmTest, taken: Promise<UserPages>, what: string): 
 export const HMM_GUP_TEST: Selftest = {
   fixture: 'hmm',
   name: 'hmm_gup_test',
-  features: [68],
+  features: [60, 68],
   isExtra: true,
   run: hmmGupTest,
 };
