@@ -57,7 +57,7 @@ import {
   mmuNotifierRangeInit,
 } from './mmu-notifier.ts';
 import { allocPage, putPage } from './page-alloc.ts';
-import { PG_ANON_EXCLUSIVE, PG_LRU, PG_SWAPCACHE, PG_UPTODATE } from './page.ts';
+import { PG_ANON_EXCLUSIVE, PG_HWPOISON, PG_LRU, PG_SWAPCACHE, PG_UPTODATE } from './page.ts';
 import {
   anonVmaPrepare,
   folioAddFileRmap,
@@ -407,6 +407,8 @@ function finishFault(vma: Vma, addr: number, write: boolean, pfn: number): numbe
   let keepsReference = false;
   if (isErr(at)) {
     outcome = VM_FAULT_OOM;
+  } else if (sys.mem.testFlag(pfn, PG_HWPOISON)) {
+    outcome = VM_FAULT_HWPOISON;
   } else if (mm.isUnstable) {
     outcome = VM_FAULT_SIGBUS;
   } else if (sys.pageTables.words[at] === 0 || isUffdWpMarker(sys.pageTables.words[at]!)) {

@@ -13,7 +13,7 @@
  *
  * Locking: none needed; code between two waits is atomic. Only memunmapPages waits.
  *
- * Leaves out: FS_DAX, generic and P2PDMA memory, several ranges per pagemap, memory_failure.
+ * Leaves out: FS_DAX, generic and P2PDMA memory, several ranges per pagemap.
  */
 import { assert } from '../base/assert.ts';
 import { errno } from '../base/errno.ts';
@@ -54,6 +54,16 @@ export interface DevPagemapOps {
    * @returns 0 when the access may be tried again, else VM_FAULT_* bits.
    */
   readonly migrateToRam?: (vmf: VmFault) => MaybePromise<number>;
+  /**
+   * The contents of live pages are lost (memory_failure). EOPNOTSUPP, or no such callback, counts
+   * as ENXIO.
+   */
+  readonly memoryFailure?: (
+    pgmap: DevPagemap,
+    pfn: number,
+    nrPages: number,
+    flags: number,
+  ) => number;
 }
 
 /** A range of device memory (struct dev_pagemap). */

@@ -7,12 +7,19 @@
  */
 import { isErr } from '../base/errno.ts';
 import { HPAGE_PMD_NR } from '../base/units.ts';
+import { userfaultfdMissing } from './fs-userfaultfd.ts';
 import { pmdFits } from './huge-memory.ts';
 import { vmaIsAnonymous } from './mm-types.ts';
 import type { System, Vma } from './mm-types.ts';
 import { PG_LRU, PG_UPTODATE } from './page.ts';
 import { anonVmaPrepare, folioAddNewAnonRmapPmd } from './rmap.ts';
-import { SKIP_HOLE_NOT_ANONYMOUS, SKIP_HOLE_RACED, SKIP_NO_MEMORY } from './skip-reason.ts';
+import {
+  SKIP_HOLE_NOT_ANONYMOUS,
+  SKIP_HOLE_RACED,
+  SKIP_MM_UNSTABLE,
+  SKIP_NO_MEMORY,
+  SKIP_USERFAULTFD,
+} from './skip-reason.ts';
 import { PTE_HUGE, PTE_SPECIAL, ptePfn, ptePresent } from './swapops.ts';
 
 /**
@@ -30,6 +37,8 @@ export function insertHugePage(vma: Vma, addr: number, target: number, mapped: n
   const old = pageTables.words[at]!;
   const isZero = isHugeZero(mm.sys, old);
   if (old !== 0 && !isZero) return -SKIP_HOLE_RACED;
+  if (mm.isUnstable) return -SKIP_MM_UNSTABLE;
+  if (userfaultfdMissing(vma)) return -SKIP_USERFAULTFD;
   if (!isZero) {
     const table = pageTables.allocTable();
     if (isErr(table)) return -SKIP_NO_MEMORY;

@@ -36,6 +36,8 @@ export const PG_ISOLATED = 1 << 11;
 export const PG_HEAD = 1 << 12;
 /** Any other page of a large folio: lock, references and mapping are its head's. */
 export const PG_TAIL = 1 << 13;
+/** Its contents are lost; it is never used again. */
+export const PG_HWPOISON = 1 << 15;
 
 /** In the swap cache: the page has a slot of swap space, and the cache a reference. */
 export const PG_SWAPCACHE = 1 << 14;

@@ -14,7 +14,7 @@
 import { errno, isErr } from '../base/errno.ts';
 import { isPending } from '../base/maybe.ts';
 import type { MaybePromise } from '../base/maybe.ts';
-import { PAGE_SIZE, bytesToPages } from '../base/units.ts';
+import { PAGE_SIZE, PMD_SIZE, bytesToPages } from '../base/units.ts';
 import { isUffdWpMarker, userfaultfdWp, userfaultfdWpUseMarkers } from './fs-userfaultfd.ts';
 import { clearHighpage } from './highmem.ts';
 import { VM_SHARED, linearPageIndex, vmaMayWrite, vmaPageProt } from './mm-types.ts';
@@ -232,6 +232,11 @@ export function uffdWpRange(vma: Vma, start: number, end: number, isProtect: boo
   const { pageTables } = mm.sys;
   for (let addr = start; addr < end; addr += PAGE_SIZE) {
     const at = pageTables.pteAlloc(mm.pgd, addr);
+    // A large folio is all there, and was protected as one.
+    if (at === errno.EEXIST) {
+      addr += PMD_SIZE - PAGE_SIZE - (addr % PMD_SIZE);
+      continue;
+    }
     if (isErr(at)) return at;
     if (pageTables.words[at] === 0) pageTables.setPte(at, mkLeaf(LEAF_MARKER_UFFD_WP, 0, 0));
   }

@@ -18,6 +18,7 @@ export const VM_EVENTS = [
   'device_private_fault',
   'migration_entry_wait',
   'userfault',
+  'memory_failure',
   'zero_page_fault',
   'wp_fault',
   'cow_copy',

@@ -21,6 +21,7 @@ import {
   MAPPING_ANON,
   PG_ANON_EXCLUSIVE,
   PG_BUDDY,
+  PG_HWPOISON,
   PG_ISOLATED,
   PG_LOCKED,
   PG_LRU,
@@ -410,7 +411,8 @@ function checkPage(census: Census, pfn: number, known: Known): void {
   const isSlots = !swapCached || sys.swap?.cache[mem.zoneDeviceData[pfn]!] === pfn;
   census.expect(isSlots, `I38: ${at} does not know its slot`);
   const caches = (cached ? 1 : 0) + (swapCached ? 1 : 0);
-  const owed = mapped + caches + pins + others + (isReserved ? 1 : 0);
+  const poison = (flags & PG_HWPOISON) !== 0 ? 1 : 0;
+  const owed = mapped + caches + pins + others + poison + (isReserved ? 1 : 0);
   census.expect(
     mem.refcount[pfn] === owed,
     `C1: ${at} refcount ${mem.refcount[pfn]}, owed ${owed}`,
@@ -440,7 +442,10 @@ function checkRamPage(census: Census, pfn: number, flags: number, onLru: boolean
   const isFree = census.free.has(pfn);
   const isUsed = census.sys.mem.refcount[pfn]! > 0;
   census.expect(isFree !== isUsed, `C2: page ${pfn} is free and used, or neither (a leaked frame)`);
-  if (onLru) census.expect((flags & PG_LRU) !== 0, `C12: page ${pfn} in use is not on the LRU`);
+  // What can't be used any more needs no place on the LRU.
+  const isPoisoned = (flags & PG_HWPOISON) !== 0;
+  if (onLru && !isPoisoned)
+    census.expect((flags & PG_LRU) !== 0, `C12: page ${pfn} in use is not on the LRU`);
   if (isFree)
     census.expect(census.sys.mem.mapping[pfn] === 0, `C2: free page ${pfn} has a mapping`);
 }

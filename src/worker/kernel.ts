@@ -29,6 +29,7 @@ import {
 import { dmirrorMmap } from '../driver/dmirror-mmap.ts';
 import { dupMmap, mmAlloc, mmput } from '../mm/fork.ts';
 import { doMmap, doMunmap } from '../mm/mmap.ts';
+import { madviseHwpoison } from '../mm/memory-failure.ts';
 import { doMprotect } from '../mm/mprotect.ts';
 import { MAP_ANONYMOUS, MAP_PRIVATE } from '../mm/mm-types.ts';
 import type { MmStruct, System } from '../mm/mm-types.ts';
@@ -272,6 +273,11 @@ export class Kernel implements KernelApi {
       if (outcome !== FAULT_OK) return { errno: 0, outcome, address: addr };
     }
     return { errno: 0, outcome: ACCESS_OK, address: 0 };
+  }
+
+  async poison(pid: number, addr: number): Promise<number> {
+    const mm = this.processes.get(pid);
+    return mm === undefined ? errno.ESRCH : madviseHwpoison(mm, addr);
   }
 
   pageMap(pid: number, addr: number, npages: number): PageMapResult {

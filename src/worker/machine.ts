@@ -222,6 +222,15 @@ export class Process {
     checkAccess(await machine.call(machine.api.touch(pid, addr, access)), access);
   }
 
+  /**
+   * Breaks the RAM page at `addr`, as MADV_HWPOISON does: every access is SIGBUS from then on.
+   * Throws ErrnoError (EINVAL, EFAULT, EBUSY for the zero page, EHWPOISON when it is broken).
+   */
+  async poison(addr: number): Promise<void> {
+    const { machine, pid } = this;
+    checked(await machine.call<number>(machine.api.poison(pid, addr)), 'madvise');
+  }
+
   /** PAGE_* code of each page, without faulting anything in. Throws ErrnoError (EINVAL). */
   async pageMap(addr: number, npages: number): Promise<Uint8Array<ArrayBuffer>> {
     const { machine, pid } = this;

@@ -1,9 +1,12 @@
 /* userfaultfd through the facade: messages, ioctls, and what becomes of waiting accesses. */
-import { afterEach, beforeEach, expect, test } from 'vitest';
+import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { findProblems } from '../../../src/sim/check-invariants.ts';
 import {
   PAGE_SIZE,
+  PMD_SIZE,
   PROT_READ,
   PROT_WRITE,
+  UFFD_FEATURE_WP_UNPOPULATED,
   UFFD_PAGEFAULT_FLAG_WP,
   UFFD_PAGEFAULT_FLAG_WRITE,
   bootMachine,
@@ -49,6 +52,59 @@ test('a monitor sees who writes, and lets it go on', async () => {
   await uffd.writeprotect(addr, PAGE_SIZE, false);
   await writing;
   expect(await process.read(addr, 1)).toEqual(Uint8Array.of(2));
+});
+
+describe('a large folio', () => {
+  /** A process with a large folio of sevens, on a machine that makes them; its address. */
+  async function makeLarge(): Promise<number> {
+    await machine.close();
+    machine = await bootMachine({ engine: 'cpu', ramBytes: 2 ** 23, devices: 1, thp: 'always' });
+    process = await machine.spawn();
+    const base = await process.mmap({ length: 2 * PMD_SIZE, prot: RW });
+    const addr = Math.ceil(base / PMD_SIZE) * PMD_SIZE;
+    await process.write(addr, new Uint8Array(PMD_SIZE).fill(7));
+    expect(machine.kernel.sys.vmstat.read('thp_fault_alloc')).toBeGreaterThan(0);
+    return addr;
+  }
+
+  test.each([0, UFFD_FEATURE_WP_UNPOPULATED])(
+    'is protected as a whole; a page is let go by itself (features %i)',
+    async (features) => {
+      const addr = await makeLarge();
+      uffd = await process.userfaultfd(features);
+      await uffd.register(addr, PMD_SIZE, { writeProtect: true });
+      await uffd.writeprotect(addr, PMD_SIZE);
+      const writing = process.write(addr + 5 * PAGE_SIZE, Uint8Array.of(8));
+      const { address } = await uffd.read();
+      expect(address).toBe(addr + 5 * PAGE_SIZE);
+      await uffd.writeprotect(address, PAGE_SIZE, false);
+      await writing;
+      const second = process.write(addr + 6 * PAGE_SIZE, Uint8Array.of(9));
+      expect((await uffd.read()).address).toBe(addr + 6 * PAGE_SIZE);
+      await uffd.close();
+      await second;
+      const bytes = await process.read(addr + 4 * PAGE_SIZE, 3 * PAGE_SIZE);
+      expect([bytes[0], bytes[PAGE_SIZE], bytes[2 * PAGE_SIZE]]).toEqual([7, 8, 9]);
+      expect(findProblems(machine.kernel.sys)).toEqual([]);
+    },
+  );
+
+  test('does not come from a fault that a monitor answers, nor from a migration', async () => {
+    const addr = (await makeLarge()) - PMD_SIZE;
+    await process.munmap(addr, 3 * PMD_SIZE);
+    await process.mmap({ addr, length: 2 * PMD_SIZE, prot: RW });
+    uffd = await process.userfaultfd();
+    await uffd.register(addr, PMD_SIZE);
+    await using device = await process.openDevice(0);
+    const request = { addr, ptr: 0, npages: PMD_SIZE / PAGE_SIZE };
+    const { errno, skipped } = await device.tryIoctl('MIGRATE_TO_DEV', request);
+    expect(errno).toBe(-2);
+    expect(Object.keys(skipped)).toEqual(['userfaultfd']);
+    const reading = process.read(addr, 1);
+    expect((await uffd.read()).address).toBe(addr);
+    await uffd.zeropage(addr, PAGE_SIZE);
+    expect(await reading).toEqual(Uint8Array.of(0));
+  });
 });
 
 test('zeroes, poison, wake', async () => {
