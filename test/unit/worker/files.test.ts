@@ -149,6 +149,40 @@ test('a file that is closed while a write waits is let go when the write is done
   expect((await machine.counters()).ramFreePages).toBe(free);
 });
 
+test('a write by descriptor and one by the device to one page: neither is lost', async () => {
+  const device = await process.openDevice(0);
+  await file.ftruncate(PAGE_SIZE);
+  const addr = await map(PAGE_SIZE, MAP_SHARED);
+  const word = async (at: number): Promise<number> =>
+    new DataView((await file.pread(4, at)).buffer).getUint32(0, true);
+  for (let round = 1; round <= 20; round++) {
+    await file.pwrite(new Uint8Array(PAGE_SIZE), 0);
+    const adding = device.ioctl('ADD', { addr, npages: 1, ptr: 7 });
+    for (let turn = 0; turn < round; turn++) await Promise.resolve();
+    await file.pwrite(Uint8Array.of(100, 0, 0, 0), 4);
+    await adding;
+    // The device adds to every word, before or after the other word was written.
+    expect([await word(0), await word(8)]).toEqual([7, 7]);
+    expect([100, 107]).toContain(await word(4));
+  }
+});
+
+test('a file that is cut off while the device works on it leaves nothing behind', async () => {
+  const device = await process.openDevice(0);
+  for (let round = 1; round <= 20; round++) {
+    await file.pwrite(new Uint8Array(4 * PAGE_SIZE).fill(1), 0);
+    const addr = await map(4 * PAGE_SIZE, MAP_SHARED);
+    const adding = device.tryIoctl('ADD', { addr, npages: 4, ptr: 1 });
+    for (let turn = 0; turn < round; turn++) await Promise.resolve();
+    await file.ftruncate(PAGE_SIZE);
+    const { errno: status } = await adding;
+    expect([0, -14]).toContain(status);
+    expect(await file.fstat()).toMatchObject({ size: PAGE_SIZE, blocks: 8 });
+    expect(await thrown(process.read(addr + PAGE_SIZE, 1))).toMatchObject({ signal: 'SIGBUS' });
+    await process.munmap(addr, 4 * PAGE_SIZE);
+  }
+});
+
 test('the file of a device maps fresh pages, which live as long as the mapping', async () => {
   const device = await process.openDevice(0);
   const request = { length: 2 * PAGE_SIZE, prot: RW, flags: MAP_SHARED, fd: device.fd };
