@@ -5,16 +5,14 @@
  * (restore-exclusive.ts).
  *
  * Locking: mmap lock held by the caller and kept across waits. The page comes back locked: until
- * the driver unlocks it, nobody can take the access back.
- *
- * Leaves out: pages that a PMD entry maps, which would have to be split first (FOLL_SPLIT_PMD).
+ * the driver unlocks it, nobody can take the access back. Of a large folio it is the lock of all.
  */
 import { assert } from '../base/assert.ts';
 import { errno } from '../base/errno.ts';
 import { andThen, isPending } from '../base/maybe.ts';
 import type { MaybePromise } from '../base/maybe.ts';
 import { PAGE_SIZE, TASK_SIZE, isAddress, pageAlignDown } from '../base/units.ts';
-import { FOLL_REMOTE, FOLL_WRITE, getUserPages } from './gup.ts';
+import { FOLL_REMOTE, FOLL_SPLIT_PMD, FOLL_WRITE, getUserPages } from './gup.ts';
 import type { MmStruct } from './mm-types.ts';
 import {
   MMU_NOTIFY_EXCLUSIVE,
@@ -29,7 +27,6 @@ import {
   LEAF_DEVICE_EXCLUSIVE,
   PTE_DIRTY,
   PTE_SOFT_DIRTY,
-  isPmdLeaf,
   mkLeaf,
   ptePfn,
   pteWrite,
@@ -85,12 +82,13 @@ function attempt(mm: MmStruct, addr: number, owner: unknown, times: number): May
 function attemptOnce(mm: MmStruct, addr: number, owner: unknown): MaybePromise<number> {
   const { sys } = mm;
   const pfns = new Uint32Array(1);
-  return andThen(getUserPages(mm, addr, 1, FOLL_WRITE | FOLL_REMOTE, pfns), (taken) => {
+  // Access is given page by page, so a PMD entry is split.
+  const flags = FOLL_WRITE | FOLL_SPLIT_PMD | FOLL_REMOTE;
+  return andThen(getUserPages(mm, addr, 1, flags, pfns), (taken) => {
     if (taken !== 1) return taken;
     const pfn = pfns[0]!;
     const folio = sys.mem.folioOf(pfn);
-    const pmdAt = sys.pageTables.pmdOffset(mm.pgd, addr);
-    if (!sys.mem.isAnon(folio) || isPmdLeaf(sys.pageTables.words[pmdAt]!)) {
+    if (!sys.mem.isAnon(folio)) {
       putPage(sys, folio);
       return errno.EOPNOTSUPP;
     }

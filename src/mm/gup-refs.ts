@@ -22,6 +22,8 @@ export const FOLL_GET = 0x2;
 export const FOLL_NOFAULT = 0x20;
 /** The pin will be held for long: pages that must not be, move first. */
 export const FOLL_LONGTERM = 0x100;
+/** A PMD entry in the way is split into PTEs first. */
+export const FOLL_SPLIT_PMD = 0x200;
 /** The caller is not the owner of the address space. */
 export const FOLL_REMOTE = 0x40000;
 /** Take pins (what pinUserPages* do; not for callers). */

@@ -13,7 +13,7 @@
  * Locking: mmap lock held for read by the caller and kept across the waits of faults; the
  * `Unlocked` variants take it, the `Fast` ones only where a page is not simply there.
  *
- * Leaves out: FOLL_FORCE, FOLL_SPLIT_PMD, the huge zero page, hugetlb, interruption by signals.
+ * Leaves out: FOLL_FORCE, hugetlb, interruption by signals.
  */
 import { assert } from '../base/assert.ts';
 import { errno, isErr } from '../base/errno.ts';
@@ -28,6 +28,7 @@ import {
   FOLL_NOFAULT,
   FOLL_PIN,
   FOLL_REMOTE,
+  FOLL_SPLIT_PMD,
   FOLL_UNLOCKABLE,
   FOLL_WRITE,
   tryGrabPage,
@@ -47,6 +48,7 @@ import { VM_IO, VM_PFNMAP, VM_READ, VM_WRITE } from './mm-types.ts';
 import type { MmStruct, System, Vma } from './mm-types.ts';
 import { PG_ANON_EXCLUSIVE, PG_DIRTY, PG_REFERENCED } from './page.ts';
 import {
+  PTE_HUGE,
   PTE_PROTNONE,
   PTE_SPECIAL,
   PTE_WRITE,
@@ -55,6 +57,7 @@ import {
   ptePresent,
   pteWrite,
 } from './swapops.ts';
+import { splitHugePmdAddress } from './split-huge-pmd.ts';
 import { isCowMapping } from './vma.ts';
 import { vmaLookup } from './vma-lookup.ts';
 
@@ -63,6 +66,7 @@ export {
   FOLL_LONGTERM,
   FOLL_NOFAULT,
   FOLL_REMOTE,
+  FOLL_SPLIT_PMD,
   FOLL_WRITE,
   putUserPages,
   unpinUserPage,
@@ -78,7 +82,8 @@ const NEEDS_UNSHARE = -4097;
 const MAX_FAULTS_PER_PAGE = 100_000;
 
 /** Flags that callers may give. */
-const CALLER_FLAGS = FOLL_WRITE | FOLL_NOFAULT | FOLL_LONGTERM | FOLL_REMOTE | FOLL_FAST_ONLY;
+const CALLER_FLAGS =
+  FOLL_WRITE | FOLL_NOFAULT | FOLL_LONGTERM | FOLL_SPLIT_PMD | FOLL_REMOTE | FOLL_FAST_ONLY;
 
 /**
  * Takes references on the pages of a range (get_user_pages, and get_user_pages_remote with
@@ -298,10 +303,15 @@ function gupFast(
   return count;
 }
 
+/** Whether it is the shared page of zeroes, or part of the shared large folio of zeroes. */
+function isZeroPage(sys: System, pfn: number): boolean {
+  return pfn === sys.zeroPfn || sys.mem.folioOf(pfn) === sys.hugeZeroPfn;
+}
+
 /** Takes a page and notes the use (follow_page_pte, end). 0 or ENOMEM. */
 function takePage(sys: System, pfn: number, flags: number): number {
   const status = tryGrabPage(sys, pfn, flags);
-  if (isErr(status) || pfn === sys.zeroPfn) return status;
+  if (isErr(status) || isZeroPage(sys, pfn)) return status;
   const folio = sys.mem.folioOf(pfn);
   sys.mem.setFlag(folio, (flags & FOLL_WRITE) === 0 ? PG_REFERENCED : PG_REFERENCED | PG_DIRTY);
   return 0;
@@ -388,7 +398,11 @@ class GupWalk {
     if (!ptePresent(pte)) return NEEDS_FAULT;
     if ((this.flags & FOLL_WRITE) !== 0 && (pte & PTE_WRITE) === 0) return NEEDS_FAULT;
     const pfn = leafPfn(pte, addr);
-    if ((pte & PTE_SPECIAL) !== 0 && pfn !== sys.zeroPfn) return errno.EFAULT;
+    if ((this.flags & FOLL_SPLIT_PMD) !== 0 && (pte & PTE_HUGE) !== 0) {
+      splitHugePmdAddress(vma, addr);
+      return this.followPage(vma, addr);
+    }
+    if ((pte & PTE_SPECIAL) !== 0 && !isZeroPage(sys, pfn)) return errno.EFAULT;
     if (gupMustUnshare(sys, vma, pte, this.flags)) return NEEDS_UNSHARE;
     const status = takePage(sys, pfn, this.flags);
     return isErr(status) ? status : pfn;
