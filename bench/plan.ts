@@ -53,6 +53,10 @@ export interface MmPlan {
   readonly windows: number;
   readonly pairs: number;
   readonly warmups: number;
+  /** Pages of the range whose cost is held against that of 4,096; 0 leaves it out. */
+  readonly scalePages: number;
+  /** Batches that are timed one by one. */
+  readonly spreadBatches: number;
 }
 
 /** Everything that a run does. */
@@ -117,7 +121,7 @@ function quickPlan(): Sizes {
     },
     migrate: { batches: [1, 8, 64, 512], box: { ...QUICK_BOX, maxSamples: 30 } },
     fault: { pages: 200 },
-    mm: { windows: 8, pairs: 32, warmups: 30 },
+    mm: { windows: 8, pairs: 32, warmups: 30, scalePages: 0, spreadBatches: 2000 },
     referenceBytes: 16 * MIB,
   };
 }
@@ -145,7 +149,7 @@ function fullPlan(): Sizes {
     },
     migrate: { batches: [1, 8, 64, 512, 4096], box: { ...FULL_BOX, maxSamples: 100 } },
     fault: { pages: 2000 },
-    mm: { windows: 8, pairs: 100, warmups: 50 },
+    mm: { windows: 8, pairs: 100, warmups: 50, scalePages: 1_000_448, spreadBatches: 4000 },
     referenceBytes: 64 * MIB,
   };
 }

@@ -137,7 +137,7 @@ function faultTable(report: BenchReport): Table | null {
 const MM_PHASES = ['setup', 'allocate', 'pages', 'finalize'];
 
 function mmTable(report: BenchReport): Table | null {
-  const cells = report.cells.filter((cell) => cell.suite === 'mm');
+  const cells = report.cells.filter(({ suite, unit }) => suite === 'mm' && unit === 'ns/page');
   if (cells.length === 0) return null;
   return {
     title: 'Bookkeeping of migration with a null copier, ns a page',

@@ -6,7 +6,7 @@
  * Locking: pages locked since setup. Never waits.
  */
 import { assert } from '../base/assert.ts';
-import { HPAGE_PMD_NR, PAGE_SIZE, PTRS_PER_TABLE } from '../base/units.ts';
+import { PAGE_SIZE, PTRS_PER_TABLE } from '../base/units.ts';
 import { putbackLru } from './migrate-device-unmap.ts';
 import { MEMORY_DEVICE_PRIVATE } from './memory-type.ts';
 import {
@@ -35,8 +35,11 @@ const THP_MIGRATION_SUCCESS = vmEventIndex('thp_migration_success');
 const THP_MIGRATION_FAIL = vmEventIndex('thp_migration_fail');
 const PGMIGRATE_TO_RAM = vmEventIndex('pgmigrate_to_ram');
 
+/** What finalize has counted in one call; one at a time, since it never waits. */
+const tally = { toDevice: 0, toRam: 0, restored: 0 };
+
 /**
- * Finishes every entry of src[] and dst[].
+ * Finishes every entry of src[] and dst[], one after the other.
  *
  * @param args Where the pages were collected, null when they were selected by pfn.
  */
@@ -47,54 +50,77 @@ export function finalizePages(
   npages: number,
   args: MigrateVma | null,
 ): void {
-  replaceAllEntries(sys, src, dst, npages, args);
-  releaseDestinations(sys, src, dst, npages);
-  releaseSources(sys, src, npages, args === null ? NO_FAULT_PAGE : args.faultPage);
-}
-
-/** Unlocks and drops what the driver allocated; what was not used is freed by that. Counts. */
-function releaseDestinations(
-  sys: System,
-  src: Uint32Array,
-  dst: Uint32Array,
-  npages: number,
-): void {
-  const { pgmap } = sys.mem;
-  let toDevice = 0;
-  let toRam = 0;
-  let restored = 0;
-  for (let i = 0, next = 0; i < npages; i = next) {
-    const from = src[i]!;
-    const to = dst[i]!;
-    const pages = migrateEntryPages(from);
-    next = i + migrateEntryPages(to);
-    if (pages > 1)
-      sys.vmstat.add(isMoved(from, to) ? THP_MIGRATION_SUCCESS : THP_MIGRATION_FAIL, 1);
-    if (!isMoved(from, to) && (from & MIGRATE_PFN_VALID) !== 0) restored += pages;
-    if ((to & MIGRATE_PFN_VALID) === 0) continue;
-    const pfn = to >>> MIGRATE_PFN_SHIFT;
-    if (isMoved(from, to)) {
-      if (pgmap[pfn] === 0) toRam += pages;
-      else toDevice += pages;
+  tally.toDevice = 0;
+  tally.toRam = 0;
+  tally.restored = 0;
+  const faultPage = args === null ? NO_FAULT_PAGE : args.faultPage;
+  for (let i = 0; i < npages;) {
+    if ((src[i]! & MIGRATE_PFN_VALID) === 0) {
+      finishHole(sys, src[i]!, dst[i]!);
+      i += migrateEntryPages(dst[i]!);
+      continue;
     }
-    unlockAndPut(sys, pfn);
+    const isLarge = (src[i]! & MIGRATE_PFN_COMPOUND) !== 0;
+    const next = args === null || isLarge ? i : finishRun(args, i);
+    if (next > i) {
+      i = next;
+      continue;
+    }
+    const pages = migrateEntryPages(src[i]!);
+    finishFolio(sys, src[i]!, dst.subarray(i, i + pages), faultPage);
+    i += pages;
   }
-  sys.vmstat.add(PGMIGRATE_SUCCESS, toDevice + toRam);
-  sys.vmstat.add(PGMIGRATE_TO_DEVICE, toDevice);
-  sys.vmstat.add(PGMIGRATE_TO_RAM, toRam);
-  sys.vmstat.add(PGMIGRATE_FAIL, restored);
+  sys.vmstat.add(PGMIGRATE_SUCCESS, tally.toDevice + tally.toRam);
+  sys.vmstat.add(PGMIGRATE_TO_DEVICE, tally.toDevice);
+  sys.vmstat.add(PGMIGRATE_TO_RAM, tally.toRam);
+  sys.vmstat.add(PGMIGRATE_FAIL, tally.restored);
 }
 
-/** Unlocks and drops the pages that were collected; those that moved away are freed by that. */
-function releaseSources(sys: System, src: Uint32Array, npages: number, faultPage: number): void {
-  for (let i = 0, next = 0; i < npages; i = next) {
-    const from = src[i]!;
-    next = i + migrateEntryPages(from);
-    if ((from & MIGRATE_PFN_VALID) === 0) continue;
-    const pfn = from >>> MIGRATE_PFN_SHIFT;
-    if (pfn === faultPage) putPage(sys, pfn);
-    else unlockAndPut(sys, pfn);
+/** A hole: its destination is mapped by now, or was refused and is freed by this. */
+function finishHole(sys: System, from: number, to: number): void {
+  const target = migratePfnToPage(to);
+  if (target < 0) return;
+  if (isMoved(from, to)) countMoved(sys, target, migrateEntryPages(from));
+  unlockAndPut(sys, target);
+}
+
+/**
+ * One folio, wherever it may be mapped.
+ *
+ * @param to Its destinations: one, or those that were meant to take over its pages.
+ */
+function finishFolio(sys: System, from: number, to: Uint32Array, faultPage: number): void {
+  const { mem } = sys;
+  const source = migratePfnToPage(from);
+  const isCommitted = isMoved(from, to[0]!);
+  const pages = migrateEntryPages(from);
+  const target = isCommitted ? migratePfnToPage(to[0]!) : source;
+  if (!isCommitted) dropUnused(sys, to);
+  assert(
+    target === source || !mem.isAnon(source) || mem.mapping[target] === mem.mapping[source],
+    'I31: a page with a destination was committed before finalize',
+  );
+  if (!mem.isZoneDevice(target)) putbackLru(mem, target);
+  removeMigrationPtes(sys, source, target);
+  if (source === faultPage) putPage(sys, source);
+  else unlockAndPut(sys, source);
+  if (isCommitted) unlockAndPut(sys, target);
+  if (isCommitted) countMoved(sys, target, pages);
+  else tally.restored += pages;
+  if (pages > 1) sys.vmstat.add(isCommitted ? THP_MIGRATION_SUCCESS : THP_MIGRATION_FAIL, 1);
+}
+
+/** Gives back what the driver allocated for a folio that stays. */
+function dropUnused(sys: System, to: Uint32Array): void {
+  for (let i = 0; i < to.length; i++) {
+    const pfn = migratePfnToPage(to[i]!);
+    if (pfn >= 0) unlockAndPut(sys, pfn);
   }
+}
+
+function countMoved(sys: System, target: number, pages: number): void {
+  if (sys.mem.isZoneDevice(target)) tally.toDevice += pages;
+  else tally.toRam += pages;
 }
 
 /** unlockPage and putPage, short for a folio that somebody else still refers to. */
@@ -106,52 +132,17 @@ function unlockAndPut(sys: System, pfn: number): void {
   else putPage(sys, pfn);
 }
 
-/** Maps every page, moved or not, wherever a migration entry stands for it. */
-function replaceAllEntries(
-  sys: System,
-  src: Uint32Array,
-  dst: Uint32Array,
-  npages: number,
-  args: MigrateVma | null,
-): void {
-  let i = 0;
-  while (i < npages) {
-    if (migratePfnToPage(src[i]!) >= 0) {
-      const isLarge = (src[i]! & MIGRATE_PFN_COMPOUND) !== 0;
-      const next = args === null || isLarge ? i : replaceRun(args, i);
-      if (next === i) replaceEntries(sys, src[i]!, dst[i]!);
-      else i = next - 1;
-      if (isLarge) i += HPAGE_PMD_NR - 1;
-    }
-    i++;
-  }
-}
-
-/** One page, wherever it may be mapped. */
-function replaceEntries(sys: System, srcEntry: number, dstEntry: number): void {
-  const { mem } = sys;
-  const source = migratePfnToPage(srcEntry);
-  const target = isMoved(srcEntry, dstEntry) ? migratePfnToPage(dstEntry) : source;
-  assert(
-    target === source || !mem.isAnon(source) || mem.mapping[target] === mem.mapping[source],
-    'I31: a page with a destination was committed before finalize',
-  );
-  if (!mem.isZoneDevice(target)) putbackLru(mem, target);
-  removeMigrationPtes(sys, source, target);
-}
-
 /**
- * replaceEntries for a run of anonymous pages that can be mapped in one VMA only, because their
+ * finishFolio for a run of anonymous pages that can be mapped in one VMA only, because their
  * anon_vma has no other: their entries are where they were collected. This is what nearly every
  * migration does, so it is written out, with everything loaded once.
  *
  * @returns the first slot that is not of that kind, or is in another page table.
  */
-function replaceRun(args: MigrateVma, from: number): number {
-  const { vma, src, dst } = args;
+function finishRun(args: MigrateVma, from: number): number {
+  const { vma, src, dst, faultPage } = args;
   const { sys, pgd } = vma.mm;
-  const { mapping, index, flags, refcount, mapcount, pgmap, pgmapType } = sys.mem;
-  const { words } = sys.pageTables;
+  const { mapping, pgmap } = sys.mem;
   const head = isMoved(src[from]!, dst[from]!) ? dst[from]! : src[from]!;
   const word = mapping[migratePfnToPage(head)]!;
   if (soleAnonVma(sys, word) !== vma) return from;
@@ -159,43 +150,60 @@ function replaceRun(args: MigrateVma, from: number): number {
   const at = sys.pageTables.pteOffset(pgd, addr);
   if (at === 0) return from;
   const end = Math.min(args.npages, from + PTRS_PER_TABLE - (at % PTRS_PER_TABLE));
-  const firstIndex = linearPageIndex(vma, addr);
+  const firstIndex = linearPageIndex(vma, addr) - from;
   const prot = vmaPageProt(vma);
   for (let i = from; i < end; i++) {
-    const source = migratePfnToPage(src[i]!);
-    if (source < 0) continue;
-    if ((src[i]! & MIGRATE_PFN_COMPOUND) !== 0) return i;
-    const target = isMoved(src[i]!, dst[i]!) ? migratePfnToPage(dst[i]!) : source;
+    const entry = src[i]!;
+    if ((entry & (MIGRATE_PFN_VALID | MIGRATE_PFN_COMPOUND)) !== MIGRATE_PFN_VALID) return i;
+    const source = entry >>> MIGRATE_PFN_SHIFT;
     if (mapping[source] !== word) return i;
+    const isCommitted = isMoved(entry, dst[i]!);
+    const target = isCommitted ? dst[i]! >>> MIGRATE_PFN_SHIFT : source;
     assert(
       mapping[target] === word,
       'I31: a page with a destination was committed before finalize',
     );
-    const owner = pgmap[target]!;
-    let bits = owner !== 0 ? flags[target]! : (flags[target]! & ~PG_ISOLATED) | PG_LRU;
-    const entry = words[at + i - from]!;
-    if (ptePfn(entry) === source && isMigrationEntry(entry)) {
-      const references = refcount[target]!;
-      assert(references > 0, 'I1: a reference is taken only on a live page');
-      assert(mapcount[target] === 0, 'I12: a page that was unmapped has no mapping');
-      assert(
-        index[target] === firstIndex + i - from,
-        'I11: an anonymous page is mapped where its index says',
-      );
-      refcount[target] = references + 1;
-      mapcount[target] = 1;
-      if (leafKind(entry) !== LEAF_MIGRATION_READ) bits |= PG_ANON_EXCLUSIVE;
-      words[at + i - from] = mappingFor(
-        entry,
-        target,
-        prot,
-        pgmapType[owner] === MEMORY_DEVICE_PRIVATE,
-        bits,
-      );
+    if (!isCommitted && dst[i] !== 0) dropUnused(sys, dst.subarray(i, i + 1));
+    mapInPlace(sys, at + i - from, source, target, prot, firstIndex + i);
+    if (source === faultPage) putPage(sys, source);
+    else unlockAndPut(sys, source);
+    if (!isCommitted) {
+      tally.restored++;
+      continue;
     }
-    flags[target] = bits;
+    unlockAndPut(sys, target);
+    if (pgmap[target] === 0) tally.toRam++;
+    else tally.toDevice++;
   }
   return end;
+}
+
+/** Maps `target` at word `at`, if a migration entry of `source` still stands there. */
+function mapInPlace(
+  sys: System,
+  at: number,
+  source: number,
+  target: number,
+  prot: number,
+  targetIndex: number,
+): void {
+  const { index, flags, refcount, mapcount, pgmap, pgmapType } = sys.mem;
+  const { words } = sys.pageTables;
+  const owner = pgmap[target]!;
+  let bits = owner !== 0 ? flags[target]! : (flags[target]! & ~PG_ISOLATED) | PG_LRU;
+  const entry = words[at]!;
+  if (ptePfn(entry) === source && isMigrationEntry(entry)) {
+    const references = refcount[target]!;
+    assert(references > 0, 'I1: a reference is taken only on a live page');
+    assert(mapcount[target] === 0, 'I12: a page that was unmapped has no mapping');
+    assert(index[target] === targetIndex, 'I11: an anonymous page is mapped where its index says');
+    refcount[target] = references + 1;
+    mapcount[target] = 1;
+    if (leafKind(entry) !== LEAF_MIGRATION_READ) bits |= PG_ANON_EXCLUSIVE;
+    const isPrivate = pgmapType[owner] === MEMORY_DEVICE_PRIVATE;
+    words[at] = mappingFor(entry, target, prot, isPrivate, bits);
+  }
+  flags[target] = bits;
 }
 
 function isMoved(srcEntry: number, dstEntry: number): boolean {

@@ -27,7 +27,7 @@ function tinyPlan(change: Partial<BenchPlan> = {}): BenchPlan {
     },
     migrate: { batches: [1, 8], box: BOX },
     fault: { pages: 10 },
-    mm: { windows: 1, pairs: 6, warmups: 2 },
+    mm: { windows: 1, pairs: 6, warmups: 2, scalePages: 0, spreadBatches: 20 },
     referenceBytes: 2 ** 18,
     ...change,
   };

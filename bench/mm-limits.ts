@@ -1,0 +1,176 @@
+/**
+ * What bookkeeping must not do as machines grow and time passes: cost more a page in a large range
+ * than in a small one, boot slowly (parts of G11), or make garbage (G12).
+ *
+ * The heap can be read in Node, and in a page of Chromium; not in a worker of a browser.
+ */
+import { OpenError, bootMachine } from '../src/index.ts';
+import type { LocalMachine } from '../src/index.ts';
+import { nowUs } from './clock.ts';
+import { judge } from './goal-parts.ts';
+import { NullMigration, WINDOW, mapRange } from './null-migration.ts';
+import type { GoalResult, RunContext } from './run-context.ts';
+import { interleave } from './sampler.ts';
+import type { Operation, Sampled } from './sampler.ts';
+import { bootstrap, medianEstimate, pairedOrder, pairedRatio, quantile } from './stats.ts';
+import type { GoalPart } from './types.ts';
+
+const SMALL_PAGES = 4096;
+const MAX_SCALE_RATIO = 1.3;
+const MAX_BOOT_MS = 1000;
+const BOOTS = 3;
+const SCALE_PAIRS = 8;
+const MAX_HEAP_BYTES_PER_PAGE = 1;
+const MAX_BATCH_SPREAD = 2;
+/** Batches between two looks at the heap: what they leave behind stays below a collection. */
+const HEAP_BATCHES = 200;
+const HEAP_SAMPLES = 9;
+/** Runs of the bare loop that take about as long as a round trip, so that both are hit alike. */
+const BARE_PER_BATCH = 10;
+const GIB = 2 ** 30;
+
+/** Boots the largest machine and migrates far more pages than any cache holds. Parts of G11. */
+export async function scaleParts(ctx: RunContext): Promise<GoalPart[]> {
+  await ctx.say('mm', 'booting a machine with 4 GiB of RAM');
+  const boots: number[] = [];
+  let machine: LocalMachine | null = null;
+  try {
+    for (let i = 0; i < BOOTS; i++) {
+      await machine?.close();
+      const begun = nowUs();
+      machine = await bootLarge();
+      boots.push(nowUs() - begun);
+    }
+    if (machine === null) return [];
+    const parts = [bootPart(ctx, boots), ...(await measureScale(ctx, machine))];
+    await machine.close();
+    return parts;
+  } catch (error) {
+    if (!(error instanceof OpenError)) throw error;
+    ctx.omit(`mm/scale/${ctx.plan.mm.scalePages}`, error.message);
+    return [];
+  }
+}
+
+function bootLarge(): Promise<LocalMachine> {
+  const sizes = { ramBytes: 4 * GIB, deviceBytes: 4 * WINDOW * 4096, devices: 1 };
+  return bootMachine({ engine: 'cpu', coherentDevices: 0, ...sizes });
+}
+
+function bootPart(ctx: RunContext, boots: readonly number[]): GoalPart {
+  const params = { ramBytes: 4 * GIB };
+  const spec = { suite: 'mm' as const, id: 'mm/boot/4GiB', params, bytes: 0, pages: 0 };
+  ctx.addCell({ ...spec, unit: 'us' }, sampledOf([...boots]));
+  const ms = medianEstimate(
+    boots.map((us) => us / 1000),
+    ctx.resampling,
+  );
+  return judge('ms to boot a machine with 4 GiB of RAM', ms, '<=', MAX_BOOT_MS);
+}
+
+function sampledOf(samples: number[]): Sampled {
+  return { samples, dropped: 0, chained: 1, failure: null, phases: null };
+}
+
+async function measureScale(ctx: RunContext, machine: LocalMachine): Promise<GoalPart[]> {
+  const { scalePages } = ctx.plan.mm;
+  await ctx.say('mm', `touching ${scalePages} pages`);
+  const range = await mapRange(machine, scalePages);
+  const migration = new NullMigration(machine, range.vma);
+  const sizes = [SMALL_PAGES, scalePages];
+  await ctx.say('mm', `bookkeeping of ${SMALL_PAGES} and of ${scalePages} pages`);
+  const operations = sizes.map((pages): Operation => ({
+    run: () => migration.roundTrips(pages / WINDOW),
+  }));
+  const order = pairedOrder(SCALE_PAIRS).map((side) => (side === 'a' ? 0 : 1));
+  await range.mm.mmapLock.readLock();
+  let results: Sampled[];
+  try {
+    results = await interleave(operations, () => order, 1, ctx.signal);
+  } finally {
+    range.mm.mmapLock.readUnlock();
+  }
+  const perPage = results.map((sampled, i) => ({
+    ...sampled,
+    samples: sampled.samples.map((us) => (us * 1000) / (2 * sizes[i]!)),
+  }));
+  perPage.forEach((sampled, i) => {
+    const pages = sizes[i]!;
+    const params = { direction: `both ways, ${pages} pages`, batch: WINDOW, copier: 'none' };
+    const id = `mm/scale/${pages}`;
+    ctx.addCell({ suite: 'mm', id, params, bytes: 0, pages: 1, unit: 'ns/page' }, sampled);
+  });
+  await range.process.exit();
+  if (results.some(({ failure }) => failure !== null)) return [];
+  const ratio = pairedRatio(perPage[1]!.samples, perPage[0]!.samples, ctx.resampling);
+  const what = `cost a page at ${scalePages} pages over that at ${SMALL_PAGES}`;
+  return [judge(what, ratio, '<=', MAX_SCALE_RATIO)];
+}
+
+/** Bytes in use on this thread's JS heap, null where nobody says. */
+function heapReader(): (() => number) | null {
+  const { process } = globalThis as {
+    readonly process?: { memoryUsage?: () => { readonly heapUsed: number } };
+  };
+  const usage = process?.memoryUsage;
+  return usage === undefined ? null : () => usage().heapUsed;
+}
+
+/**
+ * What steady-state bookkeeping leaves on the heap, and how even its batches are: G12.
+ *
+ * @param bare One batch of the bare loop: on a busy machine its spread is the limit.
+ * @returns null where nobody says how much of the heap is in use.
+ */
+export function garbageGoal(
+  ctx: RunContext,
+  migration: NullMigration,
+  pages: number,
+  bare: () => void,
+): GoalResult | null {
+  const heapUsed = heapReader();
+  if (heapUsed === null) return null;
+  const windows = pages / WINDOW;
+  const perPage: number[] = [];
+  const rounds = Math.max(1, Math.round(HEAP_BATCHES / (2 * windows)));
+  // A collection in between makes a sample negative: it says nothing and is taken again.
+  for (let tries = 0; perPage.length < HEAP_SAMPLES && tries < 5 * HEAP_SAMPLES; tries++) {
+    const before = heapUsed();
+    for (let i = 0; i < rounds; i++) migration.roundTrips(windows);
+    const grown = heapUsed() - before;
+    if (grown >= 0) perPage.push(grown / (rounds * 2 * pages));
+  }
+  if (perPage.length < HEAP_SAMPLES) return null;
+  const heap = medianEstimate(perPage, ctx.resampling);
+  const { ours, theirs } = batchTimes(migration, bare, ctx.plan.mm.spreadBatches);
+  const spread = bootstrap([ours], ([drawn]) => spreadOf(drawn!), ctx.resampling);
+  const parts = [
+    judge('bytes a page on the JS heap, bookkeeping', heap, '<=', MAX_HEAP_BYTES_PER_PAGE),
+    judge('p99 over p50 of a batch of 512', spread, '<=', MAX_BATCH_SPREAD),
+  ];
+  const what = 'p99 over p50 of a batch of the bare loop, in turn';
+  return { id: 'G12', parts, limit: { what, value: spreadOf(theirs), samples: theirs } };
+}
+
+function spreadOf(times: ArrayLike<number>): number {
+  return quantile(times, 0.99) / quantile(times, 0.5);
+}
+
+/** Microseconds of round trips of a batch, and of as much work of the bare loop, in turn. */
+function batchTimes(
+  migration: NullMigration,
+  bare: () => void,
+  batches: number,
+): { ours: number[]; theirs: number[] } {
+  const ours: number[] = [];
+  const theirs: number[] = [];
+  for (let i = 0; i < batches; i++) {
+    const begun = nowUs();
+    migration.roundTrips(1);
+    const between = nowUs();
+    for (let j = 0; j < BARE_PER_BATCH; j++) bare();
+    theirs.push(nowUs() - between);
+    ours.push(between - begun);
+  }
+  return { ours, theirs };
+}

@@ -1,0 +1,194 @@
+/**
+ * Migration with nobody copying: setup, allocation of destinations with their descriptors, pages,
+ * finalize, over a range, so that bookkeeping can be timed alone.
+ */
+import { CommandList, PAGE_SIZE, PROT_READ, PROT_WRITE } from '../src/index.ts';
+import type { LocalMachine, Process } from '../src/index.ts';
+import { nowUs } from './clock.ts';
+import {
+  MIGRATE_PFN_MIGRATE,
+  MIGRATE_PFN_WRITE,
+  MIGRATE_VMA_SELECT_DEVICE_PRIVATE,
+  MIGRATE_VMA_SELECT_SYSTEM,
+  allocPage,
+  migratePfn,
+  migratePfnToPage,
+  migrateVmaFinalize,
+  migrateVmaPages,
+  migrateVmaSetup,
+  putPage,
+} from './insides.ts';
+import type { MigrateVma, MmStruct, Vma } from './insides.ts';
+import { OperationFailure } from './sampler.ts';
+
+/** Pages of a window; the batch that the goal names. */
+export const WINDOW = 512;
+
+/** Where the time of a window goes. */
+export interface PhaseTimes {
+  setup: number;
+  allocate: number;
+  pages: number;
+  finalize: number;
+}
+
+/** A direction of migration. */
+export type Way = 'toDevice' | 'toRam';
+
+/** Allocates a locked destination page. */
+type Allocate = () => number;
+
+/** Migrations of one range without a driver and without copies. */
+export class NullMigration {
+  private readonly vma: Vma;
+  private readonly allocate: Record<Way, Allocate>;
+  private readonly requests: Record<Way, MigrateVma>;
+  private readonly descriptors = new CommandList(WINDOW);
+  private readonly phases: PhaseTimes = { setup: 0, allocate: 0, pages: 0, finalize: 0 };
+
+  /** @param vma The range; its pages are where a first migration to the device finds them. */
+  constructor(machine: LocalMachine, vma: Vma) {
+    const { sys, devices } = machine.kernel;
+    const { memory } = devices[0]!;
+    this.vma = vma;
+    this.allocate = {
+      toDevice: () => memory.allocPage(),
+      toRam: () => {
+        const pfn = allocPage(sys);
+        if (pfn >= 0) sys.mem.trylockPage(pfn);
+        return pfn;
+      },
+    };
+    const request = (flags: number): MigrateVma => ({
+      vma,
+      src: new Uint32Array(WINDOW),
+      dst: new Uint32Array(WINDOW),
+      start: 0,
+      end: 0,
+      cpages: 0,
+      npages: 0,
+      pgmapOwner: memory.owner,
+      flags,
+      faultPage: -1,
+      reasons: null,
+    });
+    this.requests = {
+      toDevice: request(MIGRATE_VMA_SELECT_SYSTEM),
+      toRam: request(MIGRATE_VMA_SELECT_DEVICE_PRIVATE),
+    };
+  }
+
+  /** Migrates the whole range, window by window. */
+  run(direction: Way): number {
+    const { vma } = this;
+    for (let at = vma.vmStart; at < vma.vmEnd; at += WINDOW * PAGE_SIZE) {
+      this.migrateWindow(direction, at);
+    }
+    return 0;
+  }
+
+  /** Each of the first `windows` windows to the device and home again, one after the other. */
+  roundTrips(windows: number): number {
+    const { vmStart } = this.vma;
+    for (let i = 0; i < windows; i++) {
+      this.migrateWindow('toDevice', vmStart + i * WINDOW * PAGE_SIZE);
+      this.migrateWindow('toRam', vmStart + i * WINDOW * PAGE_SIZE);
+    }
+    return 0;
+  }
+
+  private migrateWindow(direction: Way, at: number): void {
+    const request = this.begin(direction, at);
+    migrateVmaSetup(request);
+    this.allocateAll(request, this.allocate[direction]);
+    migrateVmaPages(request);
+    migrateVmaFinalize(request);
+  }
+
+  /** The same with the clock read between phases. */
+  runTimed(direction: Way): PhaseTimes {
+    const { vma, phases } = this;
+    for (let at = vma.vmStart; at < vma.vmEnd; at += WINDOW * PAGE_SIZE) {
+      const request = this.begin(direction, at);
+      const begun = nowUs();
+      migrateVmaSetup(request);
+      const collected = nowUs();
+      this.allocateAll(request, this.allocate[direction]);
+      const allocated = nowUs();
+      migrateVmaPages(request);
+      const switched = nowUs();
+      migrateVmaFinalize(request);
+      phases.setup += collected - begun;
+      phases.allocate += allocated - collected;
+      phases.pages += switched - allocated;
+      phases.finalize += nowUs() - switched;
+    }
+    return phases;
+  }
+
+  resetPhases(): void {
+    Object.assign(this.phases, { setup: 0, allocate: 0, pages: 0, finalize: 0 });
+  }
+
+  private begin(direction: Way, start: number): MigrateVma {
+    const request = this.requests[direction];
+    request.start = start;
+    request.end = start + WINDOW * PAGE_SIZE;
+    this.descriptors.reset();
+    return request;
+  }
+
+  /** A destination and a copy descriptor for each page; nobody runs the descriptors. */
+  private allocateAll(request: MigrateVma, allocate: Allocate): void {
+    const { src, dst, cpages } = request;
+    if (cpages !== WINDOW) {
+      migrateVmaFinalize(request);
+      throw new OperationFailure(`only ${cpages} of ${WINDOW} pages could be collected`);
+    }
+    for (let i = 0; i < WINDOW; i++) {
+      const entry = src[i]!;
+      if ((entry & MIGRATE_PFN_MIGRATE) === 0) continue;
+      const pfn = allocate();
+      if (pfn < 0) this.giveUp(request, i);
+      this.descriptors.copy(migratePfnToPage(entry), pfn);
+      dst[i] = (migratePfn(pfn) | (entry & MIGRATE_PFN_WRITE)) >>> 0;
+    }
+  }
+
+  /** Gives back the first `count` destinations and leaves every page where it was. */
+  private giveUp(request: MigrateVma, count: number): never {
+    const { sys } = this.vma.mm;
+    for (let i = 0; i < count; i++) {
+      const pfn = migratePfnToPage(request.dst[i]!);
+      request.dst[i] = 0;
+      if (pfn < 0) continue;
+      sys.mem.unlockPage(pfn);
+      putPage(sys, pfn);
+    }
+    migrateVmaFinalize(request);
+    throw new OperationFailure('the machine ran out of pages');
+  }
+}
+
+/** The address space of the only process and its only mapping. */
+export interface Range {
+  readonly process: Process;
+  readonly mm: MmStruct;
+  readonly vma: Vma;
+  readonly pages: number;
+}
+
+/** A process with `pages` pages of memory, each one touched. */
+export async function mapRange(machine: LocalMachine, pages: number): Promise<Range> {
+  const { sys } = machine.kernel;
+  const before = new Set(sys.mms);
+  const process = await machine.spawn();
+  const mm = [...sys.mms].find((one) => !before.has(one));
+  const addr = await process.mmap({ length: pages * PAGE_SIZE, prot: PROT_READ | PROT_WRITE });
+  for (let page = 0; page < pages; page++) {
+    await process.touch(addr + page * PAGE_SIZE, 'write');
+  }
+  const vma = mm?.vmas.find((one) => one.vmStart === addr);
+  if (mm === undefined || vma === undefined) throw new Error('the process has no such mapping');
+  return { process, mm, vma, pages };
+}
