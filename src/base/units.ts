@@ -43,9 +43,9 @@ export function pageAlignUp(addr: number): number {
   return Math.ceil(addr / PAGE_SIZE) * PAGE_SIZE;
 }
 
-/** True when `addr` is a multiple of the page size. */
+/** True when `addr` is a multiple of the page size; callers without types may pass anything. */
 export function isPageAligned(addr: number): boolean {
-  return addr % PAGE_SIZE === 0;
+  return Number.isSafeInteger(addr) && addr % PAGE_SIZE === 0;
 }
 
 /** True for a number that can be an address or byte count: a safe integer, zero or more. */

@@ -12,7 +12,7 @@
  *
  * Leaves out: minor faults, the events FORK, REMAP, REMOVE and UNMAP, UFFD_USER_MODE_ONLY.
  */
-import { pageAlignDown } from '../base/units.ts';
+import { isAddress, pageAlignDown } from '../base/units.ts';
 import { VM_UFFD_MISSING, VM_UFFD_WP } from './mm-types.ts';
 import type { MmStruct, Vma } from './mm-types.ts';
 import { LEAF_MARKER_UFFD_WP, PTE_UFFD_WP, leafKind } from './swapops.ts';
@@ -131,7 +131,9 @@ export class UserfaultfdCtx {
 
 /** True when every bit is a feature that we have. */
 export function isKnownUffdFeatures(features: number): boolean {
-  return Number.isInteger(features) && features >= 0 && (features & ~UFFD_API_FEATURES) === 0;
+  // Bit operations would drop what lies above 32 bits.
+  if (!isAddress(features) || features > UFFD_API_FEATURES) return false;
+  return (features & ~UFFD_API_FEATURES) === 0;
 }
 
 /** True when faults on missing pages of the VMA go to a monitor (userfaultfd_missing). */

@@ -168,10 +168,12 @@ function detachAndZap(mm: MmStruct, gone: readonly Vma[]): void {
 
 /** The checks that need no address space. 0 or an errno. */
 function checkRequest(request: MmapRequest): number {
-  const { length, flags, inode } = request;
+  const { length, prot, flags, inode } = request;
   const addr = request.addr ?? 0;
   const pgoff = request.pgoff ?? 0;
   if (!isAddress(addr) || !isAddress(length) || !isAddress(pgoff)) return errno.EINVAL;
+  // Bit operations would take what is no number for 0.
+  if (!Number.isSafeInteger(prot) || !Number.isSafeInteger(flags)) return errno.EINVAL;
   const sharing = flags & (MAP_SHARED | MAP_PRIVATE);
   if (sharing !== MAP_SHARED && sharing !== MAP_PRIVATE) return errno.EINVAL;
   if ((flags & MAP_ANONYMOUS) === 0 && (inode ?? request.mmapFile) === undefined) {

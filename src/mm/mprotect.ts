@@ -79,7 +79,8 @@ export function doMprotect(
   if (length === 0) return 0;
   const end = addr + pageAlignUp(length);
   if (end > TASK_SIZE) return errno.ENOMEM;
-  if ((prot & ~VM_ACCESS_FLAGS) !== 0) return errno.EINVAL;
+  // Also what is no number at all: bit operations would take it for 0.
+  if (!isAddress(prot) || prot > VM_ACCESS_FLAGS) return errno.EINVAL;
   return underWriteLock(mm, () => protectLocked(mm, addr, end, prot));
 }
 

@@ -136,12 +136,14 @@ function checkVmas(ctx: UserfaultfdCtx, start: number, end: number): number {
 
 /** Gives every VMA of the range the flags, VM_UFFD_* or 0 (userfaultfd_register_range). */
 function setRange(ctx: UserfaultfdCtx, start: number, end: number, flags: number): number {
-  let vma = findVma(ctx.mm, start);
-  while (vma !== null && vma.vmStart < end) {
+  // By address: the VMA that ends the range may reach beyond it, also because it was just merged.
+  for (let cursor = start; cursor < end;) {
+    const vma = findVma(ctx.mm, cursor);
+    if (vma === null || vma.vmStart >= end) return 0;
     const pieceEnd = Math.min(vma.vmEnd, end);
     const status = setPiece(ctx, vma, Math.max(start, vma.vmStart), pieceEnd, flags);
     if (isErr(status)) return status;
-    vma = findVma(ctx.mm, pieceEnd);
+    cursor = pieceEnd;
   }
   return 0;
 }

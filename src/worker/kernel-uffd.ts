@@ -57,6 +57,8 @@ export class UffdFiles {
   async ioctl(fd: number, request: UffdRequest): Promise<number> {
     const ctx = this.files.get(fd)?.ctx;
     if (ctx === undefined || ctx.isClosed) return errno.EBADF;
+    // Callers without types: as a pointer that can't be read.
+    if (typeof request !== 'object' || (request as unknown) === null) return errno.EFAULT;
     const { start, length, mode = 0 } = request;
     switch (request.op) {
       case 'REGISTER':

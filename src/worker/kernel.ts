@@ -173,6 +173,7 @@ export class Kernel implements KernelApi {
   async mmap(pid: number, request: MmapRequest): Promise<number> {
     const mm = this.processes.get(pid);
     if (mm === undefined) return errno.ESRCH;
+    if (!isRecord(request)) return errno.EFAULT;
     const offset = request.offset ?? 0;
     if (!isAddress(offset) || !isPageAligned(offset)) return errno.EINVAL;
     const fd = request.fd ?? request.shmem;
@@ -319,9 +320,11 @@ export class Kernel implements KernelApi {
   ): Promise<DmirrorResult> {
     const file = this.files.get(fd);
     if (file === undefined) return failedCommand(errno.EBADF, {});
+    if (!isRecord(request)) return failedCommand(errno.EFAULT, {});
     const { addr, ptr, npages } = request;
     const cmd = newDmirrorCmd(addr, npages, ptr);
-    const status = await file.mirror.ioctl(COMMAND_NUMBERS[command] ?? -1, cmd);
+    const isKnown = typeof command === 'string' && Object.hasOwn(COMMAND_NUMBERS, command);
+    const status = await file.mirror.ioctl(isKnown ? COMMAND_NUMBERS[command] : -1, cmd);
     // As the kernel's copy_to_user: outputs are only written back on success.
     const skipped = skippedByName(cmd.skipped);
     if (isErr(status)) return failedCommand(status, skipped);
@@ -440,6 +443,11 @@ function skippedByName(skipped: Uint32Array): Record<string, number> {
 
 function refused(code: number): AccessResult {
   return { errno: code, outcome: ACCESS_OK, address: 0 };
+}
+
+/** Callers without types: whether a request is an object at all, a pointer that can be read. */
+function isRecord(request: unknown): boolean {
+  return typeof request === 'object' && request !== null;
 }
 
 /** True when [addr, addr + length) is a range of addresses that a process can name. */

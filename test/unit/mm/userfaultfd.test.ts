@@ -341,6 +341,20 @@ describe('UFFDIO_POISON', () => {
 });
 
 describe('unregister and close', () => {
+  test('ends where asked to, when the memory behind is not registered', () => {
+    const addr = mapAnon(mm, 4);
+    rig.register(addr, 2);
+    const registered = (): number[] =>
+      [0, 1, 2, 3].filter((page) => vmaLookup(mm, addr + page * PAGE_SIZE)?.uffdCtx === rig.ctx);
+    // The second page becomes one with the memory behind it, which reaches beyond the range.
+    const from = addr + PAGE_SIZE;
+    expect(expectSync(userfaultfdUnregister(rig.ctx, from, PAGE_SIZE))).toBe(0);
+    expect(registered()).toEqual([0]);
+    // Again, where there is nothing to end.
+    expect(expectSync(userfaultfdUnregister(rig.ctx, from, PAGE_SIZE))).toBe(0);
+    expect(registered()).toEqual([0]);
+  });
+
   test('make ordinary memory of a range, and let waiting accesses go on', async () => {
     const addr = mapAnon(mm, 2);
     rig.register(addr, 2);

@@ -1,0 +1,145 @@
+/*
+ * A row for every call of KernelApi: where its arguments come from, and which refusals may come
+ * after part of the work was done. Adding a call to KernelApi without a row here does not compile.
+ */
+import { errno } from '../../src/base/errno.ts';
+import { PAGE_SIZE, isAddress, isPageAligned } from '../../src/base/units.ts';
+import type { DmirrorCommand, KernelApi } from '../../src/worker/protocol.ts';
+import type { UffdOp } from '../../src/worker/protocol-uffd.ts';
+import type { Pool } from './pool.ts';
+
+export interface Call {
+  /** Arguments, any of which may be hostile. */
+  readonly args: (pool: Pool) => unknown[];
+  /** True for a refusal that Linux, too, answers after it has changed something. */
+  readonly isPartial?: (args: readonly unknown[], status: number, pool: Pool) => boolean;
+  /** Ends something for good: not among the calls that are drawn at random. */
+  readonly isFinal?: boolean;
+}
+
+/** What the errno says, whatever else has happened before. */
+const after =
+  (...codes: readonly number[]) =>
+  (_args: readonly unknown[], status: number): boolean =>
+    codes.includes(status);
+
+const PROT = 7;
+const MAP_BITS = [0x22, 0x22, 0x21, 0x02, 0x01, 0x32, 0x100022, 0x23, 0, 0x8022];
+
+/** The commands of a test device. */
+const COMMANDS: Readonly<Record<DmirrorCommand, true>> = {
+  READ: true,
+  WRITE: true,
+  MIGRATE_TO_DEV: true,
+  MIGRATE_TO_SYS: true,
+  SNAPSHOT: true,
+  EXCLUSIVE: true,
+  CHECK_EXCLUSIVE: true,
+  RELEASE: true,
+  FLAGS: true,
+  ADD: true,
+};
+
+const UFFD_OPS: Readonly<Record<UffdOp, true>> = {
+  REGISTER: true,
+  UNREGISTER: true,
+  WAKE: true,
+  COPY: true,
+  ZEROPAGE: true,
+  POISON: true,
+  WRITEPROTECT: true,
+};
+
+function mmapRequest(pool: Pool): unknown {
+  return pool.or(() => ({
+    ...(pool.random.chance(0.4) ? { addr: pool.addr() } : {}),
+    length: pool.length(),
+    prot: pool.bits(PROT),
+    ...(pool.random.chance(0.6) ? { flags: pool.oneOf(...MAP_BITS) } : {}),
+    ...(pool.random.chance(0.3) ? { fd: pool.fileFd() } : {}),
+    ...(pool.random.chance(0.1) ? { shmem: pool.fileFd() } : {}),
+    ...(pool.random.chance(0.3) ? { offset: pool.oneOf(0, PAGE_SIZE, 2 * PAGE_SIZE) } : {}),
+  }));
+}
+
+interface AnyRequest {
+  readonly addr?: unknown;
+  readonly ptr?: unknown;
+  readonly npages?: unknown;
+  readonly src?: unknown;
+}
+
+/** A command whose arguments are well formed works on page after page until one refuses. */
+function isRunCommand(args: readonly unknown[]): boolean {
+  const [, command, request] = args;
+  if (typeof command !== 'string' || !Object.hasOwn(COMMANDS, command)) return false;
+  if (typeof request !== 'object' || request === null) return false;
+  const { addr, ptr, npages } = request as AnyRequest;
+  const numbers = [addr, ptr, npages].every((value) => isAddress(value as number));
+  return numbers && isPageAligned(addr as number) && (npages as number) > 0;
+}
+
+/** COPY reads its source first, which faults it in. */
+function hasReadSource(args: readonly unknown[]): boolean {
+  const request = args[1] as AnyRequest | null | undefined;
+  return isAddress(request?.src as number);
+}
+
+export const CALLS: { readonly [K in keyof KernelApi]: Call } = {
+  report: { args: () => [] },
+  counters: { args: () => [] },
+  spawn: { args: (pool) => [pool.or(() => 0)] },
+  // Out of memory on the way, the parent is left write-protected, as in Linux.
+  fork: { args: (pool) => [pool.pid()], isPartial: after(errno.ENOMEM) },
+  exit: { args: (pool) => [pool.pid()] },
+  mmap: { args: (pool) => [pool.pid(), mmapRequest(pool)] },
+  munmap: { args: (pool) => [pool.pid(), pool.addr(), pool.length()] },
+  mprotect: {
+    args: (pool) => [pool.pid(), pool.addr(), pool.length(), pool.bits(PROT)],
+    // What lies below the first gap is changed.
+    isPartial: after(errno.ENOMEM),
+  },
+  shmemCreate: { args: (pool) => [pool.length()] },
+  tmpfile: { args: (pool) => [pool.length()] },
+  pread: { args: (pool) => [pool.fileFd(), pool.length(), pool.length()] },
+  pwrite: { args: (pool) => [pool.fileFd(), pool.bytes(), pool.length()] },
+  ftruncate: { args: (pool) => [pool.fileFd(), pool.length()] },
+  fallocate: {
+    args: (pool) => [pool.fileFd(), pool.bits(3), pool.length(), pool.length()],
+  },
+  fstat: { args: (pool) => [pool.fd()] },
+  closeFile: { args: (pool) => [pool.random.chance(0.2) ? pool.fileFd() : pool.fd()] },
+  read: { args: (pool) => [pool.pid(), pool.addr(), pool.length()] },
+  write: { args: (pool) => [pool.pid(), pool.addr(), pool.bytes()] },
+  touch: { args: (pool) => [pool.pid(), pool.addr(), pool.oneOf('read', 'write')] },
+  pageMap: { args: (pool) => [pool.pid(), pool.addr(), pool.npages()] },
+  openDevice: { args: (pool) => [pool.pid(), pool.oneOf(0, 1, 2)] },
+  closeDevice: { args: (pool) => [pool.random.chance(0.2) ? pool.deviceFd() : pool.fd()] },
+  ioctl: {
+    args: (pool) => [
+      pool.deviceFd(),
+      pool.oneOf(...Object.keys(COMMANDS)),
+      pool.or(() => ({ addr: pool.addr(), ptr: pool.addr(), npages: pool.npages() })),
+    ],
+    isPartial: isRunCommand,
+  },
+  userfaultfd: { args: (pool) => [pool.pid(), pool.bits(0xffff)] },
+  uffdRead: { args: (pool) => [pool.uffdFd(), pool.random.chance(0.9)] },
+  uffdIoctl: {
+    args: (pool) => [
+      pool.uffdFd(),
+      pool.or(() => ({
+        op: pool.oneOf(...Object.keys(UFFD_OPS)),
+        start: pool.addr(),
+        length: pool.length(),
+        ...(pool.random.chance(0.5) ? { mode: pool.bits(3) } : {}),
+        ...(pool.random.chance(0.5) ? { src: pool.addr() } : {}),
+      })),
+    ],
+    isPartial: hasReadSource,
+  },
+  closeUserfaultfd: { args: (pool) => [pool.random.chance(0.2) ? pool.uffdFd() : pool.fd()] },
+  setStrategy: { args: (pool) => [pool.oneOf('auto', 'cpu', 'runs', 'staging')] },
+  loseDevice: { args: () => [], isFinal: true },
+  close: { args: () => [], isFinal: true },
+};
