@@ -126,6 +126,11 @@ async function callOnce(pool: Pool, tally: Tally, seed: number, at: number): Pro
   if (!Number.isSafeInteger(status)) throw new Error(`${where()} answered ${status}`);
   if (!isErr(status) && failedAt === null) {
     tally.done++;
+    const { ends } = CALLS[name];
+    if (ends !== undefined) {
+      const again = await (kernel[name] as (handle: unknown) => unknown).call(kernel, args[0]);
+      if (again !== ends) throw new Error(`${where()} a second time answered ${show(again)}`);
+    }
     await pool.tidy();
     return;
   }

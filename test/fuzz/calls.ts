@@ -13,7 +13,9 @@ export interface Call {
   readonly args: (pool: Pool) => unknown[];
   /** True for a refusal that Linux, too, answers after it has changed something. */
   readonly isPartial?: (args: readonly unknown[], status: number, pool: Pool) => boolean;
-  /** Ends something for good: not among the calls that are drawn at random. */
+  /** Ends what its first argument names: the same again is refused with this. */
+  readonly ends?: number;
+  /** Ends the machine: not among the calls that are drawn at random. */
   readonly isFinal?: boolean;
 }
 
@@ -91,7 +93,7 @@ export const CALLS: { readonly [K in keyof KernelApi]: Call } = {
   spawn: { args: (pool) => [pool.or(() => 0)] },
   // Out of memory on the way, the parent is left write-protected, as in Linux.
   fork: { args: (pool) => [pool.pid()], isPartial: after(errno.ENOMEM) },
-  exit: { args: (pool) => [pool.pid()] },
+  exit: { args: (pool) => [pool.pid()], ends: errno.ESRCH },
   mmap: { args: (pool) => [pool.pid(), mmapRequest(pool)] },
   munmap: { args: (pool) => [pool.pid(), pool.addr(), pool.length()] },
   mprotect: {
@@ -108,13 +110,19 @@ export const CALLS: { readonly [K in keyof KernelApi]: Call } = {
     args: (pool) => [pool.fileFd(), pool.bits(3), pool.length(), pool.length()],
   },
   fstat: { args: (pool) => [pool.fd()] },
-  closeFile: { args: (pool) => [pool.random.chance(0.2) ? pool.fileFd() : pool.fd()] },
+  closeFile: {
+    args: (pool) => [pool.random.chance(0.2) ? pool.fileFd() : pool.fd()],
+    ends: errno.EBADF,
+  },
   read: { args: (pool) => [pool.pid(), pool.addr(), pool.length()] },
   write: { args: (pool) => [pool.pid(), pool.addr(), pool.bytes()] },
   touch: { args: (pool) => [pool.pid(), pool.addr(), pool.oneOf('read', 'write')] },
   pageMap: { args: (pool) => [pool.pid(), pool.addr(), pool.npages()] },
   openDevice: { args: (pool) => [pool.pid(), pool.oneOf(0, 1, 2)] },
-  closeDevice: { args: (pool) => [pool.random.chance(0.2) ? pool.deviceFd() : pool.fd()] },
+  closeDevice: {
+    args: (pool) => [pool.random.chance(0.2) ? pool.deviceFd() : pool.fd()],
+    ends: errno.EBADF,
+  },
   ioctl: {
     args: (pool) => [
       pool.deviceFd(),
@@ -138,7 +146,10 @@ export const CALLS: { readonly [K in keyof KernelApi]: Call } = {
     ],
     isPartial: hasReadSource,
   },
-  closeUserfaultfd: { args: (pool) => [pool.random.chance(0.2) ? pool.uffdFd() : pool.fd()] },
+  closeUserfaultfd: {
+    args: (pool) => [pool.random.chance(0.2) ? pool.uffdFd() : pool.fd()],
+    ends: errno.EBADF,
+  },
   setStrategy: { args: (pool) => [pool.oneOf('auto', 'cpu', 'runs', 'staging')] },
   loseDevice: { args: () => [], isFinal: true },
   close: { args: () => [], isFinal: true },

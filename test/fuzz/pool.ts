@@ -68,6 +68,9 @@ export class Pool {
   /** Bytes, mostly whole pages. */
   length(): unknown {
     return this.or(() => {
+      // Now and then about all of RAM, so that memory runs out half way.
+      const { ramPages } = this.kernel.sys;
+      if (this.random.chance(0.03)) return (ramPages - this.random.below(16)) * PAGE_SIZE;
       const pages = this.random.below(9);
       return pages * PAGE_SIZE + (this.random.chance(0.2) ? this.random.below(PAGE_SIZE) : 0);
     });
