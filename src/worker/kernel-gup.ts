@@ -43,9 +43,10 @@ export class KernelGup {
   /** KernelApi.gup, for the address space of the process; undefined = there is none. */
   async take(mm: MmStruct | undefined, request: GupRequest): Promise<GupResult> {
     if (mm === undefined) return refused(errno.ESRCH);
+    if (!isRecord(request)) return refused(errno.EFAULT);
     const { addr, npages, flags = 0, pin: isPin = false, fast = false } = request;
-    if (!isAddress(npages) || !Number.isInteger(flags)) return refused(errno.EINVAL);
-    if ((flags & ~ALLOWED) !== 0) return refused(errno.EINVAL);
+    if (!isAddress(npages) || !isAddress(flags)) return refused(errno.EINVAL);
+    if (flags > ALLOWED || (flags & ~ALLOWED) !== 0) return refused(errno.EINVAL);
     if (npages > MAX_PAGES) return refused(errno.ENOMEM);
     const pfns = new Uint32Array(npages);
     const slow = isPin ? pinUserPagesUnlocked : getUserPagesUnlocked;
@@ -80,6 +81,7 @@ export class KernelGup {
     isWrite: boolean,
   ): Promise<number> {
     if (local === undefined || remote === undefined) return errno.ESRCH;
+    if (!isRecord(range)) return errno.EFAULT;
     const { local: localAddr, remote: remoteAddr, length } = range;
     const copy = { local, localAddr, remote, remoteAddr, length };
     return isWrite ? processVmWritev(copy) : processVmReadv(copy);
@@ -114,6 +116,11 @@ export class KernelGup {
 
 function refused(code: number): GupResult {
   return { errno: code, handle: 0, npages: 0 };
+}
+
+/** Callers without types: whether a request is an object at all, a pointer that can be read. */
+function isRecord(request: unknown): boolean {
+  return typeof request === 'object' && request !== null;
 }
 
 function isUserRange(addr: number, length: number): boolean {

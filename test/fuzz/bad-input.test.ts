@@ -66,6 +66,7 @@ async function makePool(seed: number, thp: 'never' | 'always'): Promise<Pool> {
 
 /** Something to work on: calls without malice. */
 async function furnish(pool: Pool): Promise<void> {
+  pool.digest = null;
   const { kernel } = pool;
   while (pool.pids().length < 2) if (kernel.spawn() < 0) break;
   for (const [pid, mm] of kernel['processes']) {
@@ -110,7 +111,9 @@ async function callOnce(pool: Pool, tally: Tally, seed: number, at: number): Pro
   const name = NAMES[pool.random.below(NAMES.length)]!;
   const args = CALLS[name].args(pool);
   const where = (): string => describe(seed, at, name, args);
-  const before = kernelDigest(kernel);
+  // After a refusal the state is known: it is as it was.
+  const before = pool.digest ?? kernelDigest(kernel);
+  pool.digest = null;
   const looksAtBytes = at % BYTES_EVERY === 0;
   const engine = kernel.engine as CpuEngine;
   const bytesBefore = looksAtBytes ? bytesDigest(kernel.sys, engine) : 0;
@@ -143,7 +146,8 @@ async function callOnce(pool: Pool, tally: Tally, seed: number, at: number): Pro
   if (isErr(status) && CALLS[name].isPartial?.(args, status, pool) === true) return;
   // An access that failed on a later page has faulted the first ones in.
   if (failedAt !== null && pageAlignDown(failedAt) !== pageAlignDown(args[1] as number)) return;
-  if (kernelDigest(kernel) !== before) throw new Error(`${where()} ${code} changed the state`);
+  pool.digest = kernelDigest(kernel);
+  if (pool.digest !== before) throw new Error(`${where()} ${code} changed the state`);
   if (looksAtBytes && bytesDigest(kernel.sys, engine) !== bytesBefore) {
     throw new Error(`${where()} ${code} changed bytes`);
   }
@@ -152,7 +156,18 @@ async function callOnce(pool: Pool, tally: Tally, seed: number, at: number): Pro
 function checkAll(pool: Pool, where: string): void {
   const { kernel } = pool;
   const inodeHandles = new Map([...kernel['tmpfiles']['inodes'].values()].map((one) => [one, 1]));
-  const problems = findProblems(kernel.sys, { inodeHandles });
+  const pins = new Map<number, number>();
+  const references = new Map<number, number>();
+  for (const { pfns, isPin } of kernel['userPages']['held'].values()) {
+    const held = isPin ? pins : references;
+    for (const pfn of pfns) {
+      const folio = kernel.sys.mem.folioOf(pfn);
+      // Nobody counts pins of the pages of zeroes.
+      if (isPin && (folio === kernel.sys.zeroPfn || folio === kernel.sys.hugeZeroPfn)) continue;
+      held.set(folio, (held.get(folio) ?? 0) + 1);
+    }
+  }
+  const problems = findProblems(kernel.sys, { inodeHandles, pins, references });
   if (problems.length > 0) throw new Error(`${where}:\n  ${problems.join('\n  ')}`);
 }
 

@@ -4,6 +4,7 @@
  */
 import { errno } from '../../src/base/errno.ts';
 import { PAGE_SIZE, isAddress, isPageAligned } from '../../src/base/units.ts';
+import { FOLL_FAST_ONLY, FOLL_LONGTERM, FOLL_NOFAULT, FOLL_WRITE } from '../../src/mm/gup.ts';
 import type { DmirrorCommand, KernelApi } from '../../src/worker/protocol.ts';
 import type { UffdOp } from '../../src/worker/protocol-uffd.ts';
 import type { Pool } from './pool.ts';
@@ -28,6 +29,13 @@ const after =
 const PROT = 7;
 const MAP_BITS = [0x22, 0x22, 0x21, 0x02, 0x01, 0x32, 0x100022, 0x23, 0, 0x8022];
 
+const FOLL_FLAGS = [
+  FOLL_WRITE,
+  FOLL_WRITE | FOLL_LONGTERM,
+  FOLL_NOFAULT,
+  FOLL_FAST_ONLY | FOLL_LONGTERM,
+];
+
 /** The commands of a test device. */
 const COMMANDS: Readonly<Record<DmirrorCommand, true>> = {
   READ: true,
@@ -39,6 +47,7 @@ const COMMANDS: Readonly<Record<DmirrorCommand, true>> = {
   CHECK_EXCLUSIVE: true,
   RELEASE: true,
   FLAGS: true,
+  READ_UNLOCKED: true,
   ADD: true,
 };
 
@@ -62,6 +71,20 @@ function mmapRequest(pool: Pool): unknown {
     ...(pool.random.chance(0.1) ? { shmem: pool.fileFd() } : {}),
     ...(pool.random.chance(0.3) ? { offset: pool.oneOf(0, PAGE_SIZE, 2 * PAGE_SIZE) } : {}),
   }));
+}
+
+function gupRequest(pool: Pool): unknown {
+  return pool.or(() => ({
+    addr: pool.addr(),
+    npages: pool.npages(),
+    ...(pool.random.chance(0.7) ? { flags: pool.oneOf(0, ...FOLL_FLAGS) } : {}),
+    ...(pool.random.chance(0.5) ? { pin: pool.oneOf(false, true) } : {}),
+    ...(pool.random.chance(0.5) ? { fast: pool.oneOf(false, true) } : {}),
+  }));
+}
+
+function processVmRange(pool: Pool): unknown {
+  return pool.or(() => ({ local: pool.addr(), remote: pool.addr(), length: pool.length() }));
 }
 
 interface AnyRequest {
@@ -131,6 +154,23 @@ export const CALLS: { readonly [K in keyof KernelApi]: Call } = {
     ],
     isPartial: isRunCommand,
   },
+  gup: {
+    args: (pool) => [pool.pid(), gupRequest(pool)],
+    // Pages that are to be pinned for long leave the device first.
+    isPartial: after(errno.ENOMEM, errno.EBUSY),
+  },
+  gupRelease: { args: (pool) => [pool.or(() => pool.gupHandle())], ends: errno.EBADF },
+  processVmReadv: {
+    args: (pool) => [pool.pid(), pool.pid(), processVmRange(pool)],
+    // One side was there.
+    isPartial: after(errno.EFAULT),
+  },
+  processVmWritev: {
+    args: (pool) => [pool.pid(), pool.pid(), processVmRange(pool)],
+    isPartial: after(errno.EFAULT),
+  },
+  procMemRead: { args: (pool) => [pool.pid(), pool.addr(), pool.length()] },
+  procMemWrite: { args: (pool) => [pool.pid(), pool.addr(), pool.bytes()] },
   userfaultfd: { args: (pool) => [pool.pid(), pool.bits(0xffff)] },
   uffdRead: { args: (pool) => [pool.uffdFd(), pool.random.chance(0.9)] },
   uffdIoctl: {

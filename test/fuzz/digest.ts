@@ -54,6 +54,7 @@ export function kernelDigest(kernel: Kernel): number {
   const sum = new Sum();
   sum.word(systemDigest(kernel.sys));
   for (const device of kernel.devices) addDevice(sum, device);
+  sum.number(kernel['userPages']['held'].size);
   const own = kernel['uffds']['files'].size + kernel['tmpfiles']['inodes'].size;
   for (const value of [kernel['processes'].size, kernel['files'].size, own]) sum.number(value);
   return sum.value;

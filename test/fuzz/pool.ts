@@ -18,6 +18,8 @@ export class Pool {
   readonly kernel: Kernel;
   /** How often an argument is hostile. */
   malice = 0.3;
+  /** The digest of the state as the last call left it, null when that is not known. */
+  digest: number | null = null;
   private readonly gonePids: number[] = [];
   private readonly goneFds: number[] = [];
 
@@ -110,6 +112,12 @@ export class Pool {
     return [...this.kernel['uffds']['files'].keys()];
   }
 
+  /** What was taken by gup, mostly. */
+  gupHandle(): number {
+    const handles = [...this.kernel['userPages']['held'].keys()];
+    return handles.length === 0 ? 1 : pick(this.random, handles);
+  }
+
   /** Closes every userfaultfd, so that whoever waits for a monitor goes on. */
   async wakeAll(): Promise<void> {
     for (const fd of this.uffdFds()) await this.kernel.closeUserfaultfd(fd);
@@ -126,6 +134,9 @@ export class Pool {
         const isHuge = vmEnd - vmStart > MAX_MAPPED;
         if (isHuge || isMany) await kernel.munmap(pid, vmStart, vmEnd - vmStart);
       }
+    }
+    for (const handle of [...kernel['userPages']['held'].keys()].slice(0, -MAX_FILES)) {
+      kernel.gupRelease(handle);
     }
     for (const fd of this.fileFds()) {
       const isHuge = kernel.fstat(fd).size > MAX_MAPPED;
