@@ -29,6 +29,11 @@ const after =
 const PROT = 7;
 const MAP_BITS = [0x22, 0x22, 0x21, 0x02, 0x01, 0x32, 0x100022, 0x23, 0, 0x8022];
 
+/** Every MADV_* of asm-generic/mman-common.h. */
+const ADVICE: readonly number[] = [
+  0, 1, 2, 3, 4, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 102, 103,
+];
+
 const FOLL_FLAGS = [
   FOLL_WRITE,
   FOLL_WRITE | FOLL_LONGTERM,
@@ -123,6 +128,24 @@ export const CALLS: { readonly [K in keyof KernelApi]: Call } = {
     args: (pool) => [pool.pid(), pool.addr(), pool.length(), pool.bits(PROT)],
     // What lies below the first gap is changed.
     isPartial: after(errno.ENOMEM),
+  },
+  mremap: {
+    args: (pool) => [
+      pool.pid(),
+      pool.addr(),
+      pool.length(),
+      pool.length(),
+      pool.bits(7),
+      pool.addr(),
+    ],
+    // Where the target is given, what was there is unmapped first.
+    isPartial: (args, status) =>
+      [2, 3, 6, 7].includes(args[4] as number) && status === errno.ENOMEM,
+  },
+  madvise: {
+    args: (pool) => [pool.pid(), pool.addr(), pool.length(), pool.oneOf(...ADVICE)],
+    // VMA after VMA, until one refuses; holes are told in the end.
+    isPartial: (args) => ADVICE.includes(args[3] as number) && isAddress(args[1] as number),
   },
   shmemCreate: { args: (pool) => [pool.length()] },
   tmpfile: { args: (pool) => [pool.length()] },
