@@ -177,6 +177,12 @@ export const CALLS: { readonly [K in keyof KernelApi]: Call } = {
     ],
     isPartial: isRunCommand,
   },
+  poison: {
+    // Seldom where something is: what is broken stays broken.
+    args: (pool) => [pool.pid(), pool.random.chance(0.04) ? pool.addr() : pool.oneOf(1, 2 ** 46)],
+    // The page is faulted in before it is broken.
+    isPartial: (args) => isAddress(args[1] as number),
+  },
   gup: {
     args: (pool) => [pool.pid(), gupRequest(pool)],
     // Pages that are to be pinned for long leave the device first.
