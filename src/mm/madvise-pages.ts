@@ -5,7 +5,7 @@
  *
  * Locking: mmap lock held for read. Never waits.
  *
- * Leaves out: swap entries, PMD leaves, aging of page-cache pages by others.
+ * Leaves out: PMD leaves, aging of page-cache pages by others.
  */
 import { PAGE_SIZE, PMD_SIZE } from '../base/units.ts';
 import type { System, Vma } from './mm-types.ts';
@@ -16,8 +16,17 @@ import {
   mmuNotifierInvalidateRangeStart,
   mmuNotifierRangeInit,
 } from './mmu-notifier.ts';
-import { PG_ACTIVE, PG_DIRTY, PG_REFERENCED, PG_SWAPBACKED } from './page.ts';
-import { PTE_DIRTY, PTE_SPECIAL, PTE_YOUNG, ptePfn, ptePresent } from './swapops.ts';
+import { PG_ACTIVE, PG_DIRTY, PG_REFERENCED, PG_SWAPBACKED, PG_SWAPCACHE } from './page.ts';
+import { folioFreeSwap, freeSwapAndCache } from './swap-state.ts';
+import {
+  LEAF_SWAP,
+  PTE_DIRTY,
+  PTE_SPECIAL,
+  PTE_YOUNG,
+  leafKind,
+  ptePfn,
+  ptePresent,
+} from './swapops.ts';
 import { flushTlbRange } from './tlb.ts';
 
 const freeRange = new MmuNotifierRange();
@@ -34,11 +43,38 @@ export function madviseFree(vma: Vma, start: number, end: number): void {
   mmuNotifierInvalidateRangeStart(freeRange);
   changePresent(vma, start, end, (pte) => {
     const pfn = ptePfn(pte);
-    if (sys.mem.mapcount[pfn] !== 1) return pte;
+    if (sys.mem.mapcount[pfn] !== 1 || !leaveSwapCache(sys, pfn)) return pte;
     sys.mem.clearFlag(pfn, PG_DIRTY | PG_ACTIVE | PG_REFERENCED | PG_SWAPBACKED);
     return (pte & ~(PTE_YOUNG | PTE_DIRTY)) >>> 0;
   });
+  freeSwapEntries(vma, start, end);
   mmuNotifierInvalidateRangeEnd(freeRange);
+}
+
+/** A clean page must not have a slot with older contents. @returns false when it has to keep it. */
+function leaveSwapCache(sys: System, pfn: number): boolean {
+  if (!sys.mem.testFlag(pfn, PG_SWAPCACHE)) return true;
+  if (!sys.mem.trylockPage(pfn)) return false;
+  const isFree = folioFreeSwap(sys, pfn);
+  sys.mem.unlockPage(pfn);
+  return isFree;
+}
+
+/** What is in swap space need not come back. */
+function freeSwapEntries(vma: Vma, start: number, end: number): void {
+  const { mm } = vma;
+  const { pageTables } = mm.sys;
+  if (mm.swapEnts === 0) return;
+  for (let addr = start; addr < end; addr += PAGE_SIZE) {
+    addr = pageTables.nextPopulated(mm.pgd, addr, end);
+    if (addr >= end) return;
+    const at = pageTables.pteOffset(mm.pgd, addr);
+    const pte = pageTables.words[at]!;
+    if (at === 0 || leafKind(pte) !== LEAF_SWAP) continue;
+    pageTables.setPte(at, 0);
+    mm.swapEnts--;
+    freeSwapAndCache(mm.sys, ptePfn(pte));
+  }
 }
 
 /** Notes that pages are not going to be used soon (MADV_COLD). Context: see the file header. */

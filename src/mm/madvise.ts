@@ -28,6 +28,7 @@ import { underReadLock, underWriteLock } from './mmap.ts';
 import { faultinPageRange } from './populate.ts';
 import { isolateRange, mergeVma } from './vma.ts';
 import { findVma } from './vma-lookup.ts';
+import { pageoutRange } from './vmscan.ts';
 import { zapPageRange } from './zap.ts';
 
 /** Kinds of advice; values of asm-generic/mman-common.h. */
@@ -189,7 +190,8 @@ function cold(vma: Vma, start: number, end: number): number {
   return 0;
 }
 
-/** Without swap there is nowhere to go. */
-function pageout(vma: Vma): number {
-  return (vma.vmFlags & VM_PFNMAP) !== 0 ? errno.EINVAL : 0;
+function pageout(vma: Vma, start: number, end: number): number {
+  if ((vma.vmFlags & VM_PFNMAP) !== 0) return errno.EINVAL;
+  pageoutRange(vma, start, end);
+  return 0;
 }

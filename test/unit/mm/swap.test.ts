@@ -4,6 +4,7 @@ import { errno } from '../../../src/base/errno.ts';
 import { PAGE_SIZE } from '../../../src/base/units.ts';
 import { dupMmap, mmput } from '../../../src/mm/fork.ts';
 import { pinUserPage, unpinUserPage } from '../../../src/mm/gup.ts';
+import { MADV_COLD, MADV_FREE, MADV_PAGEOUT, doMadvise } from '../../../src/mm/madvise.ts';
 import { migratePfn } from '../../../src/mm/migrate-types.ts';
 import { PROT_READ } from '../../../src/mm/mm-types.ts';
 import type { MmStruct } from '../../../src/mm/mm-types.ts';
@@ -281,6 +282,32 @@ describe('zap', () => {
     expect(bench.sys.pageAllocator.freePages).toBe(free + 1);
     expect(load(mm, addr)).toBe(0);
   });
+});
+
+describe('MADV_FREE', () => {
+  test('frees the slots of swap entries, and gives zeroes', () => {
+    const addr = mapSwapped(2);
+    expect(expectSync(doMadvise(mm, addr, PAGE_SIZE, MADV_FREE))).toBe(0);
+    expect([usedSlots(), mm.swapEnts, pteAt(mm, addr)]).toEqual([1, 1, 0]);
+    expect([load(mm, addr), load(mm, addr + PAGE_SIZE)]).toEqual([0, 2]);
+  });
+
+  test('leaves no slot with contents from before the last store', () => {
+    const addr = mapSwapped(1);
+    load(mm, addr);
+    store(mm, addr, 9);
+    expect(expectSync(doMadvise(mm, addr, PAGE_SIZE, MADV_FREE))).toBe(0);
+    expect([inSwapCache(addr), usedSlots()]).toEqual([false, 0]);
+    pageout(mm, addr, 1);
+    expect(load(mm, addr)).toBe(9);
+  });
+});
+
+test('MADV_PAGEOUT pages out what is there, other advice does not', () => {
+  const addr = mapFilled(mm, 2);
+  expect(expectSync(doMadvise(mm, addr, PAGE_SIZE, MADV_COLD))).toBe(0);
+  expect(expectSync(doMadvise(mm, addr + PAGE_SIZE, PAGE_SIZE, MADV_PAGEOUT))).toBe(0);
+  expect([isSwapped(mm, addr), isSwapped(mm, addr + PAGE_SIZE)]).toEqual([false, true]);
 });
 
 describe('fork', () => {

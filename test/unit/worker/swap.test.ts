@@ -1,6 +1,7 @@
 /** Swap space under a whole machine: processes, fork, the test device; on the CPU engine. */
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import {
+  MADV_PAGEOUT,
   PAGE_DEVICE,
   PAGE_RAM,
   PAGE_SIZE,
@@ -10,8 +11,6 @@ import {
   bootMachine,
 } from '../../../src/index.ts';
 import type { LocalMachine, Process } from '../../../src/index.ts';
-import { vmaLookup } from '../../../src/mm/vma-lookup.ts';
-import { pageoutRange } from '../../../src/mm/vmscan.ts';
 import { checkInvariants } from '../../model/check-invariants.ts';
 
 const MIB = 2 ** 20;
@@ -39,10 +38,10 @@ afterEach(async () => {
 });
 
 /** Pages out [first, first + count) of the buffer; how many went. */
-function pageout(first: number, count: number): number {
-  const [mm] = [...machine.kernel.sys.mms];
-  const start = addr + first * PAGE_SIZE;
-  return pageoutRange(vmaLookup(mm!, start)!, start, start + count * PAGE_SIZE);
+async function pageout(first: number, count: number): Promise<number> {
+  const before = machine.kernel.sys.vmstat.read('pswpout');
+  await process.madvise(addr + first * PAGE_SIZE, count * PAGE_SIZE, MADV_PAGEOUT);
+  return machine.kernel.sys.vmstat.read('pswpout') - before;
 }
 
 async function firstBytes(of: Process, at = addr): Promise<number[]> {
@@ -53,7 +52,7 @@ async function firstBytes(of: Process, at = addr): Promise<number[]> {
 const FILLED = [1, 2, 3, 4, 5, 6, 7, 8];
 
 test('pages go out and come back as they are touched', async () => {
-  expect(pageout(0, PAGES)).toBe(PAGES);
+  expect(await pageout(0, PAGES)).toBe(PAGES);
   await process.touch(addr + 2 * PAGE_SIZE);
   const codes = await process.pageMap(addr, 4);
   expect([...codes]).toEqual([PAGE_SWAP, PAGE_SWAP, PAGE_RAM, PAGE_SWAP]);
@@ -62,7 +61,7 @@ test('pages go out and come back as they are touched', async () => {
 });
 
 test('a child and its parent read the same slots and write pages of their own', async () => {
-  expect(pageout(0, PAGES)).toBe(PAGES);
+  expect(await pageout(0, PAGES)).toBe(PAGES);
   const child = await process.fork();
   await child.write(addr, Uint8Array.of(99));
   expect(await firstBytes(process)).toEqual(FILLED);
@@ -71,7 +70,7 @@ test('a child and its parent read the same slots and write pages of their own', 
 
 test('a device leaves swapped pages where they are, and swaps them in to read them [F39] [F80]', async () => {
   const device = await process.openDevice(0);
-  expect(pageout(0, 2)).toBe(2);
+  expect(await pageout(0, 2)).toBe(2);
   const request = { addr, npages: PAGES, ptr: 0 };
   const moved = await device.tryIoctl('MIGRATE_TO_DEV', request);
   expect(moved.skipped).toEqual({ 'not a page': 2 });
