@@ -29,6 +29,7 @@ import {
 import { dmirrorMmap } from '../driver/dmirror-mmap.ts';
 import { dupMmap, mmAlloc, mmput } from '../mm/fork.ts';
 import { doMmap, doMunmap } from '../mm/mmap.ts';
+import { clearSoftDirty } from '../mm/clear-refs.ts';
 import { madviseHwpoison } from '../mm/memory-failure.ts';
 import { doMprotect } from '../mm/mprotect.ts';
 import { MAP_ANONYMOUS, MAP_PRIVATE } from '../mm/mm-types.ts';
@@ -274,6 +275,11 @@ export class Kernel implements KernelApi {
       if (outcome !== FAULT_OK) return { errno: 0, outcome, address: addr };
     }
     return { errno: 0, outcome: ACCESS_OK, address: 0 };
+  }
+
+  async clearSoftDirty(pid: number): Promise<number> {
+    const mm = this.processes.get(pid);
+    return mm === undefined ? errno.ESRCH : clearSoftDirty(mm);
   }
 
   async poison(pid: number, addr: number): Promise<number> {

@@ -222,6 +222,12 @@ export class Process {
     checkAccess(await machine.call(machine.api.touch(pid, addr, access)), access);
   }
 
+  /** Forgets which pages were written so far (clear_refs). Throws ErrnoError (ESRCH). */
+  async clearSoftDirty(): Promise<void> {
+    const { machine, pid } = this;
+    checked(await machine.call<number>(machine.api.clearSoftDirty(pid)), 'clear_refs');
+  }
+
   /**
    * Breaks the RAM page at `addr`, as MADV_HWPOISON does: every access is SIGBUS from then on.
    * Throws ErrnoError (EINVAL, EFAULT, EBUSY for the zero page, EHWPOISON when it is broken).

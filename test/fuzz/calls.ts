@@ -177,6 +177,7 @@ export const CALLS: { readonly [K in keyof KernelApi]: Call } = {
     ],
     isPartial: isRunCommand,
   },
+  clearSoftDirty: { args: (pool) => [pool.pid()] },
   poison: {
     // Seldom where something is: what is broken stays broken.
     args: (pool) => [pool.pid(), pool.random.chance(0.04) ? pool.addr() : pool.oneOf(1, 2 ** 46)],
