@@ -14,6 +14,7 @@ import { HPAGE_PMD_NR, PAGE_SIZE, PMD_SIZE } from '../base/units.ts';
 import { userfaultfdWp } from './fs-userfaultfd.ts';
 import { copyHighpage } from './highmem.ts';
 import { copyHugePmd } from './huge-pmd-ops.ts';
+import { copyPinnedHugetlb, isVmHugetlb } from './hugetlb.ts';
 import { vmaMayWrite, vmaPageProt } from './mm-types.ts';
 import type { MmStruct, Vma } from './mm-types.ts';
 import { allocPage } from './page-alloc.ts';
@@ -122,6 +123,12 @@ function copyLeaf(child: Vma, parent: Vma, addr: number, progress: ForkProgress)
   if (outcome >= 0) {
     progress.writeProtected += outcome * HPAGE_PMD_NR;
     return 1;
+  }
+  if (isVmHugetlb(parent)) {
+    pageTables.depositTable(target, table);
+    if (copyPinnedHugetlb(child, addr, target, pageTables.words[at]!) === 0) return 1;
+    pageTables.freeTable(pageTables.withdrawTable(target));
+    return errno.ENOMEM;
   }
   pageTables.freeTable(table);
   splitHugePmd(parent, at, addr);

@@ -22,7 +22,7 @@ import {
   mmuNotifierRangeInit,
 } from './mmu-notifier.ts';
 import { putPage } from './page-alloc.ts';
-import { PG_DIRTY } from './page.ts';
+import { PG_DIRTY, PG_HUGETLB } from './page.ts';
 import {
   LEAF_DEVICE_EXCLUSIVE,
   PTE_DIRTY,
@@ -52,8 +52,8 @@ const exclusiveRange = new MmuNotifierRange();
  *
  * @param addr Address in the page. @param owner Who asks; compared by identity.
  * @returns the pfn, its folio locked and referenced: program the device, then unlock and put it.
- * EFAULT for what can't be written; ENOMEM; EOPNOTSUPP for memory that is not anonymous.
- * Context: mmap lock held for read and kept; waits for faults and for the page lock.
+ * EFAULT for what can't be written; ENOMEM; EOPNOTSUPP for memory that is not anonymous, or of huge
+ * pages. Context: mmap lock held for read and kept; waits for faults and for the page lock.
  */
 export function makeDeviceExclusive(
   mm: MmStruct,
@@ -88,7 +88,7 @@ function attemptOnce(mm: MmStruct, addr: number, owner: unknown): MaybePromise<n
     if (taken !== 1) return taken;
     const pfn = pfns[0]!;
     const folio = sys.mem.folioOf(pfn);
-    if (!sys.mem.isAnon(folio)) {
+    if (!sys.mem.isAnon(folio) || sys.mem.testFlag(folio, PG_HUGETLB)) {
       putPage(sys, folio);
       return errno.EOPNOTSUPP;
     }

@@ -58,6 +58,7 @@ export function mmAlloc(sys: System): MmStruct | number {
     anonRss: 0,
     shmemRss: 0,
     swapEnts: 0,
+    hugetlbUsage: 0,
     tlbFlushes: 0,
     tlbFlushedPages: 0,
     tlbs: [],
@@ -90,7 +91,8 @@ export function mmput(mm: MmStruct): MaybePromise<void> {
 function exitMmap(mm: MmStruct): void {
   const { pageTables } = mm.sys;
   unmapLocked(mm, 0, TASK_SIZE);
-  assert(mm.anonRss + mm.shmemRss + mm.swapEnts === 0, 'I19: nothing is resident after exit');
+  const resident = mm.anonRss + mm.shmemRss + mm.swapEnts + mm.hugetlbUsage;
+  assert(resident === 0, 'I19: nothing is resident after exit');
   pageTables.freeTable(mm.pgd);
   mm.pgd = 0;
   mm.sys.mms.delete(mm);

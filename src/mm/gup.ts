@@ -33,6 +33,7 @@ import {
   FOLL_WRITE,
   tryGrabPage,
 } from './gup-refs.ts';
+import { isVmHugetlb } from './hugetlb.ts';
 import {
   FAULT_FLAG_ALLOW_RETRY,
   FAULT_FLAG_REMOTE,
@@ -398,7 +399,8 @@ class GupWalk {
     if (!ptePresent(pte)) return NEEDS_FAULT;
     if ((this.flags & FOLL_WRITE) !== 0 && (pte & PTE_WRITE) === 0) return NEEDS_FAULT;
     const pfn = leafPfn(pte, addr);
-    if ((this.flags & FOLL_SPLIT_PMD) !== 0 && (pte & PTE_HUGE) !== 0) {
+    const wantsSplit = (this.flags & FOLL_SPLIT_PMD) !== 0 && !isVmHugetlb(vma);
+    if (wantsSplit && (pte & PTE_HUGE) !== 0) {
       splitHugePmdAddress(vma, addr);
       return this.followPage(vma, addr);
     }

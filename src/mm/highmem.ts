@@ -18,9 +18,12 @@ export function clearHighpage(sys: System, pfn: number): void {
   sys.ramWords.fill(0, start, start + WORDS_PER_PAGE);
 }
 
-/** Fills a large folio of RAM with zeroes (folio_zero_user). Context: as clearHighpage. */
+/** Fills a large folio with zeroes (folio_zero_user). Context: as clearHighpage. */
 export function clearHugeFolio(sys: System, head: number): void {
-  assert(head + HPAGE_PMD_NR <= sys.ramPages, 'I5: the CPU touches the contents of RAM pages only');
+  assert(
+    head + HPAGE_PMD_NR <= sys.hostPages,
+    'I5: the CPU touches the contents of pages that it can reach only',
+  );
   const start = head * WORDS_PER_PAGE;
   sys.ramWords.fill(0, start, start + HPAGE_PMD_NR * WORDS_PER_PAGE);
 }
@@ -41,4 +44,9 @@ export function copyHighpage(sys: System, target: number, source: number): void 
   );
   const start = source * PAGE_SIZE;
   sys.ram.copyWithin(target * PAGE_SIZE, start, start + PAGE_SIZE);
+}
+
+/** Copies the contents of one large folio to another (copy_user_large_folio). As copyHighpage. */
+export function copyHugeFolio(sys: System, target: number, source: number): void {
+  for (let i = 0; i < HPAGE_PMD_NR; i++) copyHighpage(sys, target + i, source + i);
 }

@@ -18,7 +18,7 @@
  * begins again at the first page whose output was not written. hmm-unlocked.ts has the form for
  * callers that don't hold it.
  *
- * Leaves out: PUD mappings, hugetlb.
+ * Leaves out: PUD mappings.
  */
 import { assert } from '../base/assert.ts';
 import { errno } from '../base/errno.ts';
@@ -43,6 +43,7 @@ import {
   handleMmFault,
 } from './memory.ts';
 import { pagePgmap } from './memremap.ts';
+import { isVmHugetlb } from './hugetlb.ts';
 import { VM_IO, VM_PFNMAP, VM_READ, VM_WRITE } from './mm-types.ts';
 import type { MmStruct, Vma } from './mm-types.ts';
 import { mmuIntervalCheckRetry } from './mmu-notifier.ts';
@@ -254,20 +255,28 @@ class HmmWalk {
   /** [last, end) lies in one PMD range. */
   private walkChunk(vma: Vma, end: number): number {
     const { pageTables } = this.mm.sys;
-    const pmd = pageTables.words[pageTables.pmdOffset(this.mm.pgd, this.last)]!;
-    if (isPmdLeaf(pmd)) return this.walkLeaf(vma, pmd, end);
+    const pmdAt = pageTables.pmdOffset(this.mm.pgd, this.last);
+    const pmd = pageTables.words[pmdAt]!;
+    if (isPmdLeaf(pmd) || (pmdAt !== 0 && isVmHugetlb(vma))) return this.walkLeaf(vma, pmd, end);
     const first = pageTables.pteOffset(this.mm.pgd, this.last);
     return first === 0 ? this.walkHole(vma, end) : this.walkTable(vma, first, end);
   }
 
-  /** [last, end) is mapped by one PMD entry (hmm_vma_handle_pmd, hmm_vma_handle_absent_pmd). */
+  /**
+   * [last, end) is mapped by one PMD entry (hmm_vma_handle_pmd, hmm_vma_handle_absent_pmd,
+   * hmm_vma_walk_hugetlb_entry). In a mapping of huge pages it may be empty, and what the first
+   * page needs counts for all.
+   */
   private walkLeaf(vma: Vma, pmd: number, end: number): number {
     let flags = 0;
     const isOwn = isDevicePrivateEntry(pmd) && this.ownsPage(ptePfn(pmd));
     if (isOwn) flags = isWritableLeaf(pmd) ? HMM_PFN_VALID | HMM_PFN_WRITE : HMM_PFN_VALID;
     else if (ptePresent(pmd)) flags = this.presentFlags(pmd);
     // A page that the asking device owns is never faulted.
-    const needed = isOwn ? 0 : this.neededInRange(end, flags);
+    const asked = isVmHugetlb(vma)
+      ? this.needed(this.slot(), flags)
+      : this.neededInRange(end, flags);
+    const needed = isOwn ? 0 : asked;
     if (needed !== 0 && isMigrationEntry(pmd)) {
       this.waitPfn = ptePfn(pmd);
       return WALK_WAIT;

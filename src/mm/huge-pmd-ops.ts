@@ -7,6 +7,7 @@
  */
 import { assert } from '../base/assert.ts';
 import { HPAGE_PMD_NR } from '../base/units.ts';
+import { countHugeRss } from './hugetlb.ts';
 import type { MmStruct } from './mm-types.ts';
 import { PG_DIRTY, PG_REFERENCED } from './page.ts';
 import { folioRemoveRmapPmd, folioTryDupAnonRmapPmd } from './rmap.ts';
@@ -46,7 +47,7 @@ export function zapHugePmd(mm: MmStruct, at: number): number {
     if ((pmd & PTE_DIRTY) !== 0) sys.mem.setFlag(folio, PG_DIRTY);
     if ((pmd & PTE_YOUNG) !== 0) sys.mem.setFlag(folio, PG_REFERENCED);
   }
-  mm.anonRss -= HPAGE_PMD_NR;
+  countHugeRss(mm, folio, -HPAGE_PMD_NR);
   // The migration dropped mapping and reference when it installed its entry.
   if (isMigrationEntry(pmd)) return NO_FOLIO;
   folioRemoveRmapPmd(sys, folio);
@@ -79,7 +80,7 @@ export function copyHugePmd(
     if (!folioTryDupAnonRmapPmd(sys, folio)) return -1;
     sys.mem.getPage(folio);
   }
-  if (!isZero) child.anonRss += HPAGE_PMD_NR;
+  if (!isZero) countHugeRss(child, folio, HPAGE_PMD_NR);
   const shared = isPresent ? (pmd & ~PTE_WRITE) >>> 0 : sharedLeaf(pmd, folio);
   words[at] = shared;
   const cleared = isPresent ? PTE_YOUNG | PTE_UFFD_WP : PTE_UFFD_WP;

@@ -7,13 +7,15 @@
  */
 import { errno, isErr } from '../base/errno.ts';
 import type { MaybePromise } from '../base/maybe.ts';
-import { isAddress, isPageAligned, pageAlignUp } from '../base/units.ts';
+import { PMD_SIZE, isAddress, isPageAligned, pageAlignUp } from '../base/units.ts';
 import { guardInstall, guardRemove } from './guard.ts';
 import { madviseCold, madviseFree } from './madvise-pages.ts';
+import { isVmHugetlb, maySplitVma } from './hugetlb.ts';
 import {
   VM_DONTCOPY,
   VM_DONTDUMP,
   VM_HUGEPAGE,
+  VM_HUGETLB,
   VM_NOHUGEPAGE,
   VM_PFNMAP,
   VM_RAND_READ,
@@ -173,25 +175,27 @@ function wipeOnFork(vma: Vma): number {
 }
 
 function dontNeed(vma: Vma, start: number, end: number): number {
-  if ((vma.vmFlags & VM_PFNMAP) !== 0) return errno.EINVAL;
-  zapPageRange(vma, start, end);
+  if ((vma.vmFlags & VM_PFNMAP) !== 0 || !maySplitVma(vma, start)) return errno.EINVAL;
+  // Of a huge page all or nothing goes.
+  const stop = isVmHugetlb(vma) ? end - (end % PMD_SIZE) : end;
+  if (stop > start) zapPageRange(vma, start, stop);
   return 0;
 }
 
 function free(vma: Vma, start: number, end: number): number {
-  if (!vmaIsAnonymous(vma)) return errno.EINVAL;
+  if (!vmaIsAnonymous(vma) || isVmHugetlb(vma)) return errno.EINVAL;
   madviseFree(vma, start, end);
   return 0;
 }
 
 function cold(vma: Vma, start: number, end: number): number {
-  if ((vma.vmFlags & VM_PFNMAP) !== 0) return errno.EINVAL;
+  if ((vma.vmFlags & (VM_PFNMAP | VM_HUGETLB)) !== 0) return errno.EINVAL;
   madviseCold(vma, start, end);
   return 0;
 }
 
 function pageout(vma: Vma, start: number, end: number): number {
-  if ((vma.vmFlags & VM_PFNMAP) !== 0) return errno.EINVAL;
+  if ((vma.vmFlags & (VM_PFNMAP | VM_HUGETLB)) !== 0) return errno.EINVAL;
   pageoutRange(vma, start, end);
   return 0;
 }

@@ -39,6 +39,7 @@ import {
   userfaultfdWpAsync,
 } from './fs-userfaultfd.ts';
 import { FAULT_FALLBACK, handleHugePmd, tryHugeFault } from './huge-memory.ts';
+import { hugetlbFault, isVmHugetlb } from './hugetlb.ts';
 import {
   VM_SHARED,
   VM_UFFD_MISSING,
@@ -129,6 +130,7 @@ export function handleMmFault(vma: Vma, address: number, flags: number): MaybePr
   const write = (flags & FAULT_FLAG_WRITE) !== 0;
   if (write && !vmaMayWrite(vma)) return VM_FAULT_SIGSEGV;
   sys.vmstat.add(PGFAULT, 1);
+  if (isVmHugetlb(vma)) return hugetlbFault(vma, address, flags);
   const addr = pageAlignDown(address);
   if (tryHugeFault(vma, addr, write) === 0) return 0;
   const at = sys.pageTables.pteAlloc(mm.pgd, addr);

@@ -117,7 +117,9 @@ function removeMigrationPmd(
   const entry = words[at]!;
   if (ptePfn(entry) !== source || !isMigrationEntry(entry)) return;
   mem.getPage(target);
-  folioAddAnonRmapPmd(sys, target, vma, addr, leafKind(entry) !== LEAF_MIGRATION_READ);
+  const isExclusive = leafKind(entry) !== LEAF_MIGRATION_READ;
+  if (mem.isAnon(target)) folioAddAnonRmapPmd(sys, target, vma, addr, isExclusive);
+  else folioAddFileRmap(sys, target);
   const isDevice = mem.isDevicePrivate(target);
   const next = mappingFor(entry, target, vmaPageProt(vma), isDevice, mem.flags[target]!);
   words[at] = isDevice ? next : (next | PTE_HUGE) >>> 0;

@@ -107,6 +107,8 @@ export const MAP_PRIVATE = 0x02;
 export const MAP_FIXED = 0x10;
 export const MAP_ANONYMOUS = 0x20;
 export const MAP_FIXED_NOREPLACE = 0x100000;
+/** Of huge pages (hugetlb.ts). */
+export const MAP_HUGETLB = 0x40000;
 
 /** A virtual memory area: [vmStart, vmEnd) of one address space with one set of permissions. */
 export interface Vma {
@@ -149,6 +151,8 @@ export interface MmStruct {
   shmemRss: number;
   /** Pages that are in swap space instead (MM_SWAPENTS). */
   swapEnts: number;
+  /** Resident pages of huge page mappings, which are in neither of those (hugetlb_usage). */
+  hugetlbUsage: number;
   /** Number of TLB flushes and of pages in them: each reduction of a permission is one entry. */
   tlbFlushes: number;
   tlbFlushedPages: number;
@@ -182,6 +186,9 @@ export interface System {
   swap: SwapInfo | null;
   /** The shared large folio of zeroes, made when first wanted (huge_zero_folio); 0 before. */
   hugeZeroPfn: number;
+  /** Folios that huge page mappings may have and have (nr_overcommit_hugepages, nr_hugepages). */
+  hugetlbLimit: number;
+  hugetlbInUse: number;
   /** THP_*: which private anonymous memory gets large folios. */
   thpMode: number;
   /** Registered pagemaps by the number that MemMap.pgmap holds; entry 0 is null. */

@@ -1,13 +1,12 @@
 /**
  * mmap and munmap (mm/mmap.c, mm/vma.c): checking the arguments as the system calls do, choosing an
  * address, and changing the VMA set. Addresses are chosen top down below MMAP_BASE, always the
- * highest gap that fits, so that runs repeat.
+ * highest gap that fits, so that runs repeat; those of huge pages at PMD boundaries.
  *
  * Locking: both calls take the mmap lock for write and may wait for it. munmap sends
  * MMU_NOTIFY_UNMAP over the range that goes, then clears entries, flushes, frees.
  *
- * Leaves out: address randomisation, overcommit accounting, locked memory, growing stacks, huge
- * pages.
+ * Leaves out: address randomisation, overcommit accounting, locked memory, growing stacks.
  */
 import { errno, isErr } from '../base/errno.ts';
 import { andThen } from '../base/maybe.ts';
@@ -15,19 +14,24 @@ import type { MaybePromise } from '../base/maybe.ts';
 import {
   MMAP_MIN_ADDR,
   PAGE_SIZE,
+  PMD_SIZE,
   TASK_SIZE,
   isAddress,
   isPageAligned,
   pageAlignDown,
   pageAlignUp,
 } from '../base/units.ts';
+import { hasHugePageSize, maySplitVma } from './hugetlb.ts';
 import {
   MAP_ANONYMOUS,
   MAP_FIXED,
   MAP_FIXED_NOREPLACE,
+  MAP_HUGETLB,
   MAP_PRIVATE,
   MAP_SHARED,
   VM_ACCESS_FLAGS,
+  VM_DONTEXPAND,
+  VM_HUGETLB,
   VM_SHARED,
 } from './mm-types.ts';
 import type { MmStruct, Vma } from './mm-types.ts';
@@ -74,10 +78,10 @@ const unmapRangeEvent = new MmuNotifierRange();
  * Maps memory (mmap).
  *
  * @returns the address; EINVAL for a length of 0, numbers that are no addresses, an unaligned fixed
- * address, or not exactly one of shared and private; EBADF without object and MAP_ANONYMOUS;
- * EOVERFLOW when pgoff and length overflow; ENOMEM when it does not fit or there are too many VMAs;
- * EPERM below MMAP_MIN_ADDR; EEXIST for MAP_FIXED_NOREPLACE over something; ESRCH when the address
- * space is gone.
+ * address, not exactly one of shared and private, or huge pages of an object or an unknown size;
+ * EBADF without object and MAP_ANONYMOUS; EOVERFLOW when pgoff and length overflow; ENOMEM when it
+ * does not fit or there are too many VMAs; EPERM below MMAP_MIN_ADDR; EEXIST for
+ * MAP_FIXED_NOREPLACE over something; ESRCH when the address space is gone.
  * Context: takes the mmap lock for write, may wait for it.
  */
 export function doMmap(mm: MmStruct, request: MmapRequest): MaybePromise<number> {
@@ -90,8 +94,9 @@ export function doMmap(mm: MmStruct, request: MmapRequest): MaybePromise<number>
  * Unmaps [addr, addr + length) (munmap); parts that are not mapped are fine.
  *
  * @param addr Page aligned. @param length Bytes, rounded up to whole pages. @returns 0; EINVAL for
- * bad arguments; ENOMEM when a VMA would have to be split and there are too many; ESRCH when the
- * address space is gone. Context: takes the mmap lock for write, may wait for it.
+ * bad arguments, also for a cut inside a huge page; ENOMEM when a VMA would have to be split and
+ * there are too many; ESRCH when the address space is gone. Context: takes the mmap lock for write,
+ * may wait for it.
  */
 export function doMunmap(mm: MmStruct, addr: number, length: number): MaybePromise<number> {
   if (!isAddress(addr) || !isAddress(length) || !isPageAligned(addr)) return errno.EINVAL;
@@ -135,7 +140,7 @@ export function underReadLock(
 /**
  * Removes every mapping of [start, end) (do_vmi_align_munmap).
  *
- * @returns 0 or ENOMEM (too many VMAs; nothing changed).
+ * @returns 0; ENOMEM (too many VMAs), EINVAL (an end inside a huge page): nothing changed.
  * Context: mmap lock held for write; start and end page aligned.
  */
 export function unmapLocked(mm: MmStruct, start: number, end: number): number {
@@ -144,6 +149,10 @@ export function unmapLocked(mm: MmStruct, start: number, end: number): number {
   if (first === undefined || first.vmStart >= end) return 0;
   const cutsHole = first.vmStart < start && first.vmEnd > end;
   if (cutsHole && vmas.length >= MAX_MAP_COUNT) return errno.ENOMEM;
+  if (first.vmStart < start && !maySplitVma(first, start)) return errno.EINVAL;
+  const tail = vmas[vmaIndexAfter(mm, end - 1)];
+  const cutsTail = tail !== undefined && tail.vmStart < end && tail.vmEnd > end;
+  if (cutsTail && !maySplitVma(tail, end)) return errno.EINVAL;
   if (first.vmStart < start) splitVma(first, start);
   const last = vmas[vmaIndexAfter(mm, end - 1)];
   if (last !== undefined && last.vmStart < end && last.vmEnd > end) splitVma(last, end);
@@ -179,6 +188,9 @@ function checkRequest(request: MmapRequest): number {
   if ((flags & MAP_ANONYMOUS) === 0 && (inode ?? request.mmapFile) === undefined) {
     return errno.EBADF;
   }
+  if ((flags & MAP_HUGETLB) !== 0) {
+    if ((flags & MAP_ANONYMOUS) === 0 || !hasHugePageSize(flags)) return errno.EINVAL;
+  }
   if (length === 0) return errno.EINVAL;
   if (length > TASK_SIZE) return errno.ENOMEM;
   if (pgoff + pageAlignUp(length) / PAGE_SIZE >= 2 ** 52) return errno.EOVERFLOW;
@@ -187,7 +199,9 @@ function checkRequest(request: MmapRequest): number {
 
 function mapLocked(mm: MmStruct, request: MmapRequest): number {
   if (mm.vmas.length >= MAX_MAP_COUNT) return errno.ENOMEM;
-  const length = pageAlignUp(request.length);
+  const isHuge = (request.flags & MAP_HUGETLB) !== 0;
+  const unit = isHuge ? PMD_SIZE : PAGE_SIZE;
+  const length = alignUp(request.length, unit);
   const addr = getUnmappedArea(mm, request.addr ?? 0, length, request.flags);
   if (isErr(addr)) return addr;
   const isAnonymous = (request.flags & MAP_ANONYMOUS) !== 0;
@@ -200,7 +214,8 @@ function mapLocked(mm: MmStruct, request: MmapRequest): number {
   const cleared = unmapLocked(mm, addr, addr + length);
   if (!isErr(cleared)) {
     const shared = (request.flags & MAP_SHARED) !== 0 ? VM_SHARED : 0;
-    const vmFlags = (request.prot & VM_ACCESS_FLAGS) | shared;
+    const huge = isHuge ? VM_HUGETLB | VM_DONTEXPAND : 0;
+    const vmFlags = (request.prot & VM_ACCESS_FLAGS) | shared | huge;
     const fileOffset = isAnonymous ? 0 : (request.pgoff ?? 0);
     const hasOffset = !isAnonymous || inode !== null;
     const pgoff = hasOffset ? fileOffset : addr / PAGE_SIZE;
@@ -230,19 +245,25 @@ function callMmap(vma: Vma, request: MmapRequest): number {
  * @returns the address; EINVAL, ENOMEM, EPERM, EEXIST as doMmap. Context: mmap lock held.
  */
 export function getUnmappedArea(mm: MmStruct, addr: number, length: number, flags: number): number {
+  const unit = (flags & MAP_HUGETLB) === 0 ? PAGE_SIZE : PMD_SIZE;
   if ((flags & (MAP_FIXED | MAP_FIXED_NOREPLACE)) !== 0) {
-    if (!isPageAligned(addr)) return errno.EINVAL;
+    if (addr % unit !== 0) return errno.EINVAL;
     if (addr > TASK_SIZE - length) return errno.ENOMEM;
     if (addr < MMAP_MIN_ADDR) return errno.EPERM;
     const mustBeFree = (flags & MAP_FIXED_NOREPLACE) !== 0;
     return mustBeFree && !isFree(mm, addr, length) ? errno.EEXIST : addr;
   }
   if (addr !== 0) {
-    const hint = Math.max(pageAlignDown(addr), MMAP_MIN_ADDR);
+    const hint =
+      unit === PAGE_SIZE ? Math.max(pageAlignDown(addr), MMAP_MIN_ADDR) : alignUp(addr, unit);
     if (hint <= TASK_SIZE - length && isFree(mm, hint, length)) return hint;
   }
-  const below = highestGap(mm, length, MMAP_BASE);
-  return isErr(below) ? highestGap(mm, length, TASK_SIZE) : below;
+  const below = highestGap(mm, length, MMAP_BASE, unit);
+  return isErr(below) ? highestGap(mm, length, TASK_SIZE, unit) : below;
+}
+
+function alignUp(value: number, unit: number): number {
+  return Math.ceil(value / unit) * unit;
 }
 
 function isFree(mm: MmStruct, addr: number, length: number): boolean {
@@ -250,13 +271,20 @@ function isFree(mm: MmStruct, addr: number, length: number): boolean {
   return next === undefined || next.vmStart >= addr + length;
 }
 
-/** The highest free range of `length` bytes below `ceiling`: its start, or ENOMEM. */
-function highestGap(mm: MmStruct, length: number, ceiling: number): number {
+/** The highest aligned free range of `length` bytes below `ceiling`: its start, or ENOMEM. */
+function highestGap(mm: MmStruct, length: number, ceiling: number, unit: number): number {
   let gapEnd = ceiling;
   for (let i = mm.vmas.length - 1; i >= 0; i--) {
     const vma = mm.vmas[i]!;
-    if (gapEnd - Math.max(vma.vmEnd, MMAP_MIN_ADDR) >= length) return gapEnd - length;
+    const start = lastFit(gapEnd, length, unit);
+    if (start >= Math.max(vma.vmEnd, MMAP_MIN_ADDR)) return start;
     gapEnd = Math.min(gapEnd, vma.vmStart);
   }
-  return gapEnd - MMAP_MIN_ADDR >= length ? gapEnd - length : errno.ENOMEM;
+  const start = lastFit(gapEnd, length, unit);
+  return start >= MMAP_MIN_ADDR ? start : errno.ENOMEM;
+}
+
+/** The highest aligned address from which on `length` bytes end at or below `end`. */
+function lastFit(end: number, length: number, unit: number): number {
+  return Math.floor((end - length) / unit) * unit;
 }

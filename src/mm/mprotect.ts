@@ -64,10 +64,10 @@ const protectRange = new MmuNotifierRange();
  * Changes the permissions of [addr, addr + length) (mprotect).
  *
  * @param addr Page aligned. @param length Bytes, rounded up to whole pages; 0 does nothing.
- * @param prot PROT_* bits. @returns 0; EINVAL for an unaligned address, unknown bits or numbers
- * that are no addresses; ENOMEM when part of the range is not mapped (what lies below the gap has
- * changed) or there would be too many VMAs; ESRCH when the address space is gone.
- * Context: takes the mmap lock for write, may wait for it.
+ * @param prot PROT_* bits. @returns 0; EINVAL for an unaligned address, also one inside a huge page
+ * of a mapping of such, unknown bits or numbers that are no addresses; ENOMEM when part of the
+ * range is not mapped (what lies below the gap has changed) or there would be too many VMAs; ESRCH
+ * when the address space is gone. Context: takes the mmap lock for write, may wait for it.
  */
 export function doMprotect(
   mm: MmStruct,
@@ -97,7 +97,7 @@ function protectLocked(mm: MmStruct, start: number, end: number, prot: number): 
   return 0;
 }
 
-/** Changes [start, end) of one VMA (mprotect_fixup): 0 or ENOMEM. */
+/** Changes [start, end) of one VMA (mprotect_fixup): 0, EINVAL or ENOMEM. */
 function protectPiece(vma: Vma, start: number, end: number, prot: number): number {
   const vmFlags = (vma.vmFlags & ~VM_ACCESS_FLAGS) | prot;
   if (vmFlags === vma.vmFlags) return 0;

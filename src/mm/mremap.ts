@@ -24,6 +24,7 @@ import {
   pageAlignUp,
 } from '../base/units.ts';
 import { isUffdWpMarker } from './fs-userfaultfd.ts';
+import { isVmHugetlb } from './hugetlb.ts';
 import {
   MAP_FIXED,
   VM_DONTEXPAND,
@@ -137,6 +138,7 @@ function remapLocked(remap: Remap): number {
 /** Whether the VMA can do what is asked (check_prep_vma): 0 or an errno. */
 function checkVma(remap: Remap, vma: Vma): number {
   const { addr, oldLen, newLen, flags } = remap;
+  if (isVmHugetlb(vma)) return errno.EINVAL;
   const isFixedSize = (vma.vmFlags & (VM_DONTEXPAND | VM_PFNMAP)) !== 0;
   if ((flags & MREMAP_DONTUNMAP) !== 0 && isFixedSize) return errno.EINVAL;
   if (oldLen === 0 && (vma.vmFlags & VM_SHARED) === 0) return errno.EINVAL;

@@ -18,7 +18,7 @@ import { errno } from '../base/errno.ts';
 import { HPAGE_PMD_NR, HPAGE_PMD_ORDER } from '../base/units.ts';
 import { freeZoneDevicePage } from './memremap.ts';
 import type { System } from './mm-types.ts';
-import { PG_BUDDY, PG_LOCKED, PG_RESERVED } from './page.ts';
+import { PG_BUDDY, PG_HUGETLB, PG_LOCKED, PG_RESERVED } from './page.ts';
 import type { MemMap } from './page.ts';
 import { vmEventIndex } from './vmstat.ts';
 
@@ -262,6 +262,7 @@ function freeFolio(sys: System, pfn: number): void {
   mem.mapping[pfn] = 0;
   mem.index[pfn] = 0;
   if (mem.isLarge(pfn)) {
+    if (mem.testFlag(pfn, PG_HUGETLB)) sys.hugetlbInUse--;
     sys.pageAllocator.pushHuge(pfn);
     sys.vmstat.add(PGFREE, HPAGE_PMD_NR);
   } else {

@@ -41,6 +41,8 @@ export const PG_HWPOISON = 1 << 15;
 
 /** In the swap cache: the page has a slot of swap space, and the cache a reference. */
 export const PG_SWAPCACHE = 1 << 14;
+/** Head of a folio of the hugetlb pool (PGTY_hugetlb). */
+export const PG_HUGETLB = 1 << 16;
 
 const PMD_OFFSET_MASK = HPAGE_PMD_NR - 1;
 

@@ -342,7 +342,9 @@ export function folioMoveAnonRmap(sys: System, pfn: number, vma: Vma): void {
 /** Adds a mapping of a page-cache page (folio_add_file_rmap_pte). Context: any. */
 export function folioAddFileRmap(sys: System, pfn: number): void {
   assert(!sys.mem.isAnon(pfn), 'I11: a file mapping is of a page-cache page');
-  sys.mem.mapcount[pfn]! += 1;
+  // A large one is of hugetlb, which PMD entries alone map.
+  if (sys.mem.isLarge(pfn)) countEntireMapping(sys.mem, pfn, 1);
+  else sys.mem.mapcount[pfn]! += 1;
 }
 
 /** Removes one mapping (folio_remove_rmap_pte). Context: any; the entry is gone already. */

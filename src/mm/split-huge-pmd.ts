@@ -11,7 +11,9 @@
  * Locking: mmap lock held, or the folio locked by a reverse map walk. Sends MMU_NOTIFY_CLEAR over
  * the PMD range. Never waits.
  */
+import { assert } from '../base/assert.ts';
 import { HPAGE_PMD_NR, PMD_SIZE, PTRS_PER_TABLE } from '../base/units.ts';
+import { VM_HUGETLB } from './mm-types.ts';
 import type { System, Vma } from './mm-types.ts';
 import {
   MMU_NOTIFY_CLEAR,
@@ -56,6 +58,7 @@ export function splitHugePmdAddress(vma: Vma, addr: number): void {
 export function splitHugePmd(vma: Vma, at: number, start: number): void {
   const { mm } = vma;
   const { sys } = mm;
+  assert((vma.vmFlags & VM_HUGETLB) === 0, 'I39: a mapping of huge pages is never split');
   mmuNotifierRangeInit(splitRange, MMU_NOTIFY_CLEAR, mm, start, start + PMD_SIZE);
   mmuNotifierInvalidateRangeStart(splitRange);
   const pmd = sys.pageTables.words[at]!;

@@ -8,7 +8,7 @@
  * devicePages pfns of private device memory. Drivers reserve their part of either by region.
  */
 import { errno } from '../base/errno.ts';
-import { PAGE_SIZE, PFN_LIMIT, PTRS_PER_TABLE } from '../base/units.ts';
+import { HPAGE_PMD_NR, PAGE_SIZE, PFN_LIMIT, PTRS_PER_TABLE } from '../base/units.ts';
 import { clearHighpage } from './highmem.ts';
 import { THP_MADVISE } from './mm-types.ts';
 import type { MemRegion, System } from './mm-types.ts';
@@ -153,6 +153,8 @@ function assemble(
     zeroPfn: ZERO_PFN,
     swap: null,
     hugeZeroPfn: 0,
+    hugetlbLimit: Math.floor(ramPages / HPAGE_PMD_NR),
+    hugetlbInUse: 0,
     thpMode: THP_MADVISE,
     pagemaps: [null],
     deviceRegions,

@@ -8,6 +8,7 @@
 import { assert } from '../base/assert.ts';
 import { errno } from '../base/errno.ts';
 import { PMD_SIZE } from '../base/units.ts';
+import { maySplitVma } from './hugetlb.ts';
 import { VM_SHARED, VM_SPECIAL, VM_STICKY, linearPageIndex } from './mm-types.ts';
 import type { MmStruct, Vma } from './mm-types.ts';
 import { anonVmaClone, unlinkAnonVmas } from './rmap.ts';
@@ -79,11 +80,13 @@ export function splitVma(vma: Vma, addr: number): Vma {
  * Cuts what is outside of [start, end) off a VMA (vma_modify), for a change of that part alone.
  * The caller merges afterwards.
  *
- * @param start, end Page aligned, inside the VMA. @returns the VMA of exactly that range; ENOMEM
- * when there are too many: what lies below may have been cut off by then.
+ * @param start, end Page aligned, inside the VMA. @returns the VMA of exactly that range; EINVAL
+ * for a bound inside a huge page; ENOMEM when there are too many: what lies below may have been cut
+ * off by then.
  */
 export function isolateRange(vma: Vma, start: number, end: number): Vma | number {
   const { vmas } = vma.mm;
+  if (!maySplitVma(vma, start) || !maySplitVma(vma, end)) return errno.EINVAL;
   let piece = vma;
   if (piece.vmStart < start) {
     if (vmas.length >= MAX_MAP_COUNT) return errno.ENOMEM;

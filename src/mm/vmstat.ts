@@ -38,6 +38,8 @@ export const VM_EVENTS = [
   'thp_split_pmd',
   'thp_migration_success',
   'thp_migration_fail',
+  'htlb_buddy_alloc_success',
+  'htlb_buddy_alloc_fail',
 ] as const;
 
 /** A counter name. */

@@ -52,7 +52,9 @@ import {
   ptePresent,
   pteWrite,
 } from '../mm/swapops.ts';
+import { checkHugetlb, isHugetlb } from './check-hugetlb.ts';
 import { checkSwap } from './check-swap.ts';
+import { checkZeroPage } from './check-zero-page.ts';
 
 /** What the checker can't see by itself. */
 export interface Known {
@@ -114,8 +116,9 @@ export function findProblems(sys: System, known: Known = {}): string[] {
   checkInodes(census, known);
   checkFreeList(census);
   for (let pfn = 0; pfn < sys.mem.pageCount; pfn++) checkPage(census, pfn, known);
-  checkZeroPage(census);
+  checkZeroPage(sys, (holds, message) => census.expect(holds, message));
   checkSwap(sys, census.swapEntries, (holds, message) => census.expect(holds, message));
+  checkHugetlb(sys, (holds, message) => census.expect(holds, message));
   census.expect(sys.mem.waitingPages === 0, `C4: ${sys.mem.waitingPages} pages have waiters`);
   return census.problems;
 }
@@ -137,19 +140,23 @@ function checkMm(census: Census, mm: MmStruct): void {
   let anon = 0;
   let shmem = 0;
   const swapped = census.swapEntries.length;
+  let hugetlb = 0;
   for (const leaf of leaves) {
     if (leaf.isHuge) census.hugeLeaves++;
     checkLeaf(census, leaf, name);
     if (leafKind(leaf.pte) === LEAF_SWAP) census.swapEntries.push(leaf.pte);
     if (!isResident(leaf.pte)) continue;
     const pages = leaf.isHuge ? HPAGE_PMD_NR : 1;
-    if (sys.mem.isAnon(sys.mem.folioOf(ptePfn(leaf.pte)))) anon += pages;
+    const folio = sys.mem.folioOf(ptePfn(leaf.pte));
+    if (isHugetlb(sys, folio)) hugetlb += pages;
+    else if (sys.mem.isAnon(folio)) anon += pages;
     else shmem += pages;
   }
   census.expect(mm.anonRss === anon, `I19: ${name} anonRss ${mm.anonRss}, counted ${anon}`);
   const swapEnts = census.swapEntries.length - swapped;
   census.expect(mm.swapEnts === swapEnts, `I19: ${name} swapEnts ${mm.swapEnts}, not ${swapEnts}`);
   census.expect(mm.shmemRss === shmem, `I19: ${name} shmemRss ${mm.shmemRss}, counted ${shmem}`);
+  census.expect(mm.hugetlbUsage === hugetlb, `I19: ${name} hugetlbUsage, counted ${hugetlb}`);
 }
 
 function isResident(pte: number): boolean {
@@ -444,8 +451,8 @@ function checkRamPage(census: Census, pfn: number, flags: number, onLru: boolean
   const isUsed = census.sys.mem.refcount[pfn]! > 0;
   census.expect(isFree !== isUsed, `C2: page ${pfn} is free and used, or neither (a leaked frame)`);
   // What can't be used any more needs no place on the LRU.
-  const isPoisoned = (flags & PG_HWPOISON) !== 0;
-  if (onLru && !isPoisoned)
+  const isApart = (flags & PG_HWPOISON) !== 0 || isHugetlb(census.sys, pfn);
+  if (onLru && !isApart)
     census.expect((flags & PG_LRU) !== 0, `C12: page ${pfn} in use is not on the LRU`);
   if (isFree)
     census.expect(census.sys.mem.mapping[pfn] === 0, `C2: free page ${pfn} has a mapping`);
@@ -484,15 +491,5 @@ function checkRmap(census: Census, pfn: number, flags: number): void {
   census.expect(
     !exclusive || census.sys.mem.isAnon(pfn),
     `I13: exclusive page ${pfn} is no anon page`,
-  );
-}
-
-function checkZeroPage(census: Census): void {
-  const { ramWords, zeroPfn } = census.sys;
-  const words = PAGE_SIZE / 4;
-  const page = ramWords.subarray(zeroPfn * words, (zeroPfn + 1) * words);
-  census.expect(
-    page.every((word) => word === 0),
-    'C14: the zero page has been written',
   );
 }

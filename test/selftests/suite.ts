@@ -6,6 +6,7 @@ import { ACCESS_TESTS, LATER_ACCESS_TESTS } from './hmm-access.ts';
 import { EXCLUSIVE_TESTS } from './hmm-exclusive.ts';
 import { FILE_TESTS, MIXEDMAP } from './hmm-file.ts';
 import { HMM_GUP_TEST } from './hmm-gup.ts';
+import { ANON_WRITE_HUGETLBFS, COMPOUND } from './hmm-huge.ts';
 import { MIGRATE_TESTS } from './hmm-migrate.ts';
 import { REMAP_TESTS } from './hmm-remap.ts';
 import { CHILD_TESTS, HMM_COW_IN_DEVICE } from './hmm-fork.ts';
@@ -19,11 +20,13 @@ import type { Selftest } from './selftest.ts';
 export const SUITE: readonly Selftest[] = [
   ...ACCESS_TESTS,
   ...CHILD_TESTS,
+  ANON_WRITE_HUGETLBFS,
   ...FILE_TESTS,
   ...MIGRATE_TESTS,
   ...LATER_ACCESS_TESTS,
   ...UFFD_TESTS,
   MIXEDMAP,
+  COMPOUND,
   ...EXCLUSIVE_TESTS,
   HMM_GUP_TEST,
   HMM_COW_IN_DEVICE,
