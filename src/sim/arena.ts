@@ -8,8 +8,9 @@ import { PAGE_SIZE, PMD_SIZE } from '../base/units.ts';
 export const ARENA_PAGES = 20;
 /** Most pages of a range that a device works on, and of a buffer. */
 export const BUFFER_PAGES = 6;
-/** Test devices of the machine. */
+/** Test devices with private memory, and the most that there are: one may be coherent. */
 export const DEVICES = 2;
+export const MOST_DEVICES = 3;
 /** Shared objects that any process may map, and pages of each. */
 export const OBJECTS = 2;
 export const OBJECT_PAGES = 6;

@@ -6,8 +6,10 @@
 import { PAGE_SIZE, WORDS_PER_PAGE } from '../base/units.ts';
 import type { DeviceMemory } from '../driver/device-memory.ts';
 import { VM_SHARED } from '../mm/mm-types.ts';
+import type { System } from '../mm/mm-types.ts';
 import {
   LEAF_DEVICE_EXCLUSIVE,
+  LEAF_SWAP,
   isDevicePrivateEntry,
   leafKind,
   ptePfn,
@@ -94,12 +96,27 @@ function checkContent(
     if (!engine.isLost) checkWords(engine.frame(pfn), 0, content, name);
     return;
   }
+  if (leafKind(pte) === LEAF_SWAP) {
+    checkSwapped(sys, ptePfn(pte), content, name);
+    return;
+  }
   const vma = vmaLookup(process.mm, addr);
   const index = vma === null ? 0 : vma.vmPgoff + (addr - vma.vmStart) / PAGE_SIZE;
   const cached = vma?.inode?.cache.get(index) ?? 0;
   const elsewhere = cached === 0 ? sys.zeroPfn : cached;
   const isInRam = ptePresent(pte) || leafKind(pte) === LEAF_DEVICE_EXCLUSIVE;
   checkWords(sys.ramWords, isInRam ? ptePfn(pte) : elsewhere, content, name);
+}
+
+/** A page that was paged out: in its slot, or in the swap cache. */
+function checkSwapped(sys: System, slot: number, content: Content, name: string): void {
+  const { swap } = sys;
+  if (swap === null) violated(`${name} is on a swap space that there is not`);
+  const cached = swap.cache[slot]!;
+  const bytes = swap.bytes(slot);
+  const words = new Uint32Array(bytes.buffer, bytes.byteOffset, WORDS_PER_PAGE);
+  if (cached === 0) checkWords(words, 0, content, name);
+  else checkWords(sys.ramWords, cached, content, name);
 }
 
 function checkWords(words: Uint32Array, frame: number, content: Content, name: string): void {

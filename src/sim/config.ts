@@ -11,6 +11,9 @@ export interface SimConfig {
   readonly ramPages: number;
   readonly devicePages: number;
   readonly chunkPages: number;
+  /** Pages of a coherent device, and slots of swap space; 0 = none. */
+  readonly coherentPages: number;
+  readonly swapPages: number;
   /** Operations in flight at a time, CPU cores, address spaces. */
   readonly tasks: number;
   readonly cores: number;
@@ -50,6 +53,8 @@ export function makeConfig(
 ): SimConfig {
   const random = new Prng(seed).fork('swarm');
   const isTight = random.chance(0.25);
+  const coherentPages = random.chance(0.4) ? 6 + random.below(20) : 0;
+  const swapPages = random.chance(0.4) ? 4 + random.below(60) : 0;
   const weights: Record<string, number> = {};
   for (const { name, weight, isVital, isFault } of operations) {
     // Drawn for all, so that leaving one out leaves the others as they are.
@@ -65,6 +70,8 @@ export function makeConfig(
     ramPages: isTight ? 150 + random.below(60) : 420,
     devicePages: 8 + random.below(40),
     chunkPages: 4 + random.below(12),
+    coherentPages,
+    swapPages,
     tasks: 1 + random.below(6),
     cores: 1 + random.below(3),
     processes: 2 + random.below(3),

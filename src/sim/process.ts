@@ -5,7 +5,7 @@
  */
 import type { Dmirror } from '../driver/dmirror.ts';
 import type { MmStruct } from '../mm/mm-types.ts';
-import { ARENA_PAGES, DEVICES } from './arena.ts';
+import { ARENA_PAGES, MOST_DEVICES } from './arena.ts';
 import { Place } from './shadow.ts';
 import type { Content, DeviceWrite, PlaceState } from './shadow.ts';
 
@@ -53,7 +53,7 @@ export class SimProcess {
   readonly mm: MmStruct;
   readonly places: readonly Place[] = Array.from({ length: ARENA_PAGES }, () => new Place());
   /** By device; null = not open. */
-  readonly mirrors: (Dmirror | null)[] = Array.from({ length: DEVICES }, () => null);
+  readonly mirrors: (Dmirror | null)[] = Array.from({ length: MOST_DEVICES }, () => null);
   /** Exit has begun: nothing new starts here, and what is in flight may end in any way. */
   isDying = false;
   /** Calls in flight that change the layout, and forks. */

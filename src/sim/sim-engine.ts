@@ -11,7 +11,7 @@ import { errno } from '../base/errno.ts';
 import { WORDS_PER_PAGE } from '../base/units.ts';
 import { checkCommandList, createCheckScratch } from '../engine/check-list.ts';
 import { CommandList, JOB_CHECKSUM } from '../engine/command-list.ts';
-import type { CopyEngine, StrategyName } from '../engine/copy-engine.ts';
+import type { CopyEngine, FrameGeometry, StrategyName } from '../engine/copy-engine.ts';
 import { CpuEngine } from '../engine/cpu-engine.ts';
 import type { System } from '../mm/mm-types.ts';
 import type { Dice } from './dice.ts';
@@ -39,7 +39,7 @@ export interface CopyFaults {
 
 export class SimEngine implements CopyEngine {
   readonly name = 'cpu';
-  readonly geometry;
+  readonly geometry: FrameGeometry;
   readonly adapter;
   readonly stats;
   readonly strategies;
@@ -52,13 +52,13 @@ export class SimEngine implements CopyEngine {
   private readonly faults: CopyFaults;
   private failsNow = false;
 
-  constructor(sys: System, vramFrames: number, faults: CopyFaults) {
+  constructor(sys: System, geometry: FrameGeometry, faults: CopyFaults) {
     this.sys = sys;
     this.faults = faults;
-    this.geometry = { hostFrames: sys.ramPages, vramFrames };
+    this.geometry = geometry;
     this.inner = new CpuEngine({
       ram: sys.ram,
-      geometry: this.geometry,
+      geometry,
       failJob: () => this.failsNow,
     });
     this.scratch = createCheckScratch(this.geometry);

@@ -15,9 +15,10 @@ import type { MmStruct, System } from '../mm/mm-types.ts';
 import type { MmuNotifierRange } from '../mm/mmu-notifier.ts';
 import { shmemCreate } from '../mm/shmem.ts';
 import type { ShmemInode } from '../mm/shmem.ts';
+import { swapon } from '../mm/swapfile.ts';
 import { createSystem } from '../mm/system.ts';
 import { ARENA, ARENA_PAGES, BUFFERS, BUFFER_PAGES, DEVICES } from './arena.ts';
-import { OBJECTS, OBJECT_PAGES } from './arena.ts';
+import { MOST_DEVICES, OBJECTS, OBJECT_PAGES } from './arena.ts';
 import type { SimConfig } from './config.ts';
 import { Core } from './core.ts';
 import type { Dice } from './dice.ts';
@@ -102,10 +103,10 @@ export class World {
 
   constructor(config: SimConfig) {
     this.config = config;
-    const vramFrames = DEVICES * (config.devicePages + APERTURE_PAGES);
     const sys = createSystem({
       ramBytes: config.ramPages * PAGE_SIZE,
-      devicePages: vramFrames,
+      devicePages: DEVICES * config.devicePages + MOST_DEVICES * APERTURE_PAGES,
+      coherentPages: config.coherentPages,
       maxTables: MAX_TABLES,
     });
     if (typeof sys === 'number') violated(`no machine: ${sys}`);
@@ -113,7 +114,9 @@ export class World {
     mms.onAdd = (mm) => this.noteFork(mm);
     (sys as { mms: Set<MmStruct> }).mms = mms;
     this.sys = sys;
-    this.devices = Array.from({ length: DEVICES }, (_, minor) => this.makeDevice(minor));
+    if (config.swapPages > 0) swapon(sys, config.swapPages);
+    const count = config.coherentPages > 0 ? MOST_DEVICES : DEVICES;
+    this.devices = Array.from({ length: count }, (_, minor) => this.makeDevice(minor));
     this.objects = Array.from({ length: OBJECTS }, () => this.makeObject(OBJECT_PAGES));
     this.tasks = Array.from({ length: config.tasks }, () => null);
     this.processes = Array.from({ length: config.processes }, () => null);
@@ -225,13 +228,18 @@ export class World {
   }
 
   private makeDevice(minor: number): SimDevice {
-    const { devicePages, chunkPages, ramPages } = this.config;
-    const vramFrames = DEVICES * (devicePages + APERTURE_PAGES);
-    const engine = new SimEngine(this.sys, vramFrames, this.copies);
+    const { devicePages, chunkPages, ramPages, coherentPages } = this.config;
+    const hostFrames = ramPages + coherentPages;
+    const vramFrames = DEVICES * devicePages + MOST_DEVICES * APERTURE_PAGES;
+    const engine = new SimEngine(this.sys, { hostFrames, vramFrames }, this.copies);
     const nowMs = (): number => (this.nowMs += TICK_MS);
-    const aperture = ramPages + DEVICES * devicePages + minor * APERTURE_PAGES;
+    const aperture = hostFrames + DEVICES * devicePages + minor * APERTURE_PAGES;
     const context = { sys: this.sys, engine, strategy: 'auto' as const, nowMs };
-    const device = DmirrorDevice.create(context, minor, devicePages, chunkPages, aperture);
+    const isCoherent = minor >= DEVICES;
+    const pages = isCoherent ? coherentPages : devicePages;
+    const chunk = isCoherent ? coherentPages : chunkPages;
+    const first = isCoherent ? ramPages : null;
+    const device = DmirrorDevice.create(context, minor, pages, chunk, aperture, first);
     if (typeof device === 'number') violated(`no device: ${device}`);
     return { device, engine };
   }

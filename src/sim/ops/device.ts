@@ -46,7 +46,7 @@ export interface DeviceRange {
 /** A random range of a process and a device that it has open. */
 export function pickDeviceRange(world: World, dice: Dice): DeviceRange | null {
   const range = pickRange(world, dice, BUFFER_PAGES);
-  const minor = dice.below(DEVICES);
+  const minor = dice.below(world.devices.length);
   if (range === null) return null;
   const mirror = openMirror(world, range.process, minor);
   return mirror === null ? null : { range, mirror };
@@ -212,14 +212,16 @@ function startRelease(world: World, dice: Dice): void {
   world.begin('release', async () => {
     const status = await device.releaseChunks();
     world.log?.(`release ${device.minor} ends with ${status}`);
-    world.expectStatus('release', status, [0, ...world.excuses()]);
+    // Pages of coherent memory can be pinned, and then stay.
+    const pinned = device.minor >= DEVICES ? [errno.EBUSY] : [];
+    world.expectStatus('release', status, [0, ...pinned, ...world.excuses()]);
   });
 }
 
 function startFailDeviceAlloc(world: World, dice: Dice): void {
   const process = world.pickProcess(dice);
   if (process === null) return;
-  const mirror = openMirror(world, process, dice.below(DEVICES));
+  const mirror = openMirror(world, process, dice.below(world.devices.length));
   if (mirror === null) return;
   world.memoryFailed = true;
   world.begin('failDeviceAlloc', async () => {
@@ -231,7 +233,7 @@ function startFailDeviceAlloc(world: World, dice: Dice): void {
 
 function startClose(world: World, dice: Dice): void {
   const process = world.pickProcess(dice);
-  const minor = dice.below(DEVICES);
+  const minor = dice.below(world.devices.length);
   const mirror = process?.mirrors[minor] ?? null;
   if (process === null || mirror === null) return;
   process.mirrors[minor] = null;

@@ -14,6 +14,7 @@ import {
 import { doMmap, doMunmap } from '../../mm/mmap.ts';
 import { doMprotect } from '../../mm/mprotect.ts';
 import { vmaLookup } from '../../mm/vma-lookup.ts';
+import { pageoutRange } from '../../mm/vmscan.ts';
 import { zapPageRange } from '../../mm/zap.ts';
 import { OBJECT_PAGES, arenaAddress } from '../arena.ts';
 import type { Dice } from '../dice.ts';
@@ -133,6 +134,31 @@ function startZap(world: World, dice: Dice): void {
     world.log?.(`zap ${range.toString()}`);
   });
 }
+
+/** MADV_PAGEOUT: private pages go to swap space, if there is any. */
+function startPageOut(world: World, dice: Dice): void {
+  const range = pickRange(world, dice, MOST_PAGES);
+  if (range === null || world.config.swapPages === 0) return;
+  const { process, first, count } = range;
+  const { mm } = process;
+  world.begin('pageOut', async () => {
+    await mm.mmapLock.readLock();
+    let pages = 0;
+    for (let page = first; page < first + count; page++) {
+      const start = arenaAddress(page);
+      const vma = vmaLookup(mm, start);
+      if (vma !== null) pages += pageoutRange(vma, start, start + PAGE_SIZE);
+    }
+    mm.mmapLock.readUnlock();
+    world.count('pagedOut', pages);
+    world.log?.(`pageOut ${range.toString()} frees ${pages}`);
+  });
+}
+
+/** Rows that go to the end of the table. */
+export const PAGING_OPERATIONS: readonly Operation[] = [
+  { name: 'pageOut', weight: 1.5, isTask: true, start: startPageOut },
+];
 
 /** See the file header. */
 export const LAYOUT_OPERATIONS: readonly Operation[] = [

@@ -9,7 +9,7 @@ import { ENGINE_OPERATIONS } from './engine.ts';
 import { EXCLUSIVE_OPERATIONS } from './exclusive.ts';
 import { FAULT_OPERATIONS } from './fault.ts';
 import { FILE_OPERATIONS } from './files.ts';
-import { LAYOUT_OPERATIONS } from './layout.ts';
+import { LAYOUT_OPERATIONS, PAGING_OPERATIONS } from './layout.ts';
 import { MREMAP_OPERATIONS } from './mremap.ts';
 import { PIN_OPERATIONS } from './pin.ts';
 import { PROCESS_OPERATIONS } from './process.ts';
@@ -28,4 +28,5 @@ export const OPERATIONS: readonly Operation[] = [
   ...FILE_OPERATIONS,
   ...REMOTE_OPERATIONS,
   ...MREMAP_OPERATIONS,
+  ...PAGING_OPERATIONS,
 ];
