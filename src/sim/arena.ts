@@ -15,8 +15,11 @@ export const MOST_DEVICES = 3;
 export const OBJECTS = 2;
 export const OBJECT_PAGES = 6;
 
+/** Where the arena's first page table begins, and what both of its page tables map. */
+export const ARENA_TABLES = 2 ** 32;
+export const ARENA_TABLES_PAGES = (2 * PMD_SIZE) / PAGE_SIZE;
 /** First byte of the arena and of the buffers. */
-export const ARENA = 2 ** 32 + PMD_SIZE - (ARENA_PAGES / 2) * PAGE_SIZE;
+export const ARENA = ARENA_TABLES + PMD_SIZE - (ARENA_PAGES / 2) * PAGE_SIZE;
 export const BUFFERS = 2 ** 33;
 
 /** Address of an arena page. */

@@ -19,6 +19,7 @@ import {
   pteWrite,
 } from '../mm/swapops.ts';
 import { ARENA, ARENA_PAGES, BUFFERS, BUFFER_PAGES, arenaAddress } from './arena.ts';
+import { leafEntry, leafFrame } from './leaf.ts';
 import { violated } from './violation.ts';
 import type { World } from './world.ts';
 
@@ -38,6 +39,20 @@ export function checkStep(world: World): void {
  */
 export function checkMoving(world: World, mapcount: Int32Array): void {
   const { sys } = world;
+  if (!world.config.isHuge) checkMapcounts(world, mapcount);
+  for (const { pfn } of world.pins) {
+    if (sys.mem.refcount[sys.mem.folioOf(pfn)]! < GUP_PIN_COUNTING_BIAS) {
+      violated(`pinned page ${pfn} is not`);
+    }
+  }
+  for (const process of world.processes) {
+    for (const mirror of process?.mirrors ?? []) if (mirror !== null) checkMirror(mirror);
+  }
+}
+
+/** A PMD entry maps pages outside the arena, too: with large folios only rest is exact. */
+function checkMapcounts(world: World, mapcount: Int32Array): void {
+  const { sys } = world;
   mapcount.fill(0);
   for (const mm of sys.mms) {
     if (mm.pgd === 0) continue;
@@ -45,12 +60,6 @@ export function checkMoving(world: World, mapcount: Int32Array): void {
     countRange(mm, BUFFERS, world.config.tasks * BUFFER_PAGES, mapcount);
   }
   checkCounts(sys, mapcount);
-  for (const { pfn } of world.pins) {
-    if (sys.mem.refcount[pfn]! < GUP_PIN_COUNTING_BIAS) violated(`pinned page ${pfn} is not`);
-  }
-  for (const process of world.processes) {
-    for (const mirror of process?.mirrors ?? []) if (mirror !== null) checkMirror(world, mirror);
-  }
 }
 
 function countRange(mm: MmStruct, start: number, pages: number, mapcount: Int32Array): void {
@@ -88,14 +97,13 @@ function checkCounts(sys: System, mapcount: Int32Array): void {
 }
 
 /** A device maps only what the CPU page table says, with no more rights. */
-function checkMirror(world: World, mirror: Dmirror): void {
+function checkMirror(mirror: Dmirror): void {
   if (mirror.pageTable.mapped === 0) return;
-  const { pageTables } = world.sys;
   for (let i = 0; i < ARENA_PAGES; i++) {
     const entry = mirror.pageTable.lookup(arenaAddress(i) / PAGE_SIZE);
     if (entry === 0) continue;
-    const pte = pageTables.words[pageTables.pteOffset(mirror.mm.pgd, arenaAddress(i))]!;
-    const isSame = pte !== 0 && ptePfn(pte) === dptPfn(entry);
+    const pte = leafEntry(mirror.mm, arenaAddress(i));
+    const isSame = pte !== 0 && leafFrame(mirror.mm, arenaAddress(i)) === dptPfn(entry);
     const isExclusive = leafKind(pte) === LEAF_DEVICE_EXCLUSIVE;
     const mayWrite = pteWrite(pte) || isWritableLeaf(pte) || isExclusive;
     const isOwned = (entry & DPT_ATOMIC) === 0 || isExclusive;

@@ -3,7 +3,7 @@
  * drivers' books, who maps what, and every word of every page, looked at where it lies, in RAM or
  * VRAM, without a fault. Looking leaves shadow memory with one value a word.
  */
-import { PAGE_SIZE, WORDS_PER_PAGE } from '../base/units.ts';
+import { HPAGE_PMD_NR, PAGE_SIZE, WORDS_PER_PAGE } from '../base/units.ts';
 import type { DeviceMemory } from '../driver/device-memory.ts';
 import { VM_SHARED } from '../mm/mm-types.ts';
 import type { System } from '../mm/mm-types.ts';
@@ -18,6 +18,7 @@ import {
 import { vmaLookup } from '../mm/vma-lookup.ts';
 import { arenaAddress } from './arena.ts';
 import { findProblems } from './check-invariants.ts';
+import { leafEntry, leafFrame } from './leaf.ts';
 import { SLOTS, UNMAPPED } from './shadow.ts';
 import type { Content } from './shadow.ts';
 import type { SimProcess } from './process.ts';
@@ -49,6 +50,10 @@ function freePages(memory: DeviceMemory): number[] {
   for (let pfn = memory['freeHead']; pfn !== 0; pfn = zoneDeviceData[pfn]!) {
     if (pages.length > pageCount) violated('the free list of a device has a loop');
     pages.push(pfn);
+  }
+  for (let head = memory['freeFolios']; head !== 0; head = zoneDeviceData[head]!) {
+    if (pages.length > pageCount) violated('the list of free folios of a device has a loop');
+    for (let i = 0; i < HPAGE_PMD_NR; i++) pages.push(head + i);
   }
   return pages;
 }
@@ -89,11 +94,11 @@ function checkContent(
 ): void {
   const { sys } = world;
   const addr = arenaAddress(page);
-  const pte = sys.pageTables.words[sys.pageTables.pteOffset(process.mm.pgd, addr)]!;
+  const pte = leafEntry(process.mm, addr);
+  const frame = leafFrame(process.mm, addr);
   if (isDevicePrivateEntry(pte)) {
-    const pfn = ptePfn(pte);
-    const { engine } = world.devices.find(({ device }) => device.memory.has(pfn))!;
-    if (!engine.isLost) checkWords(engine.frame(pfn), 0, content, name);
+    const { engine } = world.devices.find(({ device }) => device.memory.has(frame))!;
+    if (!engine.isLost) checkWords(engine.frame(frame), 0, content, name);
     return;
   }
   if (leafKind(pte) === LEAF_SWAP) {
@@ -105,7 +110,7 @@ function checkContent(
   const cached = vma?.inode?.cache.get(index) ?? 0;
   const elsewhere = cached === 0 ? sys.zeroPfn : cached;
   const isInRam = ptePresent(pte) || leafKind(pte) === LEAF_DEVICE_EXCLUSIVE;
-  checkWords(sys.ramWords, isInRam ? ptePfn(pte) : elsewhere, content, name);
+  checkWords(sys.ramWords, isInRam ? frame : elsewhere, content, name);
 }
 
 /** A page that was paged out: in its slot, or in the swap cache. */

@@ -14,6 +14,8 @@ export interface SimConfig {
   /** Pages of a coherent device, and slots of swap space; 0 = none. */
   readonly coherentPages: number;
   readonly swapPages: number;
+  /** Every anonymous page may be part of a large folio. */
+  readonly isHuge: boolean;
   /** Operations in flight at a time, CPU cores, address spaces. */
   readonly tasks: number;
   readonly cores: number;
@@ -45,6 +47,10 @@ export interface SimChoice {
   readonly skip?: readonly string[];
 }
 
+/** What RAM and devices have more where there are large folios. */
+const HUGE_RAM = 5 * 512;
+const HUGE_DEVICE = 3 * 512;
+
 /** The configuration of a seed. */
 export function makeConfig(
   seed: number,
@@ -54,6 +60,7 @@ export function makeConfig(
   const random = new Prng(seed).fork('swarm');
   const isTight = random.chance(0.25);
   const coherentPages = random.chance(0.4) ? 6 + random.below(20) : 0;
+  const isHuge = random.chance(0.06);
   const swapPages = random.chance(0.4) ? 4 + random.below(60) : 0;
   const weights: Record<string, number> = {};
   for (const { name, weight, isVital, isFault } of operations) {
@@ -67,11 +74,12 @@ export function makeConfig(
   }
   return {
     seed,
-    ramPages: isTight ? 150 + random.below(60) : 420,
-    devicePages: 8 + random.below(40),
-    chunkPages: 4 + random.below(12),
+    ramPages: (isTight ? 150 + random.below(60) : 420) + (isHuge ? HUGE_RAM : 0),
+    devicePages: 8 + random.below(40) + (isHuge ? HUGE_DEVICE : 0),
+    chunkPages: 4 + random.below(12) + (isHuge ? HUGE_DEVICE : 0),
     coherentPages,
     swapPages,
+    isHuge,
     tasks: 1 + random.below(6),
     cores: 1 + random.below(3),
     processes: 2 + random.below(3),

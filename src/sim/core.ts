@@ -10,7 +10,7 @@ import { isPending } from '../base/maybe.ts';
 import { WORDS_PER_PAGE } from '../base/units.ts';
 import type { MmStruct } from '../mm/mm-types.ts';
 import { PROT_WRITE } from '../mm/mm-types.ts';
-import { PTE_PROTNONE, ptePfn, ptePresent, pteWrite } from '../mm/swapops.ts';
+import { PTE_PROTNONE, ptePresent, pteWrite } from '../mm/swapops.ts';
 import { addTlbListener, removeTlbListener } from '../mm/tlb.ts';
 import type { TlbListener } from '../mm/tlb.ts';
 import {
@@ -25,6 +25,7 @@ import {
 } from '../mm/uaccess.ts';
 import { ARENA_PAGES, arenaAddress, arenaPage } from './arena.ts';
 import type { Dice } from './dice.ts';
+import { leafEntry, leafFrame } from './leaf.ts';
 import type { SimProcess } from './process.ts';
 import { SLOTS, UNMAPPED } from './shadow.ts';
 import type { PlaceState } from './shadow.ts';
@@ -129,15 +130,14 @@ export class Core implements TlbListener {
   staleEntry(): string {
     const { process } = this;
     if (process === null) return '';
-    const { pageTables } = process.mm.sys;
     for (let i = 0; i < TLB_ENTRIES; i++) {
       const page = this.pages[i]!;
       if (page === NO_PAGE) continue;
-      const at = pageTables.pteOffset(process.mm.pgd, arenaAddress(page));
-      const pte = pageTables.words[at]!;
+      const addr = arenaAddress(page);
+      const pte = leafEntry(process.mm, addr);
       const isGranted = ptePresent(pte) && (pte & PTE_PROTNONE) === 0;
       const isWriteGranted = this.writable[i] === 0 || pteWrite(pte);
-      if (isGranted && isWriteGranted && ptePfn(pte) === this.pfns[i]) continue;
+      if (isGranted && isWriteGranted && leafFrame(process.mm, addr) === this.pfns[i]) continue;
       const what = this.writable[i] === 0 ? 'read' : 'write';
       return (
         `core ${this.id} may still ${what} frame ${this.pfns[i]} as page ${page} of process ` +

@@ -176,7 +176,8 @@ async function endRun(world: World): Promise<void> {
   for (const { inode } of objects) shmemPut(inode);
   // What was locked when its last user went stays in the swap cache until somebody wants the slot.
   const cached = new Set(sys.swap?.cache);
-  const isLeft = (pfn: number): boolean => pfn > sys.zeroPfn && !cached.has(pfn);
+  const isLeft = (pfn: number): boolean =>
+    pfn > sys.zeroPfn && !cached.has(pfn) && sys.mem.folioOf(pfn) !== sys.hugeZeroPfn;
   const used = sys.mem.refcount.findIndex((count, pfn) => count !== 0 && isLeft(pfn));
   if (used >= 0) violated(`page ${used} is in use after everybody has gone`);
   if (sys.pageTables.tablesInUse !== 0) violated('a page table leaked');

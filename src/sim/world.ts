@@ -10,7 +10,14 @@ import { PAGE_SIZE } from '../base/units.ts';
 import { APERTURE_PAGES, DmirrorDevice } from '../driver/dmirror-device.ts';
 import { mmAlloc } from '../mm/fork.ts';
 import { doMmap } from '../mm/mmap.ts';
-import { MAP_ANONYMOUS, MAP_FIXED, MAP_PRIVATE, PROT_READ, PROT_WRITE } from '../mm/mm-types.ts';
+import {
+  MAP_ANONYMOUS,
+  MAP_FIXED,
+  MAP_PRIVATE,
+  THP_ALWAYS,
+  PROT_READ,
+  PROT_WRITE,
+} from '../mm/mm-types.ts';
 import type { MmStruct, System } from '../mm/mm-types.ts';
 import type { MmuNotifierRange } from '../mm/mmu-notifier.ts';
 import { shmemCreate } from '../mm/shmem.ts';
@@ -18,7 +25,7 @@ import type { ShmemInode } from '../mm/shmem.ts';
 import { swapon } from '../mm/swapfile.ts';
 import { createSystem } from '../mm/system.ts';
 import { ARENA, ARENA_PAGES, BUFFERS, BUFFER_PAGES, DEVICES } from './arena.ts';
-import { MOST_DEVICES, OBJECTS, OBJECT_PAGES } from './arena.ts';
+import { ARENA_TABLES, ARENA_TABLES_PAGES, MOST_DEVICES, OBJECTS, OBJECT_PAGES } from './arena.ts';
 import type { SimConfig } from './config.ts';
 import { Core } from './core.ts';
 import type { Dice } from './dice.ts';
@@ -29,7 +36,7 @@ import type { CopyFaults } from './sim-engine.ts';
 import { SimEngine } from './sim-engine.ts';
 import { Violation, violated } from './violation.ts';
 
-const MAX_TABLES = 96;
+const MAX_TABLES = 128;
 /** Virtual milliseconds per reading of the clock, which a step causes a few of. */
 const TICK_MS = 0.02;
 
@@ -114,6 +121,7 @@ export class World {
     mms.onAdd = (mm) => this.noteFork(mm);
     (sys as { mms: Set<MmStruct> }).mms = mms;
     this.sys = sys;
+    if (config.isHuge) sys.thpMode = THP_ALWAYS;
     if (config.swapPages > 0) swapon(sys, config.swapPages);
     const count = config.coherentPages > 0 ? MOST_DEVICES : DEVICES;
     this.devices = Array.from({ length: count }, (_, minor) => this.makeDevice(minor));
@@ -209,7 +217,8 @@ export class World {
     const process = new SimProcess(slot, mm);
     const { tasks } = this.config;
     this.mapAtOnce(mm, BUFFERS, tasks * BUFFER_PAGES);
-    this.mapAtOnce(mm, ARENA, ARENA_PAGES);
+    if (this.config.isHuge) this.mapAtOnce(mm, ARENA_TABLES, ARENA_TABLES_PAGES);
+    else this.mapAtOnce(mm, ARENA, ARENA_PAGES);
     for (let page = 0; page < ARENA_PAGES; page++) {
       process.replace(page, this.privateState(PROT_READ | PROT_WRITE));
     }

@@ -28,7 +28,7 @@ import type { World } from '../world.ts';
 import { pagesOf } from './cpu.ts';
 
 /** The mirror of a process on a device, opened on first use; null when that can't be. */
-function openMirror(world: World, process: SimProcess, minor: number): Dmirror | null {
+export function openMirror(world: World, process: SimProcess, minor: number): Dmirror | null {
   const open = process.mirrors[minor];
   if (open) return open;
   const mirror = Dmirror.open(world.devices[minor]!.device, process.mm);
@@ -74,7 +74,8 @@ export function closedOrPinned(
   return isWrite && status === errno.EBUSY && pins;
 }
 
-function checkAccess(
+/** Checks the answer of an access. */
+export function checkAccess(
   world: World,
   what: string,
   target: DeviceRange,
@@ -165,6 +166,11 @@ function startAdd(world: World, dice: Dice): void {
   world.begin('add', () => runWrite(world, target, write, WEBHMM_DMIRROR_ADD, operand));
 }
 
+/** A device that fails in the middle of a write leaves anything behind. */
+export function isWreckage(status: number): boolean {
+  return status === errno.EIO || status === errno.ENODEV;
+}
+
 async function runWrite(
   world: World,
   target: DeviceRange,
@@ -175,14 +181,17 @@ async function runWrite(
   const { process } = target.range;
   process.beginWrite(write);
   const status = await command(code, target, ptr);
-  // A device that fails in the middle of a write leaves anything behind.
-  const isWrecked = status === errno.EIO || status === errno.ENODEV;
-  process.endWrite(write, status === 0, isWrecked);
+  process.endWrite(write, status === 0, isWreckage(status));
   checkAccess(world, write.isAdd ? 'add' : 'write', target, status, true);
 }
 
 /** Pages that can't go stay behind: only a range that is not mapped is an error. */
-function checkMigration(world: World, name: string, target: DeviceRange, status: number): void {
+export function checkMigration(
+  world: World,
+  name: string,
+  target: DeviceRange,
+  status: number,
+): void {
   const { range } = target;
   const may = range.states.every(({ prot }) => prot >= 0 && (prot & 1) !== 0);
   if (status === errno.ENOENT || closedOrPinned(world, target, false, status)) return;

@@ -16,6 +16,8 @@ function startExclusive(world: World, dice: Dice): void {
   world.begin('exclusive', async () => {
     const status = await command(HMM_DMIRROR_EXCLUSIVE, target, 0);
     if (status === errno.ENOENT || closedOrPinned(world, target, false, status)) return;
+    // Not for pages that a PMD entry maps.
+    if (world.config.isHuge && status === errno.EOPNOTSUPP) return;
     const { states } = target.range;
     const may = states.every((state) => deviceMay(state, true) && !state.isShared);
     // A write-only page is good enough: makeDeviceExclusive asks for no more.

@@ -9,6 +9,7 @@ import { ENGINE_OPERATIONS } from './engine.ts';
 import { EXCLUSIVE_OPERATIONS } from './exclusive.ts';
 import { FAULT_OPERATIONS } from './fault.ts';
 import { FILE_OPERATIONS } from './files.ts';
+import { HUGE_OPERATIONS } from './huge.ts';
 import { LAYOUT_OPERATIONS, PAGING_OPERATIONS } from './layout.ts';
 import { MREMAP_OPERATIONS } from './mremap.ts';
 import { PIN_OPERATIONS } from './pin.ts';
@@ -29,4 +30,5 @@ export const OPERATIONS: readonly Operation[] = [
   ...REMOTE_OPERATIONS,
   ...MREMAP_OPERATIONS,
   ...PAGING_OPERATIONS,
+  ...HUGE_OPERATIONS,
 ];
