@@ -343,7 +343,8 @@ class HmmWalk {
       return 0;
     }
     if (isMigrationEntry(pte)) {
-      this.waitPfn = pfn;
+      // The lock of a large folio is that of its head.
+      this.waitPfn = this.mm.sys.mem.folioOf(pfn);
       return WALK_WAIT;
     }
     const canFault =

@@ -59,13 +59,14 @@ function freePages(memory: DeviceMemory): number[] {
 }
 
 function checkDriver(memory: DeviceMemory): void {
+  const { mem } = memory.sys;
   let registered = 0;
   for (const chunk of memory.chunks) {
     if (chunk === null) continue;
     registered += chunk.nrPages;
     let live = 0;
     for (let i = 0; i < chunk.nrPages; i++) {
-      if (memory.sys.mem.refcount[chunk.startPfn + i]! > 0) live++;
+      if (mem.refcount[mem.folioOf(chunk.startPfn + i)]! > 0) live++;
     }
     if (chunk.pgmap.ref !== live + 1) violated(`pagemap of ${live} pages has ${chunk.pgmap.ref}`);
   }

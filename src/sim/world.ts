@@ -206,7 +206,9 @@ export class World {
   }
 
   isMemoryShort(): boolean {
-    if (this.sys.pageAllocator.freePages < 40) this.memoryFailed = true;
+    // Large folios come and go by the hundred pages: what was free a moment ago is no measure.
+    const isLow = this.config.isHuge || this.sys.pageAllocator.freePages < 40;
+    if (isLow) this.memoryFailed = true;
     return this.memoryFailed;
   }
 

@@ -20,7 +20,9 @@ import {
   mmuIntervalReadBegin,
   newMmuIntervalNotifier,
 } from '../../../src/mm/mmu-notifier.ts';
-import { allocHugeFolio } from '../../../src/mm/page-alloc.ts';
+import { removeMigrationPtes } from '../../../src/mm/migrate.ts';
+import { allocHugeFolio, putPage } from '../../../src/mm/page-alloc.ts';
+import { tryToMigrate } from '../../../src/mm/rmap.ts';
 import { splitFolio } from '../../../src/mm/split-folio.ts';
 import { splitHugePmdAddress } from '../../../src/mm/split-huge-pmd.ts';
 import {
@@ -103,6 +105,23 @@ describe('a snapshot of a PMD entry', () => {
     expect(hmmRangeFault(range)).toBe(0);
     const flags = [...range.hmmPfns].map((entry) => entry & ((7 << 29) >>> 0));
     expect(flags).toEqual(Array(PAGES).fill(wanted | 0));
+  });
+
+  test('a large folio that PTEs map, under migration: its lock is waited for [F79]', async () => {
+    const { mm, base, pmdAt, range } = makeHuge();
+    const head = ptePfn(mm.sys.pageTables.words[pmdAt]!);
+    splitHugePmdAddress(vmaLookup(mm, base)!, base);
+    const { mem } = mm.sys;
+    mem.getPage(head);
+    expect(mem.trylockPage(head)).toBe(true);
+    expect(tryToMigrate(mm.sys, head)).toBe(true);
+    const pending = hmmRangeFault({ ...range, defaultFlags: HMM_PFN_REQ_FAULT });
+    expect(pending).toBeInstanceOf(Promise);
+    removeMigrationPtes(mm.sys, head, head);
+    mem.unlockPage(head);
+    putPage(mm.sys, head);
+    expect(await pending).toBe(0);
+    expect(hmmPfnToPage(range.hmmPfns[0]!)).toBe(head + 3);
   });
 
   test('a migration entry is 0, and waited for when the page is asked for [F79]', async () => {
