@@ -2,6 +2,7 @@ import { expect } from 'vitest';
 import { errno } from '../../../src/base/errno.ts';
 import { PAGE_SIZE } from '../../../src/base/units.ts';
 import {
+  HMM_DMIRROR_EXCLUSIVE,
   HMM_DMIRROR_MIGRATE_TO_DEV,
   HMM_DMIRROR_MIGRATE_TO_SYS,
   HMM_DMIRROR_READ,
@@ -18,7 +19,7 @@ import { cpuLoad, cpuStore } from './cpu-access.ts';
 import { deviceCommand } from './device-command.ts';
 import type { DeviceRange } from './device-command.ts';
 import { forkModel } from './fork.ts';
-import { Step, isAlive, pagesOf, processOf, realOf } from './step.ts';
+import { Step, isAlive, mappedPages, pagesOf, processOf, realOf } from './step.ts';
 
 /** What may run at the same time as the migration. */
 export const RIVALS = [
@@ -27,6 +28,7 @@ export const RIVALS = [
   'loads',
   'stores',
   'deviceLoad',
+  'claim',
   'fork',
   'munmap',
   'exit',
@@ -66,6 +68,7 @@ export class Race extends Step<Args> {
     if (rivals.has('loads')) running.push(this.loads(model, machine, doomed));
     if (rivals.has('stores')) running.push(this.stores(model, machine, doomed));
     if (rivals.has('deviceLoad')) start(() => this.deviceLoad(machine));
+    if (rivals.has('claim')) start(() => this.claim(machine));
     if (rivals.has('exit')) start(() => this.exit(machine));
     await Promise.all(running);
     for (const page of doomed) processOf(model, this.args.slot).pages.delete(page);
@@ -79,6 +82,8 @@ export class Race extends Step<Args> {
     const rivals = new Set<string>(this.args.rivals);
     const alive = model.processes.filter((process) => process !== null).length;
     if (alive < 2) rivals.delete('exit');
+    // How far a claim gets, and so what it copies off an object, would depend on the order.
+    if (mappedPages(model, this.args).some(([, page]) => page.copyFirst)) rivals.delete('claim');
     if (rivals.has('fork')) for (const other of ['stores', 'munmap', 'exit']) rivals.delete(other);
     return rivals;
   }
@@ -106,6 +111,14 @@ export class Race extends Step<Args> {
     const { buffer } = realOf(machine, this.args.slot);
     const { status } = await deviceCommand(machine, other, HMM_DMIRROR_READ, buffer);
     expect([0, errno.EFAULT]).toContain(status);
+  }
+
+  /** The other device wants the pages for itself. */
+  private async claim(machine: Machine): Promise<void> {
+    const other = { ...this.args, minor: (this.args.minor + 1) % DEVICES };
+    const { status } = await deviceCommand(machine, other, HMM_DMIRROR_EXCLUSIVE, 0);
+    const refusals = [errno.ENOENT, errno.EFAULT, errno.EOPNOTSUPP, errno.EINVAL];
+    expect([0, ...refusals]).toContain(status);
   }
 
   private async fork(model: Model, machine: Machine): Promise<void> {
