@@ -9,15 +9,16 @@
 import { errno, isErr } from '../base/errno.ts';
 import { PAGE_SIZE, isAddress } from '../base/units.ts';
 import { putPage } from './page-alloc.ts';
-import { PG_DIRTY } from './page.ts';
+import { PG_DIRTY, PG_HWPOISON } from './page.ts';
 import { filemapLockFolio, shmemGetFolio } from './shmem.ts';
 import type { ShmemInode } from './shmem.ts';
 
 /**
  * Reads up to `target.length` bytes at `offset` (pread); holes read as zeroes and stay holes.
  *
- * @param offset Bytes. @returns bytes read, fewer only at the end of the object; EINVAL for an
- * offset that is no byte count. Context: never waits.
+ * @param offset Bytes. @returns bytes read, fewer only at the end of the object and before a page
+ * whose contents are lost; EIO when that is the first; EINVAL for an offset that is no byte count.
+ * Context: never waits.
  */
 export function filemapRead(inode: ShmemInode, offset: number, target: Uint8Array): number {
   if (!isAddress(offset)) return errno.EINVAL;
@@ -27,6 +28,7 @@ export function filemapRead(inode: ShmemInode, offset: number, target: Uint8Arra
     const at = (offset + done) % PAGE_SIZE;
     const length = Math.min(PAGE_SIZE - at, count - done);
     const pfn = cache.get(Math.floor((offset + done) / PAGE_SIZE));
+    if (sys.mem.testFlag(pfn, PG_HWPOISON)) return done > 0 ? done : errno.EIO;
     if (pfn === 0) target.fill(0, done, done + length);
     else target.set(sys.ram.subarray(pfn * PAGE_SIZE + at, pfn * PAGE_SIZE + at + length), done);
     done += length;
@@ -39,7 +41,8 @@ export function filemapRead(inode: ShmemInode, offset: number, target: Uint8Arra
  * end and `offset` is a hole.
  *
  * @param offset Bytes. @returns bytes written, fewer when memory ran out on the way; EINVAL for an
- * offset that is no byte count; EFBIG when the end would be none; ENOMEM when nothing was written.
+ * offset that is no byte count; EFBIG when the end would be none; ENOMEM or EIO when nothing was
+ * written.
  * Context: takes the inode lock; waits for it and for page locks.
  */
 export async function genericFileWrite(
@@ -73,16 +76,19 @@ async function writeLocked(inode: ShmemInode, offset: number, source: Uint8Array
   return done;
 }
 
-/** Writes bytes that lie in one page: 0 or ENOMEM. */
+/** Writes bytes that lie in one page: 0; ENOMEM; EIO when what the page held is lost. */
 async function writePage(inode: ShmemInode, position: number, bytes: Uint8Array): Promise<number> {
   const { sys } = inode;
   const pfn = await shmemGetFolio(inode, Math.floor(position / PAGE_SIZE));
   if (isErr(pfn)) return pfn;
-  sys.ram.set(bytes, pfn * PAGE_SIZE + (position % PAGE_SIZE));
-  sys.mem.setFlag(pfn, PG_DIRTY);
+  const isLost = sys.mem.testFlag(pfn, PG_HWPOISON);
+  if (!isLost) {
+    sys.ram.set(bytes, pfn * PAGE_SIZE + (position % PAGE_SIZE));
+    sys.mem.setFlag(pfn, PG_DIRTY);
+  }
   sys.mem.unlockPage(pfn);
   putPage(sys, pfn);
-  return 0;
+  return isLost ? errno.EIO : 0;
 }
 
 /**

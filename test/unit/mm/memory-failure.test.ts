@@ -3,6 +3,7 @@ import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { errno } from '../../../src/base/errno.ts';
 import { isPending } from '../../../src/base/maybe.ts';
 import { PAGE_SIZE } from '../../../src/base/units.ts';
+import { filemapRead, genericFileWrite } from '../../../src/mm/filemap.ts';
 import { dupMmap, mmput } from '../../../src/mm/fork.ts';
 import {
   MF_ACTION_REQUIRED,
@@ -14,6 +15,7 @@ import type { MmStruct } from '../../../src/mm/mm-types.ts';
 import { doMunmap } from '../../../src/mm/mmap.ts';
 import { MMU_NOTIFY_CLEAR } from '../../../src/mm/mmu-notifier.ts';
 import { PG_HWPOISON, PG_LRU } from '../../../src/mm/page.ts';
+import { shmemCreate, shmemPut } from '../../../src/mm/shmem.ts';
 import { LEAF_HWPOISON, LEAF_MARKER_POISON, leafKind, mkLeaf } from '../../../src/mm/swapops.ts';
 import { FAULT_SIGBUS } from '../../../src/mm/uaccess.ts';
 import { vmaLookup } from '../../../src/mm/vma-lookup.ts';
@@ -186,6 +188,23 @@ describe('a page of an object', () => {
     const { mem } = bench.sys;
     expect([mem.refcount[pfn], mem.mapping[pfn]]).toEqual([1, 0]);
     expect(mem.testFlag(pfn, PG_HWPOISON)).toBe(true);
+  });
+});
+
+describe('a page of a file', () => {
+  test('is EIO to read and to write; what lies before it is read', async () => {
+    const file = shmemCreate(bench.sys, 3 * PAGE_SIZE);
+    if (typeof file === 'number') throw new Error('shmemCreate');
+    const bytes = new Uint8Array(3 * PAGE_SIZE).fill(7);
+    expect(await genericFileWrite(file, 0, bytes)).toBe(bytes.length);
+    expect(expectSync(memoryFailure(bench.sys, file.cache.get(1), 0))).toBe(0);
+    expect(filemapRead(file, 0, bytes)).toBe(PAGE_SIZE);
+    expect(filemapRead(file, PAGE_SIZE, bytes)).toBe(errno.EIO);
+    expect(filemapRead(file, 2 * PAGE_SIZE, bytes)).toBe(PAGE_SIZE);
+    expect(await genericFileWrite(file, PAGE_SIZE, Uint8Array.of(1))).toBe(errno.EIO);
+    expect(await genericFileWrite(file, 0, bytes)).toBe(PAGE_SIZE);
+    expect(await genericFileWrite(file, 2 * PAGE_SIZE, Uint8Array.of(1))).toBe(1);
+    shmemPut(file);
   });
 });
 
