@@ -29,7 +29,10 @@ import type { World } from './world.ts';
 export function checkRest(world: World): void {
   const { sys } = world;
   const pins = new Map<number, number>();
-  for (const { pfn } of world.pins) pins.set(pfn, (pins.get(pfn) ?? 0) + 1);
+  for (const { pfn } of world.pins) {
+    const folio = sys.mem.folioOf(pfn);
+    pins.set(folio, (pins.get(folio) ?? 0) + 1);
+  }
   const problems = findProblems(sys, {
     pins,
     inodeHandles: new Map(world.objects.map(({ inode }) => [inode, 1])),

@@ -42,6 +42,12 @@ export class RangeWrite implements DeviceWrite {
     content.attach(this, page, isSure);
   }
 
+  /** A copy has failed: what the write was writing may be anything. */
+  doubt(): void {
+    this.isDoubtful = true;
+    for (const { content } of this.attached) content.notify();
+  }
+
   /** The write is over. */
   end(isDone: boolean, isWrecked: boolean): void {
     for (const { content, page } of this.attached) content.detach(this, page, isDone, isWrecked);
@@ -79,7 +85,7 @@ export class SimProcess {
 
   /** A copy has failed: perhaps one of theirs. */
   doubtWrites(): void {
-    for (const write of this.writes) write.isDoubtful = true;
+    for (const write of this.writes) write.doubt();
   }
 
   endWrite(write: RangeWrite, isDone: boolean, isWrecked: boolean): void {

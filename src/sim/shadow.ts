@@ -185,7 +185,8 @@ export class Content {
     if (this.readers.length > 0) this.notify();
   }
 
-  private notify(): void {
+  /** What the page may hold has grown: those who are reading it hear of it. */
+  notify(): void {
     for (const { seen } of this.readers) {
       for (let slot = 0; slot < SLOTS.length; slot++) {
         const all = this.possible(slot);

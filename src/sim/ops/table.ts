@@ -11,6 +11,7 @@ import { FAULT_OPERATIONS } from './fault.ts';
 import { FILE_OPERATIONS } from './files.ts';
 import { HUGE_OPERATIONS } from './huge.ts';
 import { LAYOUT_OPERATIONS, PAGING_OPERATIONS } from './layout.ts';
+import { MADVISE_OPERATIONS } from './madvise.ts';
 import { MREMAP_OPERATIONS } from './mremap.ts';
 import { PIN_OPERATIONS } from './pin.ts';
 import { PROCESS_OPERATIONS } from './process.ts';
@@ -31,4 +32,5 @@ export const OPERATIONS: readonly Operation[] = [
   ...MREMAP_OPERATIONS,
   ...PAGING_OPERATIONS,
   ...HUGE_OPERATIONS,
+  ...MADVISE_OPERATIONS,
 ];
