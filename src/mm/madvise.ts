@@ -2,13 +2,14 @@
  * madvise (mm/madvise.c): advice about ranges of an address space. What drops or ages pages, guards
  * or faults them in takes the mmap lock for read; what changes VMAs takes it for write.
  *
- * Leaves out: advice that needs KSM, memory failure or khugepaged (EINVAL, as in a kernel without
+ * Leaves out: advice that needs KSM or memory failure (EINVAL, as in a kernel without
  * them), reading ahead for MADV_WILLNEED.
  */
 import { errno, isErr } from '../base/errno.ts';
 import type { MaybePromise } from '../base/maybe.ts';
 import { PMD_SIZE, isAddress, isPageAligned, pageAlignUp } from '../base/units.ts';
 import { guardInstall, guardRemove } from './guard.ts';
+import { madviseCollapse } from './khugepaged.ts';
 import { madviseCold, madviseFree } from './madvise-pages.ts';
 import { isVmHugetlb, maySplitVma } from './hugetlb.ts';
 import {
@@ -106,8 +107,10 @@ const VMA_ADVICE: ReadonlyMap<number, NewFlags> = new Map<number, NewFlags>([
  * @param advice MADV_*. @returns 0; EINVAL for unknown advice, an unaligned address, numbers that
  * are no addresses, a range that wraps, and VMAs that the advice is not for; ENOMEM where nothing
  * is mapped (the rest of the range has got it), and for want of memory; EAGAIN for too many VMAs;
- * of POPULATE also EFAULT and EHWPOISON; ESRCH when the address space is gone.
- * Context: takes the mmap lock for read or write, may wait for it; POPULATE waits for faults.
+ * of POPULATE also EFAULT and EHWPOISON; of
+ * COLLAPSE what madviseCollapse says; ESRCH when the address space is gone.
+ * Context: takes the mmap lock for read or write, may wait for it; POPULATE and COLLAPSE wait for
+ * faults.
  */
 export function doMadvise(
   mm: MmStruct,
@@ -115,14 +118,15 @@ export function doMadvise(
   length: number,
   advice: number,
 ): MaybePromise<number> {
-  const isPopulate = advice === MADV_POPULATE_READ || advice === MADV_POPULATE_WRITE;
+  const isOther = [MADV_POPULATE_READ, MADV_POPULATE_WRITE, MADV_COLLAPSE].includes(advice);
   const onPages = PAGE_ADVICE.get(advice);
   const newFlags = VMA_ADVICE.get(advice);
-  if (onPages === undefined && newFlags === undefined && !isPopulate) return errno.EINVAL;
+  if (onPages === undefined && newFlags === undefined && !isOther) return errno.EINVAL;
   if (!isAddress(addr) || !isAddress(length) || !isPageAligned(addr)) return errno.EINVAL;
   const end = addr + pageAlignUp(length);
   if (!isAddress(end)) return errno.EINVAL;
   if (end === addr) return 0;
+  if (advice === MADV_COLLAPSE) return madviseCollapse(mm, addr, end);
   if (onPages !== undefined) return underReadLock(mm, () => walkVmas(mm, addr, end, onPages));
   if (newFlags !== undefined) {
     const visit: Visit = (vma, from, to) => updateVma(vma, from, to, newFlags(vma));

@@ -38,6 +38,8 @@ export const VM_EVENTS = [
   'thp_split_pmd',
   'thp_migration_success',
   'thp_migration_fail',
+  'thp_collapse_alloc',
+  'thp_collapse_alloc_failed',
   'htlb_buddy_alloc_success',
   'htlb_buddy_alloc_fail',
 ] as const;

@@ -6,7 +6,13 @@ import { ACCESS_TESTS, LATER_ACCESS_TESTS } from './hmm-access.ts';
 import { EXCLUSIVE_TESTS } from './hmm-exclusive.ts';
 import { FILE_TESTS, MIXEDMAP } from './hmm-file.ts';
 import { HMM_GUP_TEST } from './hmm-gup.ts';
-import { ANON_WRITE_HUGETLBFS, COMPOUND } from './hmm-huge.ts';
+import {
+  ANON_WRITE_HUGE,
+  ANON_WRITE_HUGETLBFS,
+  COMPOUND,
+  HUGE_ERR_TESTS,
+  HUGE_TESTS,
+} from './hmm-huge.ts';
 import { MIGRATE_TESTS } from './hmm-migrate.ts';
 import { REMAP_TESTS } from './hmm-remap.ts';
 import { CHILD_TESTS, HMM_COW_IN_DEVICE } from './hmm-fork.ts';
@@ -20,6 +26,7 @@ import type { Selftest } from './selftest.ts';
 export const SUITE: readonly Selftest[] = [
   ...ACCESS_TESTS,
   ...CHILD_TESTS,
+  ANON_WRITE_HUGE,
   ANON_WRITE_HUGETLBFS,
   ...FILE_TESTS,
   ...MIGRATE_TESTS,
@@ -31,7 +38,9 @@ export const SUITE: readonly Selftest[] = [
   HMM_GUP_TEST,
   HMM_COW_IN_DEVICE,
   ...HMM2_TESTS,
+  ...HUGE_TESTS,
   ...REMAP_TESTS,
+  ...HUGE_ERR_TESTS,
   ...COUNT_TESTS,
   ...LIFE_TESTS,
   ...RACE_TESTS,

@@ -92,7 +92,7 @@ describe('arguments of madvise', () => {
   test.each([
     ['unknown advice', at, PAGE_SIZE, 5, errno.EINVAL],
     ['NaN as advice', at, PAGE_SIZE, Number.NaN, errno.EINVAL],
-    ['collapsing, which is for large folios', at, PAGE_SIZE, MADV_COLLAPSE, errno.EINVAL],
+    ['nothing mapped there, to be collapsed', at, PAGE_SIZE, MADV_COLLAPSE, errno.ENOMEM],
     ['an address off the page', at + 1, PAGE_SIZE, MADV_DONTNEED, errno.EINVAL],
     ['NaN as address', Number.NaN, PAGE_SIZE, MADV_DONTNEED, errno.EINVAL],
     ['a negative length', at, -PAGE_SIZE, MADV_DONTNEED, errno.EINVAL],
