@@ -180,6 +180,17 @@ describe('migration', () => {
     expect(bytes.every((byte) => byte === 0)).toBe(true);
   });
 
+  test('no byte of an earlier owner shows in what was a hole of PMD size [F110]', async () => {
+    const r = await rig();
+    const old = await mapHuge(r);
+    await run(r.device, 'MIGRATE_TO_DEV', old, HUGE);
+    await r.process.munmap(old, PMD_SIZE);
+    const addr = await mapHuge(r, 1, false);
+    expect(await run(r.device, 'MIGRATE_TO_DEV', addr, HUGE)).toBe(`0 ${HUGE} 0`);
+    expect(mappedBy(r, addr)).toBe('pmd');
+    expectBytes(await r.process.read(addr, PMD_SIZE), new Uint8Array(PMD_SIZE));
+  });
+
   test('a hole of PMD size is filled by single pages when there is no large folio', async () => {
     const r = await rig();
     const addr = await mapHuge(r, 1, false);

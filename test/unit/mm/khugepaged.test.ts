@@ -54,6 +54,8 @@ interface Scene {
 function scene(coherentPages = 0): Scene {
   const sys = makeSystem(6 * HPAGE_PMD_NR, 64, 64, coherentPages);
   sys.thpMode = THP_NEVER;
+  // Free RAM is full of what others have left.
+  sys.ram.fill(0xa5, 2 * PAGE_SIZE);
   const mm = makeMm(sys);
   const base = Math.ceil(mapAnon(mm, 3 * HPAGE_PMD_NR) / PMD_SIZE) * PMD_SIZE;
   store(mm, base, 1);
