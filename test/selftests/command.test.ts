@@ -59,19 +59,6 @@ test(
 );
 
 test(
-  'exits with 4 when all tests are skipped, each with its reason',
-  async () => {
-    const outcome = await run(['--engine', 'cpu', '--filter', 'anon_write_child$']);
-    expect(outcome.status).toBe(4);
-    expect(outcome.stderr).toBe('selftest: all 2 skipped\n');
-    expect(outcome.lines[1]).toBe('1..2');
-    const reason = / # SKIP huge pages, which half of it uses, are not emulated yet$/;
-    expect(results(outcome).every((line) => reason.test(line))).toBe(true);
-  },
-  LIMIT_MS,
-);
-
-test(
   'on coherent devices each test says what was really moved',
   async () => {
     const filter = 'coherent.(open_close|migrate)$';

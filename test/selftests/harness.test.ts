@@ -247,6 +247,8 @@ describe('selection', () => {
       'hmm.hmm_device_private.anon_write_prot',
       'hmm.hmm_device_private.anon_write_child',
       'hmm.hmm_device_private.anon_write_child_shared',
+      'hmm.hmm_device_private.anon_write_huge',
+      'hmm.hmm_device_private.anon_write_hugetlbfs',
     ]);
     expect(names(/no_such_test/)).toEqual([]);
   });

@@ -157,8 +157,8 @@ async function migrateAnonHugeErr(test: HmmTest): Promise<void> {
   await migrate(test, buffer);
   await failAlloc(test, buffer);
   const status = await test.cmd(test.fd, 'MIGRATE_TO_SYS', buffer, PMD_PAGES);
-  // Single pages of a coherent device have nothing to fall back to. The kernel's test, which expects
-  // success on every device, can't pass there.
+  // Single pages of a coherent device have nothing to fall back to. The kernel's test, which
+  // expects success on every device, can't pass there.
   test.assertErrno(test.isCoherent ? errno.ENOMEM : 0, status, 'MIGRATE_TO_SYS');
   test.assertEq(SOME_WORD, await test.loadWord(buffer, 2), 'word 2048 after all came home');
   await test.assertPtr(buffer, index);

@@ -48,14 +48,7 @@ function onErrno(command: DmirrorCommand, from: number, to: number) {
 }
 
 const READS = ['anon_read', 'anon_write_prot', 'anon_read_multiple', 'double_map'];
-const MIGRATIONS = [
-  'migrate',
-  'migrate_fault',
-  'migrate_release',
-  'migrate_multiple',
-  'migrate_partial_unmap_fault',
-  'migrate_remap_fault',
-];
+const MIGRATIONS = ['migrate', 'migrate_fault', 'migrate_release', 'migrate_multiple'];
 const done = (npages: number): Answer =>
   Promise.resolve({ errno: 0, cpages: npages, faults: 0, skipped: {} });
 
