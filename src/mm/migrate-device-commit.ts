@@ -10,14 +10,17 @@ import { HPAGE_PMD_NR } from '../base/units.ts';
 import {
   MIGRATE_PFN_COMPOUND,
   MIGRATE_PFN_MIGRATE,
+  MIGRATE_PFN_SHIFT,
+  MIGRATE_PFN_VALID,
   MIGRATE_PFN_WRITE,
   migrateEntryPages,
   migratePfn,
   migratePfnToPage,
 } from './migrate-types.ts';
-import { folioMigrateMapping } from './migrate.ts';
+import { MOVED_FLAGS, folioMigrateMapping } from './migrate.ts';
 import type { System } from './mm-types.ts';
-import { PG_SWAPCACHE } from './page.ts';
+import { MAPPING_ANON, PG_LOCKED, PG_SWAPCACHE } from './page.ts';
+import type { MemMap } from './page.ts';
 import {
   SKIP_NONE,
   SKIP_NO_DESTINATION,
@@ -47,6 +50,9 @@ export function commitPages(sys: System, request: CommitRequest): void {
   for (let i = 0; i < npages; i += migrateEntryPages(src[i]!)) {
     const source = migratePfnToPage(src[i]!);
     if (source < 0) continue;
+    if (isSingle(src[i]!) && isSingle(dst[i]!) && source !== faultPage) {
+      if (moveAlone(sys.mem, source, dst[i]! >>> MIGRATE_PFN_SHIFT)) continue;
+    }
     const sizes = matchSizes(sys, request, i, source);
     // A split turns the entry into that of its first page; the loop goes on with the others.
     const target = migratePfnToPage(dst[i]!);
@@ -56,6 +62,28 @@ export function commitPages(sys: System, request: CommitRequest): void {
     src[i] = src[i]! & ~MIGRATE_PFN_MIGRATE;
     if (request.reasons !== null) request.reasons[i] = reason;
   }
+}
+
+/** True for an entry that has a page, and just one. */
+function isSingle(entry: number): boolean {
+  return (entry & (MIGRATE_PFN_VALID | MIGRATE_PFN_COMPOUND)) === MIGRATE_PFN_VALID;
+}
+
+/**
+ * What commitPage comes to for nearly every page: an anonymous one that only the migration refers
+ * to. @returns false when it has to be looked at.
+ */
+function moveAlone(mem: MemMap, source: number, target: number): boolean {
+  const word = mem.mapping[source]!;
+  const flags = mem.flags[source]!;
+  if ((word & MAPPING_ANON) === 0 || (flags & PG_SWAPCACHE) !== 0) return false;
+  if (mem.refcount[source] !== 1 || mem.mapcount[source] !== 0) return false;
+  const targetFlags = mem.flags[target]!;
+  assert((targetFlags & PG_LOCKED) !== 0, 'I30: a destination is locked');
+  mem.mapping[target] = word;
+  mem.index[target] = mem.index[source]!;
+  mem.flags[target] = targetFlags | (flags & MOVED_FLAGS);
+  return true;
 }
 
 /** Makes source and destination of a slot the same size. @returns SKIP_NONE, or why it can't. */

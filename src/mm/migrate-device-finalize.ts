@@ -23,7 +23,7 @@ import { mappingFor, removeMigrationPtes } from './migrate.ts';
 import { linearPageIndex, vmaPageProt } from './mm-types.ts';
 import type { System } from './mm-types.ts';
 import { putPage } from './page-alloc.ts';
-import { PG_ANON_EXCLUSIVE, PG_ISOLATED, PG_LRU } from './page.ts';
+import { PG_ANON_EXCLUSIVE, PG_ISOLATED, PG_LOCKED, PG_LRU, PG_WAITERS } from './page.ts';
 import { soleAnonVma } from './rmap.ts';
 import { LEAF_MIGRATION_READ, isMigrationEntry, leafKind, ptePfn } from './swapops.ts';
 import { vmEventIndex } from './vmstat.ts';
@@ -126,9 +126,13 @@ function countMoved(sys: System, target: number, pages: number): void {
 /** unlockPage and putPage, short for a folio that somebody else still refers to. */
 function unlockAndPut(sys: System, pfn: number): void {
   const { mem } = sys;
-  mem.unlockPage(pfn);
-  const references = mem.refcount[pfn]!;
-  if (references > 1) mem.refcount[pfn] = references - 1;
+  const { flags, refcount } = mem;
+  const bits = flags[pfn]!;
+  // Nobody to wake: the bit alone.
+  if ((bits & (PG_LOCKED | PG_WAITERS)) === PG_LOCKED) flags[pfn] = bits & ~PG_LOCKED;
+  else mem.unlockPage(pfn);
+  const references = refcount[pfn]!;
+  if (references > 1) refcount[pfn] = references - 1;
   else putPage(sys, pfn);
 }
 

@@ -12,7 +12,7 @@ import { MIGRATE_PFN_MIGRATE, migrateEntryPages, migratePfnToPage } from './migr
 import { removeMigrationPtes } from './migrate.ts';
 import type { System } from './mm-types.ts';
 import { putPage } from './page-alloc.ts';
-import { PG_ISOLATED, PG_LRU, PG_SWAPCACHE } from './page.ts';
+import { PG_HEAD, PG_ISOLATED, PG_LRU, PG_SWAPCACHE } from './page.ts';
 import type { MemMap } from './page.ts';
 import { tryToMigrate } from './rmap.ts';
 import { SKIP_NOT_ON_LRU, SKIP_PINNED_AT_UNMAP, SKIP_STILL_MAPPED } from './skip-reason.ts';
@@ -34,13 +34,15 @@ export function migrateDeviceUnmap(
   faultPage: number,
   reasons: Uint8Array | null,
 ): number {
+  const { mem } = sys;
   let unmapped = 0;
   let failed = 0;
   for (let i = 0; i < npages; i += migrateEntryPages(src[i]!)) {
     const entry = src[i]!;
     if ((entry & MIGRATE_PFN_MIGRATE) === 0) continue;
     const pfn = migratePfnToPage(entry);
-    const outcome = pfn < 0 ? UNMAPPED : unmapFolio(sys, pfn, pfn === faultPage);
+    const isDone = pfn < 0 || (pfn !== faultPage && isolateAlone(mem, pfn));
+    const outcome = isDone ? UNMAPPED : unmapFolio(sys, pfn, pfn === faultPage);
     if (outcome === UNMAPPED) {
       unmapped++;
       continue;
@@ -59,6 +61,20 @@ export function migrateDeviceUnmap(
     failed--;
   }
   return unmapped;
+}
+
+/**
+ * What unmapFolio comes to for nearly every page: a single page that was mapped once, where it was
+ * collected, and that nobody else refers to. @returns false when it has to be looked at.
+ */
+function isolateAlone(mem: MemMap, pfn: number): boolean {
+  const flags = mem.flags[pfn]!;
+  if (mem.mapcount[pfn] !== 0 || mem.refcount[pfn] !== 1) return false;
+  if ((flags & (PG_HEAD | PG_SWAPCACHE)) !== 0) return false;
+  if (mem.pgmap[pfn] !== 0) return true;
+  if ((flags & PG_LRU) === 0) return false;
+  mem.flags[pfn] = (flags & ~PG_LRU) | PG_ISOLATED;
+  return true;
 }
 
 /** @returns UNMAPPED, or the SKIP_* code of what stands in the way. */

@@ -65,6 +65,7 @@ import {
 } from './skip-reason.ts';
 import {
   PTE_DIRTY,
+  PTE_PRESENT,
   PTE_SPECIAL,
   isDevicePrivateEntry,
   isMigrationEntry,
@@ -80,6 +81,7 @@ import { flushTlbRange } from './tlb.ts';
  * What `judge` says of a hole and of the zero page: there is no page to collect, but one to make.
  */
 const HOLE = -1;
+const NO_PAGEMAP = -1;
 /** What it says of a page of a large folio: that has to be split first. */
 const LARGE = -2;
 
@@ -150,14 +152,26 @@ function collectHoles(args: MigrateVma, count: number, isWhole: boolean): void {
 /** Entries of one page table (migrate_vma_collect_pmd). @returns present entries taken away. */
 function collectTable(args: MigrateVma, sys: System, first: number, count: number): number {
   const { words } = sys.pageTables;
-  const { flags, mapcount } = sys.mem;
+  const { flags, mapcount, mapping, refcount, pgmap } = sys.mem;
   const { src, dst, npages } = args;
+  const selectsRam = (args.flags & MIGRATE_VMA_SELECT_SYSTEM) !== 0;
   let collected = 0;
   let unmapped = 0;
+  /** The pagemap of the last device page that was taken; none has number NO_PAGEMAP. */
+  let ownedMap = NO_PAGEMAP;
   for (let i = 0; i < count; i++) {
     const slot = npages + i;
     const pte = words[first + i]!;
-    let verdict = judge(args, sys, pte);
+    const page = ptePfn(pte);
+    // What nearly every page is like needs no closer look: RAM that somebody may have pinned has
+    // one, and device memory of a pagemap that none was taken from yet.
+    const isPlain =
+      (flags[page]! & (PG_HEAD | PG_TAIL | PG_LOCKED)) === 0 &&
+      mapping[page] !== 0 &&
+      (selectsRam && (pte & (PTE_PRESENT | PTE_SPECIAL)) === PTE_PRESENT
+        ? pgmap[page] === 0 && refcount[page]! + 1 < GUP_PIN_COUNTING_BIAS
+        : pgmap[page] === ownedMap && isDevicePrivateEntry(pte));
+    let verdict = isPlain ? SKIP_NONE : judge(args, sys, pte);
     dst[slot] = 0;
     if (verdict === LARGE) {
       verdict = splitMappedFolio(args, sys, sys.mem.folioOf(ptePfn(pte)));
@@ -173,8 +187,9 @@ function collectTable(args: MigrateVma, sys: System, first: number, count: numbe
       else if (args.reasons !== null) args.reasons[slot] = verdict;
       continue;
     }
-    const pfn = ptePfn(pte);
+    const pfn = page;
     const isPresent = ptePresent(pte);
+    if (!isPresent) ownedMap = pgmap[pfn]!;
     const isWritable = isPresent ? pteWrite(pte) : isWritableLeaf(pte);
     const bits = flags[pfn]!;
     const dirty = isPresent && (pte & PTE_DIRTY) !== 0 ? PG_DIRTY : 0;

@@ -47,7 +47,7 @@ import {
 } from './swapops.ts';
 
 /** Flags that belong to the contents and go with them (folio_migrate_flags). */
-const MOVED_FLAGS = PG_REFERENCED | PG_UPTODATE | PG_ACTIVE | PG_DIRTY | PG_SWAPBACKED;
+export const MOVED_FLAGS = PG_REFERENCED | PG_UPTODATE | PG_ACTIVE | PG_DIRTY | PG_SWAPBACKED;
 
 /**
  * Gives the destination the source's place in its anon_vma or page cache (folio_migrate_mapping),

@@ -125,8 +125,10 @@ describe('between pages and finalize [F55]', () => {
 
 describe('the order of finalize [F53]', () => {
   /** What each page shows at the moment its lock goes. */
-  function watchUnlocks(addr: number) {
+  function watchUnlocks(addr: number, pages: readonly number[]) {
     const { mem } = bench.sys;
+    // Only a lock that somebody waits for is given back by the function that is watched here.
+    for (const pfn of pages) void mem.waitOnPageLocked(pfn);
     const seen: { pfn: number; mapped: boolean; lru: boolean; refcount: number }[] = [];
     const unlock = mem.unlockPage.bind(mem);
     vi.spyOn(mem, 'unlockPage').mockImplementation((pfn) => {
@@ -142,7 +144,7 @@ describe('the order of finalize [F53]', () => {
     const addr = mapOnDevice(bench, 1);
     const migration = new Migration(bench, addr, 1, TO_RAM).setup().supply().pages();
     const [source, target] = [migration.page(0), migratePfnToPage(migration.args.dst[0]!)];
-    const seen = watchUnlocks(addr);
+    const seen = watchUnlocks(addr, [source, target]);
     migration.finalize();
     // The mapping's reference and the driver's; the source has the one of the collection left.
     const byPage = new Map(seen.map((one) => [one.pfn, one]));
@@ -156,7 +158,7 @@ describe('the order of finalize [F53]', () => {
     const addr = mapFilled(bench.mm, 1);
     const migration = new Migration(bench, addr, 1).setup().pages();
     const source = migration.page(0);
-    const seen = watchUnlocks(addr);
+    const seen = watchUnlocks(addr, [source]);
     migration.finalize();
     expect(seen).toEqual([{ pfn: source, mapped: true, lru: true, refcount: 2 }]);
     expect([bench.sys.mem.refcount[source], ptePresent(pteAt(bench.mm, addr))]).toEqual([1, true]);
@@ -170,7 +172,7 @@ describe('the order of finalize [F53]', () => {
     sys.mem.getPage(source);
     migration.pages();
     const target = migratePfnToPage(migration.args.dst[0]!);
-    const seen = watchUnlocks(addr);
+    const seen = watchUnlocks(addr, [source, target]);
     migration.finalize();
     expect(seen.map(({ pfn }) => pfn)).toEqual([target, source]);
     expect(seen[0]).toMatchObject({ refcount: 1 });
