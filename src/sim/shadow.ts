@@ -52,8 +52,20 @@ export class Content {
   private readonly attached: Attachment[] = [];
   private readonly readers: Reader[] = [];
 
-  private constructor(values: (number[] | null)[]) {
+  /** A private mapping of an object that was not written yet: it may show what others write. */
+  private isLoose: boolean;
+
+  private constructor(values: (number[] | null)[], isLoose = false) {
     this.values = values;
+    this.isLoose = isLoose;
+  }
+
+  /** A page of which nothing is known until somebody writes to it. */
+  static loose(): Content {
+    return new Content(
+      SLOTS.map(() => null),
+      true,
+    );
   }
 
   /** A page of zeroes. */
@@ -63,7 +75,10 @@ export class Content {
 
   /** A copy that from now on changes by itself; writes in flight may or may not be in it. */
   clone(): Content {
-    return new Content(SLOTS.map((_, slot) => this.possible(slot)));
+    return new Content(
+      SLOTS.map((_, slot) => this.possible(slot)),
+      this.isLoose,
+    );
   }
 
   /** Whether any device is writing to the page. */
@@ -102,6 +117,7 @@ export class Content {
 
   /** A store that has taken effect. */
   store(slot: number, value: number): void {
+    this.isLoose = false;
     this.values[slot] = [value];
     this.contest(slot);
   }
@@ -123,7 +139,7 @@ export class Content {
 
   /** Somebody looked: the slot holds `value`. */
   observe(slot: number, value: number): void {
-    if (this.attached.length === 0) this.values[slot] = [value];
+    if (this.attached.length === 0 && !this.isLoose) this.values[slot] = [value];
   }
 
   /** What is known, in words. */
@@ -155,6 +171,7 @@ export class Content {
     const at = this.attached.findIndex((one) => one.write === write && one.page === page);
     if (at < 0) violated('a write that ends is in flight');
     const { contested, isSure } = this.attached[at]!;
+    if (isDone && isSure) this.isLoose = false;
     for (let slot = 0; slot < SLOTS.length; slot++) {
       const operand = write.valueAt(page, slot);
       if (operand === null) continue;
@@ -205,6 +222,8 @@ export interface PlaceState {
   /** Null when unmapped, and beyond the end of an object. */
   readonly content: Content | null;
   readonly isShared: boolean;
+  /** A private mapping of an object: what was not written yet is the object's. */
+  readonly isFile?: boolean;
 }
 
 /** `prot` of what is not mapped. */

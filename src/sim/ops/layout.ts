@@ -70,21 +70,23 @@ function startMmap(world: World, dice: Dice): void {
   if (range === null) return;
   const { mm } = range.process;
   const prot = dice.pick(PROTS);
-  const kind = dice.below(4);
+  const kind = dice.below(5);
   const object = dice.pick(world.objects);
   const pgoff = dice.below(OBJECT_PAGES);
-  const isShared = kind >= 2;
+  const isShared = kind === 2 || kind === 3;
+  const isFile = kind === 4;
   const states = Array.from({ length: range.count }, (_, i): PlaceState => {
-    const content = kind === 3 ? (object.pages[pgoff + i] ?? null) : Content.zero();
-    return { prot, content, isShared };
+    const page = object.pages[pgoff + i] ?? null;
+    if (isFile) return { prot, content: page && Content.loose(), isShared, isFile };
+    return { prot, content: kind === 3 ? page : Content.zero(), isShared };
   });
   const sharing = isShared ? MAP_SHARED : MAP_PRIVATE;
   const request = {
     addr: arenaAddress(range.first),
     length: range.count * PAGE_SIZE,
     prot,
-    flags: MAP_FIXED | sharing | (kind === 3 ? 0 : MAP_ANONYMOUS),
-    ...(kind === 3 ? { inode: object.inode, pgoff } : {}),
+    flags: MAP_FIXED | sharing | (kind >= 3 ? 0 : MAP_ANONYMOUS),
+    ...(kind >= 3 ? { inode: object.inode, pgoff } : {}),
   };
   changeLayout(world, 'mmap', range, states, 0, () => doMmap(mm, request));
 }
@@ -128,7 +130,9 @@ function startZap(world: World, dice: Dice): void {
       if (vma === null) violated(`page ${page} of process ${process.slot} is not mapped`);
       zapPageRange(vma, start, start + PAGE_SIZE);
       // Private memory starts over; shared memory keeps its bytes.
-      if (!now.isShared) process.replace(page, { ...now, content: Content.zero() });
+      if (now.isShared || now.content === null) continue;
+      const content = now.isFile === true ? Content.loose() : Content.zero();
+      process.replace(page, { ...now, content });
     }
     mm.mmapLock.readUnlock();
     world.log?.(`zap ${range.toString()}`);
