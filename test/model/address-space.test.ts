@@ -73,7 +73,12 @@ const storeArgs = fc.record({
   value,
   isStarved: fc.constantFrom(false, false, false, true),
 });
-const raceArgs = fc.record({ ...deviceRange, value, rivals: fc.subarray([...RIVALS]) });
+const raceArgs = fc.record({
+  ...deviceRange,
+  value,
+  delays: fc.nat(),
+  rivals: fc.subarray([...RIVALS]),
+});
 
 const load = fc.record({ slot, page, offset }).map((args) => new Load(args));
 const store = storeArgs.map((args) => new Store(args));
@@ -139,6 +144,6 @@ test('random programs see the bytes that they wrote, and every invariant holds',
   const { pagesToDevice, pagesToCoherent, deviceFaults, evictions, races, claims } = tally;
   const counts = [pagesToDevice, pagesToCoherent, deviceFaults, evictions, races, claims];
   for (const count of counts) {
-    expect(count, JSON.stringify(tally)).toBeGreaterThan(RUNS / 2);
+    expect(count, JSON.stringify(tally)).toBeGreaterThan(RUNS / 3);
   }
 }, 120_000);

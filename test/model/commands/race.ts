@@ -1,5 +1,6 @@
 import { expect } from 'vitest';
 import { errno } from '../../../src/base/errno.ts';
+import { Prng } from '../../../src/base/prng.ts';
 import { PAGE_SIZE } from '../../../src/base/units.ts';
 import {
   HMM_DMIRROR_EXCLUSIVE,
@@ -37,13 +38,17 @@ export const RIVALS = [
 interface Args extends DeviceRange {
   readonly rivals: readonly (typeof RIVALS)[number][];
   readonly value: number;
+  /** Seed of when each of them begins. */
+  readonly delays: number;
 }
 
+/** Most turns of the microtask queue that one of them begins after the first. */
+const MOST_TURNS = 40;
 /** Offset of racing stores, which no other command uses. */
 const RACED = 2000;
 
 /**
- * A migration to the device and its rivals, all started in one breath. Whoever wins, no store is
+ * A migration to the device and its rivals, each begun a few turns after the other. Whoever wins, no store is
  * lost, no byte changes otherwise, and nothing hangs. fork leaves out rivals whose effect on the
  * child would depend on the order.
  */
@@ -56,8 +61,18 @@ export class Race extends Step<Args> {
     const rivals = this.rivals(model);
     machine.tally.races++;
     const running: Promise<unknown>[] = [];
+    // Nothing is opened once the process may be gone.
+    const process = realOf(machine, this.args.slot);
+    for (const minor of machine.devices.keys()) machine.mirror(process, minor);
+    const random = new Prng(this.args.delays);
     const start = (work: () => Promise<unknown>): void => {
-      running.push(asTask(work));
+      const turns = random.below(MOST_TURNS);
+      running.push(
+        asTask(async () => {
+          for (let turn = 0; turn < turns; turn++) await Promise.resolve();
+          await work();
+        }),
+      );
     };
     start(() => this.migrate(machine, HMM_DMIRROR_MIGRATE_TO_DEV));
     if (rivals.has('home')) start(() => this.migrate(machine, HMM_DMIRROR_MIGRATE_TO_SYS));
@@ -110,7 +125,11 @@ export class Race extends Step<Args> {
     const other = { ...this.args, minor: (this.args.minor + 1) % DEVICES };
     const { buffer } = realOf(machine, this.args.slot);
     const { status } = await deviceCommand(machine, other, HMM_DMIRROR_READ, buffer);
-    expect([0, errno.EFAULT]).toContain(status);
+    expect([
+      0,
+      errno.EFAULT,
+      ...(this.args.rivals.includes('exit') ? [errno.EINVAL] : []),
+    ]).toContain(status);
   }
 
   /** The other device wants the pages for itself. */
