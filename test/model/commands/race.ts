@@ -48,9 +48,9 @@ const MOST_TURNS = 40;
 const RACED = 2000;
 
 /**
- * A migration to the device and its rivals, each begun a few turns after the other. Whoever wins, no store is
- * lost, no byte changes otherwise, and nothing hangs. fork leaves out rivals whose effect on the
- * child would depend on the order.
+ * A migration to the device and its rivals, each begun a few turns after the other. Whoever wins,
+ * no store is lost, no byte changes otherwise, and nothing hangs. fork leaves out rivals whose
+ * effect on the child would depend on the order.
  */
 export class Race extends Step<Args> {
   check(model: Readonly<Model>): boolean {
