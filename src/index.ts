@@ -109,6 +109,22 @@ export {
   MADV_WILLNEED,
   MADV_WIPEONFORK,
 } from './mm/madvise.ts';
+export {
+  CLEAR_REFS_ALL,
+  CLEAR_REFS_ANON,
+  CLEAR_REFS_MAPPED,
+  CLEAR_REFS_SOFT_DIRTY,
+} from './mm/clear-refs.ts';
+export {
+  PM_FILE,
+  PM_GUARD_REGION,
+  PM_MMAP_EXCLUSIVE,
+  PM_PRESENT,
+  PM_SOFT_DIRTY,
+  PM_SWAP,
+  PM_UFFD_WP,
+} from './mm/task-mmu.ts';
+export type { SmapsTotals } from './mm/task-mmu.ts';
 export { MREMAP_DONTUNMAP, MREMAP_FIXED, MREMAP_MAYMOVE } from './mm/mremap.ts';
 export { FALLOC_FL_KEEP_SIZE, FALLOC_FL_PUNCH_HOLE } from './mm/truncate.ts';
 export { bootMachine, connectKernel, openMachine } from './worker/open.ts';

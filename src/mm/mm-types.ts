@@ -17,7 +17,7 @@ import type { PageAllocator } from './page-alloc.ts';
 import type { PageTables } from './pgtable.ts';
 import type { ShmemInode } from './shmem.ts';
 import type { SwapInfo } from './swapfile.ts';
-import { PTE_PROTNONE, PTE_WRITE } from './swapops.ts';
+import { PTE_PROTNONE, PTE_SOFT_DIRTY, PTE_WRITE } from './swapops.ts';
 import type { TlbListener } from './tlb.ts';
 import type { Vmstat } from './vmstat.ts';
 
@@ -45,12 +45,14 @@ export const VM_HUGETLB = 0x400000;
 export const VM_WIPEONFORK = 0x2000000;
 /** Not for core dumps; kept, and otherwise ignored. */
 export const VM_DONTDUMP = 0x4000000;
+/** Everything in it counts as written, until soft-dirty bits are cleared for the first time. */
+export const VM_SOFTDIRTY = 0x8000000;
 export const VM_MIXEDMAP = 0x10000000;
 /** Large folios are wanted, or not. */
 export const VM_HUGEPAGE = 0x20000000;
 export const VM_NOHUGEPAGE = 0x40000000;
 /** Flags that don't keep VMAs apart: the merged one has those of both (VM_STICKY). */
-export const VM_STICKY = VM_MAYBE_GUARD;
+export const VM_STICKY = VM_MAYBE_GUARD | VM_SOFTDIRTY;
 /** VMAs that migrate_vma_setup refuses. */
 export const VM_SPECIAL = VM_IO | VM_DONTEXPAND | VM_PFNMAP | VM_MIXEDMAP;
 /** The ways in which a VMA can be registered with a userfaultfd. */
@@ -60,15 +62,15 @@ export const VM_ACCESS_FLAGS = VM_READ | VM_WRITE | VM_EXEC;
 
 /**
  * The PTE_* bits that a fresh present entry of the VMA has by its permissions alone (vm_page_prot):
- * shared writable memory is mapped writable at once, unless a userfaultfd wants to see the writes;
- * private memory never is (the write fault or an exclusive migration entry adds PTE_WRITE), and a
- * VMA without any permission gets PTE_PROTNONE.
+ * shared writable memory is mapped writable at once, unless a userfaultfd wants to see the writes
+ * or soft-dirty bits note them (vma_wants_writenotify); private memory never is (the write fault or
+ * an exclusive migration entry adds PTE_WRITE), and a VMA without any permission gets PTE_PROTNONE.
  */
 export function vmaPageProt(vma: Vma): number {
   const flags = vma.vmFlags;
   if ((flags & VM_ACCESS_FLAGS) === 0) return PTE_PROTNONE;
-  const deciding = VM_SHARED | VM_WRITE | VM_UFFD_WP;
-  return (flags & deciding) === (VM_SHARED | VM_WRITE) ? PTE_WRITE : 0;
+  const deciding = VM_SHARED | VM_WRITE | VM_UFFD_WP | VM_SOFTDIRTY;
+  return (flags & deciding) === (VM_SHARED | VM_WRITE | VM_SOFTDIRTY) ? PTE_WRITE : 0;
 }
 
 /**
@@ -77,6 +79,11 @@ export function vmaPageProt(vma: Vma): number {
  */
 export function vmaIsAnonymous(vma: Vma): boolean {
   return vma.inode === null && (vma.vmFlags & (VM_IO | VM_PFNMAP | VM_MIXEDMAP)) === 0;
+}
+
+/** True when a write must fault, to be noted in the entry (pte_needs_soft_dirty_wp). */
+export function needsSoftDirtyWp(vma: Vma, pte: number): boolean {
+  return (vma.vmFlags & VM_SOFTDIRTY) === 0 && (pte & PTE_SOFT_DIRTY) === 0;
 }
 
 /** True when a writable entry may be made in the VMA at all (maybe_mkwrite). */

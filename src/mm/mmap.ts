@@ -33,6 +33,7 @@ import {
   VM_DONTEXPAND,
   VM_HUGETLB,
   VM_SHARED,
+  VM_SOFTDIRTY,
 } from './mm-types.ts';
 import type { MmStruct, Vma } from './mm-types.ts';
 import {
@@ -215,7 +216,7 @@ function mapLocked(mm: MmStruct, request: MmapRequest): number {
   if (!isErr(cleared)) {
     const shared = (request.flags & MAP_SHARED) !== 0 ? VM_SHARED : 0;
     const huge = isHuge ? VM_HUGETLB | VM_DONTEXPAND : 0;
-    const vmFlags = (request.prot & VM_ACCESS_FLAGS) | shared | huge;
+    const vmFlags = (request.prot & VM_ACCESS_FLAGS) | VM_SOFTDIRTY | shared | huge;
     const fileOffset = isAnonymous ? 0 : (request.pgoff ?? 0);
     const hasOffset = !isAnonymous || inode !== null;
     const pgoff = hasOffset ? fileOffset : addr / PAGE_SIZE;

@@ -35,7 +35,7 @@ export const MMU_NOTIFY_MIGRATE = 6;
 export const MMU_NOTIFY_EXCLUSIVE = 7;
 
 /** The end of the RELEASE range (ULONG_MAX): above every address. */
-const END_OF_ADDRESSES = Number.MAX_SAFE_INTEGER;
+export const END_OF_ADDRESSES = Number.MAX_SAFE_INTEGER;
 /** Sequence number of an address space that was never invalidated. */
 const FIRST_SEQ = 2;
 

@@ -19,8 +19,8 @@ import {
   isPageAligned,
   pageAlignUp,
 } from '../base/units.ts';
-import { userfaultfdPteWp, userfaultfdWp } from './fs-userfaultfd.ts';
-import { VM_ACCESS_FLAGS, vmaMayWrite, vmaPageProt } from './mm-types.ts';
+import { userfaultfdPteWp } from './fs-userfaultfd.ts';
+import { VM_ACCESS_FLAGS, needsSoftDirtyWp, vmaMayWrite, vmaPageProt } from './mm-types.ts';
 import type { MmStruct, System, Vma } from './mm-types.ts';
 import { underWriteLock } from './mmap.ts';
 import {
@@ -200,9 +200,10 @@ function withUffdWp(entry: number, cpFlags: number): number {
  */
 function canBeWritable(sys: System, vma: Vma, pte: number): boolean {
   if (!vmaMayWrite(vma) || (pte & PTE_SPECIAL) !== 0 || userfaultfdPteWp(vma, pte)) return false;
-  if (!isCowMapping(vma)) return userfaultfdWp(vma) && (pte & PTE_DIRTY) !== 0;
+  if (!isCowMapping(vma)) return (pte & PTE_DIRTY) !== 0 && !needsSoftDirtyWp(vma, pte);
   const pfn = ptePfn(pte);
-  return sys.mem.isAnon(pfn) && sys.mem.testFlag(pfn, PG_ANON_EXCLUSIVE);
+  const isOwn = sys.mem.isAnon(pfn) && sys.mem.testFlag(pfn, PG_ANON_EXCLUSIVE);
+  return isOwn && !needsSoftDirtyWp(vma, pte);
 }
 
 function changedLeaf(sys: System, old: number): number {

@@ -10,7 +10,7 @@ import { assert } from '../base/assert.ts';
 import { andThen } from '../base/maybe.ts';
 import type { MaybePromise } from '../base/maybe.ts';
 import { PAGE_SIZE, pageAlignDown } from '../base/units.ts';
-import { vmaMayWrite, vmaPageProt } from './mm-types.ts';
+import { needsSoftDirtyWp, vmaMayWrite, vmaPageProt } from './mm-types.ts';
 import type { Vma } from './mm-types.ts';
 import {
   MMU_NOTIFY_CLEAR,
@@ -90,7 +90,7 @@ function restoreExclusivePte(vma: Vma, at: number, entry: number): void {
   assert(mem.isLocked(folio), 'I35: exclusive access begins and ends under the page lock');
   let bits = vmaPageProt(vma) | (entry & (PTE_SOFT_DIRTY | PTE_UFFD_WP));
   const isOwn = mem.testFlag(pfn, PG_ANON_EXCLUSIVE) && (entry & PTE_UFFD_WP) === 0;
-  if (vmaMayWrite(vma) && isOwn) {
+  if (vmaMayWrite(vma) && isOwn && !needsSoftDirtyWp(vma, entry)) {
     bits |= mem.testFlag(folio, PG_DIRTY) ? PTE_WRITE | PTE_DIRTY : PTE_WRITE;
   }
   // One non-empty entry for another: the table's use count stays, as do map count and reference.

@@ -29,7 +29,6 @@ import {
 import { dmirrorMmap } from '../driver/dmirror-mmap.ts';
 import { dupMmap, mmAlloc, mmput } from '../mm/fork.ts';
 import { doMmap, doMunmap } from '../mm/mmap.ts';
-import { clearSoftDirty } from '../mm/clear-refs.ts';
 import { madviseHwpoison } from '../mm/memory-failure.ts';
 import { doMprotect } from '../mm/mprotect.ts';
 import { MAP_ANONYMOUS, MAP_PRIVATE } from '../mm/mm-types.ts';
@@ -51,6 +50,7 @@ import { KernelMemory } from './kernel-mm-calls.ts';
 import { UffdFiles } from './kernel-uffd.ts';
 import { fillPageMap } from './page-map.ts';
 import type { GupRequest, GupResult, ProcMemResult, ProcessVmRange } from './protocol-gup.ts';
+import type { MincoreResult, PagemapResult, SmapsResult } from './protocol-mm.ts';
 import type { UffdReadResult, UffdRequest } from './protocol-uffd.ts';
 import type {
   AccessResult,
@@ -210,6 +210,26 @@ export class Kernel implements KernelApi {
     return this.memory.madvise(pid, addr, length, advice);
   }
 
+  mincore(pid: number, addr: number, length: number): Promise<MincoreResult> {
+    return this.memory.mincore(pid, addr, length);
+  }
+
+  pagemap(pid: number, addr: number, npages: number): Promise<PagemapResult> {
+    return this.memory.pagemap(pid, addr, npages);
+  }
+
+  smaps(pid: number): Promise<SmapsResult> {
+    return this.memory.smaps(pid);
+  }
+
+  clearRefs(pid: number, type: number): Promise<number> {
+    return this.memory.clearRefs(pid, type);
+  }
+
+  oomReap(pid: number): number {
+    return this.memory.oomReap(pid);
+  }
+
   shmemCreate(length: number): number {
     return length === 0 ? errno.EINVAL : this.tmpfiles.tmpfile(length);
   }
@@ -275,11 +295,6 @@ export class Kernel implements KernelApi {
       if (outcome !== FAULT_OK) return { errno: 0, outcome, address: addr };
     }
     return { errno: 0, outcome: ACCESS_OK, address: 0 };
-  }
-
-  async clearSoftDirty(pid: number): Promise<number> {
-    const mm = this.processes.get(pid);
-    return mm === undefined ? errno.ESRCH : clearSoftDirty(mm);
   }
 
   async poison(pid: number, addr: number): Promise<number> {

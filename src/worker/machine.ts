@@ -10,6 +10,7 @@ import type { Kernel } from './kernel.ts';
 import { UserPages } from './user-pages.ts';
 import { Userfaultfd } from './userfaultfd.ts';
 import { ACCESS_OK, ACCESS_OOM, ACCESS_SIGBUS } from './protocol.ts';
+import type { SmapsResult } from './protocol-mm.ts';
 import type {
   AccessResult,
   Counters,
@@ -202,6 +203,54 @@ export class Process {
     checked(await machine.call<number>(machine.api.madvise(pid, addr, length, advice)), 'madvise');
   }
 
+  /**
+   * A byte for each page of [addr, addr + length): 1 when it can be had without input, as pages on
+   * a device can. Throws ErrnoError (EINVAL, ENOMEM where nothing is mapped).
+   */
+  async mincore(addr: number, length: number): Promise<Uint8Array<ArrayBuffer>> {
+    const { machine, pid } = this;
+    const result = await machine.call(machine.api.mincore(pid, addr, length));
+    checked(result.errno, 'mincore');
+    return result.vec;
+  }
+
+  /**
+   * /proc/pid/pagemap of `npages` pages: two words each, the pfn and PM_* bits. A page on a device
+   * has PM_SWAP, not PM_PRESENT. Throws ErrnoError (EINVAL, ENOMEM).
+   */
+  async pagemap(addr: number, npages: number): Promise<Uint32Array<ArrayBuffer>> {
+    const { machine, pid } = this;
+    const result = await machine.call(machine.api.pagemap(pid, addr, npages));
+    checked(result.errno, 'pagemap');
+    return result.entries;
+  }
+
+  /** /proc/pid/smaps: bytes by kind of each mapping, in address order. Throws ErrnoError. */
+  async smaps(): Promise<SmapsResult['mappings']> {
+    const { machine, pid } = this;
+    const result = await machine.call(machine.api.smaps(pid));
+    checked(result.errno, 'smaps');
+    return result.mappings;
+  }
+
+  /**
+   * Clears accessed bits, or with CLEAR_REFS_SOFT_DIRTY what counts as written: PM_SOFT_DIRTY then
+   * shows the pages that the CPU writes from now on. Throws ErrnoError (EINVAL).
+   */
+  async clearRefs(type: number): Promise<void> {
+    const { machine, pid } = this;
+    checked(await machine.call<number>(machine.api.clearRefs(pid, type)), 'clear_refs');
+  }
+
+  /**
+   * Does what the OOM reaper does to its victim: private memory goes, on devices, too, and what is
+   * missing is SIGBUS from now on. Throws ErrnoError (EAGAIN when it could not have all).
+   */
+  async oomReap(): Promise<void> {
+    const { machine, pid } = this;
+    checked(await machine.call<number>(machine.api.oomReap(pid)), 'oom_reap');
+  }
+
   /** Loads `length` bytes, faulting pages in as needed. Throws SignalError, ErrnoError. */
   async read(addr: number, length: number): Promise<Uint8Array<ArrayBuffer>> {
     const { machine, pid } = this;
@@ -220,12 +269,6 @@ export class Process {
   async touch(addr: number, access: 'read' | 'write' = 'read'): Promise<void> {
     const { machine, pid } = this;
     checkAccess(await machine.call(machine.api.touch(pid, addr, access)), access);
-  }
-
-  /** Forgets which pages were written so far (clear_refs). Throws ErrnoError (ESRCH). */
-  async clearSoftDirty(): Promise<void> {
-    const { machine, pid } = this;
-    checked(await machine.call<number>(machine.api.clearSoftDirty(pid)), 'clear_refs');
   }
 
   /**

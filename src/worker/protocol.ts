@@ -188,8 +188,6 @@ export interface KernelApi extends FileApi, GupApi, MemoryApi, UffdApi {
   write(pid: number, addr: number, bytes: Uint8Array): Promise<AccessResult>;
   /** One load or store of one byte at `addr`, without moving data: faults the page in. */
   touch(pid: number, addr: number, access: 'read' | 'write'): Promise<AccessResult>;
-  /** Clears the soft-dirty bits of the process (4 to /proc/PID/clear_refs): 0 or ESRCH. */
-  clearSoftDirty(pid: number): Promise<number>;
   /** Breaks the RAM page at `addr` (MADV_HWPOISON): 0 or an errno. */
   poison(pid: number, addr: number): Promise<number>;
   /** PAGE_* code of each page, without faulting anything. */

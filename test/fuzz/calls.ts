@@ -177,7 +177,15 @@ export const CALLS: { readonly [K in keyof KernelApi]: Call } = {
     ],
     isPartial: isRunCommand,
   },
-  clearSoftDirty: { args: (pool) => [pool.pid()] },
+  mincore: { args: (pool) => [pool.pid(), pool.addr(), pool.length()] },
+  pagemap: { args: (pool) => [pool.pid(), pool.addr(), pool.npages()] },
+  smaps: { args: (pool) => [pool.pid()] },
+  clearRefs: { args: (pool) => [pool.pid(), pool.oneOf(0, 1, 2, 3, 4, 5, Number.NaN)] },
+  // Seldom of a process that is there: nothing can be done with it afterwards.
+  oomReap: {
+    args: (pool) => [pool.random.chance(0.04) ? pool.pid() : pool.oneOf(0, 2 ** 31)],
+    isPartial: after(errno.EAGAIN),
+  },
   poison: {
     // Seldom where something is: what is broken stays broken.
     args: (pool) => [pool.pid(), pool.random.chance(0.04) ? pool.addr() : pool.oneOf(1, 2 ** 46)],

@@ -15,6 +15,7 @@ import {
   MAP_SHARED,
   PROT_READ,
   PROT_WRITE,
+  VM_SOFTDIRTY,
 } from '../../../src/mm/mm-types.ts';
 import { doMmap } from '../../../src/mm/mmap.ts';
 import {
@@ -101,12 +102,12 @@ export function pteAt(mm: MmStruct, addr: number): number {
   return mm.sys.pageTables.words[mm.sys.pageTables.pteOffset(mm.pgd, addr)]!;
 }
 
-/** VMAs as [first page, pages, vmFlags], relative to `base`. */
+/** VMAs as [first page, pages, vmFlags without VM_SOFTDIRTY], relative to `base`. */
 export function vmaShape(mm: MmStruct, base: number): number[][] {
   return mm.vmas.map((vma) => [
     (vma.vmStart - base) / PAGE_SIZE,
     (vma.vmEnd - vma.vmStart) / PAGE_SIZE,
-    vma.vmFlags,
+    vma.vmFlags & ~VM_SOFTDIRTY,
   ]);
 }
 
