@@ -115,7 +115,7 @@ function say(line: string): void {
 
 function runInNode(engine: string, { instances }: Request): Promise<Totals> {
   const options = { ...SELFTEST_MACHINE, engine: engine === 'cpu' ? engine : 'webgpu' } as const;
-  const session = new SelftestSession(() => openNodeMachine(options, say));
+  const session = new SelftestSession((extra) => openNodeMachine({ ...options, ...extra }, say));
   return runSelftests(instances, session, print);
 }
 

@@ -58,7 +58,7 @@ async function runChosen(page: Page): Promise<void> {
     return;
   }
   const options = page.options(SELFTEST_MACHINE);
-  const session = new SelftestSession(() => openMachine(options));
+  const session = new SelftestSession((extra) => openMachine({ ...options, ...extra }));
   let done = 0;
   const totals = await runSelftests(instances, session, (line) => byId('tap').append(`${line}\n`), {
     opened: (report) => page.status.showMachine(report),

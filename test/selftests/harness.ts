@@ -39,8 +39,19 @@ const CLOSE_MS = 5000;
 /** The kernel checks the range of every command, also of those that have no use for it. */
 const ANY_RANGE = { addr: 65_536, ptr: 0, npages: 1 };
 
-/** Opens a machine for tests; called again after a failure. */
-export type OpenTestMachine = () => Promise<Machine>;
+/**
+ * Opens a machine for tests; called again after a failure, and for tests that need another one.
+ *
+ * @param extra options that differ from SELFTEST_MACHINE's
+ */
+export type OpenTestMachine = (extra: MachineOptions) => Promise<Machine>;
+
+/** A machine, what it was asked to have, and its counters when it was new. */
+interface Opened {
+  readonly machine: Machine;
+  readonly extra: string;
+  readonly start: Counters;
+}
 
 export interface Result {
   readonly instance: Instance;
@@ -56,7 +67,7 @@ export interface Result {
 export class SelftestSession {
   private readonly openMachine: OpenTestMachine;
   private readonly stillMs: number;
-  private current: { readonly machine: Machine; readonly start: Counters } | null = null;
+  private current: Opened | null = null;
 
   /** @param stillMs how long a machine may do nothing for a test */
   constructor(openMachine: OpenTestMachine, stillMs = STILL_MS) {
@@ -71,7 +82,7 @@ export class SelftestSession {
 
   /** Runs one instance. Rejects only where no machine can be opened. */
   async run(instance: Instance): Promise<Result> {
-    const { machine, start } = await this.ready();
+    const { machine, start } = await this.ready(instance);
     const test = new HmmTest(machine, instance);
     const began = performance.now();
     let reason = '';
@@ -102,12 +113,21 @@ export class SelftestSession {
     await settlesWithin(closed, CLOSE_MS);
   }
 
-  private async ready(): Promise<{ readonly machine: Machine; readonly start: Counters }> {
+  private async ready(instance?: Instance): Promise<Opened> {
+    const options = instance?.selftest.machine?.(instance.variant) ?? {};
+    const extra = instance === undefined ? this.current?.extra : JSON.stringify(options);
+    if (this.current !== null && this.current.extra !== extra) await this.close();
     if (this.current === null) {
-      const machine = await this.openMachine();
-      this.current = { machine, start: await machine.counters() };
+      const machine = await this.open(options);
+      this.current = { machine, extra: extra ?? '{}', start: await machine.counters() };
     }
     return this.current;
+  }
+
+  /** Falls back to the usual machine: the test says what it can't do there. */
+  private open(options: MachineOptions): Promise<Machine> {
+    const opened = this.openMachine(options);
+    return Object.keys(options).length === 0 ? opened : opened.catch(() => this.openMachine({}));
   }
 }
 

@@ -3,6 +3,7 @@
  * fixture for each variant of it, in the order and under the names that kselftest prints,
  * "fixture.variant.test".
  */
+import type { MachineOptions } from '../../src/index.ts';
 import type { HmmTest } from './hmm-test.ts';
 
 /** Kernel fixtures, and `webhmm` for tests of our own. */
@@ -20,6 +21,8 @@ export interface Selftest {
   readonly variants?: readonly VariantName[];
   /** Numbers of the features that it proves, for docs/features.md. */
   readonly features?: readonly number[];
+  /** What its machine has beyond SELFTEST_MACHINE, if one like that can be had. */
+  readonly machine?: (variant: VariantName) => MachineOptions;
   readonly run: (test: HmmTest) => Promise<void>;
 }
 

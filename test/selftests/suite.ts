@@ -3,6 +3,7 @@
  * after them.
  */
 import { ACCESS_TESTS, LATER_ACCESS_TESTS } from './hmm-access.ts';
+import { BENCHMARK_TESTS } from './hmm-benchmark.ts';
 import { EXCLUSIVE_TESTS } from './hmm-exclusive.ts';
 import { FILE_TESTS, MIXEDMAP } from './hmm-file.ts';
 import { HMM_GUP_TEST } from './hmm-gup.ts';
@@ -41,6 +42,7 @@ export const SUITE: readonly Selftest[] = [
   ...HUGE_TESTS,
   ...REMAP_TESTS,
   ...HUGE_ERR_TESTS,
+  ...BENCHMARK_TESTS,
   ...COUNT_TESTS,
   ...LIFE_TESTS,
   ...RACE_TESTS,
