@@ -12,7 +12,7 @@ import type { SimChoice } from '../src/sim/config.ts';
 import { OPERATIONS } from '../src/sim/ops/table.ts';
 import type { SimScript } from '../src/sim/shrink.ts';
 import { readCommandLine, UsageError } from './args.ts';
-import { isStopped, onExit, runCommand } from './cleanup.ts';
+import { onExit, runCommand } from './cleanup.ts';
 import { bundleNodeWorker } from './node-worker.ts';
 import { startProgress } from './progress.ts';
 import type { SimFailure, SimReply, SimRequest } from './sim-worker.ts';
@@ -154,10 +154,11 @@ async function runAll(
   const where = (): string => `${totals.seeds} of ${seeds} seeds, ${totals.steps} steps`;
   const timer = setInterval(() => progress.update(where()), 1000);
   const workers = Array.from({ length: jobs }, () => new Worker(url));
+  let isOver = false;
   const end = onExit(async () => {
     clearInterval(timer);
     progress.end();
-    if (isStopped()) process.stderr.write(`sim: no violation in ${where()}\n`);
+    if (!isOver) process.stderr.write(`sim: no violation in ${where()}\n`);
     await Promise.all(workers.map((worker) => worker.terminate()));
   });
   let failure: SimFailure | null = null;
@@ -170,6 +171,7 @@ async function runAll(
       }
     }),
   );
+  isOver = true;
   await end();
   return failure;
 }
