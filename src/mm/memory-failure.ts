@@ -12,7 +12,7 @@
  * MMU_NOTIFY_CLEAR.
  *
  * Leaves out: signals to processes (the next access finds out), soft offlining, unpoisoning, pages
- * that are free, the kernel's or in the swap cache.
+ * that are free, the kernel's, in the swap cache or of hugetlb.
  */
 import { assert } from '../base/assert.ts';
 import { errno } from '../base/errno.ts';
@@ -29,7 +29,14 @@ import {
   mmuNotifierRangeInit,
 } from './mmu-notifier.ts';
 import { putPage } from './page-alloc.ts';
-import { PG_ANON_EXCLUSIVE, PG_HWPOISON, PG_LRU, PG_RESERVED, PG_SWAPCACHE } from './page.ts';
+import {
+  PG_ANON_EXCLUSIVE,
+  PG_HUGETLB,
+  PG_HWPOISON,
+  PG_LRU,
+  PG_RESERVED,
+  PG_SWAPCACHE,
+} from './page.ts';
 import { RmapHits, folioRemoveRmap, rmapWalk } from './rmap.ts';
 import { splitFolio } from './split-folio.ts';
 import {
@@ -57,7 +64,7 @@ const MEMORY_FAILURE = vmEventIndex('memory_failure');
  *
  * @param pfn Any page of the machine. @param flags MF_*; handed to the driver of device memory.
  * @returns 0; EHWPOISON when that was done already; EBUSY for a page that is free or reserved, or
- * part of a large folio that can't be split, or in the swap cache; ENXIO for numbers that are no
+ * part of a large folio that can't be split or is of hugetlb, or in the swap cache; ENXIO for numbers that are no
  * page, and for device memory whose driver does not know what to do; else what that driver answers.
  * Context: no page lock held; waits for the page's.
  */
@@ -80,6 +87,9 @@ function failLocked(sys: System, pfn: number, folio: number, flags: number): May
     putPage(sys, folio);
     return status;
   };
+  if (mem.testFlag(folio, PG_HUGETLB)) {
+    return giveBack(errno.EBUSY);
+  }
   if (mem.isLarge(folio)) {
     // Lock and reference go over to the page itself.
     if (splitFolio(sys, folio, 0, pfn) !== 0) return giveBack(errno.EBUSY);

@@ -1,7 +1,16 @@
 /* Poisoned pages through the facade. */
 import { afterEach, expect, test } from 'vitest';
 import { HPAGE_PMD_NR, PMD_SIZE } from '../../../src/base/units.ts';
-import { PAGE_SIZE, PROT_READ, PROT_WRITE, bootMachine } from '../../../src/index.ts';
+import {
+  MAP_ANONYMOUS,
+  MAP_HUGETLB,
+  MAP_PRIVATE,
+  MAP_SHARED,
+  PAGE_SIZE,
+  PROT_READ,
+  PROT_WRITE,
+  bootMachine,
+} from '../../../src/index.ts';
 import type { LocalMachine, Process } from '../../../src/index.ts';
 import { findProblems } from '../../../src/sim/check-invariants.ts';
 
@@ -46,6 +55,18 @@ test('one page of a large folio breaks; the others live on by themselves', async
   }
   await expect(process.read(addr + 5 * PAGE_SIZE, 1)).rejects.toMatchObject(SIGBUS);
   await process.munmap(base, 2 * PMD_SIZE);
+});
+
+test('a page of a mapping of huge pages stays as it is', async () => {
+  const process = await makeProcess('never');
+  for (const sharing of [MAP_PRIVATE, MAP_SHARED]) {
+    const flags = sharing | MAP_ANONYMOUS | MAP_HUGETLB;
+    const addr = await process.mmap({ length: PMD_SIZE, prot: RW, flags });
+    await process.write(addr + PAGE_SIZE, Uint8Array.of(7));
+    await expect(process.poison(addr + PAGE_SIZE)).rejects.toMatchObject({ code: 'EBUSY' });
+    expect(await process.read(addr + PAGE_SIZE, 1)).toEqual(Uint8Array.of(7));
+    await process.munmap(addr, PMD_SIZE);
+  }
 });
 
 test('bad arguments have the errno of the kernel', async () => {
