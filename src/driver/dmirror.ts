@@ -304,7 +304,9 @@ export class Dmirror {
    * would spin.
    */
   private async breakReadOnly(address: number, pfn: number): Promise<number> {
-    await this.mm.sys.mem.waitOnPageLocked(pfn);
+    const { mem } = this.mm.sys;
+    // The lock of a large folio is that of its head.
+    await mem.waitOnPageLocked(mem.folioOf(pfn));
     return dmirrorMigrateToSystem(this, newDmirrorCmd(address, 1, 0));
   }
 }
