@@ -5,7 +5,8 @@
  *
  * The zero page is not pinned: nobody can change it and it never goes away.
  *
- * References and pins of a large folio are its head's. Leaves out: its pin count of its own.
+ * References and pins of a large folio are its head's. A pin of it is one reference, and counts in
+ * its pin count: each of its pages may be mapped many times, so many references are no sign.
  */
 import { assert } from '../base/assert.ts';
 import { errno } from '../base/errno.ts';
@@ -53,7 +54,8 @@ export function tryGrabPage(sys: System, pfn: number, flags: number): number {
     sys.mem.getPage(folio);
   } else if (pfn !== sys.zeroPfn) {
     sys.mem.getPage(folio);
-    refcount[folio]! += GUP_PIN_COUNTING_BIAS - 1;
+    if (sys.mem.isLarge(folio)) sys.mem.pincount[folio]! += 1;
+    else refcount[folio]! += GUP_PIN_COUNTING_BIAS - 1;
     sys.vmstat.add(FOLL_PIN_ACQUIRED, 1);
   }
   return 0;
@@ -62,10 +64,11 @@ export function tryGrabPage(sys: System, pfn: number, flags: number): number {
 /** Gives a pinned page back (unpin_user_page). Context: any; never waits. */
 export function unpinUserPage(sys: System, pfn: number): void {
   if (pfn === sys.zeroPfn) return;
-  const { refcount } = sys.mem;
-  const folio = sys.mem.folioOf(pfn);
-  assert(refcount[folio]! >= GUP_PIN_COUNTING_BIAS, 'I21: a page that is unpinned was pinned');
-  refcount[folio]! -= GUP_PIN_COUNTING_BIAS - 1;
+  const { mem } = sys;
+  const folio = mem.folioOf(pfn);
+  assert(mem.maybeDmaPinned(folio), 'I21: a page that is unpinned was pinned');
+  if (mem.isLarge(folio)) mem.pincount[folio]! -= 1;
+  else mem.refcount[folio]! -= GUP_PIN_COUNTING_BIAS - 1;
   sys.vmstat.add(FOLL_PIN_RELEASED, 1);
   putPage(sys, folio);
 }

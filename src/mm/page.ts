@@ -50,7 +50,7 @@ const PMD_OFFSET_MASK = HPAGE_PMD_NR - 1;
 export const MAPPING_ANON = 1;
 
 /**
- * References that one pin adds (include/linux/mm.h), so that a pinned page can be told from one
+ * References that one pin of a single page adds (include/linux/mm.h), so that a pinned page can be told from one
  * that merely has several users.
  */
 export const GUP_PIN_COUNTING_BIAS = 1024;
@@ -71,6 +71,11 @@ export class MemMap {
   readonly entireMapcount: Int32Array<SharedArrayBuffer>;
   /** All entries, of either kind, that map part of the large folio (_large_mapcount). */
   readonly largeMapcount: Int32Array<SharedArrayBuffer>;
+  /**
+   * Pins of the large folio whose head this is (_pincount): its references, of which each page has
+   * its own, say nothing about them.
+   */
+  readonly pincount: Int32Array<SharedArrayBuffer>;
   /** 0, or anon_vma number << 1 | MAPPING_ANON, or inode number << 1. */
   readonly mapping: Uint32Array<SharedArrayBuffer>;
   /** Linear page index within the mapping; needs 35 bits, so a double. */
@@ -94,6 +99,7 @@ export class MemMap {
     this.mapcount = new Int32Array(words());
     this.entireMapcount = new Int32Array(words());
     this.largeMapcount = new Int32Array(words());
+    this.pincount = new Int32Array(words());
     this.mapping = new Uint32Array(words());
     this.index = new Float64Array(new SharedArrayBuffer(pageCount * 8));
     this.zoneDeviceData = new Uint32Array(words());
@@ -188,9 +194,14 @@ export class MemMap {
     return true;
   }
 
-  /** True when somebody may have pinned the page (folio_maybe_dma_pinned); false is certain. */
+  /**
+   * True when somebody may have pinned the page (folio_maybe_dma_pinned); false is certain. Of a
+   * large folio the answer is exact, for all its pages.
+   */
   maybeDmaPinned(pfn: number): boolean {
-    return this.refcount[this.folioOf(pfn)]! >= GUP_PIN_COUNTING_BIAS;
+    const folio = this.folioOf(pfn);
+    if (this.isLarge(folio)) return this.pincount[folio]! > 0;
+    return this.refcount[folio]! >= GUP_PIN_COUNTING_BIAS;
   }
 
   /** Locks the page if nobody holds it (folio_trylock). */

@@ -412,7 +412,10 @@ function checkPage(census: Census, pfn: number, known: Known): void {
   const word = mem.mapping[pfn]!;
   const inode = (word & MAPPING_ANON) === 0 ? sys.inodes[word >>> 1] : null;
   const cached = inode !== null && inode !== undefined && inode.cache.get(mem.index[pfn]!) === pfn;
-  const pins = (known.pins?.get(pfn) ?? 0) * GUP_PIN_COUNTING_BIAS;
+  const pinned = known.pins?.get(pfn) ?? 0;
+  const pins = pinned * (isLarge ? 1 : GUP_PIN_COUNTING_BIAS);
+  const counted = mem.pincount[pfn]!;
+  census.expect(counted === (isLarge ? pinned : 0), `C1: ${at} pincount ${counted}`);
   const others = known.references?.get(pfn) ?? 0;
   const swapCached = (flags & PG_SWAPCACHE) !== 0;
   const isSlots = !swapCached || sys.swap?.cache[mem.zoneDeviceData[pfn]!] === pfn;

@@ -6,7 +6,6 @@ import { PAGE_SIZE } from '../base/units.ts';
 import { DPT_ATOMIC, DPT_WRITE, dptPfn } from '../driver/device-page-table.ts';
 import type { Dmirror } from '../driver/dmirror.ts';
 import type { MmStruct, System } from '../mm/mm-types.ts';
-import { GUP_PIN_COUNTING_BIAS } from '../mm/page.ts';
 import {
   LEAF_DEVICE_EXCLUSIVE,
   PTE_SPECIAL,
@@ -41,9 +40,7 @@ export function checkMoving(world: World, mapcount: Int32Array): void {
   const { sys } = world;
   if (!world.config.isHuge) checkMapcounts(world, mapcount);
   for (const { pfn } of world.pins) {
-    if (sys.mem.refcount[sys.mem.folioOf(pfn)]! < GUP_PIN_COUNTING_BIAS) {
-      violated(`pinned page ${pfn} is not`);
-    }
+    if (!sys.mem.maybeDmaPinned(pfn)) violated(`pinned page ${pfn} is not`);
   }
   for (const process of world.processes) {
     for (const mirror of process?.mirrors ?? []) if (mirror !== null) checkMirror(mirror);

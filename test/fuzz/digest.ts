@@ -104,6 +104,7 @@ function addPages(sum: Sum, { mem }: System): void {
     sum.word(mem.mapcount[pfn]!);
     sum.word(mem.entireMapcount[pfn]!);
     sum.word(mem.largeMapcount[pfn]!);
+    sum.word(mem.pincount[pfn]!);
     sum.word(mem.mapping[pfn]!);
     sum.number(mem.index[pfn]!);
   }

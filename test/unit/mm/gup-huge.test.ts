@@ -6,8 +6,10 @@ import { dupMmap, mmput } from '../../../src/mm/fork.ts';
 import {
   FOLL_LONGTERM,
   FOLL_WRITE,
+  getUserPagesUnlocked,
   pinUserPagesFast,
   pinUserPagesUnlocked,
+  putUserPages,
   unpinUserPages,
 } from '../../../src/mm/gup.ts';
 import { THP_ALWAYS } from '../../../src/mm/mm-types.ts';
@@ -66,10 +68,26 @@ describe('pins of a large folio', () => {
       const pfns = new Uint32Array(3);
       expect(expectSync(pin(mm, at(509), 3, FOLL_WRITE, pfns))).toBe(3);
       expect([...pfns]).toEqual([509, 510, 511].map((page) => head() + page));
-      expect(sys.mem.refcount[head()]).toBe(1 + 3 * GUP_PIN_COUNTING_BIAS);
+      expect([sys.mem.refcount[head()], sys.mem.pincount[head()]]).toEqual([1 + 3, 3]);
       expect(isHuge()).toBe(true);
       unpinUserPages(sys, pfns);
     }
+    checkInvariants(sys);
+  });
+
+  test('are not to be had by many references', () => {
+    store(mm, at(7), 9);
+    const pfns = new Uint32Array(GUP_PIN_COUNTING_BIAS);
+    for (let i = 0; i < 2; i++) {
+      const part = pfns.subarray(i * HPAGE_PMD_NR, (i + 1) * HPAGE_PMD_NR);
+      expect(expectSync(getUserPagesUnlocked(mm, base, part.length, 0, part))).toBe(part.length);
+    }
+    expect(sys.mem.refcount[head()]).toBeGreaterThan(GUP_PIN_COUNTING_BIAS);
+    expect(sys.mem.maybeDmaPinned(head() + 7)).toBe(false);
+    // So a child shares it, where it would get a copy of what is pinned.
+    const shared = head();
+    expect([isHuge(fork()), isHuge(), head()]).toEqual([true, true, shared]);
+    putUserPages(sys, pfns);
     checkInvariants(sys);
   });
 
