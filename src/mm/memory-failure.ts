@@ -64,9 +64,9 @@ const MEMORY_FAILURE = vmEventIndex('memory_failure');
  *
  * @param pfn Any page of the machine. @param flags MF_*; handed to the driver of device memory.
  * @returns 0; EHWPOISON when that was done already; EBUSY for a page that is free or reserved, or
- * part of a large folio that can't be split or is of hugetlb, or in the swap cache; ENXIO for numbers that are no
- * page, and for device memory whose driver does not know what to do; else what that driver answers.
- * Context: no page lock held; waits for the page's.
+ * part of a large folio that can't be split or is of hugetlb, or in the swap cache; ENXIO for
+ * numbers that are no page, and for device memory whose driver does not know what to do; else what
+ * that driver answers. Context: no page lock held; waits for the page's.
  */
 export function memoryFailure(sys: System, pfn: number, flags: number): MaybePromise<number> {
   const { mem } = sys;

@@ -50,8 +50,8 @@ const PMD_OFFSET_MASK = HPAGE_PMD_NR - 1;
 export const MAPPING_ANON = 1;
 
 /**
- * References that one pin of a single page adds (include/linux/mm.h), so that a pinned page can be told from one
- * that merely has several users.
+ * References that one pin of a single page adds (include/linux/mm.h), so that a pinned page can be
+ * told from one that merely has several users.
  */
 export const GUP_PIN_COUNTING_BIAS = 1024;
 

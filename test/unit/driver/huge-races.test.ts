@@ -53,7 +53,8 @@ describe('a device write to a shared large folio that is on the device', () => {
     const other = await r.process.openDevice(0);
     expect(await run(other, 'CHECK_EXCLUSIVE', addr, 1)).toBe('0 0 0');
     slowNextCopy(r);
-    // Not its first page: a tail is never locked by itself. It faults while the other command reads.
+    // Not its first page: a tail is never locked by itself. It faults while the other command
+    // reads.
     const adding = run(other, 'ADD', addr + 3 * PAGE_SIZE, 1, 5);
     const reading = run(r.device, 'READ', addr, 1, out);
     expect([await adding, await reading]).toEqual(['0 1 1', '0 1 0']);
