@@ -107,5 +107,5 @@ export const ACCESS_TESTS: readonly Selftest[] = [
 /** Those behind the migration tests. */
 export const LATER_ACCESS_TESTS: readonly Selftest[] = [
   { fixture: 'hmm', name: 'anon_read_multiple', run: anonReadMultiple },
-  { fixture: 'hmm', name: 'anon_teardown', features: [95], isExtra: true, run: anonTeardown },
+  { fixture: 'hmm', name: 'anon_teardown', features: [95], run: anonTeardown },
 ];

@@ -1,6 +1,6 @@
 /*
  * Kernel tests of device-exclusive access (hmm-tests.c: exclusive, exclusive_mprotect,
- * exclusive_cow). They are no part of the first fourteen and run where a filter asks for them.
+ * exclusive_cow).
  *
  * EXCLUSIVE copies what the device reads to the mirror; it moves no page, so besides the data each
  * test looks at where the pages are and at how often exclusive access was given and taken back.
@@ -74,13 +74,12 @@ async function exclusiveCow(test: HmmTest): Promise<void> {
 
 /** In the kernel's order. */
 export const EXCLUSIVE_TESTS: readonly Selftest[] = [
-  { fixture: 'hmm', name: 'exclusive', features: [96, 98, 116], isExtra: true, run: exclusive },
+  { fixture: 'hmm', name: 'exclusive', features: [96, 98, 116], run: exclusive },
   {
     fixture: 'hmm',
     name: 'exclusive_mprotect',
     features: [99],
-    isExtra: true,
     run: exclusiveMprotect,
   },
-  { fixture: 'hmm', name: 'exclusive_cow', features: [100], isExtra: true, run: exclusiveCow },
+  { fixture: 'hmm', name: 'exclusive_cow', features: [100], run: exclusiveCow },
 ];

@@ -61,8 +61,8 @@ async function migrateFilePrivate(test: HmmTest): Promise<void> {
 
 /** Between anon_write_child_shared and migrate. */
 export const FILE_TESTS: readonly Selftest[] = [
-  { fixture: 'hmm', name: 'file_read', features: [107], isExtra: true, run: fileRead },
-  { fixture: 'hmm', name: 'file_write', features: [107], isExtra: true, run: fileWrite },
+  { fixture: 'hmm', name: 'file_read', features: [107], run: fileRead },
+  { fixture: 'hmm', name: 'file_write', features: [107], run: fileWrite },
 ];
 
 /** Behind migrate. */
@@ -70,7 +70,6 @@ export const MIGRATE_FILE_PRIVATE: Selftest = {
   fixture: 'hmm',
   name: 'migrate_file_private',
   features: [41],
-  isExtra: true,
   run: migrateFilePrivate,
 };
 
@@ -89,6 +88,5 @@ export const MIXEDMAP: Selftest = {
   fixture: 'hmm',
   name: 'mixedmap',
   features: [22, 80],
-  isExtra: true,
   run: mixedmap,
 };

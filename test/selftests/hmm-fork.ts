@@ -1,6 +1,6 @@
 /*
  * Kernel tests with a child process (hmm-tests.c: anon_write_child, anon_write_child_shared,
- * hmm_cow_in_device). They are no part of the first fourteen and run where a filter asks for them.
+ * hmm_cow_in_device).
  *
  * The child is a process of the same machine, so no test waits for its exit status: its checks are
  * this test's own. There are no signals between processes; ending the child does to its address
@@ -79,14 +79,12 @@ export const CHILD_TESTS: readonly Selftest[] = [
     fixture: 'hmm',
     name: 'anon_write_child',
     features: [101, 102],
-    isExtra: true,
     run: anonWriteChild,
   },
   {
     fixture: 'hmm',
     name: 'anon_write_child_shared',
     features: [107],
-    isExtra: true,
     run: anonWriteChildShared,
   },
 ];
@@ -95,6 +93,5 @@ export const HMM_COW_IN_DEVICE: Selftest = {
   fixture: 'hmm',
   name: 'hmm_cow_in_device',
   features: [101, 102],
-  isExtra: true,
   run: hmmCowInDevice,
 };

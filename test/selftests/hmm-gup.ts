@@ -1,6 +1,5 @@
 /*
- * The kernel's test of GUP on device memory (hmm-tests.c: hmm_gup_test). It is no part of the first
- * fourteen and runs where a filter asks for it.
+ * The kernel's test of GUP on device memory (hmm-tests.c: hmm_gup_test).
  *
  * Where the kernel's test goes through the gup_test driver, which gives the pages back before its
  * ioctl returns, this one takes and gives them back itself.
@@ -60,6 +59,5 @@ export const HMM_GUP_TEST: Selftest = {
   fixture: 'hmm',
   name: 'hmm_gup_test',
   features: [60, 68],
-  isExtra: true,
   run: hmmGupTest,
 };

@@ -209,7 +209,7 @@ function extra(
   features: readonly number[],
   run: (test: HmmTest) => Promise<void>,
 ): Selftest {
-  return { fixture: 'hmm', name, features, isExtra: true, run };
+  return { fixture: 'hmm', name, features, run };
 }
 
 export const ANON_WRITE_HUGE = extra('anon_write_huge', [], anonWriteHuge);

@@ -141,14 +141,12 @@ export const REMAP_TESTS: readonly Selftest[] = [
     fixture: 'hmm',
     name: 'migrate_partial_unmap_fault',
     features: [62, 103],
-    isExtra: true,
     run: migratePartialUnmapFault,
   },
   {
     fixture: 'hmm',
     name: 'migrate_remap_fault',
     features: [62, 106],
-    isExtra: true,
     run: migrateRemapFault,
   },
 ];

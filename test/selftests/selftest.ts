@@ -15,8 +15,6 @@ export type VariantName = 'private' | 'coherent';
 export interface Selftest {
   readonly fixture: FixtureName;
   readonly name: string;
-  /** Runs only where a filter asks for it; the kernel's own list stays what it is without one. */
-  readonly isExtra?: boolean;
   /** Variants that it runs on; default all of its fixture's, for `webhmm` the private one. */
   readonly variants?: readonly VariantName[];
   /** Numbers of the features that it proves, for docs/features.md. */
@@ -39,7 +37,7 @@ export interface Instance {
 }
 
 export interface Selection {
-  /** Kept are instances whose id matches; all of the kernel's list where absent. */
+  /** Kept are instances whose id matches; all of the kernel's where absent. */
   readonly filter?: RegExp | undefined;
   readonly variant?: VariantName | undefined;
 }
@@ -80,7 +78,7 @@ export function selectInstances(
     ),
   ).filter(({ id, selftest }) => {
     if (selftest.fixture === 'webhmm' && !own) return false;
-    return filter === undefined ? selftest.isExtra !== true : filter.test(id);
+    return filter === undefined || filter.test(id);
   });
 }
 
