@@ -114,7 +114,6 @@ export const BENCHMARK_TESTS: readonly Selftest[] = [
     fixture: 'hmm',
     name: 'benchmark_thp_migration',
     features: [121],
-    isExtra: true,
     machine,
     run: benchmarkThpMigration,
   },
