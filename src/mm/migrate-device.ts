@@ -135,9 +135,12 @@ export function migrateDevicePfns(
   reasons: Uint8Array | null = null,
 ): number {
   if (reasons !== null) reasons.fill(SKIP_NONE, 0, npages);
+  // All of them before the first is touched.
+  for (let i = 0; i < npages; i++) {
+    assert(src[i]! < sys.mem.pageCount, 'I29: a page that is to migrate exists');
+  }
   for (let i = 0; i < npages;) {
     const pfn = src[i]!;
-    assert(pfn < sys.mem.pageCount, 'I29: a page that is to migrate exists');
     const reason = lockPfn(sys, pfn);
     // A large folio is one entry; its other pages have to be in the array, and become empty ones.
     const pages = reason === SKIP_NONE ? Math.min(sys.mem.folioNrPages(pfn), npages - i) : 1;
