@@ -5,9 +5,12 @@
  *
  * Locking: mmap lock held for read. Never waits.
  *
- * Leaves out: PMD leaves, aging of page-cache pages by others.
+ * A large folio is freed or aged as a whole where the range covers the PMD entry that maps it; else
+ * it is split first. One that PTEs map is left alone, since it can't be freed in parts.
+ *
+ * Leaves out: aging of page-cache pages by others.
  */
-import { PAGE_SIZE, PMD_SIZE } from '../base/units.ts';
+import { HPAGE_PMD_NR, PAGE_SIZE, PMD_SIZE } from '../base/units.ts';
 import type { System, Vma } from './mm-types.ts';
 import {
   MMU_NOTIFY_CLEAR,
@@ -16,13 +19,17 @@ import {
   mmuNotifierInvalidateRangeStart,
   mmuNotifierRangeInit,
 } from './mmu-notifier.ts';
+import { putPage } from './page-alloc.ts';
 import { PG_ACTIVE, PG_DIRTY, PG_REFERENCED, PG_SWAPBACKED, PG_SWAPCACHE } from './page.ts';
+import { splitFolio } from './split-folio.ts';
 import { folioFreeSwap, freeSwapAndCache } from './swap-state.ts';
 import {
   LEAF_SWAP,
   PTE_DIRTY,
+  PTE_HUGE,
   PTE_SPECIAL,
   PTE_YOUNG,
+  isPmdLeaf,
   leafKind,
   ptePfn,
   ptePresent,
@@ -43,7 +50,7 @@ export function madviseFree(vma: Vma, start: number, end: number): void {
   mmuNotifierInvalidateRangeStart(freeRange);
   changePresent(vma, start, end, (pte) => {
     const pfn = ptePfn(pte);
-    if (sys.mem.mapcount[pfn] !== 1 || !leaveSwapCache(sys, pfn)) return pte;
+    if (!isMappedOnce(sys, pte) || !leaveSwapCache(sys, pfn)) return pte;
     sys.mem.clearFlag(pfn, PG_DIRTY | PG_ACTIVE | PG_REFERENCED | PG_SWAPBACKED);
     return (pte & ~(PTE_YOUNG | PTE_DIRTY)) >>> 0;
   });
@@ -82,10 +89,19 @@ export function madviseCold(vma: Vma, start: number, end: number): void {
   const { sys } = vma.mm;
   changePresent(vma, start, end, (pte) => {
     const pfn = ptePfn(pte);
-    if (sys.mem.mapcount[pfn] !== 1) return pte;
+    if (!isMappedOnce(sys, pte)) return pte;
     sys.mem.clearFlag(pfn, PG_ACTIVE | PG_REFERENCED);
     return (pte & ~PTE_YOUNG) >>> 0;
   });
+}
+
+/** True when nothing but this entry maps the folio. */
+function isMappedOnce(sys: System, pte: number): boolean {
+  const { mem } = sys;
+  const pfn = ptePfn(pte);
+  const isPmd = (pte & PTE_HUGE) !== 0;
+  const folio = mem.folioOf(pfn);
+  return mem.isLarge(folio) === isPmd && mem.folioMapcount(folio) === 1;
 }
 
 /** True for an entry of a RAM page that the machine may treat as it likes. */
@@ -106,8 +122,13 @@ function changePresent(
   let addr = pageTables.nextPopulated(mm.pgd, start, end);
   while (addr < end) {
     const stop = Math.min(end, addr - (addr % PMD_SIZE) + PMD_SIZE);
-    const first = pageTables.pteOffset(mm.pgd, addr);
-    const last = first === 0 ? 0 : first + (stop - addr) / PAGE_SIZE;
+    const pmdAt = pageTables.pmdOffset(mm.pgd, addr);
+    const isLeaf = isPmdLeaf(pageTables.words[pmdAt]!);
+    const isWhole = isLeaf && stop - addr === PMD_SIZE;
+    if (isLeaf && !isWhole) splitLeaf(mm.sys, pmdAt);
+    const first = isWhole ? pmdAt : pageTables.pteOffset(mm.pgd, addr);
+    const entries = isWhole ? 1 : (stop - addr) / PAGE_SIZE;
+    const last = first === 0 ? 0 : first + entries;
     let changed = 0;
     for (let at = first; at < last; at++) {
       const old = pageTables.words[at]!;
@@ -115,9 +136,22 @@ function changePresent(
       const next = change(old);
       if (next === old) continue;
       pageTables.words[at] = next;
-      changed++;
+      changed += isWhole ? HPAGE_PMD_NR : 1;
     }
     flushTlbRange(mm, addr, stop, changed);
     addr = pageTables.nextPopulated(mm.pgd, stop, end);
   }
+}
+
+/** Splits the folio behind a PMD leaf of RAM that nothing else maps, if that can be done now. */
+function splitLeaf(sys: System, at: number): void {
+  const { mem } = sys;
+  const pmd = sys.pageTables.words[at]!;
+  if (!isOrdinary(sys, pmd) || !isMappedOnce(sys, pmd)) return;
+  const folio = ptePfn(pmd);
+  if (!mem.trylockPage(folio)) return;
+  mem.getPage(folio);
+  splitFolio(sys, folio);
+  mem.unlockPage(folio);
+  putPage(sys, folio);
 }

@@ -170,11 +170,13 @@ function doFork(vma: Vma): number {
 }
 
 function doDump(vma: Vma): number {
-  return (vma.vmFlags & VM_SPECIAL) !== 0 ? errno.EINVAL : vma.vmFlags & ~VM_DONTDUMP;
+  return (vma.vmFlags & VM_SPECIAL) !== 0 && !isVmHugetlb(vma)
+    ? errno.EINVAL
+    : vma.vmFlags & ~VM_DONTDUMP;
 }
 
 function wipeOnFork(vma: Vma): number {
-  const isPrivate = vmaIsAnonymous(vma) && (vma.vmFlags & VM_SHARED) === 0;
+  const isPrivate = vmaIsAnonymous(vma) && (vma.vmFlags & (VM_SHARED | VM_HUGETLB)) === 0;
   return isPrivate ? vma.vmFlags | VM_WIPEONFORK : errno.EINVAL;
 }
 

@@ -18,14 +18,17 @@ import {
 } from '../../../src/mm/hmm.ts';
 import type { HmmRange } from '../../../src/mm/hmm.ts';
 import { makeDeviceExclusive } from '../../../src/mm/device-exclusive.ts';
+import { memoryFailure } from '../../../src/mm/memory-failure.ts';
 import { removeMigrationPtes } from '../../../src/mm/migrate.ts';
 import {
   MADV_COLD,
+  MADV_DODUMP,
   MADV_DONTFORK,
   MADV_DONTNEED,
   MADV_FREE,
   MADV_GUARD_INSTALL,
   MADV_PAGEOUT,
+  MADV_WIPEONFORK,
   doMadvise,
 } from '../../../src/mm/madvise.ts';
 import {
@@ -148,7 +151,9 @@ describe('where they are', () => {
     for (const advice of [MADV_FREE, MADV_COLD, MADV_PAGEOUT, MADV_GUARD_INSTALL]) {
       expect(doMadvise(mm, addr, PMD_SIZE, advice)).toBe(errno.EINVAL);
     }
+    expect(doMadvise(mm, addr, PMD_SIZE, MADV_WIPEONFORK)).toBe(errno.EINVAL);
     expect(doMadvise(mm, addr, PAGE_SIZE, MADV_DONTFORK)).toBe(errno.EINVAL);
+    expect(doMadvise(mm, addr, PMD_SIZE, MADV_DODUMP)).toBe(0);
     checkInvariants(sys);
   });
 
@@ -196,6 +201,15 @@ describe('faults', () => {
     store(mm, addr, 1);
     expect(sys.vmstat.read('thp_fault_alloc')).toBe(0);
     expect(() => splitHugePmdAddress(vmaLookup(mm, addr)!, addr)).toThrow('I39');
+  });
+
+  test('a page of it can not be poisoned: EBUSY', () => {
+    const { sys, mm } = boot();
+    const addr = mapHuge(mm);
+    store(mm, addr, 7);
+    expect(expectSync(memoryFailure(sys, ptePfn(pmdAt(mm, addr)) + 3, 0))).toBe(errno.EBUSY);
+    expect(load(mm, addr)).toBe(7);
+    checkInvariants(sys);
   });
 
   test('at the limit of the pool a fault is SIGBUS, and works when a folio is free again', () => {
