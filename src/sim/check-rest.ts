@@ -5,7 +5,7 @@
  */
 import { HPAGE_PMD_NR, PAGE_SIZE, WORDS_PER_PAGE } from '../base/units.ts';
 import type { DeviceMemory } from '../driver/device-memory.ts';
-import { VM_SHARED } from '../mm/mm-types.ts';
+import { VM_SHARED, VM_STICKY } from '../mm/mm-types.ts';
 import type { System } from '../mm/mm-types.ts';
 import {
   LEAF_DEVICE_EXCLUSIVE,
@@ -81,7 +81,9 @@ function checkProcess(world: World, process: SimProcess): void {
   process.places.forEach(({ now, next }, page) => {
     if (next !== null) violated('nothing changes at rest');
     const wanted = now.prot === UNMAPPED ? null : now.prot | (now.isShared ? VM_SHARED : 0);
-    const flags = vmaLookup(process.mm, arenaAddress(page))?.vmFlags ?? null;
+    const vma = vmaLookup(process.mm, arenaAddress(page));
+    // Sticky flags tell of what happened to a neighbour, too.
+    const flags = vma === null ? null : vma.vmFlags & ~VM_STICKY;
     const name = `page ${page} of process ${process.slot}`;
     if (flags !== wanted) violated(`${name} has VMA flags ${flags}, not ${wanted}`);
     if (now.content !== null) checkContent(world, process, page, now.content, name);
