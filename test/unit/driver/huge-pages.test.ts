@@ -115,7 +115,7 @@ describe('faults', () => {
 });
 
 describe('migration', () => {
-  test('a large folio goes to the device and home as one entry [F109]', async () => {
+  test('a large folio goes to the device and home as one entry [F25] [F26] [F109]', async () => {
     const r = await rig();
     const addr = await mapHuge(r);
     expect(await run(r.device, 'MIGRATE_TO_DEV', addr, HUGE)).toBe(`0 ${HUGE} 0`);
@@ -126,6 +126,19 @@ describe('migration', () => {
     expectBytes(await r.process.read(addr, PMD_SIZE), pattern(HUGE, 8));
     expect(mappedBy(r, addr)).toBe('pmd');
     expect(await counters(r, 'device_private_fault', 'thp_migration_success')).toEqual([1, 2]);
+  });
+
+  test('two CPUs that reach for it at once: one brings it home, the other waits [F63]', async () => {
+    const r = await rig();
+    const addr = await mapHuge(r);
+    expect(await run(r.device, 'MIGRATE_TO_DEV', addr, HUGE)).toBe(`0 ${HUGE} 0`);
+    const reads = [0, 100, 511].map((page) => r.process.read(addr + page * PAGE_SIZE, 4));
+    const wanted = pattern(HUGE, 1);
+    for (const [i, page] of [0, 100, 511].entries()) {
+      expectBytes(await reads[i]!, wanted.slice(page * PAGE_SIZE, page * PAGE_SIZE + 4));
+    }
+    expect(await counters(r, 'device_private_fault', 'pgmigrate_to_ram')).toEqual([1, HUGE]);
+    expect(mappedBy(r, addr)).toBe('pmd');
   });
 
   test('MIGRATE_TO_SYS counts a large folio once [F36]', async () => {
