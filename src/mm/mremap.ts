@@ -48,7 +48,7 @@ import { splitHugePmd } from './split-huge-pmd.ts';
 import { PTE_SOFT_DIRTY, PTE_UFFD_WP, isPmdLeaf, ptePresent } from './swapops.ts';
 import { flushTlbRange } from './tlb.ts';
 import { MAX_MAP_COUNT, growVma, linkVma, makeVma, mergeVma } from './vma.ts';
-import { findVma, vmaIndexAfter, vmaLookup } from './vma-lookup.ts';
+import { findVma, vmaLookup } from './vma-lookup.ts';
 
 /** The mapping may go elsewhere. */
 export const MREMAP_MAYMOVE = 1;
@@ -197,9 +197,12 @@ function moveAll(remap: Remap): number {
   const { mm, addr: start, oldLen, newAddr } = remap;
   let cursor = start;
   const end = start + oldLen;
-  for (let next = findVma(mm, start); next !== null && next.vmStart < end;) {
+  while (cursor < end) {
+    // By address each time: what moved may have merged with what is still to move.
+    const next = findVma(mm, cursor);
+    if (next === null || next.vmStart >= end) break;
     if (cursor === start && next.vmStart > start) return errno.EFAULT;
-    const addr = Math.max(next.vmStart, start);
+    const addr = Math.max(next.vmStart, cursor);
     const length = Math.min(next.vmEnd, end) - addr;
     const target = newAddr + (addr - start);
     const piece: Remap = { ...remap, addr, oldLen: length, newLen: length, newAddr: target };
@@ -207,7 +210,6 @@ function moveAll(remap: Remap): number {
     const moved = isErr(status) ? status : remapTo(piece);
     if (isErr(moved)) return moved;
     cursor = addr + length;
-    next = mm.vmas[vmaIndexAfter(mm, cursor)] ?? null;
   }
   return cursor === start ? errno.EFAULT : newAddr;
 }

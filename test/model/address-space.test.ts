@@ -20,6 +20,7 @@ import { MigrateToDevice } from './commands/migrate-to-device.ts';
 import { MigrateToSystem } from './commands/migrate-to-system.ts';
 import { Mmap } from './commands/mmap.ts';
 import { Mprotect } from './commands/mprotect.ts';
+import { Mremap } from './commands/mremap.ts';
 import { Munmap } from './commands/munmap.ts';
 import { Pin } from './commands/pin.ts';
 import { PinStore } from './commands/pin-store.ts';
@@ -92,6 +93,7 @@ const commands = [
   mmap,
   fc.record(range).map((args) => new Munmap(args)),
   fc.record({ ...range, prot }).map((args) => new Mprotect(args)),
+  fc.record({ ...range, target: page, dontUnmap: fc.boolean() }).map((args) => new Mremap(args)),
   load,
   load,
   store,

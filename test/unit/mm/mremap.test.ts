@@ -387,6 +387,15 @@ describe('DONTUNMAP', () => {
     expect(load(bench.mm, ELSEWHERE)).toBe(0);
   });
 
+  test('ends although the new place merges with the old one', () => {
+    const { mm } = bench;
+    const base = mapAnon(mm, 8);
+    expect(remap(base, 4, 4, flags | MREMAP_FIXED, base + 4 * PAGE_SIZE)).toBe(
+      base + 4 * PAGE_SIZE,
+    );
+    expect(shape(base)).toEqual([[0, 8, RW_FLAGS]]);
+  });
+
   test('of a part of a VMA leaves the rest alone', () => {
     const { mm } = bench;
     const base = mapFilled(mm, 3);
