@@ -9,7 +9,8 @@
  *
  * Large folios come from chunks of their own, carved into naturally aligned PMD folios (what is
  * left over at the ends becomes single pages), and have a free list of their own: the two pools
- * never convert. A folio that was split meanwhile comes back as single pages.
+ * never convert. A folio that was split meanwhile comes back as single pages, and stays so until
+ * all of its chunk is free.
  *
  * Coherent memory is the same with another region: frames of the shared memory behind RAM, at a
  * fixed place, in one chunk of single pages.
@@ -268,11 +269,12 @@ export class DeviceMemory {
 
   /**
    * Carves a chunk anew in which nothing is in use, so that a device of fixed size does not run out
-   * of one kind of memory while all of the other kind is free. Our own.
+   * of one kind of memory while all of the other kind is free. One that is carved into folios
+   * counts for folios, too: they may have been split since. Our own.
    */
   private convertIdleChunk(isLarge: boolean): number {
     const idle = this.chunks.find(
-      (chunk) => chunk !== null && !chunk.removing && chunk.isLarge !== isLarge && isIdle(chunk),
+      (chunk) => chunk !== null && !chunk.removing && (isLarge || chunk.isLarge) && isIdle(chunk),
     );
     if (idle === undefined || idle === null) return errno.ENOMEM;
     this.freeHead = this.without(idle, this.freeHead);

@@ -4,11 +4,13 @@
  */
 import { beforeEach, describe, expect, test } from 'vitest';
 import { errno } from '../../../src/base/errno.ts';
-import { PAGE_SIZE } from '../../../src/base/units.ts';
+import { HPAGE_PMD_NR, PAGE_SIZE } from '../../../src/base/units.ts';
 import { DeviceMemory } from '../../../src/driver/device-memory.ts';
 import type { DeviceChunk } from '../../../src/driver/device-memory.ts';
 import type { System } from '../../../src/mm/mm-types.ts';
 import { putPage } from '../../../src/mm/page-alloc.ts';
+import { MAPPING_ANON } from '../../../src/mm/page.ts';
+import { splitFolio } from '../../../src/mm/split-folio.ts';
 import { createSystem } from '../../../src/mm/system.ts';
 
 const CHUNK = 4;
@@ -157,4 +159,21 @@ describe('a chunk that is being released', () => {
     expect(chunk(memory, 1)).not.toBe(old);
     expect(chunk(memory, 0)).toBe(other);
   });
+});
+
+test('a folio that was split while in use is whole again once all its pages are free', () => {
+  const made = createSystem({ ramBytes: 16 * PAGE_SIZE, devicePages: 3 * HPAGE_PMD_NR });
+  if (typeof made === 'number') throw new Error(`createSystem: ${made}`);
+  sys = made;
+  const { mem } = sys;
+  const memory = DeviceMemory.create(sys, 2 * HPAGE_PMD_NR, 2 * HPAGE_PMD_NR, {}, () => 0);
+  if (typeof memory === 'number') throw new Error(`DeviceMemory.create: ${memory}`);
+  const head = memory.allocFolio();
+  expect(mem.isLarge(head)).toBe(true);
+  // What splitting asks for: an anonymous folio.
+  mem.mapping[head] = MAPPING_ANON;
+  expect(splitFolio(sys, head)).toBe(0);
+  give(memory, head - memory.startPfn);
+  expect(memory.pagesInUse).toBe(0);
+  expect(memory.allocFolio()).toBe(head);
 });
