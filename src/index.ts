@@ -20,7 +20,28 @@ export {
   PROT_NONE,
   PROT_READ,
   PROT_WRITE,
+  VM_DONTCOPY,
+  VM_DONTDUMP,
+  VM_DONTEXPAND,
+  VM_EXEC,
+  VM_HUGEPAGE,
+  VM_HUGETLB,
+  VM_IO,
+  VM_MAYBE_GUARD,
+  VM_MIXEDMAP,
+  VM_NOHUGEPAGE,
+  VM_PFNMAP,
+  VM_RAND_READ,
+  VM_READ,
+  VM_SEQ_READ,
+  VM_SHARED,
+  VM_SOFTDIRTY,
+  VM_UFFD_MISSING,
+  VM_UFFD_WP,
+  VM_WIPEONFORK,
+  VM_WRITE,
 } from './mm/mm-types.ts';
+export { HMM_DMIRROR_FLAG_FAIL_ALLOC } from './driver/dmirror.ts';
 export {
   HMM_DMIRROR_PROT_DEV_COHERENT_LOCAL,
   HMM_DMIRROR_PROT_DEV_COHERENT_REMOTE,
@@ -66,23 +87,43 @@ export { Userfaultfd } from './worker/userfaultfd.ts';
 export type { UffdModes } from './worker/userfaultfd.ts';
 export type { UffdMsg, UffdOp, UffdRequest } from './worker/protocol-uffd.ts';
 export {
+  UFFD_EVENT_PAGEFAULT,
   UFFD_FEATURE_EXACT_ADDRESS,
+  UFFD_FEATURE_MISSING_SHMEM,
+  UFFD_FEATURE_PAGEFAULT_FLAG_WP,
+  UFFD_FEATURE_POISON,
   UFFD_FEATURE_SIGBUS,
   UFFD_FEATURE_WP_ASYNC,
+  UFFD_FEATURE_WP_HUGETLBFS_SHMEM,
   UFFD_FEATURE_WP_UNPOPULATED,
   UFFD_PAGEFAULT_FLAG_WP,
   UFFD_PAGEFAULT_FLAG_WRITE,
 } from './mm/fs-userfaultfd.ts';
 export {
   UFFDIO_COPY_MODE_DONTWAKE,
+  UFFDIO_COPY_BIT,
   UFFDIO_COPY_MODE_WP,
+  UFFDIO_POISON_BIT,
+  UFFDIO_POISON_MODE_DONTWAKE,
+  UFFDIO_REGISTER_MODE_MISSING,
+  UFFDIO_REGISTER_MODE_WP,
+  UFFDIO_WAKE_BIT,
+  UFFDIO_WRITEPROTECT_BIT,
   UFFDIO_WRITEPROTECT_MODE_DONTWAKE,
   UFFDIO_WRITEPROTECT_MODE_WP,
+  UFFDIO_ZEROPAGE_BIT,
+  UFFDIO_ZEROPAGE_MODE_DONTWAKE,
 } from './mm/userfaultfd-register.ts';
-export type { LocalMachine } from './worker/machine.ts';
+export type { LocalMachine, Shmem } from './worker/machine.ts';
 export { UserPages } from './worker/user-pages.ts';
 export type { ProcessVmRange } from './worker/protocol-gup.ts';
-export { FOLL_FAST_ONLY, FOLL_LONGTERM, FOLL_NOFAULT, FOLL_WRITE } from './mm/gup-refs.ts';
+export {
+  FOLL_FAST_ONLY,
+  FOLL_LONGTERM,
+  FOLL_NOFAULT,
+  FOLL_SPLIT_PMD,
+  FOLL_WRITE,
+} from './mm/gup-refs.ts';
 export { TmpFile } from './worker/tmp-file.ts';
 export type { FileStat } from './worker/protocol-files.ts';
 export {

@@ -80,7 +80,9 @@ export async function openDevice(
     return {
       errno: errno.ENODEV,
       cause: 'This environment has no WebGPU.',
-      remedy: 'Use a browser with WebGPU (Chrome, Edge, Safari 26 or Firefox 141) over HTTPS.',
+      remedy:
+        'Use a browser with WebGPU (Chrome, Edge, Safari 26 or Firefox 141) over HTTPS, ' +
+        "or engine: 'cpu', which runs everywhere.",
     };
   }
   const attempts = options.attempts ?? (isWorker() ? WORKER_ATTEMPTS : 2);

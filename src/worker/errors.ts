@@ -14,8 +14,9 @@ export class ErrnoError extends Error {
   readonly code: string;
   readonly syscall: string;
 
-  constructor(value: number, syscall: string) {
-    super(`${errnoName(value)}: ${syscall}`);
+  /** @param detail What else is known, for the message. */
+  constructor(value: number, syscall: string, detail = '') {
+    super(`${errnoName(value)}: ${syscall}${detail === '' ? '' : ` (${detail})`}`);
     this.errno = value;
     this.code = errnoName(value);
     this.syscall = syscall;

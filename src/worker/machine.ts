@@ -225,7 +225,10 @@ export class Process {
     return result.entries;
   }
 
-  /** /proc/pid/smaps: bytes by kind of each mapping, in address order. Throws ErrnoError. */
+  /**
+   * /proc/pid/smaps: bytes by kind of each mapping, in address order, with its VM_* bits; pages on
+   * a device are resident. Throws ErrnoError.
+   */
   async smaps(): Promise<SmapsResult['mappings']> {
     const { machine, pid } = this;
     const result = await machine.call(machine.api.smaps(pid));
@@ -398,14 +401,20 @@ export class TestDevice implements AsyncDisposable {
     this.fd = fd;
   }
 
-  /** Runs a command. Returns pages done and device fault rounds. Throws ErrnoError. */
+  /**
+   * Runs a command. Returns pages done and device fault rounds. Throws ErrnoError, whose message
+   * says why a migration left pages behind. MIGRATE_TO_DEV is ENOENT unless all pages of the range
+   * are on the device afterwards, as on Linux: those that could go have gone.
+   */
   async ioctl(command: DmirrorCommand, request: DmirrorRequest): Promise<DmirrorResult> {
     const result = await this.tryIoctl(command, request);
-    checked(result.errno, `ioctl HMM_DMIRROR_${command}`);
-    return result;
+    if (!isErr(result.errno)) return result;
+    const skipped = Object.entries(result.skipped).map(([reason, n]) => `${reason}: ${n}`);
+    const detail = skipped.length === 0 ? '' : `left behind: ${skipped.join(', ')}`;
+    throw new ErrnoError(result.errno, `ioctl HMM_DMIRROR_${command}`, detail);
   }
 
-  /** Like `ioctl`, with the errno as data. */
+  /** Like `ioctl`, with the errno as data, and the pages left behind by reason in `skipped`. */
   tryIoctl(command: DmirrorCommand, request: DmirrorRequest): Promise<DmirrorResult> {
     return this.machine.call(this.machine.api.ioctl(this.fd, command, request));
   }

@@ -108,7 +108,10 @@ export interface PageMapResult {
   readonly codes: Uint8Array<ArrayBuffer>;
 }
 
-/** Test device commands (lib/test_hmm_uapi.h), and `ADD`, our own: the smallest device kernel. */
+/**
+ * Test device commands (lib/test_hmm_uapi.h), and `ADD`, our own: the smallest device kernel. FLAGS
+ * takes HMM_DMIRROR_FLAG_* bits in `npages`.
+ */
 export type DmirrorCommand =
   | 'READ'
   | 'WRITE'

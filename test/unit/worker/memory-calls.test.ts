@@ -5,8 +5,13 @@ import {
   ErrnoError,
   MADV_DONTNEED,
   MADV_GUARD_INSTALL,
+  MADV_POPULATE_WRITE,
+  MAP_ANONYMOUS,
+  MAP_PRIVATE,
   MREMAP_FIXED,
   MREMAP_MAYMOVE,
+  PAGE_NONE,
+  PAGE_RAM,
   PAGE_SIZE,
   PM_PRESENT,
   PM_SOFT_DIRTY,
@@ -15,6 +20,8 @@ import {
 } from '../../../src/index.ts';
 import { RW, expectBytes, makeRig, mapFilled, pattern, run } from '../driver/rig.ts';
 import type { Rig } from '../driver/rig.ts';
+
+const MAP_POPULATE = 0x8000;
 
 let rig: Rig;
 
@@ -32,6 +39,13 @@ async function codeOf(call: Promise<unknown>): Promise<string> {
   expect(error).toBeInstanceOf(ErrnoError);
   const { code, syscall } = error as ErrnoError;
   return `${syscall} ${code}`;
+}
+
+async function messageOf(call: Promise<unknown>): Promise<string> {
+  return call.then(
+    () => 'no error',
+    (reason: unknown) => (reason as Error).message,
+  );
 }
 
 /** The PM_* bits of each page. */
@@ -130,4 +144,26 @@ test('bad arguments are errnos of the call, nothing changes', async () => {
   expect(await codeOf(process.pagemap(addr, 1))).toBe('pagemap ESRCH');
   expect(await codeOf(process.clearRefs(1))).toBe('clear_refs ESRCH');
   expect(await codeOf(process.oomReap())).toBe('oom_reap ESRCH');
+});
+
+test('mmap ignores MAP_POPULATE; MADV_POPULATE_WRITE has the pages there', async () => {
+  const { process } = rig;
+  const flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE;
+  const addr = await process.mmap({ length: PAGE_SIZE, prot: RW, flags });
+  expect([...(await process.pageMap(addr, 1))]).toEqual([PAGE_NONE]);
+  await process.madvise(addr, PAGE_SIZE, MADV_POPULATE_WRITE);
+  expect([...(await process.pageMap(addr, 1))]).toEqual([PAGE_RAM]);
+});
+
+test('an ioctl that leaves pages behind says why, other failures do not', async () => {
+  const { device, process } = rig;
+  const addr = await mapFilled(rig, 1);
+  const pin = await process.pinUserPages(addr, 1);
+  const request = { addr, npages: 1, ptr: 0 };
+  const name = 'ioctl HMM_DMIRROR_MIGRATE_TO_DEV';
+  const pinned = `ENOENT: ${name} (left behind: pinned at collect: 1)`;
+  expect(await messageOf(device.ioctl('MIGRATE_TO_DEV', request))).toBe(pinned);
+  await pin.release();
+  const unaligned = device.ioctl('MIGRATE_TO_DEV', { ...request, addr: addr + 1 });
+  expect(await messageOf(unaligned)).toBe(`EINVAL: ${name}`);
 });
