@@ -146,7 +146,7 @@ function unlockAndPut(sys: System, pfn: number): void {
 function finishRun(args: MigrateVma, from: number): number {
   const { vma, src, dst, faultPage } = args;
   const { sys, pgd } = vma.mm;
-  const { mapping, pgmap } = sys.mem;
+  const { mapping, index, pgmap } = sys.mem;
   const head = isMoved(src[from]!, dst[from]!) ? dst[from]! : src[from]!;
   const word = mapping[migratePfnToPage(head)]!;
   if (soleAnonVma(sys, word) !== vma) return from;
@@ -168,7 +168,12 @@ function finishRun(args: MigrateVma, from: number): number {
       'I31: a page with a destination was committed before finalize',
     );
     if (!isCommitted && dst[i] !== 0) dropUnused(sys, dst.subarray(i, i + 1));
-    mapInPlace(sys, at + i - from, source, target, prot, firstIndex + i);
+    // Here, since a double that is passed on becomes an object where the call is not inlined.
+    assert(
+      index[target] === firstIndex + i,
+      'I11: an anonymous page is mapped where its index says',
+    );
+    mapInPlace(sys, at + i - from, source, target, prot);
     if (source === faultPage) putPage(sys, source);
     else unlockAndPut(sys, source);
     if (!isCommitted) {
@@ -183,15 +188,8 @@ function finishRun(args: MigrateVma, from: number): number {
 }
 
 /** Maps `target` at word `at`, if a migration entry of `source` still stands there. */
-function mapInPlace(
-  sys: System,
-  at: number,
-  source: number,
-  target: number,
-  prot: number,
-  targetIndex: number,
-): void {
-  const { index, flags, refcount, mapcount, pgmap, pgmapType } = sys.mem;
+function mapInPlace(sys: System, at: number, source: number, target: number, prot: number): void {
+  const { flags, refcount, mapcount, pgmap, pgmapType } = sys.mem;
   const { words } = sys.pageTables;
   const owner = pgmap[target]!;
   let bits = owner !== 0 ? flags[target]! : (flags[target]! & ~PG_ISOLATED) | PG_LRU;
@@ -200,7 +198,6 @@ function mapInPlace(
     const references = refcount[target]!;
     assert(references > 0, 'I1: a reference is taken only on a live page');
     assert(mapcount[target] === 0, 'I12: a page that was unmapped has no mapping');
-    assert(index[target] === targetIndex, 'I11: an anonymous page is mapped where its index says');
     refcount[target] = references + 1;
     mapcount[target] = 1;
     if (leafKind(entry) !== LEAF_MIGRATION_READ) bits |= PG_ANON_EXCLUSIVE;
