@@ -74,6 +74,9 @@ function chromiumProject(launchOptions: ChromiumLaunch) {
       provide,
       testTimeout: 60_000,
       hookTimeout: 60_000,
+      // Once in some thousand tests the browser's software GPU never answers. What is wrong fails
+      // twice.
+      retry: 1,
       // One page at a time: pages share one software GPU and two cores.
       fileParallelism: false,
       browser: {
