@@ -169,19 +169,12 @@ export class PageTables {
    * PMD entry is a leaf.
    */
   pteAlloc(pgd: number, addr: number): number {
-    assert(addr >= 0 && addr < TASK_SIZE, 'page table address is in user space');
-    assert(pgd !== 0, 'I3: table 0 stays empty');
-    const page = Math.floor(addr / PAGE_SIZE);
-    const high = (page / PAGES_PER_HALF) | 0;
-    const low = page - high * PAGES_PER_HALF;
-    const pud = this.allocLevel(pgd, high >>> TABLE_SHIFT);
-    if (pud < 0) return pud;
-    const pmd = this.allocLevel(pud, high & INDEX_MASK);
-    if (pmd < 0) return pmd;
-    if (isPmdLeaf(this.words[(pmd << TABLE_SHIFT) | (low >>> TABLE_SHIFT)]!)) return errno.EEXIST;
-    const pte = this.allocLevel(pmd, low >>> TABLE_SHIFT);
+    const pmdAt = this.pmdAlloc(pgd, addr);
+    if (pmdAt < 0) return pmdAt;
+    if (isPmdLeaf(this.words[pmdAt]!)) return errno.EEXIST;
+    const pte = this.allocLevel(pmdAt >>> TABLE_SHIFT, pmdAt & INDEX_MASK);
     if (pte < 0) return pte;
-    return (pte << TABLE_SHIFT) | (low & INDEX_MASK);
+    return (pte << TABLE_SHIFT) | (Math.floor(addr / PAGE_SIZE) % PTRS_PER_TABLE);
   }
 
   /** Writes a leaf entry and keeps the table's use count (set_pte, pte_clear for 0). */
