@@ -31,7 +31,7 @@ import {
   ptePfn,
   pteWrite,
 } from './swapops.ts';
-import { flushTlbRange } from './tlb.ts';
+import { tryFlushTlbRange } from './tlb.ts';
 import { vmEventIndex } from './vmstat.ts';
 
 /** The page changed while its lock was waited for: begin again. No errno is that low. */
@@ -115,7 +115,13 @@ function install(mm: MmStruct, addr: number, pfn: number, owner: unknown): numbe
   }
   // One non-empty entry for another: the table's use count stays, as do map count and reference.
   pageTables.words[at] = mkLeaf(LEAF_DEVICE_EXCLUSIVE, pfn, pte & PTE_SOFT_DIRTY);
-  flushTlbRange(mm, addr, end, 1);
+  if (!tryFlushTlbRange(mm, addr, end, 1)) {
+    pageTables.words[at] = pte;
+    mmuNotifierInvalidateRangeEnd(exclusiveRange);
+    mem.unlockPage(folio);
+    putPage(sys, folio);
+    return errno.EBUSY;
+  }
   if ((pte & PTE_DIRTY) !== 0) mem.setFlag(folio, PG_DIRTY);
   mmuNotifierInvalidateRangeEnd(exclusiveRange);
   sys.vmstat.add(DEVICE_EXCLUSIVE_MAKE, 1);

@@ -299,6 +299,8 @@ function replacePages(vma: Vma, addr: number, first: number, folio: number): voi
   const at = pageTables.pmdOffset(mm.pgd, addr);
   const table = pageTables.words[at]! >>> PTE_PFN_SHIFT;
   let present = 0;
+  // First the table goes (pmdp_collapse_flush): after the flush no core is in the middle of it.
+  pageTables.setPte(at, 0);
   for (let i = 0; i < HPAGE_PMD_NR; i++) {
     const pte = pageTables.words[first + i]!;
     pageTables.setPte(first + i, 0);

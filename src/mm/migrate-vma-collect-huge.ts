@@ -26,6 +26,7 @@ import { putPage } from './page-alloc.ts';
 import { PG_ANON_EXCLUSIVE, PG_DIRTY } from './page.ts';
 import { folioRemoveRmapPmd, migrationEntryFor } from './rmap.ts';
 import {
+  SKIP_CORE_SILENT,
   SKIP_FOREIGN_OWNER,
   SKIP_LOCKED,
   SKIP_MIGRATION_IN_PROGRESS,
@@ -43,7 +44,7 @@ import {
   ptePresent,
   pteWrite,
 } from './swapops.ts';
-import { flushTlbRange } from './tlb.ts';
+import { tryFlushTlbRange } from './tlb.ts';
 
 /** What collectHugePmd says besides a SKIP_* code for the whole chunk. */
 export const HUGE_COLLECTED = -1;
@@ -72,8 +73,9 @@ export function collectHugePmd(args: MigrateVma, start: number, end: number, at:
   const isFaultFolio = isFaultPage(args, sys, folio);
   if (!isFaultFolio && !sys.mem.trylockPage(folio)) return SKIP_LOCKED;
   if (takesWhole(args, start, end) && !mayBePinned(sys, folio, pmd)) {
-    takePmd(args, start, at, pmd);
-    return HUGE_COLLECTED;
+    if (takePmd(args, start, at, pmd)) return HUGE_COLLECTED;
+    if (!isFaultFolio) sys.mem.unlockPage(folio);
+    return SKIP_CORE_SILENT;
   }
   return splitLocked(args, sys, folio, isFaultFolio) ? HUGE_SPLIT : SKIP_SPLIT_FAILED;
 }
@@ -129,8 +131,12 @@ function mayBePinned(sys: System, folio: number, pmd: number): boolean {
   return isExclusive && ptePresent(pmd) && sys.mem.maybeDmaPinned(folio);
 }
 
-/** Puts a PMD migration entry in place of the leaf and fills the first slot of the range. */
-function takePmd(args: MigrateVma, start: number, at: number, pmd: number): void {
+/**
+ * Puts a PMD migration entry in place of the leaf and fills the first slot of the range.
+ *
+ * @returns false when a core did not let go of the leaf, which is left as it was.
+ */
+function takePmd(args: MigrateVma, start: number, at: number, pmd: number): boolean {
   const { mm } = args.vma;
   const { sys } = mm;
   const { mem } = sys;
@@ -138,13 +144,17 @@ function takePmd(args: MigrateVma, start: number, at: number, pmd: number): void
   const isPresent = ptePresent(pmd);
   const isWritable = isPresent ? pteWrite(pmd) : isWritableLeaf(pmd);
   const isExclusive = mem.testFlag(folio, PG_ANON_EXCLUSIVE);
+  sys.pageTables.setPte(at, migrationEntryFor(pmd, isExclusive));
+  if (isPresent && !tryFlushTlbRange(mm, start, start + PMD_SIZE, HPAGE_PMD_NR)) {
+    sys.pageTables.setPte(at, pmd);
+    return false;
+  }
   if (isPresent && (pmd & PTE_DIRTY) !== 0) mem.setFlag(folio, PG_DIRTY);
   mem.clearFlag(folio, PG_ANON_EXCLUSIVE);
   // The mapping's reference becomes the migration's.
   folioRemoveRmapPmd(sys, folio);
-  sys.pageTables.setPte(at, migrationEntryFor(pmd, isExclusive));
-  if (isPresent) flushTlbRange(mm, start, start + PMD_SIZE, HPAGE_PMD_NR);
   const flags = MIGRATE_PFN_MIGRATE | MIGRATE_PFN_COMPOUND | (isWritable ? MIGRATE_PFN_WRITE : 0);
   assert(args.npages + HPAGE_PMD_NR <= args.src.length, 'a whole PMD range has its slots');
   args.src[args.npages] = (migratePfn(folio) | flags) >>> 0;
+  return true;
 }

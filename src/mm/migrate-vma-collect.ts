@@ -25,6 +25,7 @@ import {
   MIGRATE_PFN_MIGRATE,
   MIGRATE_PFN_WRITE,
   migratePfn,
+  migratePfnToPage,
 } from './migrate-types.ts';
 import {
   MIGRATE_VMA_SELECT_DEVICE_COHERENT,
@@ -33,6 +34,7 @@ import {
 } from './migrate-types.ts';
 import type { MigrateVma } from './migrate-types.ts';
 import { pagePgmap } from './memremap.ts';
+import { removeMigrationPtes } from './migrate.ts';
 import { vmaIsAnonymous } from './mm-types.ts';
 import type { System } from './mm-types.ts';
 import {
@@ -50,8 +52,10 @@ import {
   PG_LOCKED,
   PG_TAIL,
 } from './page.ts';
+import { putPage } from './page-alloc.ts';
 import { migrationEntryFor } from './rmap.ts';
 import {
+  SKIP_CORE_SILENT,
   SKIP_FOREIGN_OWNER,
   SKIP_HOLE_NOT_ANONYMOUS,
   SKIP_LOCKED,
@@ -75,7 +79,7 @@ import {
   ptePresent,
   pteWrite,
 } from './swapops.ts';
-import { flushTlbRange } from './tlb.ts';
+import { tryFlushTlbRange } from './tlb.ts';
 
 /**
  * What `judge` says of a hole and of the zero page: there is no page to collect, but one to make.
@@ -105,7 +109,9 @@ export function migrateVmaCollect(args: MigrateVma): void {
     }
     const first = mm.sys.pageTables.pteOffset(mm.pgd, addr);
     if (first === 0) collectHoles(args, count, takesWhole(args, addr, chunkEnd));
-    else flushTlbRange(mm, addr, chunkEnd, collectTable(args, mm.sys, first, count));
+    else if (!tryFlushTlbRange(mm, addr, chunkEnd, collectTable(args, mm.sys, first, count))) {
+      uncollect(args, mm.sys, count);
+    }
     addr = chunkEnd;
   }
   mmuNotifierInvalidateRangeEnd(collectRange);
@@ -206,6 +212,24 @@ function collectTable(args: MigrateVma, sys: System, first: number, count: numbe
   args.cpages += collected;
   args.npages = npages + count;
   return unmapped;
+}
+
+/**
+ * Puts back the pages of RAM among the last `count` slots: a core did not answer and may still be
+ * storing to them, so they are as good as pinned. Device pages stay collected, no core has them.
+ */
+function uncollect(args: MigrateVma, sys: System, count: number): void {
+  const { src, reasons, npages } = args;
+  for (let slot = npages - count; slot < npages; slot++) {
+    const pfn = migratePfnToPage(src[slot]!);
+    if (pfn < 0 || sys.mem.isDevicePrivate(pfn)) continue;
+    removeMigrationPtes(sys, pfn, pfn);
+    if (pfn !== args.faultPage) sys.mem.unlockPage(pfn);
+    putPage(sys, pfn);
+    src[slot] = 0;
+    args.cpages--;
+    if (reasons !== null) reasons[slot] = SKIP_CORE_SILENT;
+  }
 }
 
 /** The slots from `from` on are left out, as a folio that can't be split makes Linux do. */

@@ -47,6 +47,7 @@ import { shmemCreate, shmemPut } from './shmem.ts';
 import type { ShmemInode } from './shmem.ts';
 import { MAX_MAP_COUNT, linkVma, makeVma, mergeVma, releaseVma, splitVma } from './vma.ts';
 import { vmaIndexAfter } from './vma-lookup.ts';
+import { syncTableWalks } from './tlb.ts';
 import { unmapPageRange } from './zap.ts';
 
 /** mmap hands out addresses below this: room for a stack stays above. */
@@ -162,8 +163,14 @@ export function unmapLocked(mm: MmStruct, start: number, end: number): number {
   let to = from;
   while (to < vmas.length && vmas[to]!.vmStart < end) to++;
   detachAndZap(mm, vmas.splice(from, to - from));
-  mm.sys.pageTables.freeEmptyTables(mm.pgd, start, end);
+  freePgtables(mm, start, end);
   return 0;
+}
+
+/** Frees the page tables of [start, end) that hold no entry any more (free_pgtables). */
+export function freePgtables(mm: MmStruct, start: number, end: number): void {
+  const tables = mm.sys.pageTables.freeEmptyTables(mm.pgd, start, end);
+  syncTableWalks(mm, tables);
 }
 
 function detachAndZap(mm: MmStruct, gone: readonly Vma[]): void {

@@ -35,7 +35,7 @@ import {
   vmaIsAnonymous,
 } from './mm-types.ts';
 import type { MmStruct, Vma } from './mm-types.ts';
-import { getUnmappedArea, underWriteLock, unmapLocked } from './mmap.ts';
+import { freePgtables, getUnmappedArea, underWriteLock, unmapLocked } from './mmap.ts';
 import {
   MMU_NOTIFY_UNMAP,
   MmuNotifierRange,
@@ -221,7 +221,7 @@ function moveVma(remap: Remap, vma: Vma, target: number): number {
   if (mm.vmas.length >= MAX_MAP_COUNT - SPARE_VMAS) return errno.ENOMEM;
   const tables = allocTables(mm, addr, target, oldLen);
   if (isErr(tables)) {
-    mm.sys.pageTables.freeEmptyTables(mm.pgd, target, target + oldLen);
+    freePgtables(mm, target, target + oldLen);
     return tables;
   }
   // Memory that was never touched may as well look as if it had been mapped there.
@@ -239,7 +239,7 @@ function moveVma(remap: Remap, vma: Vma, target: number): number {
   } else {
     // Nothing hangs on it any more; with its old anon_vma walks would visit it for nothing.
     if (vma.vmStart === addr && vma.vmEnd === addr + oldLen) unlinkAnonVmas(vma);
-    mm.sys.pageTables.freeEmptyTables(mm.pgd, addr, addr + oldLen);
+    freePgtables(mm, addr, addr + oldLen);
   }
   mergeVma(moved);
   return target;
@@ -258,7 +258,7 @@ function allocTables(mm: MmStruct, from: number, to: number, length: number): nu
     const leaf = isPmdLeaf(pageTables.words[pageTables.pmdOffset(mm.pgd, addr)]!);
     const movesWhole = leaf && stop - addr === PMD_SIZE;
     // An empty table would be in the way of the leaf.
-    if (movesWhole) pageTables.freeEmptyTables(mm.pgd, target, target + PMD_SIZE);
+    if (movesWhole) freePgtables(mm, target, target + PMD_SIZE);
     const at = movesWhole
       ? pageTables.pmdAlloc(mm.pgd, target)
       : pageTables.pteAlloc(mm.pgd, target);

@@ -218,9 +218,11 @@ export class PageTables {
 
   /**
    * Frees the page tables of [start, end) that hold no entry any more (free_pgtables).
-   * Call after the range was zapped.
+   * Call after the range was zapped. @returns how many there were: until syncTableWalks a core may
+   * still be reading one.
    */
-  freeEmptyTables(pgd: number, start: number, end: number): void {
+  freeEmptyTables(pgd: number, start: number, end: number): number {
+    const before = this.freeCount;
     let addr = start;
     while (addr < end) {
       const high = Math.floor(addr / PUD_SIZE);
@@ -236,6 +238,7 @@ export class PageTables {
       this.freeEntryIfEmpty(pudAt);
       addr = nextMultiple(addr, PUD_SIZE);
     }
+    return this.freeCount - before;
   }
 
   /** Frees empty PTE tables of that part of [start, end) that the table behind `pmdAt` covers. */

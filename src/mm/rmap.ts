@@ -54,7 +54,7 @@ import {
   ptePresent,
   pteWrite,
 } from './swapops.ts';
-import { flushTlbRange } from './tlb.ts';
+import { tryFlushTlbRange } from './tlb.ts';
 import { vmaIndexAfter } from './vma-lookup.ts';
 
 /** Where anonymous pages hang (struct anon_vma). */
@@ -437,7 +437,7 @@ const clearRange = new MmuNotifierRange();
  * without owner, first. The reverse map and the mappings' references are dropped.
  *
  * @returns true when nothing maps the page any more; false when a mapping of a possibly pinned
- * exclusive page was left in place. Context: page locked and referenced by the caller; never waits.
+ * exclusive page, or one that a silent core may still use, was left in place. Context: page locked and referenced by the caller; never waits.
  */
 export function tryToMigrate(sys: System, pfn: number): boolean {
   assert(sys.mem.isLocked(pfn), 'I14: the page behind a migration entry is locked');
@@ -471,8 +471,13 @@ function tryToMigrateOne(sys: System, vma: Vma, addr: number, at: number, isPmd:
   const pte = sys.pageTables.words[at]!;
   if ((pte & PTE_DIRTY) !== 0 && ptePresent(pte)) mem.setFlag(folio, PG_DIRTY);
   sys.pageTables.setPte(at, migrationEntryFor(pte, exclusive));
+  if (ptePresent(pte) && !tryFlushTlbRange(vma.mm, addr, end, isPmd ? HPAGE_PMD_NR : 1)) {
+    // A core that may still store to the page: to us the same as a pin.
+    sys.pageTables.setPte(at, pte);
+    mmuNotifierInvalidateRangeEnd(clearRange);
+    return false;
+  }
   mem.clearFlag(pfn, PG_ANON_EXCLUSIVE);
-  if (ptePresent(pte)) flushTlbRange(vma.mm, addr, end, isPmd ? HPAGE_PMD_NR : 1);
   if (isPmd) folioRemoveRmapPmd(sys, pfn);
   else folioRemoveRmap(sys, pfn);
   putPage(sys, folio);

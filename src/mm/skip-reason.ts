@@ -52,6 +52,8 @@ export const SKIP_SPLIT_FAILED = 21;
 export const SKIP_SIZES_DIFFER = 22;
 /** In the swap cache, and others may still swap it in. */
 export const SKIP_SWAP_CACHE = 23;
+/** A CPU core did not acknowledge the TLB flush in time and may still use the page. */
+export const SKIP_CORE_SILENT = 24;
 
 const NAMES: readonly string[] = [
   'none',
@@ -78,6 +80,7 @@ const NAMES: readonly string[] = [
   'large folio not split',
   'sizes differ',
   'swap cache in use',
+  'core did not answer',
 ];
 
 /** Number of SKIP_* codes; they are 0 to SKIP_REASONS - 1. */

@@ -39,7 +39,7 @@ import {
   ptePfn,
   ptePresent,
 } from './swapops.ts';
-import { flushTlbRange } from './tlb.ts';
+import { tryFlushTlbRange } from './tlb.ts';
 
 const hits = new RmapHits();
 const clearRange = new MmuNotifierRange();
@@ -115,10 +115,11 @@ function tryToUnmap(sys: System, pfn: number, slot: number): void {
     if (hits.isPmd[i]) continue;
     const pte = sys.pageTables.words[hits.ptes[i]!]!;
     if (!ptePresent(pte) || ptePfn(pte) !== pfn || (pte & PTE_SPECIAL) !== 0) continue;
-    unmapOne(sys, pfn, slot, hits.vmas[i]!, hits.addrs[i]!, hits.ptes[i]!);
+    if (!unmapOne(sys, pfn, slot, hits.vmas[i]!, hits.addrs[i]!, hits.ptes[i]!)) return;
   }
 }
 
+/** @returns false when it stays mapped: a core did not answer. */
 function unmapOne(
   sys: System,
   pfn: number,
@@ -126,22 +127,27 @@ function unmapOne(
   vma: Vma,
   addr: number,
   at: number,
-): void {
+): boolean {
   const { mem, pageTables } = sys;
   const { mm } = vma;
   mmuNotifierRangeInit(clearRange, MMU_NOTIFY_CLEAR, mm, addr, addr + PAGE_SIZE);
   mmuNotifierInvalidateRangeStart(clearRange);
   const pte = pageTables.words[at]!;
-  if ((pte & PTE_DIRTY) !== 0) mem.setFlag(pfn, PG_DIRTY);
   const exclusive = mem.testFlag(pfn, PG_ANON_EXCLUSIVE) ? PTE_SWP_EXCLUSIVE : 0;
-  swapDuplicate(sys, slot);
   const carried = pte & (PTE_SOFT_DIRTY | PTE_UFFD_WP);
   pageTables.setPte(at, mkLeaf(LEAF_SWAP, slot, carried | exclusive));
-  flushTlbRange(mm, addr, addr + PAGE_SIZE, 1);
+  if (!tryFlushTlbRange(mm, addr, addr + PAGE_SIZE, 1)) {
+    pageTables.setPte(at, pte);
+    mmuNotifierInvalidateRangeEnd(clearRange);
+    return false;
+  }
+  if ((pte & PTE_DIRTY) !== 0) mem.setFlag(pfn, PG_DIRTY);
+  swapDuplicate(sys, slot);
   mem.clearFlag(pfn, PG_ANON_EXCLUSIVE);
   mm.anonRss--;
   mm.swapEnts++;
   folioRemoveRmap(sys, pfn);
   putPage(sys, pfn);
   mmuNotifierInvalidateRangeEnd(clearRange);
+  return true;
 }

@@ -24,6 +24,7 @@ export const VM_EVENTS = [
   'cow_copy',
   'mmu_invalidate',
   'tlb_flush',
+  'tlb_flush_refused',
   'hmm_fault',
   'hmm_restart',
   'nr_foll_pin_acquired',

@@ -75,7 +75,7 @@ export class Core implements TlbListener {
   }
 
   /** mm took rights away: forget what was cached of the range (flush_tlb_range). */
-  flush(mm: MmStruct, start: number, end: number): void {
+  flush(mm: MmStruct, start: number, end: number): boolean {
     const first = arenaPage(start);
     const last = arenaPage(end - 1);
     for (let i = 0; i < TLB_ENTRIES; i++) {
@@ -86,6 +86,7 @@ export class Core implements TlbListener {
       }
       this.pages[i] = NO_PAGE;
     }
+    return true;
   }
 
   /** Runs another process from now on: the TLB starts empty. */
