@@ -20,7 +20,7 @@ import { removeMigrationPtes } from '../mm/migrate.ts';
 import { allocPage, putPage } from '../mm/page-alloc.ts';
 import { PG_DIRTY } from '../mm/page.ts';
 import type { System } from '../mm/mm-types.ts';
-import { tryToMigrate } from '../mm/rmap.ts';
+import { tryToMigrate } from '../mm/try-to-migrate.ts';
 import { copyFromUser, copyToUser } from '../mm/uaccess.ts';
 import { DPT_ATOMIC, DPT_WRITE, dptPfn } from './device-page-table.ts';
 import { APERTURE_PAGES, readableStrategy } from './dmirror-device.ts';

@@ -14,7 +14,7 @@ import type { System } from './mm-types.ts';
 import { putPage } from './page-alloc.ts';
 import { PG_HEAD, PG_ISOLATED, PG_LRU, PG_SWAPCACHE } from './page.ts';
 import type { MemMap } from './page.ts';
-import { tryToMigrate } from './rmap.ts';
+import { tryToMigrate } from './try-to-migrate.ts';
 import { SKIP_NOT_ON_LRU, SKIP_PINNED_AT_UNMAP, SKIP_STILL_MAPPED } from './skip-reason.ts';
 
 /** What migrateDeviceUnmap says of a page that may go on. */

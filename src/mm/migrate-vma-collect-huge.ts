@@ -24,7 +24,8 @@ import { pagePgmap } from './memremap.ts';
 import type { System } from './mm-types.ts';
 import { putPage } from './page-alloc.ts';
 import { PG_ANON_EXCLUSIVE, PG_DIRTY } from './page.ts';
-import { folioRemoveRmapPmd, migrationEntryFor } from './rmap.ts';
+import { folioRemoveRmapPmd } from './rmap.ts';
+import { migrationEntryFor } from './try-to-migrate.ts';
 import {
   SKIP_CORE_SILENT,
   SKIP_FOREIGN_OWNER,

@@ -53,7 +53,7 @@ import {
   PG_TAIL,
 } from './page.ts';
 import { putPage } from './page-alloc.ts';
-import { migrationEntryFor } from './rmap.ts';
+import { migrationEntryFor } from './try-to-migrate.ts';
 import {
   SKIP_CORE_SILENT,
   SKIP_FOREIGN_OWNER,

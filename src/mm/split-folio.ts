@@ -28,7 +28,8 @@ import {
   PG_SWAPBACKED,
   PG_UPTODATE,
 } from './page.ts';
-import { RmapHits, rmapWalk, tryToMigrate } from './rmap.ts';
+import { RmapHits, rmapWalk } from './rmap.ts';
+import { tryToMigrate } from './try-to-migrate.ts';
 import { splitHugePmd } from './split-huge-pmd.ts';
 import { isPmdLeaf, ptePfn } from './swapops.ts';
 import { vmEventIndex } from './vmstat.ts';

@@ -14,7 +14,7 @@ import {
   MMU_NOTIFY_PROTECTION_VMA,
 } from '../../../src/mm/mmu-notifier.ts';
 import { PG_ANON_EXCLUSIVE } from '../../../src/mm/page.ts';
-import { tryToMigrate } from '../../../src/mm/rmap.ts';
+import { tryToMigrate } from '../../../src/mm/try-to-migrate.ts';
 import {
   LEAF_MIGRATION_READ_EXCLUSIVE,
   leafKind,

@@ -15,7 +15,7 @@ import type { MmStruct } from '../../../src/mm/mm-types.ts';
 import { doMmap, doMunmap } from '../../../src/mm/mmap.ts';
 import { allocPage } from '../../../src/mm/page-alloc.ts';
 import { PG_ANON_EXCLUSIVE, PG_LRU, PG_SWAPBACKED } from '../../../src/mm/page.ts';
-import { tryToMigrate } from '../../../src/mm/rmap.ts';
+import { tryToMigrate } from '../../../src/mm/try-to-migrate.ts';
 import { shmemCreate, shmemPut } from '../../../src/mm/shmem.ts';
 import type { ShmemInode } from '../../../src/mm/shmem.ts';
 import {

@@ -15,7 +15,7 @@ import {
   MMU_NOTIFY_UNMAP,
 } from '../../../src/mm/mmu-notifier.ts';
 import { PG_ANON_EXCLUSIVE } from '../../../src/mm/page.ts';
-import { tryToMigrate } from '../../../src/mm/rmap.ts';
+import { tryToMigrate } from '../../../src/mm/try-to-migrate.ts';
 import {
   LEAF_DEVICE_PRIVATE_READ,
   LEAF_HWPOISON,

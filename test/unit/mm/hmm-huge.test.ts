@@ -22,7 +22,7 @@ import {
 } from '../../../src/mm/mmu-notifier.ts';
 import { removeMigrationPtes } from '../../../src/mm/migrate.ts';
 import { allocHugeFolio, putPage } from '../../../src/mm/page-alloc.ts';
-import { tryToMigrate } from '../../../src/mm/rmap.ts';
+import { tryToMigrate } from '../../../src/mm/try-to-migrate.ts';
 import { splitFolio } from '../../../src/mm/split-folio.ts';
 import { splitHugePmdAddress } from '../../../src/mm/split-huge-pmd.ts';
 import {

@@ -53,7 +53,7 @@ import { doMprotect } from '../../../src/mm/mprotect.ts';
 import { doMremap } from '../../../src/mm/mremap.ts';
 import { putPage } from '../../../src/mm/page-alloc.ts';
 import { PG_ANON_EXCLUSIVE, PG_HUGETLB } from '../../../src/mm/page.ts';
-import { tryToMigrate } from '../../../src/mm/rmap.ts';
+import { tryToMigrate } from '../../../src/mm/try-to-migrate.ts';
 import { splitHugePmdAddress } from '../../../src/mm/split-huge-pmd.ts';
 import { PTE_HUGE, PTE_WRITE, isMigrationEntry, ptePfn } from '../../../src/mm/swapops.ts';
 import { FAULT_SIGBUS, copyFromUser } from '../../../src/mm/uaccess.ts';

@@ -7,7 +7,7 @@ import type { MmStruct } from '../../../src/mm/mm-types.ts';
 import { doMunmap } from '../../../src/mm/mmap.ts';
 import { doMprotect } from '../../../src/mm/mprotect.ts';
 import { MMU_NOTIFY_PROTECTION_VMA } from '../../../src/mm/mmu-notifier.ts';
-import { tryToMigrate } from '../../../src/mm/rmap.ts';
+import { tryToMigrate } from '../../../src/mm/try-to-migrate.ts';
 import {
   LEAF_DEVICE_PRIVATE_READ,
   LEAF_DEVICE_PRIVATE_WRITE,

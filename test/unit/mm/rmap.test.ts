@@ -17,8 +17,8 @@ import {
   folioMoveAnonRmap,
   folioRemoveRmap,
   rmapWalk,
-  tryToMigrate,
 } from '../../../src/mm/rmap.ts';
+import { tryToMigrate } from '../../../src/mm/try-to-migrate.ts';
 import {
   LEAF_DEVICE_PRIVATE_READ,
   LEAF_DEVICE_PRIVATE_WRITE,
@@ -35,7 +35,7 @@ import {
   mkPte,
   ptePfn,
 } from '../../../src/mm/swapops.ts';
-import { migrationEntryFor } from '../../../src/mm/rmap.ts';
+import { migrationEntryFor } from '../../../src/mm/try-to-migrate.ts';
 import { vmaLookup } from '../../../src/mm/vma-lookup.ts';
 import { checkInvariants, findProblems } from '../../model/check-invariants.ts';
 import {

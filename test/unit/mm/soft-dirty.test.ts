@@ -17,7 +17,7 @@ import { doMprotect } from '../../../src/mm/mprotect.ts';
 import { MREMAP_FIXED, MREMAP_MAYMOVE, doMremap } from '../../../src/mm/mremap.ts';
 import { removeMigrationPtes } from '../../../src/mm/migrate.ts';
 import { putPage } from '../../../src/mm/page-alloc.ts';
-import { tryToMigrate } from '../../../src/mm/rmap.ts';
+import { tryToMigrate } from '../../../src/mm/try-to-migrate.ts';
 import { PG_DIRTY, PG_REFERENCED } from '../../../src/mm/page.ts';
 import {
   LEAF_DEVICE_PRIVATE_WRITE,

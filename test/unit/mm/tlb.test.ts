@@ -5,7 +5,7 @@ import { PROT_READ } from '../../../src/mm/mm-types.ts';
 import type { MmStruct } from '../../../src/mm/mm-types.ts';
 import { doMunmap } from '../../../src/mm/mmap.ts';
 import { doMprotect } from '../../../src/mm/mprotect.ts';
-import { tryToMigrate } from '../../../src/mm/rmap.ts';
+import { tryToMigrate } from '../../../src/mm/try-to-migrate.ts';
 import { ptePfn, ptePresent } from '../../../src/mm/swapops.ts';
 import { addTlbListener, flushTlbRange, removeTlbListener } from '../../../src/mm/tlb.ts';
 import { expectSync, load, makeMm, makeSystem, mapAnon, pteAt, store } from './fixture.ts';

@@ -6,7 +6,7 @@ import { doMunmap } from '../../../src/mm/mmap.ts';
 import { MMU_NOTIFY_CLEAR, MMU_NOTIFY_UNMAP } from '../../../src/mm/mmu-notifier.ts';
 import { putPage } from '../../../src/mm/page-alloc.ts';
 import { PG_DIRTY, PG_REFERENCED } from '../../../src/mm/page.ts';
-import { tryToMigrate } from '../../../src/mm/rmap.ts';
+import { tryToMigrate } from '../../../src/mm/try-to-migrate.ts';
 import { ptePfn } from '../../../src/mm/swapops.ts';
 import { vmaLookup } from '../../../src/mm/vma-lookup.ts';
 import { zapPageRange } from '../../../src/mm/zap.ts';
