@@ -169,3 +169,4 @@ export type { SmapsTotals } from './mm/task-mmu.ts';
 export { MREMAP_DONTUNMAP, MREMAP_FIXED, MREMAP_MAYMOVE } from './mm/mremap.ts';
 export { FALLOC_FL_KEEP_SIZE, FALLOC_FL_PUNCH_HOLE } from './mm/truncate.ts';
 export { bootMachine, connectKernel, openMachine } from './worker/open.ts';
+export * from './driver/policy/api.ts';
