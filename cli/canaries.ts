@@ -8,28 +8,23 @@
  *     # caught-by: --project node test/model
  *
  * (`--project node` where nothing is said.) Each is applied to a copy of the tree in a temporary
- * folder, and these tests are run there. The canary is caught if a test fails; it is missed if all
- * pass, if the run breaks in another way, or if the patch does not apply. So that a test that fails
- * anyway is not taken for a catch, the same tests are first run on an unpatched copy, where all
- * have to pass.
+ * folder, and these tests are run there (canary-tree.ts). The canary is caught if a test fails; it
+ * is missed if all pass, if the run breaks in another way, or if the patch does not apply. So that
+ * a test that fails anyway is not taken for a catch, the same tests are first run on an unpatched
+ * copy, where all have to pass.
  */
-import { existsSync, readdirSync, readFileSync, realpathSync, symlinkSync } from 'node:fs';
-import { cp } from 'node:fs/promises';
-import { basename, join, relative, resolve } from 'node:path';
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
+import { basename, join, resolve } from 'node:path';
 import { stripVTControlCharacters } from 'node:util';
 import { readCommandLine, UsageError } from './args.ts';
-import { runCommand, temporaryFolder, unlessStopped } from './cleanup.ts';
-import { applyPatch } from './patch.ts';
+import { CanaryTree } from './canary-tree.ts';
+import { runCommand } from './cleanup.ts';
 import { startProgress } from './progress.ts';
-import { runVitest } from './vitest-run.ts';
 import type { VitestCounts } from './vitest-run.ts';
 
 const ROOT = resolve(import.meta.dirname, '..');
 const DEFAULT_TESTS = '--project node';
 const AT_ONCE = 2;
-const LIMIT_MS = 5 * 60_000;
-/** Folders that a copy does without. */
-const NOT_COPIED = new Set(['node_modules', '.git', 'dist', 'shots', '.vite', 'coverage']);
 
 interface Canary {
   readonly name: string;
@@ -108,8 +103,8 @@ export function chooseCanaries(all: readonly Canary[], names: readonly string[])
 /** Runs the tests of all canaries on the code as it is. Answers what failed, a line each. */
 async function runControls(canaries: readonly Canary[]): Promise<string[]> {
   const sets = [...new Set(canaries.map((canary) => canary.tests))];
-  const outcomes = await inTurns(sets, async (tests) => {
-    const counts = await runOnCopy(tests, undefined);
+  const outcomes = await inTurns(sets, async (tests, tree) => {
+    const counts = await tree.run(tests, undefined);
     const ok = counts.failed === 0 && counts.passed > 0;
     const why = counts.firstFailure ?? complaint(counts.output);
     return ok ? undefined : `canaries: the tests '${tests}' fail without any canary: ${why}`;
@@ -119,9 +114,9 @@ async function runControls(canaries: readonly Canary[]): Promise<string[]> {
 
 async function runAll(canaries: readonly Canary[]): Promise<number> {
   let number = 0;
-  const verdicts = await inTurns(canaries, async (canary) => {
+  const verdicts = await inTurns(canaries, async (canary, tree) => {
     const start = performance.now();
-    const { caught, text } = await tryCanary(canary);
+    const { caught, text } = await tryCanary(canary, tree);
     const seconds = ((performance.now() - start) / 1000).toFixed(1);
     number++;
     const verdict = caught ? 'ok' : 'not ok';
@@ -133,10 +128,13 @@ async function runAll(canaries: readonly Canary[]): Promise<number> {
   return missed === 0 ? 0 : 1;
 }
 
-async function tryCanary(canary: Canary): Promise<{ caught: boolean; text: string }> {
+async function tryCanary(
+  canary: Canary,
+  tree: CanaryTree,
+): Promise<{ caught: boolean; text: string }> {
   let counts: VitestCounts;
   try {
-    counts = await runOnCopy(canary.tests, canary.patch);
+    counts = await tree.run(canary.tests, canary.patch);
   } catch (error) {
     return { caught: false, text: `does not apply: ${String(error)}` };
   }
@@ -150,39 +148,24 @@ async function tryCanary(canary: Canary): Promise<{ caught: boolean; text: strin
   return { caught: false, text: `missed: ${counts.passed} tests of '${canary.tests}' passed` };
 }
 
-/** Runs tests in a fresh copy of the tree, patched if there is a patch. */
-async function runOnCopy(tests: string, patch: string | undefined): Promise<VitestCounts> {
-  await unlessStopped();
-  const folder = await temporaryFolder('webhmm-canary-');
-  const copy = realpathSync(folder.path);
-  try {
-    await cp(ROOT, copy, {
-      recursive: true,
-      filter: (path) => !NOT_COPIED.has(relative(ROOT, path)),
-    });
-    symlinkSync(realpathSync(join(ROOT, 'node_modules')), join(copy, 'node_modules'), 'dir');
-    if (patch !== undefined) {
-      applyPatch(patch, copy);
-    }
-    const args = [...tests.split(/\s+/), '--bail=1'];
-    const counts = await runVitest({ args, root: copy, quiet: true, timeoutMs: LIMIT_MS });
-    const failure = counts.firstFailure?.replaceAll(`${copy}/`, '');
-    return { ...counts, firstFailure: failure };
-  } finally {
-    await folder.remove();
-  }
-}
-
-/** Maps items with a few at a time, keeping their order in the result. */
-async function inTurns<T, R>(items: readonly T[], task: (item: T) => Promise<R>): Promise<R[]> {
+/** Maps items with a few trees at a time, keeping their order in the result. */
+async function inTurns<T, R>(
+  items: readonly T[],
+  task: (item: T, tree: CanaryTree) => Promise<R>,
+): Promise<R[]> {
   const results: R[] = [];
   let next = 0;
   const lane = async (): Promise<void> => {
-    for (let i = next++; i < items.length; i = next++) {
-      results[i] = await task(items[i]!);
+    const tree = new CanaryTree(ROOT);
+    try {
+      for (let i = next++; i < items.length; i = next++) {
+        results[i] = await task(items[i]!, tree);
+      }
+    } finally {
+      await tree.remove();
     }
   };
-  await Promise.all(Array.from({ length: AT_ONCE }, lane));
+  await Promise.all(Array.from({ length: Math.min(AT_ONCE, items.length) }, lane));
   return results;
 }
 

@@ -54,6 +54,14 @@ export function applyPatch(text: string, root: string): string[] {
   return files.map((file) => file.target ?? file.source ?? '');
 }
 
+/** The files that a patch changes, and whether each is there before and after it. */
+export function patchedFiles(text: string): { readonly path: string; readonly isKept: boolean }[] {
+  return parsePatch(text).map(({ source, target }) => ({
+    path: target ?? source ?? '',
+    isKept: source !== undefined && source === target,
+  }));
+}
+
 function parsePatch(text: string): FilePatch[] {
   if (/^(rename from|GIT binary patch|Binary files )/m.test(text)) {
     throw new PatchError('renames and binary patches are not read');
