@@ -6,7 +6,6 @@
 /* oxlint-disable eslint/no-restricted-imports -- see above */
 export { migrateVmaFinalize, migrateVmaPages, migrateVmaSetup } from '../src/mm/migrate-device.ts';
 export {
-  MIGRATE_PFN_MIGRATE,
   MIGRATE_PFN_WRITE,
   MIGRATE_VMA_SELECT_DEVICE_PRIVATE,
   MIGRATE_VMA_SELECT_SYSTEM,
@@ -15,4 +14,4 @@ export {
 } from '../src/mm/migrate-types.ts';
 export type { MigrateVma } from '../src/mm/migrate-types.ts';
 export type { MmStruct, System, Vma } from '../src/mm/mm-types.ts';
-export { allocPage, putPage } from '../src/mm/page-alloc.ts';
+export { allocPage, allocPages, putPage } from '../src/mm/page-alloc.ts';

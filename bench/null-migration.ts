@@ -6,11 +6,10 @@ import { CommandList, PAGE_SIZE, PROT_READ, PROT_WRITE } from '../src/index.ts';
 import type { LocalMachine, Process } from '../src/index.ts';
 import { nowUs } from './clock.ts';
 import {
-  MIGRATE_PFN_MIGRATE,
   MIGRATE_PFN_WRITE,
   MIGRATE_VMA_SELECT_DEVICE_PRIVATE,
   MIGRATE_VMA_SELECT_SYSTEM,
-  allocPage,
+  allocPages,
   migratePfn,
   migratePfnToPage,
   migrateVmaFinalize,
@@ -35,14 +34,15 @@ export interface PhaseTimes {
 /** A direction of migration. */
 export type Way = 'toDevice' | 'toRam';
 
-/** Allocates a locked destination page. */
-type Allocate = () => number;
+/** Allocates locked destination pages. @returns how many of them there are. */
+type Allocate = (pfns: Uint32Array, count: number) => number;
 
 /** Migrations of one range without a driver and without copies. */
 export class NullMigration {
   private readonly vma: Vma;
   private readonly allocate: Record<Way, Allocate>;
   private readonly requests: Record<Way, MigrateVma>;
+  private readonly taken = new Uint32Array(WINDOW);
   private readonly descriptors = new CommandList(WINDOW);
   private readonly phases: PhaseTimes = { setup: 0, allocate: 0, pages: 0, finalize: 0 };
 
@@ -52,11 +52,11 @@ export class NullMigration {
     const { memory } = devices[0]!;
     this.vma = vma;
     this.allocate = {
-      toDevice: () => memory.allocPage(),
-      toRam: () => {
-        const pfn = allocPage(sys);
-        if (pfn >= 0) sys.mem.trylockPage(pfn);
-        return pfn;
+      toDevice: (pfns, count) => memory.allocPages(pfns, count),
+      toRam: (pfns, count) => {
+        const taken = allocPages(sys, pfns, count);
+        for (let i = 0; i < taken; i++) sys.mem.trylockPage(pfns[i]!);
+        return taken;
       },
     };
     const request = (flags: number): MigrateVma => ({
@@ -141,16 +141,13 @@ export class NullMigration {
   /** A destination and a copy descriptor for each page; nobody runs the descriptors. */
   private allocateAll(request: MigrateVma, allocate: Allocate): void {
     const { src, dst, cpages } = request;
-    if (cpages !== WINDOW) {
-      migrateVmaFinalize(request);
-      throw new OperationFailure(`only ${cpages} of ${WINDOW} pages could be collected`);
-    }
+    const { taken, descriptors } = this;
+    const count = cpages === WINDOW ? allocate(taken, WINDOW) : 0;
+    if (count < WINDOW) this.giveUp(request, count);
     for (let i = 0; i < WINDOW; i++) {
       const entry = src[i]!;
-      if ((entry & MIGRATE_PFN_MIGRATE) === 0) continue;
-      const pfn = allocate();
-      if (pfn < 0) this.giveUp(request, i);
-      this.descriptors.copy(migratePfnToPage(entry), pfn);
+      const pfn = taken[i]!;
+      descriptors.copy(migratePfnToPage(entry), pfn);
       dst[i] = (migratePfn(pfn) | (entry & MIGRATE_PFN_WRITE)) >>> 0;
     }
   }
@@ -158,15 +155,15 @@ export class NullMigration {
   /** Gives back the first `count` destinations and leaves every page where it was. */
   private giveUp(request: MigrateVma, count: number): never {
     const { sys } = this.vma.mm;
-    for (let i = 0; i < count; i++) {
-      const pfn = migratePfnToPage(request.dst[i]!);
-      request.dst[i] = 0;
-      if (pfn < 0) continue;
+    for (const pfn of this.taken.subarray(0, count)) {
       sys.mem.unlockPage(pfn);
       putPage(sys, pfn);
     }
+    const { cpages } = request;
+    request.dst.fill(0);
     migrateVmaFinalize(request);
-    throw new OperationFailure('the machine ran out of pages');
+    if (cpages === WINDOW) throw new OperationFailure('the machine ran out of pages');
+    throw new OperationFailure(`only ${cpages} of ${WINDOW} pages could be collected`);
   }
 }
 

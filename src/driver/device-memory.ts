@@ -26,6 +26,7 @@ import {
   memremapPages,
   memunmapPages,
   zoneDevicePageInit,
+  zoneDevicePagesInit,
 } from '../mm/memremap.ts';
 import type { DevPagemap, DevPagemapOps } from '../mm/memremap.ts';
 import type { System } from '../mm/mm-types.ts';
@@ -98,7 +99,11 @@ export class DeviceMemory {
     this.chunkPages = chunkPages;
     this.owner = owner;
     this.chunks = Array.from({ length: Math.ceil(capacityPages / chunkPages) }, () => null);
-    this.ops = { folioFree: (pfn, order) => this.folioFree(pfn, order), migrateToRam };
+    this.ops = {
+      folioFree: (pfn, order) => this.folioFree(pfn, order),
+      pagesFree: (pfns, count) => this.pagesFree(pfns, count),
+      migrateToRam,
+    };
   }
 
   /**
@@ -145,17 +150,54 @@ export class DeviceMemory {
    * @returns the pfn, or ENOMEM when the device is full.
    */
   allocPage(): number {
-    if (this.freeHead === NO_PAGE) {
-      const status = this.allocateChunk(false);
-      if (isErr(status)) return status;
-      if (this.freeHead === NO_PAGE) return errno.ENOMEM;
-    }
+    const status = this.fillFreeList();
+    if (isErr(status)) return status;
     const pfn = this.freeHead;
     this.freeHead = this.sys.mem.zoneDeviceData[pfn]!;
     this.sys.mem.zoneDeviceData[pfn] = 0;
     zoneDevicePageInit(this.sys, pfn);
     this.calloc++;
     return pfn;
+  }
+
+  /**
+   * The same for several pages.
+   *
+   * @param pfns Output; its first `count`.
+   * @returns how many there are, 0 to `count`: fewer when the device is full.
+   */
+  allocPages(pfns: Uint32Array, count: number): number {
+    let taken = 0;
+    // What is taken is live before a chunk is looked for: one that looks idle is carved anew.
+    while (taken < count && this.fillFreeList() === 0) {
+      taken = this.takeFree(pfns, taken, count);
+    }
+    this.calloc += taken;
+    return taken;
+  }
+
+  /** Makes free pages live until slot `to` of `pfns` or the list ends. @returns the slot. */
+  private takeFree(pfns: Uint32Array, from: number, to: number): number {
+    const link = this.sys.mem.zoneDeviceData;
+    let head = this.freeHead;
+    let at = from;
+    for (; at < to && head !== NO_PAGE; at++) {
+      pfns[at] = head;
+      const next = link[head]!;
+      link[head] = NO_PAGE;
+      head = next;
+    }
+    this.freeHead = head;
+    zoneDevicePagesInit(this.sys, pfns, from, at);
+    return at;
+  }
+
+  /** Sees to it that the list has a page. @returns 0, or ENOMEM when the device is full. */
+  private fillFreeList(): number {
+    if (this.freeHead !== NO_PAGE) return 0;
+    const status = this.allocateChunk(false);
+    if (isErr(status)) return status;
+    return this.freeHead === NO_PAGE ? errno.ENOMEM : 0;
   }
 
   /**
@@ -287,11 +329,27 @@ export class DeviceMemory {
   /** Last reference gone (dev_pagemap_ops.folio_free, dmirror_devmem_free). */
   private folioFree(pfn: number, order: number): void {
     this.cfree += 1 << order;
-    const at = Math.floor((pfn - this.startPfn) / this.chunkPages);
-    const chunk = this.chunks[at];
-    assert(chunk !== null && chunk !== undefined, 'a freed device page belongs to a chunk');
-    if (chunk.removing) return;
+    if (this.chunkOf(pfn).removing) return;
     if (order !== 0) this.pushFolio(pfn);
     else this.pushPage(pfn);
+  }
+
+  /** The same for single pages of one chunk. */
+  private pagesFree(pfns: Uint32Array, count: number): void {
+    this.cfree += count;
+    if (this.chunkOf(pfns[0]!).removing) return;
+    const link = this.sys.mem.zoneDeviceData;
+    let head = this.freeHead;
+    for (let i = 0; i < count; i++) {
+      link[pfns[i]!] = head;
+      head = pfns[i]!;
+    }
+    this.freeHead = head;
+  }
+
+  private chunkOf(pfn: number): DeviceChunk {
+    const chunk = this.chunks[Math.floor((pfn - this.startPfn) / this.chunkPages)];
+    assert(chunk !== null && chunk !== undefined, 'a freed device page belongs to a chunk');
+    return chunk;
   }
 }

@@ -35,7 +35,7 @@ import {
 } from '../mm/migrate-types.ts';
 import type { MigrateVma } from '../mm/migrate-types.ts';
 import type { MmStruct, System, Vma } from '../mm/mm-types.ts';
-import { allocHugeFolio, allocPage, putPage } from '../mm/page-alloc.ts';
+import { allocHugeFolio, allocPage, allocPages, putPage } from '../mm/page-alloc.ts';
 import { splitFolio } from '../mm/split-folio.ts';
 import { DeviceMemory } from './device-memory.ts';
 import type { DeviceChunk } from './device-memory.ts';
@@ -221,17 +221,16 @@ export class DmirrorDevice {
   /** One slot of allocateRam: a large folio for a large one if there is any, else its pages. */
   private allocateRamFor(window: MigrateWindow, slot: number, maySplit: boolean): number {
     const { sys } = this.context;
-    const takeLocked = (pfn: number): number => {
-      if (!isErr(pfn)) sys.mem.trylockPage(pfn);
-      return pfn;
-    };
     const isLarge = (window.src[slot]! & MIGRATE_PFN_COMPOUND) !== 0;
     const fails = this.takeAllocFailure();
     const allocated = isLarge ? allocHugeFolio : allocPage;
-    const pfn = fails ? errno.ENOMEM : takeLocked(allocated(sys));
-    if (!isErr(pfn)) window.fillSlot(slot, pfn, isLarge ? HPAGE_PMD_NR : 1);
-    else if (isLarge && maySplit)
-      return window.fillWithPages(sys, slot, () => takeLocked(allocPage(sys)));
+    const pfn = fails ? errno.ENOMEM : allocated(sys);
+    if (!isErr(pfn)) {
+      sys.mem.trylockPage(pfn);
+      window.fillSlot(slot, pfn, isLarge ? HPAGE_PMD_NR : 1);
+    } else if (isLarge && maySplit) {
+      return window.fillWithPages(sys, slot, (pfns, count) => allocLocked(sys, pfns, count));
+    }
     return isErr(pfn) ? pfn : 0;
   }
 
@@ -370,4 +369,11 @@ export class DmirrorDevice {
       this.windows.give(window);
     }
   }
+}
+
+/** Allocates locked pages of RAM. @returns how many there are, 0 to `count`. */
+function allocLocked(sys: System, pfns: Uint32Array, count: number): number {
+  const taken = allocPages(sys, pfns, count);
+  for (let i = 0; i < taken; i++) sys.mem.trylockPage(pfns[i]!);
+  return taken;
 }

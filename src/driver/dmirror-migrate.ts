@@ -123,8 +123,9 @@ function allocateOnDevice(mirror: Dmirror, window: MigrateWindow, npages: number
     if ((entry & MIGRATE_PFN_MIGRATE) === 0) continue;
     if ((entry & MIGRATE_PFN_COMPOUND) !== 0) {
       const folio = mirror.device.takeAllocFailure() ? errno.ENOMEM : memory.allocFolio();
-      if (isErr(folio)) window.fillWithPages(mirror.mm.sys, i, () => memory.allocPage());
-      else window.fillSlot(i, folio, HPAGE_PMD_NR);
+      if (isErr(folio)) {
+        window.fillWithPages(mirror.mm.sys, i, (pfns, count) => memory.allocPages(pfns, count));
+      } else window.fillSlot(i, folio, HPAGE_PMD_NR);
       continue;
     }
     const pfn = mirror.device.takeAllocFailure() ? errno.ENOMEM : memory.allocPage();

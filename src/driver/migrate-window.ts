@@ -4,7 +4,7 @@
  * migration allocates nothing per page. A migration covers at most WINDOW_PAGES (the reach of one
  * page table), the piece size of the kernel's test device.
  */
-import { errno, isErr } from '../base/errno.ts';
+import { errno } from '../base/errno.ts';
 import { HPAGE_PMD_NR, PTRS_PER_TABLE } from '../base/units.ts';
 import { CommandList } from '../engine/command-list.ts';
 import type { CopyEngine, StrategyName } from '../engine/copy-engine.ts';
@@ -21,6 +21,9 @@ import type { System } from '../mm/mm-types.ts';
 /** Most pages that one window migrates. */
 export const WINDOW_PAGES = PTRS_PER_TABLE;
 
+/** Writes up to `count` locked pages to `pfns`. @returns how many there are. */
+export type AllocatePages = (pfns: Uint32Array, count: number) => number;
+
 export class MigrateWindow {
   readonly src = new Uint32Array(WINDOW_PAGES);
   readonly dst = new Uint32Array(WINDOW_PAGES);
@@ -29,6 +32,7 @@ export class MigrateWindow {
   readonly list = new CommandList(WINDOW_PAGES);
   /** SKIP_* code of each page that stays where it is. */
   readonly reasons = new Uint8Array(WINDOW_PAGES);
+  private readonly taken = new Uint32Array(HPAGE_PMD_NR);
 
   /** Empties the window for `npages` pages. */
   reset(npages: number): void {
@@ -61,19 +65,18 @@ export class MigrateWindow {
   /**
    * Answers a compound entry with single pages: all of them, or none and the folio stays.
    *
-   * @param alloc Gives a locked page, or an errno. @returns 0, or the errno of `alloc`.
+   * @param alloc Gives locked pages, as many as it can. @returns 0, or ENOMEM.
    */
-  fillWithPages(sys: System, slot: number, alloc: () => number): number {
+  fillWithPages(sys: System, slot: number, alloc: AllocatePages): number {
     const entry = this.src[slot]!;
     const source = migratePfnToPage(entry);
-    const firstRow = this.list.length;
+    const count = alloc(this.taken, HPAGE_PMD_NR);
+    if (count < HPAGE_PMD_NR) {
+      for (let i = 0; i < count; i++) unlockAndPut(sys, this.taken[i]!);
+      return errno.ENOMEM;
+    }
     for (let i = 0; i < HPAGE_PMD_NR; i++) {
-      const target = alloc();
-      if (isErr(target)) {
-        for (let j = 0; j < i; j++) this.dropDestination(sys, slot + j);
-        this.list.truncate(firstRow);
-        return target;
-      }
+      const target = this.taken[i]!;
       this.record(slot + i, source < 0 ? source : source + i, target, 1);
       this.dst[slot + i] = (migratePfn(target) | (entry & MIGRATE_PFN_WRITE)) >>> 0;
     }
@@ -122,9 +125,13 @@ export class MigrateWindow {
     const pfn = migratePfnToPage(this.dst[slot]!);
     if (pfn < 0) return;
     this.dst[slot] = 0;
-    sys.mem.unlockPage(pfn);
-    putPage(sys, pfn);
+    unlockAndPut(sys, pfn);
   }
+}
+
+function unlockAndPut(sys: System, pfn: number): void {
+  sys.mem.unlockPage(pfn);
+  putPage(sys, pfn);
 }
 
 /** Windows that are not in use. */

@@ -56,15 +56,6 @@ export class CommandList {
     this.firstBad = -1;
   }
 
-  /** Takes back every row from `length` on. */
-  truncate(length: number): void {
-    assert(length <= this.length, 'rows that are taken back exist');
-    for (let row = length; row < this.length; row++) this.pages -= this.count[row]!;
-    this.done.fill(0, length, this.length);
-    this.result.fill(0, length, this.length);
-    this.length = length;
-  }
-
   /** Appends a copy of `count` frames; returns its row. The list must have room. */
   copy(source: number, target: number, count = 1): number {
     return this.append(JOB_COPY, source, target, count, 0);

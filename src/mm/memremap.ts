@@ -41,6 +41,11 @@ export interface DevPagemapOps {
    */
   readonly folioFree: (pfn: number, order: number) => void;
   /**
+   * The same for the first `count` of `pfns`, single pages whose last references went together;
+   * where there is no such callback, folioFree is called for each. Must not wait.
+   */
+  readonly pagesFree?: (pfns: Uint32Array, count: number) => void;
+  /**
    * A large folio falls apart: called with its head and each page behind it in turn, then once with
    * `tail` null, when the head has become a single page. Drivers that keep something per folio move
    * it here; without it nothing happens. Must not wait.
@@ -197,6 +202,36 @@ export function zoneDevicePageInit(sys: System, pfn: number, order = 0): void {
 }
 
 /**
+ * zoneDevicePageInit for several single pages, of any pagemaps.
+ *
+ * @param pfns Its slots `from` to `to` - 1 are looked at. Context: as there. Our own.
+ */
+export function zoneDevicePagesInit(
+  sys: System,
+  pfns: Uint32Array,
+  from: number,
+  to: number,
+): void {
+  const { flags, refcount, mapping, index, pgmap } = sys.mem;
+  for (let i = from; i < to;) {
+    const first = i;
+    const owner = pgmap[pfns[i]!]!;
+    const map = pagePgmap(sys, pfns[i]!);
+    assert(map.lastPageFreed === undefined, 'I27: no page is made live in a dying pagemap');
+    for (; i < to; i++) {
+      const pfn = pfns[i]!;
+      if (pgmap[pfn] !== owner) break;
+      assert(refcount[pfn] === 0, 'I28: a device page that is made live was free');
+      mapping[pfn] = 0;
+      index[pfn] = 0;
+      flags[pfn] = PG_LOCKED;
+      refcount[pfn] = 1;
+    }
+    map.ref += i - first;
+  }
+}
+
+/**
  * Takes back a device page whose last reference went (free_zone_device_folio), for putPage.
  *
  * Context: any; never waits.
@@ -215,5 +250,30 @@ export function freeZoneDevicePage(sys: System, pfn: number): void {
   mem.index[pfn] = 0;
   pgmap.ops.folioFree(pfn, order);
   pgmap.ref -= 1 << order;
+  if (pgmap.ref === 0) pgmap.lastPageFreed?.();
+}
+
+/**
+ * freeZoneDevicePage for single pages of one pagemap whose last references went together.
+ *
+ * @param pfns Pages without reference, lock or mapping; the first `count` of it, at least one.
+ * Context: any; never waits.
+ */
+export function freeZoneDevicePages(sys: System, pfns: Uint32Array, count: number): void {
+  const { flags, refcount, mapcount, mapping, index } = sys.mem;
+  const pgmap = pagePgmap(sys, pfns[0]!);
+  for (let i = 0; i < count; i++) {
+    const pfn = pfns[i]!;
+    assert(refcount[pfn] === 0, 'I6: a free page has no reference');
+    assert(mapcount[pfn] === 0, 'I7: a page is unmapped before it is freed');
+    assert((flags[pfn]! & PG_LOCKED) === 0, 'I8: a freed page is not locked');
+    flags[pfn] = 0;
+    mapping[pfn] = 0;
+    index[pfn] = 0;
+  }
+  const { ops } = pgmap;
+  if (ops.pagesFree !== undefined) ops.pagesFree(pfns, count);
+  else for (let i = 0; i < count; i++) ops.folioFree(pfns[i]!, 0);
+  pgmap.ref -= count;
   if (pgmap.ref === 0) pgmap.lastPageFreed?.();
 }

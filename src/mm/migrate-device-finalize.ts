@@ -7,6 +7,7 @@
  */
 import { assert } from '../base/assert.ts';
 import { PAGE_SIZE, PTRS_PER_TABLE } from '../base/units.ts';
+import { finishPlainPages } from './migrate-device-finish-plain.ts';
 import { putbackLru } from './migrate-device-unmap.ts';
 import { MEMORY_DEVICE_PRIVATE } from './memory-type.ts';
 import {
@@ -144,9 +145,9 @@ function unlockAndPut(sys: System, pfn: number): void {
  * @returns the first slot that is not of that kind, or is in another page table.
  */
 function finishRun(args: MigrateVma, from: number): number {
-  const { vma, src, dst, faultPage } = args;
+  const { vma, src, dst } = args;
   const { sys, pgd } = vma.mm;
-  const { mapping, index, pgmap } = sys.mem;
+  const { mapping } = sys.mem;
   const head = isMoved(src[from]!, dst[from]!) ? dst[from]! : src[from]!;
   const word = mapping[migratePfnToPage(head)]!;
   if (soleAnonVma(sys, word) !== vma) return from;
@@ -154,37 +155,44 @@ function finishRun(args: MigrateVma, from: number): number {
   const at = sys.pageTables.pteOffset(pgd, addr);
   if (at === 0) return from;
   const end = Math.min(args.npages, from + PTRS_PER_TABLE - (at % PTRS_PER_TABLE));
-  const firstIndex = linearPageIndex(vma, addr) - from;
-  const prot = vmaPageProt(vma);
-  for (let i = from; i < end; i++) {
+  const firstAt = at - from;
+  for (let i = from; i < end;) {
+    const next = finishPlainPages(args, word, i, end, firstAt);
+    countMoved(sys, migratePfnToPage(dst[i]!), next - i);
+    i = next;
+    if (i === end) break;
     const entry = src[i]!;
     if ((entry & (MIGRATE_PFN_VALID | MIGRATE_PFN_COMPOUND)) !== MIGRATE_PFN_VALID) return i;
-    const source = entry >>> MIGRATE_PFN_SHIFT;
-    if (mapping[source] !== word) return i;
-    const isCommitted = isMoved(entry, dst[i]!);
-    const target = isCommitted ? dst[i]! >>> MIGRATE_PFN_SHIFT : source;
-    assert(
-      mapping[target] === word,
-      'I31: a page with a destination was committed before finalize',
-    );
-    if (!isCommitted && dst[i] !== 0) dropUnused(sys, dst.subarray(i, i + 1));
-    // Here, since a double that is passed on becomes an object where the call is not inlined.
-    assert(
-      index[target] === firstIndex + i,
-      'I11: an anonymous page is mapped where its index says',
-    );
-    mapInPlace(sys, at + i - from, source, target, prot);
-    if (source === faultPage) putPage(sys, source);
-    else unlockAndPut(sys, source);
-    if (!isCommitted) {
-      tally.restored++;
-      continue;
-    }
-    unlockAndPut(sys, target);
-    if (pgmap[target] === 0) tally.toRam++;
-    else tally.toDevice++;
+    if (mapping[entry >>> MIGRATE_PFN_SHIFT] !== word) return i;
+    finishSingle(args, word, i, firstAt + i);
+    i++;
   }
   return end;
+}
+
+/** One page of a run, whatever became of it. @param at Where its entry is. */
+function finishSingle(args: MigrateVma, word: number, slot: number, at: number): void {
+  const { vma, src, dst, faultPage } = args;
+  const { sys } = vma.mm;
+  const { mapping, index } = sys.mem;
+  const source = src[slot]! >>> MIGRATE_PFN_SHIFT;
+  const isCommitted = isMoved(src[slot]!, dst[slot]!);
+  const target = isCommitted ? dst[slot]! >>> MIGRATE_PFN_SHIFT : source;
+  assert(mapping[target] === word, 'I31: a page with a destination was committed before finalize');
+  if (!isCommitted && dst[slot] !== 0) dropUnused(sys, dst.subarray(slot, slot + 1));
+  assert(
+    index[target] === linearPageIndex(vma, args.start + slot * PAGE_SIZE),
+    'I11: an anonymous page is mapped where its index says',
+  );
+  mapInPlace(sys, at, source, target, vmaPageProt(vma));
+  if (source === faultPage) putPage(sys, source);
+  else unlockAndPut(sys, source);
+  if (!isCommitted) {
+    tally.restored++;
+    return;
+  }
+  unlockAndPut(sys, target);
+  countMoved(sys, target, 1);
 }
 
 /** Maps `target` at word `at`, if a migration entry of `source` still stands there. */

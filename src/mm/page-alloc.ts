@@ -99,12 +99,49 @@ export class PageAllocator {
     return pfn;
   }
 
+  /** Takes up to `count` pages off the list into `pfns`. @returns how many. */
+  popPages(pfns: Uint32Array, count: number): number {
+    const { flags, zoneDeviceData } = this.mem;
+    let taken = 0;
+    // An allocation that is to fail ends it, and pages that are all gone.
+    for (; this.failAt === 0 && taken < count; taken++) {
+      if (this.head === NO_PAGE) this.refill();
+      const pfn = this.head;
+      if (pfn === NO_PAGE) break;
+      this.head = zoneDeviceData[pfn]!;
+      zoneDeviceData[pfn] = NO_PAGE;
+      flags[pfn] = 0;
+      pfns[taken] = pfn;
+    }
+    this.count -= taken;
+    for (; this.failAt > 0 && taken < count; taken++) {
+      const pfn = this.pop();
+      if (pfn < 0) break;
+      pfns[taken] = pfn;
+    }
+    return taken;
+  }
+
   /** Puts a page that nobody refers to on the list. */
   push(pfn: number): void {
     this.mem.zoneDeviceData[pfn] = this.head;
     this.mem.flags[pfn] = PG_BUDDY;
     this.head = pfn;
     this.count++;
+  }
+
+  /** The same for the first `count` of `pfns`, in turn. */
+  pushPages(pfns: Uint32Array, count: number): void {
+    const { flags, zoneDeviceData } = this.mem;
+    let { head } = this;
+    for (let i = 0; i < count; i++) {
+      const pfn = pfns[i]!;
+      zoneDeviceData[pfn] = head;
+      flags[pfn] = PG_BUDDY;
+      head = pfn;
+    }
+    this.head = head;
+    this.count += count;
   }
 
   /** Takes HPAGE_PMD_NR naturally aligned pages: the first pfn, or ENOMEM. */
@@ -223,6 +260,24 @@ export function allocPage(sys: System): number {
 }
 
 /**
+ * Allocates single pages of RAM (alloc_pages_bulk), each like allocPage.
+ *
+ * @param pfns Output; its first `count`. @returns how many there are, 0 to `count`: without so
+ * much memory, fewer. Context: any; never waits.
+ */
+export function allocPages(sys: System, pfns: Uint32Array, count: number): number {
+  const { refcount } = sys.mem;
+  const taken = sys.pageAllocator.popPages(pfns, count);
+  for (let i = 0; i < taken; i++) {
+    const pfn = pfns[i]!;
+    assert(refcount[pfn] === 0, 'I6: a free page has no reference');
+    refcount[pfn] = 1;
+  }
+  sys.vmstat.add(PGALLOC, taken);
+  return taken;
+}
+
+/**
  * Allocates a PMD folio of RAM (folio_alloc of HPAGE_PMD_ORDER): one reference, large, contents
  * undefined.
  *
@@ -269,4 +324,25 @@ function freeFolio(sys: System, pfn: number): void {
     sys.pageAllocator.push(pfn);
     sys.vmstat.add(PGFREE, 1);
   }
+}
+
+/**
+ * Frees single pages of RAM whose last references went together (free_unref_folios).
+ *
+ * @param pfns Pages without reference, lock, mapping or cache; the first `count` of it.
+ * Context: any; never waits.
+ */
+export function freeUnrefPages(sys: System, pfns: Uint32Array, count: number): void {
+  const { flags, refcount, mapcount, mapping, index } = sys.mem;
+  for (let i = 0; i < count; i++) {
+    const pfn = pfns[i]!;
+    assert(refcount[pfn] === 0, 'I6: a free page has no reference');
+    assert(mapcount[pfn] === 0, 'I7: a page is unmapped before it is freed');
+    assert((flags[pfn]! & PG_LOCKED) === 0, 'I8: a freed page is not locked');
+    assert((flags[pfn]! & PG_RESERVED) === 0, 'I9: a reserved page is never freed');
+    mapping[pfn] = 0;
+    index[pfn] = 0;
+  }
+  sys.pageAllocator.pushPages(pfns, count);
+  sys.vmstat.add(PGFREE, count);
 }

@@ -1,0 +1,234 @@
+/*
+ * Finalize ends nearly all pages in one loop and frees their sources together. One page in the
+ * middle of such a run that is different has to come to what it would come to alone.
+ */
+import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { PAGE_SIZE } from '../../../src/base/units.ts';
+import { freeZoneDevicePages } from '../../../src/mm/memremap.ts';
+import { migratePfnToPage } from '../../../src/mm/migrate-types.ts';
+import { allocPage, allocPages, freeUnrefPages, putPage } from '../../../src/mm/page-alloc.ts';
+import { PG_BUDDY, PG_DIRTY } from '../../../src/mm/page.ts';
+import { isDevicePrivateEntry, ptePresent } from '../../../src/mm/swapops.ts';
+import { copyFromUser } from '../../../src/mm/uaccess.ts';
+import { load, makeSystem, pteAt } from './fixture.ts';
+import {
+  Migration,
+  TO_RAM,
+  checkAtRest,
+  makeBench,
+  mapFilled,
+  mapOnDevice,
+  pfnAt,
+} from './migration.ts';
+import type { Bench } from './migration.ts';
+import { waits } from './tiny-device.ts';
+
+const PAGES = 5;
+
+let bench: Bench;
+
+beforeEach(() => {
+  bench = makeBench();
+});
+
+/** The first bytes of the pages, for mapFilled: 1, 2, 3... */
+function contents(addr: number): number[] {
+  return Array.from({ length: PAGES }, (_, i) => load(bench.mm, addr + i * PAGE_SIZE));
+}
+
+const oneToFive = [1, 2, 3, 4, 5];
+
+describe('a run of pages that migrate', () => {
+  afterEach(() => checkAtRest(bench));
+
+  test('to the device: every source is free again, in the order of their places [F53]', () => {
+    const { sys, mm } = bench;
+    const addr = mapFilled(mm, PAGES);
+    const sources = oneToFive.map((_, i) => pfnAt(mm, addr + i * PAGE_SIZE));
+    const before = sys.vmstat.read('pgfree');
+    new Migration(bench, addr, PAGES).run();
+    expect(sources.map((pfn) => sys.mem.flags[pfn])).toEqual(oneToFive.map(() => PG_BUDDY));
+    expect(sys.vmstat.read('pgfree') - before).toBe(PAGES);
+    expect(sys.vmstat.read('pgmigrate_to_device')).toBe(PAGES);
+    const taken = new Uint32Array(PAGES);
+    expect(allocPages(sys, taken, PAGES)).toBe(PAGES);
+    expect([...taken]).toEqual(sources.toReversed());
+    for (const pfn of taken) putPage(sys, pfn);
+  });
+
+  test('to RAM: the driver gets every page back, in the order of their places [F53]', () => {
+    const { sys, mm, device } = bench;
+    const addr = mapOnDevice(bench, PAGES);
+    const sources = oneToFive.map((_, i) => pfnAt(mm, addr + i * PAGE_SIZE));
+    new Migration(bench, addr, PAGES, TO_RAM).run();
+    expect(device.free.slice(-PAGES)).toEqual(sources);
+    expect([device.used, device.pgmap.ref]).toEqual([0, 1]);
+    expect(sys.vmstat.read('pgmigrate_to_ram')).toBe(PAGES);
+    expect(contents(addr)).toEqual(oneToFive);
+  });
+
+  test('a source that got a reference after commit is not freed, and all have moved', () => {
+    const { sys, mm } = bench;
+    const addr = mapFilled(mm, PAGES);
+    const migration = new Migration(bench, addr, PAGES).setup().supply().pages();
+    const pinned = migration.page(2);
+    sys.mem.getPage(pinned);
+    migration.finalize();
+    expect([sys.mem.refcount[pinned], sys.mem.testFlag(pinned, PG_BUDDY)]).toEqual([1, false]);
+    expect(sys.mem.isLocked(pinned)).toBe(false);
+    expect(sys.vmstat.read('pgmigrate_to_device')).toBe(PAGES);
+    putPage(sys, pinned);
+    expect(sys.mem.testFlag(pinned, PG_BUDDY)).toBe(true);
+  });
+
+  test('a destination that got a reference keeps it beside that of its mapping', () => {
+    const { sys, mm } = bench;
+    const addr = mapFilled(mm, PAGES);
+    const migration = new Migration(bench, addr, PAGES).setup().supply().pages();
+    const target = migratePfnToPage(migration.args.dst[2]!);
+    sys.mem.getPage(target);
+    migration.finalize();
+    expect([sys.mem.refcount[target], sys.mem.mapcount[target]]).toEqual([2, 1]);
+    putPage(sys, target);
+    expect(isDevicePrivateEntry(pteAt(mm, addr + 2 * PAGE_SIZE))).toBe(true);
+  });
+
+  test('a CPU access that waits for a page in the middle is woken [F43]', async () => {
+    const { sys, mm } = bench;
+    const addr = mapFilled(mm, PAGES);
+    const migration = new Migration(bench, addr, PAGES).setup().supply().pages();
+    const bytes = new Uint8Array(1);
+    const reading = copyFromUser(mm, addr + 2 * PAGE_SIZE, bytes);
+    expect(waits(reading)).toBe(true);
+    migration.finalize();
+    expect(sys.mem.waitingPages).toBe(0);
+    expect(await reading).toBe(0);
+    expect(bytes[0]).toBe(3);
+  });
+
+  test('one that waits for the lock of a destination is woken, too', async () => {
+    const { sys, mm } = bench;
+    const addr = mapFilled(mm, PAGES);
+    const migration = new Migration(bench, addr, PAGES).setup().supply().pages();
+    const target = migratePfnToPage(migration.args.dst[3]!);
+    const waiting = sys.mem.lockPage(target);
+    expect(waits(waiting)).toBe(true);
+    migration.finalize();
+    expect(sys.mem.waitingPages).toBe(0);
+    await waiting;
+    sys.mem.unlockPage(target);
+  });
+
+  test('one without a destination is restored, the others move', () => {
+    const { sys, mm } = bench;
+    const addr = mapFilled(mm, PAGES);
+    new Migration(bench, addr, PAGES).setup().supply([0, 1, 3, 4]).pages().finalize();
+    const present = oneToFive.map((_, i) => ptePresent(pteAt(mm, addr + i * PAGE_SIZE)));
+    expect(present).toEqual([false, false, true, false, false]);
+    expect(sys.vmstat.read('pgmigrate_fail')).toBe(1);
+    expect(contents(addr)).toEqual(oneToFive);
+  });
+
+  test('the flags of a page that moved do not stay with its source', () => {
+    const { sys, mm } = bench;
+    const addr = mapFilled(mm, PAGES);
+    const source = pfnAt(mm, addr);
+    expect(sys.mem.testFlag(source, PG_DIRTY)).toBe(false);
+    const migration = new Migration(bench, addr, PAGES).setup().supply().pages();
+    expect(sys.mem.testFlag(source, PG_DIRTY)).toBe(true);
+    migration.finalize();
+    const { flags, mapping, index } = sys.mem;
+    expect([flags[source], mapping[source], index[source]]).toEqual([PG_BUDDY, 0, 0]);
+  });
+});
+
+describe('pages that are freed together', () => {
+  test('I6 to I9: none of them has a reference, a mapping or a lock, or is reserved', () => {
+    const sys = makeSystem();
+    const [pfn, other] = [allocPage(sys), allocPage(sys)];
+    const both = Uint32Array.of(other, pfn);
+    sys.mem.refcount[other] = 0;
+    expect(() => freeUnrefPages(sys, both, 2)).toThrow('I6');
+    sys.mem.refcount[pfn] = 0;
+    sys.mem.mapcount[pfn] = 1;
+    expect(() => freeUnrefPages(sys, both, 2)).toThrow('I7');
+    sys.mem.mapcount[pfn] = 0;
+    sys.mem.trylockPage(pfn);
+    expect(() => freeUnrefPages(sys, both, 2)).toThrow('I8');
+    sys.mem.refcount[sys.zeroPfn] = 0;
+    expect(() => freeUnrefPages(sys, Uint32Array.of(sys.zeroPfn), 1)).toThrow('I9');
+  });
+
+  test('the same goes for those of a device', () => {
+    const { sys, mm } = bench;
+    const addr = mapOnDevice(bench, 2);
+    const pfns = Uint32Array.of(pfnAt(mm, addr), pfnAt(mm, addr + PAGE_SIZE));
+    expect(() => freeZoneDevicePages(sys, pfns, 2)).toThrow('I6');
+    sys.mem.refcount.fill(0, Math.min(...pfns), Math.max(...pfns) + 1);
+    expect(() => freeZoneDevicePages(sys, pfns, 2)).toThrow('I7');
+    sys.mem.mapcount.fill(0, Math.min(...pfns), Math.max(...pfns) + 1);
+    sys.mem.trylockPage(pfns[1]!);
+    expect(() => freeZoneDevicePages(sys, pfns, 2)).toThrow('I8');
+  });
+
+  test('a driver that takes them together hears once of a run', () => {
+    const { device } = bench;
+    const heard: number[][] = [];
+    const pagesFree = (pfns: Uint32Array, count: number): void => {
+      const freed = [...pfns.subarray(0, count)];
+      heard.push(freed);
+      device.free.push(...freed);
+    };
+    Object.assign(device.pgmap.ops, { pagesFree });
+    const addr = mapOnDevice(bench, PAGES);
+    const migration = new Migration(bench, addr, PAGES, TO_RAM).setup().supply().pages();
+    const sources = oneToFive.map((_, i) => migration.page(i));
+    const letGo = device.hold(sources[2]!);
+    migration.finalize();
+    expect(heard).toEqual([sources.slice(0, 2), sources.slice(3)]);
+    letGo();
+    expect([device.used, device.free.at(-1)]).toEqual([0, sources[2]]);
+    checkAtRest(bench);
+  });
+});
+
+describe('allocPages', () => {
+  test('is like that many calls of allocPage', () => {
+    const [one, other] = [makeSystem(), makeSystem()];
+    const single = Array.from({ length: 40 }, () => allocPage(one));
+    const pfns = new Uint32Array(41);
+    expect(allocPages(other, pfns, 40)).toBe(40);
+    expect([...pfns]).toEqual([...single, 0]);
+    expect(other.vmstat.read('pgalloc')).toBe(40);
+    expect(other.pageAllocator.freePages).toBe(one.pageAllocator.freePages);
+    expect(single.map((pfn) => other.mem.refcount[pfn])).toEqual(single.map(() => 1));
+    expect(single.every((pfn) => other.mem.flags[pfn] === 0)).toBe(true);
+  });
+
+  test('gives what there is, and says how much', () => {
+    const sys = makeSystem(16, 8);
+    const pfns = new Uint32Array(20);
+    expect(allocPages(sys, pfns, 20)).toBe(14);
+    expect([sys.pageAllocator.freePages, allocPages(sys, pfns, 1)]).toEqual([0, 0]);
+    expect(allocPages(makeSystem(16, 8), pfns, 14)).toBe(14);
+  });
+
+  test('failAt ends it at the nth page, once [F119]', () => {
+    const sys = makeSystem();
+    const free = sys.pageAllocator.freePages;
+    const pfns = new Uint32Array(8);
+    sys.pageAllocator.failAt = 3;
+    expect(allocPages(sys, pfns, 8)).toBe(2);
+    expect(sys.pageAllocator.freePages).toBe(free - 2);
+    expect(allocPages(sys, pfns, 8)).toBe(8);
+    sys.pageAllocator.failAt = 9;
+    expect(allocPages(sys, pfns, 8)).toBe(8);
+    expect([sys.pageAllocator.failAt, allocPage(sys) < 0]).toEqual([1, true]);
+  });
+
+  test('I6: a free page that somebody refers to is a bug', () => {
+    const sys = makeSystem();
+    sys.mem.refcount[sys.pageAllocator.firstFree] = 1;
+    expect(() => allocPages(sys, new Uint32Array(2), 2)).toThrow('I6');
+  });
+});
