@@ -32,6 +32,9 @@ import {
 import { splitAllPmds, splitUnmappedFolio } from './split-folio.ts';
 import { folioFreeSwap } from './swap-state.ts';
 
+/** Of these bits an entry that stands for a single page has only VALID. */
+const SINGLE = MIGRATE_PFN_VALID | MIGRATE_PFN_COMPOUND;
+
 /** The arrays of a migration, and what its caller knows. */
 export interface CommitRequest {
   readonly src: Uint32Array;
@@ -47,43 +50,53 @@ export interface CommitRequest {
 /** Commits the source pages of src[]; holes are migrateVmaInsertPages' business. */
 export function commitPages(sys: System, request: CommitRequest): void {
   const { src, dst, npages, faultPage } = request;
-  for (let i = 0; i < npages; i += migrateEntryPages(src[i]!)) {
-    const source = migratePfnToPage(src[i]!);
+  for (let i = 0; i < npages;) {
+    i = movePlainPages(sys.mem, request, i);
+    if (i === npages) break;
+    const slot = i;
+    i += migrateEntryPages(src[i]!);
+    const source = migratePfnToPage(src[slot]!);
     if (source < 0) continue;
-    if (isSingle(src[i]!) && isSingle(dst[i]!) && source !== faultPage) {
-      if (moveAlone(sys.mem, source, dst[i]! >>> MIGRATE_PFN_SHIFT)) continue;
-    }
-    const sizes = matchSizes(sys, request, i, source);
+    const sizes = matchSizes(sys, request, slot, source);
     // A split turns the entry into that of its first page; the loop goes on with the others.
-    const target = migratePfnToPage(dst[i]!);
+    if (sizes === SKIP_NONE) i = slot + migrateEntryPages(src[slot]!);
+    const target = migratePfnToPage(dst[slot]!);
     const reason =
       sizes === SKIP_NONE ? commitPage(sys, source, target, source === faultPage) : sizes;
     if (reason === SKIP_NONE) continue;
-    src[i] = src[i]! & ~MIGRATE_PFN_MIGRATE;
-    if (request.reasons !== null) request.reasons[i] = reason;
+    src[slot] = src[slot]! & ~MIGRATE_PFN_MIGRATE;
+    if (request.reasons !== null) request.reasons[slot] = reason;
   }
 }
 
-/** True for an entry that has a page, and just one. */
-function isSingle(entry: number): boolean {
-  return (entry & (MIGRATE_PFN_VALID | MIGRATE_PFN_COMPOUND)) === MIGRATE_PFN_VALID;
-}
-
 /**
- * What commitPage comes to for nearly every page: an anonymous one that only the migration refers
- * to. @returns false when it has to be looked at.
+ * What commitPage comes to for nearly every page: a single anonymous one that only the migration
+ * refers to. Without a call, and with everything loaded once.
+ *
+ * @returns the first slot from `from` on that has to be looked at, or the end.
  */
-function moveAlone(mem: MemMap, source: number, target: number): boolean {
-  const word = mem.mapping[source]!;
-  const flags = mem.flags[source]!;
-  if ((word & MAPPING_ANON) === 0 || (flags & PG_SWAPCACHE) !== 0) return false;
-  if (mem.refcount[source] !== 1 || mem.mapcount[source] !== 0) return false;
-  const targetFlags = mem.flags[target]!;
-  assert((targetFlags & PG_LOCKED) !== 0, 'I30: a destination is locked');
-  mem.mapping[target] = word;
-  mem.index[target] = mem.index[source]!;
-  mem.flags[target] = targetFlags | (flags & MOVED_FLAGS);
-  return true;
+function movePlainPages(mem: MemMap, request: CommitRequest, from: number): number {
+  const { src, dst, npages, faultPage } = request;
+  const { flags, refcount, mapcount, mapping, index } = mem;
+  let i = from;
+  for (; i < npages; i++) {
+    const entry = src[i]!;
+    const to = dst[i]!;
+    if ((entry & MIGRATE_PFN_VALID) === 0) continue;
+    if ((entry & SINGLE) !== MIGRATE_PFN_VALID || (to & SINGLE) !== MIGRATE_PFN_VALID) break;
+    const source = entry >>> MIGRATE_PFN_SHIFT;
+    const target = to >>> MIGRATE_PFN_SHIFT;
+    const word = mapping[source]!;
+    const bits = flags[source]!;
+    const targetBits = flags[target]!;
+    if ((word & MAPPING_ANON) === 0 || (bits & PG_SWAPCACHE) !== 0) break;
+    if (refcount[source] !== 1 || mapcount[source] !== 0 || source === faultPage) break;
+    if ((targetBits & PG_LOCKED) === 0) break;
+    mapping[target] = word;
+    index[target] = index[source]!;
+    flags[target] = targetBits | (bits & MOVED_FLAGS);
+  }
+  return i;
 }
 
 /** Makes source and destination of a slot the same size. @returns SKIP_NONE, or why it can't. */

@@ -8,7 +8,14 @@
  *
  * Leaves out: draining per-CPU LRU batches (there are none).
  */
-import { MIGRATE_PFN_MIGRATE, migrateEntryPages, migratePfnToPage } from './migrate-types.ts';
+import {
+  MIGRATE_PFN_COMPOUND,
+  MIGRATE_PFN_MIGRATE,
+  MIGRATE_PFN_SHIFT,
+  MIGRATE_PFN_VALID,
+  migrateEntryPages,
+  migratePfnToPage,
+} from './migrate-types.ts';
 import { removeMigrationPtes } from './migrate.ts';
 import type { System } from './mm-types.ts';
 import { putPage } from './page-alloc.ts';
@@ -19,6 +26,8 @@ import { SKIP_NOT_ON_LRU, SKIP_PINNED_AT_UNMAP, SKIP_STILL_MAPPED } from './skip
 
 /** What migrateDeviceUnmap says of a page that may go on. */
 const UNMAPPED = 0;
+/** Bits of an entry that say what it stands for. */
+const KIND = MIGRATE_PFN_VALID | MIGRATE_PFN_MIGRATE | MIGRATE_PFN_COMPOUND;
 
 /**
  * Unmaps every page of src[], and gives back those that can't go: their mappings are restored,
@@ -37,18 +46,23 @@ export function migrateDeviceUnmap(
   const { mem } = sys;
   let unmapped = 0;
   let failed = 0;
-  for (let i = 0; i < npages; i += migrateEntryPages(src[i]!)) {
+  for (let i = 0; i < npages;) {
+    const next = isolatePlainPages(mem, src, i, npages, faultPage);
+    unmapped += next - i;
+    i = next;
+    if (i === npages) break;
     const entry = src[i]!;
+    const slot = i;
+    i += migrateEntryPages(entry);
     if ((entry & MIGRATE_PFN_MIGRATE) === 0) continue;
     const pfn = migratePfnToPage(entry);
-    const isDone = pfn < 0 || (pfn !== faultPage && isolateAlone(mem, pfn));
-    const outcome = isDone ? UNMAPPED : unmapFolio(sys, pfn, pfn === faultPage);
+    const outcome = pfn < 0 ? UNMAPPED : unmapFolio(sys, pfn, pfn === faultPage);
     if (outcome === UNMAPPED) {
       unmapped++;
       continue;
     }
-    src[i] = entry & ~MIGRATE_PFN_MIGRATE;
-    if (reasons !== null) reasons[i] = outcome;
+    src[slot] = entry & ~MIGRATE_PFN_MIGRATE;
+    if (reasons !== null) reasons[slot] = outcome;
     failed++;
   }
   // Only now: while the first pass still unmaps, a page restored too early could be unmapped again.
@@ -65,16 +79,33 @@ export function migrateDeviceUnmap(
 
 /**
  * What unmapFolio comes to for nearly every page: a single page that was mapped once, where it was
- * collected, and that nobody else refers to. @returns false when it has to be looked at.
+ * collected, and that nobody else refers to. Without a call, and with everything loaded once.
+ *
+ * @returns the first slot from `from` on that has to be looked at, or `end`.
  */
-function isolateAlone(mem: MemMap, pfn: number): boolean {
-  const flags = mem.flags[pfn]!;
-  if (mem.mapcount[pfn] !== 0 || mem.refcount[pfn] !== 1) return false;
-  if ((flags & (PG_HEAD | PG_SWAPCACHE)) !== 0) return false;
-  if (mem.pgmap[pfn] !== 0) return true;
-  if ((flags & PG_LRU) === 0) return false;
-  mem.flags[pfn] = (flags & ~PG_LRU) | PG_ISOLATED;
-  return true;
+function isolatePlainPages(
+  mem: MemMap,
+  src: Uint32Array,
+  from: number,
+  end: number,
+  faultPage: number,
+): number {
+  const { flags, mapcount, refcount, pgmap } = mem;
+  let i = from;
+  for (; i < end; i++) {
+    const entry = src[i]!;
+    // A hole: nothing is there to unmap.
+    if (entry === MIGRATE_PFN_MIGRATE) continue;
+    if ((entry & KIND) !== (MIGRATE_PFN_VALID | MIGRATE_PFN_MIGRATE)) break;
+    const pfn = entry >>> MIGRATE_PFN_SHIFT;
+    if (mapcount[pfn] !== 0 || refcount[pfn] !== 1 || pfn === faultPage) break;
+    const bits = flags[pfn]!;
+    if ((bits & (PG_HEAD | PG_SWAPCACHE)) !== 0) break;
+    if (pgmap[pfn] !== 0) continue;
+    if ((bits & PG_LRU) === 0) break;
+    flags[pfn] = (bits & ~PG_LRU) | PG_ISOLATED;
+  }
+  return i;
 }
 
 /** @returns UNMAPPED, or the SKIP_* code of what stands in the way. */

@@ -33,6 +33,7 @@ import {
   MIGRATE_VMA_SELECT_SYSTEM,
 } from './migrate-types.ts';
 import type { MigrateVma } from './migrate-types.ts';
+import { collectPlainPages } from './migrate-vma-collect-plain.ts';
 import { pagePgmap } from './memremap.ts';
 import { removeMigrationPtes } from './migrate.ts';
 import { vmaIsAnonymous } from './mm-types.ts';
@@ -69,7 +70,6 @@ import {
 } from './skip-reason.ts';
 import {
   PTE_DIRTY,
-  PTE_PRESENT,
   PTE_SPECIAL,
   isDevicePrivateEntry,
   isMigrationEntry,
@@ -158,60 +158,61 @@ function collectHoles(args: MigrateVma, count: number, isWhole: boolean): void {
 /** Entries of one page table (migrate_vma_collect_pmd). @returns present entries taken away. */
 function collectTable(args: MigrateVma, sys: System, first: number, count: number): number {
   const { words } = sys.pageTables;
-  const { flags, mapcount, mapping, refcount, pgmap } = sys.mem;
-  const { src, dst, npages } = args;
-  const selectsRam = (args.flags & MIGRATE_VMA_SELECT_SYSTEM) !== 0;
-  let collected = 0;
+  const { src, dst } = args;
+  const end = args.npages + count;
+  const firstAt = first - args.npages;
   let unmapped = 0;
   /** The pagemap of the last device page that was taken; none has number NO_PAGEMAP. */
   let ownedMap = NO_PAGEMAP;
-  for (let i = 0; i < count; i++) {
-    const slot = npages + i;
-    const pte = words[first + i]!;
-    const page = ptePfn(pte);
-    // What nearly every page is like needs no closer look: RAM that somebody may have pinned has
-    // one, and device memory of a pagemap that none was taken from yet.
-    const isPlain =
-      (flags[page]! & (PG_HEAD | PG_TAIL | PG_LOCKED)) === 0 &&
-      mapping[page] !== 0 &&
-      (selectsRam && (pte & (PTE_PRESENT | PTE_SPECIAL)) === PTE_PRESENT
-        ? pgmap[page] === 0 && refcount[page]! + 1 < GUP_PIN_COUNTING_BIAS
-        : pgmap[page] === ownedMap && isDevicePrivateEntry(pte));
-    let verdict = isPlain ? SKIP_NONE : judge(args, sys, pte);
+  for (let slot = args.npages; slot < end; slot++) {
+    const pte = words[firstAt + slot]!;
+    const next = pte === 0 ? slot : collectPlainPages(args, slot, end, firstAt, ownedMap);
+    if (next > slot) {
+      args.cpages += next - slot;
+      if (ptePresent(pte)) unmapped += next - slot;
+      slot = next - 1;
+      continue;
+    }
+    let verdict = judge(args, sys, pte);
     dst[slot] = 0;
     if (verdict === LARGE) {
       verdict = splitMappedFolio(args, sys, sys.mem.folioOf(ptePfn(pte)));
       if (verdict !== SKIP_NONE) {
-        skipRest(args, slot, npages + count, verdict);
+        skipRest(args, slot, end, verdict);
         break;
       }
-      verdict = judge(args, sys, words[first + i]!);
+      verdict = judge(args, sys, words[firstAt + slot]!);
     }
     if (verdict !== SKIP_NONE) {
       src[slot] = verdict === HOLE ? MIGRATE_PFN_MIGRATE : 0;
-      if (verdict === HOLE) collected++;
+      if (verdict === HOLE) args.cpages++;
       else if (args.reasons !== null) args.reasons[slot] = verdict;
       continue;
     }
-    const pfn = page;
-    const isPresent = ptePresent(pte);
-    if (!isPresent) ownedMap = pgmap[pfn]!;
-    const isWritable = isPresent ? pteWrite(pte) : isWritableLeaf(pte);
-    const bits = flags[pfn]!;
-    const dirty = isPresent && (pte & PTE_DIRTY) !== 0 ? PG_DIRTY : 0;
-    flags[pfn] = (bits & ~PG_ANON_EXCLUSIVE) | PG_LOCKED | dirty;
-    const mappings = mapcount[pfn]! - 1;
-    assert(mappings >= 0, 'I12: a mapping that is removed was counted');
-    mapcount[pfn] = mappings;
-    // One non-empty entry for another: the table's use count stays.
-    words[first + i] = migrationEntryFor(pte, (bits & PG_ANON_EXCLUSIVE) !== 0);
-    src[slot] = migratePfn(pfn) | MIGRATE_PFN_MIGRATE | (isWritable ? MIGRATE_PFN_WRITE : 0);
-    collected++;
-    if (isPresent) unmapped++;
+    src[slot] = takePage(sys, pte, firstAt + slot);
+    args.cpages++;
+    if (ptePresent(pte)) unmapped++;
+    else ownedMap = sys.mem.pgmap[ptePfn(pte)]!;
   }
-  args.cpages += collected;
-  args.npages = npages + count;
+  args.npages = end;
   return unmapped;
+}
+
+/** Locks the page behind the entry at word `at` and unmaps it there. @returns its entry of src. */
+function takePage(sys: System, pte: number, at: number): number {
+  const { flags, mapcount } = sys.mem;
+  const pfn = ptePfn(pte);
+  const isPresent = ptePresent(pte);
+  const isWritable = isPresent ? pteWrite(pte) : isWritableLeaf(pte);
+  const bits = flags[pfn]!;
+  const dirty = isPresent && (pte & PTE_DIRTY) !== 0 ? PG_DIRTY : 0;
+  flags[pfn] = (bits & ~PG_ANON_EXCLUSIVE) | PG_LOCKED | dirty;
+  const mappings = mapcount[pfn]! - 1;
+  assert(mappings >= 0, 'I12: a mapping that is removed was counted');
+  mapcount[pfn] = mappings;
+  // One non-empty entry for another: the table's use count stays.
+  sys.pageTables.words[at] = migrationEntryFor(pte, (bits & PG_ANON_EXCLUSIVE) !== 0);
+  return migratePfn(pfn) | MIGRATE_PFN_MIGRATE | (isWritable ? MIGRATE_PFN_WRITE : 0);
 }
 
 /**

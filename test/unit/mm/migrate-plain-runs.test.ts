@@ -1,24 +1,29 @@
 /*
- * Finalize ends nearly all pages in one loop and frees their sources together. One page in the
- * middle of such a run that is different has to come to what it would come to alone.
+ * Each step of a migration takes nearly all pages in one loop, and finalize frees their sources
+ * together. One page in the middle of such a run that is different has to come to what it would
+ * come to alone.
  */
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { PAGE_SIZE } from '../../../src/base/units.ts';
+import { pinUserPage, unpinUserPage } from '../../../src/mm/gup.ts';
 import { freeZoneDevicePages } from '../../../src/mm/memremap.ts';
 import { migratePfnToPage } from '../../../src/mm/migrate-types.ts';
 import { allocPage, allocPages, freeUnrefPages, putPage } from '../../../src/mm/page-alloc.ts';
 import { PG_BUDDY, PG_DIRTY } from '../../../src/mm/page.ts';
 import { isDevicePrivateEntry, ptePresent } from '../../../src/mm/swapops.ts';
 import { copyFromUser } from '../../../src/mm/uaccess.ts';
-import { load, makeSystem, pteAt } from './fixture.ts';
+import { expectSync, load, makeSystem, mapAnon, pteAt, store } from './fixture.ts';
 import {
   Migration,
+  TO_DEVICE,
   TO_RAM,
   checkAtRest,
   makeBench,
+  makeCoherentBench,
   mapFilled,
   mapOnDevice,
   pfnAt,
+  withOtherDevice,
 } from './migration.ts';
 import type { Bench } from './migration.ts';
 import { waits } from './tiny-device.ts';
@@ -93,7 +98,7 @@ describe('a run of pages that migrate', () => {
     expect(isDevicePrivateEntry(pteAt(mm, addr + 2 * PAGE_SIZE))).toBe(true);
   });
 
-  test('a CPU access that waits for a page in the middle is woken [F43]', async () => {
+  test('a CPU access that waits for a page in the middle is woken [F69]', async () => {
     const { sys, mm } = bench;
     const addr = mapFilled(mm, PAGES);
     const migration = new Migration(bench, addr, PAGES).setup().supply().pages();
@@ -140,6 +145,94 @@ describe('a run of pages that migrate', () => {
     const { flags, mapping, index } = sys.mem;
     expect([flags[source], mapping[source], index[source]]).toEqual([PG_BUDDY, 0, 0]);
   });
+});
+
+describe('a run of pages that are collected', () => {
+  afterEach(() => checkAtRest(bench));
+
+  /** Collects the range and gives everything back. @returns why each page was left out. */
+  function reasonsOf(one: Bench, addr: number, flags?: number): string[] {
+    const migration = new Migration(one, addr, PAGES, flags).setup();
+    const { reasons } = migration;
+    const taken = migration.src.filter((entry) => entry !== '-').length;
+    expect(taken).toBe(migration.args.cpages);
+    migration.finalize();
+    return reasons;
+  }
+
+  /** That reason for the third of five pages, none for the others. */
+  const thirdIs = (reason: string): string[] => ['none', 'none', reason, 'none', 'none'];
+
+  test('one page is pinned', () => {
+    const { sys, mm } = bench;
+    const addr = mapFilled(mm, PAGES);
+    const third = addr + 2 * PAGE_SIZE;
+    const pinned = expectSync(pinUserPage(mm, third));
+    expect(pinned).toBe(pfnAt(mm, third));
+    expect(reasonsOf(bench, addr)).toEqual(thirdIs('pinned at collect'));
+    unpinUserPage(sys, pinned);
+    expect(reasonsOf(bench, addr)).toEqual(thirdIs('none'));
+  });
+
+  test('one page is locked', () => {
+    const { sys, mm } = bench;
+    const addr = mapFilled(mm, PAGES);
+    sys.mem.trylockPage(pfnAt(mm, addr + 2 * PAGE_SIZE));
+    expect(reasonsOf(bench, addr)).toEqual(thirdIs('locked'));
+    sys.mem.unlockPage(pfnAt(mm, addr + 2 * PAGE_SIZE));
+  });
+
+  test('one page has a reference that nothing explains', () => {
+    const { sys, mm } = bench;
+    const addr = mapFilled(mm, PAGES);
+    const third = pfnAt(mm, addr + 2 * PAGE_SIZE);
+    sys.mem.getPage(third);
+    expect(reasonsOf(bench, addr)).toEqual(thirdIs('pinned at unmap'));
+    putPage(sys, third);
+  });
+
+  test('one page is on a device, the others in RAM, and the other way round [F25]', () => {
+    const { mm, device } = bench;
+    const addr = mapFilled(mm, PAGES);
+    expect(expectSync(device.migrateIn(mm, addr + 2 * PAGE_SIZE, 1))).toBe(1);
+    expect(reasonsOf(bench, addr)).toEqual(thirdIs('not selected'));
+    const other = oneToFive.map((_, i) => (i === 2 ? 'none' : 'not selected'));
+    expect(reasonsOf(bench, addr, TO_RAM)).toEqual(other);
+    expect(reasonsOf(bench, addr, TO_RAM | TO_DEVICE)).toEqual(thirdIs('none'));
+  });
+
+  test('one page is on a device of another owner [F19]', () => {
+    const { mm } = bench;
+    const addr = mapOnDevice(bench, PAGES);
+    const other = withOtherDevice(bench);
+    load(mm, addr + 2 * PAGE_SIZE);
+    expect(expectSync(other.device.migrateIn(mm, addr + 2 * PAGE_SIZE, 1))).toBe(1);
+    expect(reasonsOf(bench, addr, TO_RAM)).toEqual(thirdIs('foreign owner'));
+  });
+
+  test('one page is a hole: it may migrate, too [F28]', () => {
+    const { mm } = bench;
+    const addr = mapAnon(mm, PAGES);
+    for (const i of [0, 1, 3, 4]) store(mm, addr + i * PAGE_SIZE, i + 1);
+    const migration = new Migration(bench, addr, PAGES).setup();
+    expect(migration.src).toEqual(['page MW', 'page MW', 'hole M', 'page MW', 'page MW']);
+    expect(migration.args.cpages).toBe(PAGES);
+    migration.supply().pages().finalize();
+    expect(bench.sys.vmstat.read('pgmigrate_to_device')).toBe(PAGES);
+    expect(contents(addr)).toEqual([1, 2, 0, 4, 5]);
+  });
+});
+
+test('a run of RAM with a coherent page in it leaves that one where it is [F25]', () => {
+  const coherent = makeCoherentBench();
+  const { mm, device } = coherent;
+  const addr = mapFilled(mm, PAGES);
+  expect(expectSync(device.migrateIn(mm, addr + 2 * PAGE_SIZE, 1))).toBe(1);
+  const migration = new Migration(coherent, addr, PAGES).setup();
+  const why = ['none', 'none', 'not selected', 'none', 'none'];
+  expect(migration.reasons).toEqual(why);
+  migration.finalize();
+  checkAtRest(coherent);
 });
 
 describe('pages that are freed together', () => {
