@@ -7,6 +7,7 @@ import { Worker } from 'node:worker_threads';
 import nodeEndpoint from 'comlink/dist/esm/node-adapter.mjs';
 import { connectKernel } from '../src/index.ts';
 import type { Machine, MachineOptions } from '../src/index.ts';
+import { nodeCoreThreads } from '../src/node.ts';
 import { onExit, unlessStopped } from './cleanup.ts';
 import { openNodeGpu } from './node-gpu.ts';
 import { bundleNodeWorker } from './node-worker.ts';
@@ -39,7 +40,9 @@ export async function openNodeMachine(
     isOver = true;
     void worker.terminate();
   };
-  const opening = connectKernel(nodeEndpoint(worker), died, end, options);
+  const coreEntry = await bundleNodeWorker('src/worker/core-worker-node.ts');
+  const threads = nodeCoreThreads(coreEntry);
+  const opening = connectKernel(nodeEndpoint(worker), died, end, options, threads);
   const close = async (): Promise<void> => (await opening).close();
   onExit(async () => {
     if (isOver) return;

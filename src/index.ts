@@ -169,4 +169,8 @@ export type { SmapsTotals } from './mm/task-mmu.ts';
 export { MREMAP_DONTUNMAP, MREMAP_FIXED, MREMAP_MAYMOVE } from './mm/mremap.ts';
 export { FALLOC_FL_KEEP_SIZE, FALLOC_FL_PUNCH_HOLE } from './mm/truncate.ts';
 export { bootMachine, connectKernel, openMachine } from './worker/open.ts';
+export type { CoreThreads } from './worker/core-host.ts';
+export type { ProgramEvents, RunningProgram } from './worker/core-host.ts';
+export type { ExitStatus, ProgramCpu } from './cpu/program.ts';
+export { CoreEnded, CpuSignal, SyscallError } from './cpu/signals.ts';
 export * from './driver/policy/api.ts';

@@ -24,15 +24,17 @@ const MAX_FUNCTION_LINES = 70;
 const ARROWS: Readonly<Record<string, readonly string[]>> = {
   'src/base': [],
   'src/mm': ['src/base'],
+  'src/cpu': ['src/mm', 'src/base'],
   'src/engine': ['src/base'],
   'src/driver': ['src/mm', 'src/engine', 'src/base'],
   'src/gpu': ['src/engine', 'src/base', 'shaders'],
   'src/sim': ['src/driver', 'src/mm', 'src/engine', 'src/base'],
-  'src/worker': ['src/driver', 'src/mm', 'src/engine', 'src/gpu', 'src/base'],
-  'src/index.ts': 'src/worker src/sim src/driver src/mm src/engine src/gpu src/base'.split(' '),
+  'src/worker': ['src/driver', 'src/cpu', 'src/mm', 'src/engine', 'src/gpu', 'src/base'],
+  'src/index.ts': 'worker sim driver cpu mm engine gpu base'.split(' ').map((dir) => `src/${dir}`),
+  'src/node.ts': ['src/worker'],
   examples: ['src/index.ts', 'bench', 'shaders'],
   bench: ['src/index.ts', 'shaders'],
-  cli: ['src/index.ts', 'bench', 'shaders'],
+  cli: ['src/index.ts', 'src/node.ts', 'bench', 'shaders'],
   shaders: [],
 };
 
@@ -55,12 +57,14 @@ const EXCEPTIONS: Readonly<Record<string, readonly string[]>> = {
 const PACKAGES: Readonly<Record<string, RegExp>> = {
   'src/base': /^$/,
   'src/mm': /^$/,
+  'src/cpu': /^$/,
   'src/engine': /^$/,
   'src/driver': /^$/,
   'src/sim': /^$/,
   'src/gpu': /^$/,
   'src/worker': /^(comlink(\/|$)|node:|webgpu$)/,
   'src/index.ts': /^(comlink(\/|$)|node:)/,
+  'src/node.ts': /^(comlink(\/|$)|node:)/,
   examples: /^(comlink|uplot)(\/|$)/,
 };
 

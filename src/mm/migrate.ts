@@ -122,7 +122,7 @@ function removeMigrationPmd(
   else folioAddFileRmap(sys, target);
   const isDevice = mem.isDevicePrivate(target);
   const next = mappingFor(entry, target, vmaPageProt(vma), isDevice, mem.flags[target]!);
-  words[at] = isDevice ? next : (next | PTE_HUGE) >>> 0;
+  sys.pageTables.publish(at, isDevice ? next : (next | PTE_HUGE) >>> 0);
 }
 
 /**
@@ -148,13 +148,9 @@ function removeMigrationPte(
   if (mem.isAnon(target)) folioAddAnonRmap(sys, page, vma, addr, isExclusive);
   else folioAddFileRmap(sys, page);
   // One non-empty entry for another: the table's use count stays.
-  words[at] = mappingFor(
-    entry,
-    page,
-    vmaPageProt(vma),
-    mem.isDevicePrivate(target),
-    mem.flags[target]!,
-  );
+  const isDevice = mem.isDevicePrivate(target);
+  const next = mappingFor(entry, page, vmaPageProt(vma), isDevice, mem.flags[target]!);
+  sys.pageTables.publish(at, next);
 }
 
 /**

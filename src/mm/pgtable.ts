@@ -42,6 +42,8 @@ export class PageTables {
   private readonly deposits: Uint32Array;
   private readonly nextDeposit: Uint32Array;
   private depositCount = 0;
+  /** Cores in other threads walk these tables. */
+  isShared = false;
   /** Fault injection for tests: the next allocations fail while this is above zero. */
   failAllocations = 0;
 
@@ -177,10 +179,19 @@ export class PageTables {
     return (pte << TABLE_SHIFT) | (Math.floor(addr / PAGE_SIZE) % PTRS_PER_TABLE);
   }
 
+  /**
+   * Writes an entry in place of one that is as empty or not as it is itself. Other threads that see
+   * a present entry see what was written to its page, or table, before.
+   */
+  publish(at: number, pte: number): void {
+    if (this.isShared && (pte & PTE_PRESENT) !== 0) Atomics.store(this.words, at, pte);
+    else this.words[at] = pte;
+  }
+
   /** Writes a leaf entry and keeps the table's use count (set_pte, pte_clear for 0). */
   setPte(at: number, pte: number): void {
     const old = this.words[at]!;
-    this.words[at] = pte;
+    this.publish(at, pte);
     if (old === 0) {
       if (pte !== 0) this.used[at >>> TABLE_SHIFT]! += 1;
     } else if (pte === 0) {

@@ -94,6 +94,6 @@ function restoreExclusivePte(vma: Vma, at: number, entry: number): void {
     bits |= mem.testFlag(folio, PG_DIRTY) ? PTE_WRITE | PTE_DIRTY : PTE_WRITE;
   }
   // One non-empty entry for another: the table's use count stays, as do map count and reference.
-  pageTables.words[at] = mkPte(pfn, bits);
+  pageTables.publish(at, mkPte(pfn, bits));
   vmstat.add(DEVICE_EXCLUSIVE_REVOKE, 1);
 }

@@ -7,7 +7,9 @@
  * closes its devices.
  */
 import { errno, isErr } from '../base/errno.ts';
-import { PAGE_SIZE, TASK_SIZE, isAddress, isPageAligned } from '../base/units.ts';
+import type { MaybePromise } from '../base/maybe.ts';
+import { PAGE_SIZE, isAddress, isPageAligned } from '../base/units.ts';
+import type { CoreImage } from '../cpu/core.ts';
 import type { CopyEngine, StrategyName } from '../engine/copy-engine.ts';
 import type { DmirrorDevice } from '../driver/dmirror-device.ts';
 import type { DriverContext } from '../driver/dmirror-device.ts';
@@ -43,10 +45,22 @@ import {
   faultInUser,
 } from '../mm/uaccess.ts';
 import type { CopyFault } from '../mm/uaccess.ts';
-import { skipReasonName } from '../mm/skip-reason.ts';
+import { KernelCores } from './kernel-cores.ts';
+import { runSyscall } from './kernel-syscalls.ts';
 import { KernelFiles } from './kernel-files.ts';
 import { KernelGup } from './kernel-gup.ts';
 import { KernelMemory } from './kernel-mm-calls.ts';
+import {
+  MAX_PAGE_MAP,
+  NO_BYTES,
+  allocBytes,
+  deviceCounters,
+  failedCommand,
+  isRecord,
+  isUserRange,
+  refused,
+  skippedByName,
+} from './kernel-results.ts';
 import { UffdFiles } from './kernel-uffd.ts';
 import { fillPageMap } from './page-map.ts';
 import type { GupRequest, GupResult, ProcMemResult, ProcessVmRange } from './protocol-gup.ts';
@@ -55,7 +69,6 @@ import type { UffdReadResult, UffdRequest } from './protocol-uffd.ts';
 import type {
   AccessResult,
   Counters,
-  DeviceCounters,
   DmirrorCommand,
   DmirrorRequest,
   DmirrorResult,
@@ -110,6 +123,7 @@ export class Kernel implements KernelApi {
   private readonly userPages: KernelGup;
   private readonly memory = new KernelMemory(this.processes);
   private readonly uffds = new UffdFiles(() => this.nextFd++);
+  private readonly cores: KernelCores;
   private nextPid = 1;
   private nextFd = 3;
 
@@ -121,6 +135,7 @@ export class Kernel implements KernelApi {
     this.machineReport = parts.report;
     this.userPages = new KernelGup(parts.sys);
     this.tmpfiles = new KernelFiles(parts.sys, () => this.nextFd++);
+    this.cores = new KernelCores(parts.sys, (pid, call, args) => runSyscall(this, pid, call, args));
   }
 
   report(): MachineReport {
@@ -144,6 +159,7 @@ export class Kernel implements KernelApi {
   async fork(pid: number): Promise<number> {
     const parent = this.processes.get(pid);
     if (parent === undefined) return errno.ESRCH;
+    await this.settle(pid);
     const child = await dupMmap(parent);
     return typeof child === 'number' ? child : this.addProcess(child);
   }
@@ -163,6 +179,7 @@ export class Kernel implements KernelApi {
   }
 
   private async endProcess(pid: number, mm: MmStruct): Promise<void> {
+    await this.cores.endAll(pid);
     // First of all: device commands may wait for a fault that only a monitor would resolve.
     await this.uffds.closeAll(pid);
     for (const [fd, file] of this.files) {
@@ -194,19 +211,25 @@ export class Kernel implements KernelApi {
 
   async munmap(pid: number, addr: number, length: number): Promise<number> {
     const mm = this.processes.get(pid);
-    return mm === undefined ? errno.ESRCH : doMunmap(mm, addr, length);
+    if (mm === undefined) return errno.ESRCH;
+    await this.settle(pid);
+    return doMunmap(mm, addr, length);
   }
 
   async mprotect(pid: number, addr: number, length: number, prot: number): Promise<number> {
     const mm = this.processes.get(pid);
-    return mm === undefined ? errno.ESRCH : doMprotect(mm, addr, length, prot);
+    if (mm === undefined) return errno.ESRCH;
+    await this.settle(pid);
+    return doMprotect(mm, addr, length, prot);
   }
 
-  mremap(...args: Parameters<KernelMemory['mremap']>): Promise<number> {
+  async mremap(...args: Parameters<KernelMemory['mremap']>): Promise<number> {
+    await this.settle(args[0]);
     return this.memory.mremap(...args);
   }
 
-  madvise(pid: number, addr: number, length: number, advice: number): Promise<number> {
+  async madvise(pid: number, addr: number, length: number, advice: number): Promise<number> {
+    await this.settle(pid);
     return this.memory.madvise(pid, addr, length, advice);
   }
 
@@ -222,7 +245,8 @@ export class Kernel implements KernelApi {
     return this.memory.smaps(pid);
   }
 
-  clearRefs(pid: number, type: number): Promise<number> {
+  async clearRefs(pid: number, type: number): Promise<number> {
+    await this.settle(pid);
     return this.memory.clearRefs(pid, type);
   }
 
@@ -395,6 +419,23 @@ export class Kernel implements KernelApi {
     return this.userPages.writeMemory(this.processes.get(pid), addr, bytes);
   }
 
+  attachHost(port: MessagePort): number {
+    return this.cores.attachHost(port);
+  }
+
+  startCore(pid: number, bell: MessagePort | null): CoreImage | number {
+    const mm = this.processes.get(pid);
+    return mm === undefined ? errno.ESRCH : this.cores.start(pid, mm, bell);
+  }
+
+  signalCore(slot: number, signal: number): number {
+    return this.cores.signal(slot, signal);
+  }
+
+  endCore(slot: number): number {
+    return this.cores.end(slot);
+  }
+
   setStrategy(strategy: StrategyName): number {
     if (!this.canMigrateBy(strategy)) return errno.EINVAL;
     this.context.strategy = strategy;
@@ -421,7 +462,14 @@ export class Kernel implements KernelApi {
     await Promise.all(this.exits);
     this.userPages.releaseAll();
     this.tmpfiles.closeAll();
+    this.cores.close();
     await this.engine.close();
+  }
+
+  /** Calls that take permissions away from running cores begin when all of them have answered. */
+  private settle(pid: number): MaybePromise<void> {
+    const mm = this.processes.get(pid);
+    return mm === undefined ? undefined : this.cores.settle(mm);
   }
 
   private addProcess(mm: MmStruct): number {
@@ -429,49 +477,4 @@ export class Kernel implements KernelApi {
     this.processes.set(pid, mm);
     return pid;
   }
-}
-
-/** Pages that one call of pageMap answers for: more would block the machine for seconds. */
-const MAX_PAGE_MAP = 2 ** 23;
-const NO_BYTES = new Uint8Array(0);
-
-function deviceCounters({ minor, memory, apertureBytes }: DmirrorDevice): DeviceCounters {
-  return { minor, calloc: memory.calloc, cfree: memory.cfree, apertureBytes };
-}
-
-/** A buffer of that many bytes, null when the host has none. */
-function allocBytes(length: number): Uint8Array<ArrayBuffer> | null {
-  try {
-    return new Uint8Array(length);
-  } catch (error) {
-    if (error instanceof RangeError) return null;
-    throw error;
-  }
-}
-
-function failedCommand(code: number, skipped: Record<string, number>): DmirrorResult {
-  return { errno: code, cpages: 0, faults: 0, skipped };
-}
-
-/** Page counts by reason, for the reasons that occurred. */
-function skippedByName(skipped: Uint32Array): Record<string, number> {
-  const byName: Record<string, number> = {};
-  skipped.forEach((pages, code) => {
-    if (pages > 0) byName[skipReasonName(code)] = pages;
-  });
-  return byName;
-}
-
-function refused(code: number): AccessResult {
-  return { errno: code, outcome: ACCESS_OK, address: 0 };
-}
-
-/** Callers without types: whether a request is an object at all, a pointer that can be read. */
-function isRecord(request: unknown): boolean {
-  return typeof request === 'object' && request !== null;
-}
-
-/** True when [addr, addr + length) is a range of addresses that a process can name. */
-function isUserRange(addr: number, length: number): boolean {
-  return isAddress(addr) && isAddress(length) && addr + length <= TASK_SIZE;
 }

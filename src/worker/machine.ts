@@ -5,6 +5,7 @@
  */
 import { errno, isErr } from '../base/errno.ts';
 import type { StrategyName } from '../engine/copy-engine.ts';
+import type { CoreHost, ProgramEvents, RunningProgram as Program } from './core-host.ts';
 import { ErrnoError, SignalError } from './errors.ts';
 import type { Kernel } from './kernel.ts';
 import { UserPages } from './user-pages.ts';
@@ -38,6 +39,8 @@ export interface KernelLink {
   readonly died: Promise<never>;
   /** Ends the thread that the kernel lives in. */
   readonly dispose: () => void;
+  /** Starts CPU cores; null where the kernel has no thread of its own, and for lack of threads. */
+  readonly cores?: CoreHost | null;
 }
 
 /** A shared memory object that several mappings and processes can share. */
@@ -85,6 +88,13 @@ export class Machine implements AsyncDisposable {
     return this.link.api;
   }
 
+  /** @internal */
+  runProgram(pid: number, entry: string, args: unknown, events: ProgramEvents): Promise<Program> {
+    const cores = this.link.cores ?? null;
+    if (cores === null) throw new ErrnoError(errno.EOPNOTSUPP, 'run');
+    return this.call(cores.run(pid, entry, args, events));
+  }
+
   /** Starts an empty process. Throws ErrnoError (ENOMEM). */
   async spawn(): Promise<Process> {
     const pid = checked(await this.call<number>(this.api.spawn()), 'spawn');
@@ -129,6 +139,7 @@ export class Machine implements AsyncDisposable {
     try {
       await this.call<void>(this.api.close());
     } finally {
+      this.link.cores?.close();
       this.link.dispose();
     }
   }
@@ -384,7 +395,18 @@ export class Process {
     return new TestDevice(machine, fd);
   }
 
-  /** Ends the process: devices are closed, memory is unmapped. */
+  /**
+   * Runs a program on a CPU core of this process: an ES module with `export default main(cpu,
+   * args)`. Several may run at the same time. Throws ErrnoError (EAGAIN when there are 64 cores,
+   * EOPNOTSUPP for a machine without a kernel worker).
+   *
+   * @param entry Absolute URL of the module.
+   */
+  run(entry: string | URL, args: unknown = null, events: ProgramEvents = {}): Promise<Program> {
+    return this.machine.runProgram(this.pid, String(entry), args, events);
+  }
+
+  /** Ends the process: its programs end, devices are closed, memory is unmapped. */
   async exit(): Promise<void> {
     const { machine, pid } = this;
     checked(await machine.call<number>(machine.api.exit(pid)), 'exit');

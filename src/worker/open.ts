@@ -9,6 +9,9 @@
 import * as Comlink from 'comlink';
 import { errno } from '../base/errno.ts';
 import { boot } from './boot.ts';
+import { CoreHost } from './core-host.ts';
+import type { CoreKernel, CoreThreads } from './core-host.ts';
+import { webCoreThreads } from './core-threads-web.ts';
 import { OpenError } from './errors.ts';
 import { Machine } from './machine.ts';
 import type { KernelLink, LocalMachine } from './machine.ts';
@@ -52,7 +55,8 @@ export async function openMachine(options: MachineOptions = {}): Promise<Machine
       reject(new Error(`the kernel worker died: ${event.message}`));
     });
   });
-  return connectKernel(worker, died, () => worker.terminate(), options);
+  const end = (): void => worker.terminate();
+  return connectKernel(worker, died, end, options, webCoreThreads());
 }
 
 /**
@@ -60,12 +64,14 @@ export async function openMachine(options: MachineOptions = {}): Promise<Machine
  * OpenError.
  *
  * @param died Rejects when the worker ends unasked. @param terminate Ends the worker.
+ * @param threads How to start CPU cores; without it, the machine has none.
  */
 export async function connectKernel(
   endpoint: Comlink.Endpoint,
   died: Promise<never>,
   terminate: () => void,
   options: MachineOptions,
+  threads: CoreThreads | null = null,
 ): Promise<Machine> {
   const remote = Comlink.wrap<KernelWorkerApi>(endpoint);
   const dispose = (): void => {
@@ -78,9 +84,20 @@ export async function connectKernel(
     const failure = await Promise.race([remote.boot(options), died]);
     if (failure !== null) throw new OpenError(failure);
     const report = await Promise.race([remote.report(), died]);
-    return new Machine({ api: remote, died, dispose }, report);
+    const cores = threads === null ? null : new CoreHost(coreKernel(remote), threads);
+    return new Machine({ api: remote, died, dispose, cores }, report);
   } catch (error) {
     dispose();
     throw error;
   }
+}
+
+/** The calls that a host of cores makes, with the ports it sends along handed over. */
+function coreKernel(remote: Comlink.Remote<KernelWorkerApi>): CoreKernel {
+  return {
+    attachHost: (port) => remote.attachHost(Comlink.transfer(port, [port])),
+    startCore: (pid, bell) =>
+      remote.startCore(pid, bell === null ? null : Comlink.transfer(bell, [bell])),
+    endCore: (slot) => remote.endCore(slot),
+  };
 }

@@ -5,6 +5,7 @@
  * the facade, either directly in its own thread or over Comlink.
  */
 import type { AdapterReport, EngineStats, StrategyName } from '../engine/copy-engine.ts';
+import type { CoreApi } from './protocol-cores.ts';
 import type { FileApi } from './protocol-files.ts';
 import type { GupApi } from './protocol-gup.ts';
 import type { MemoryApi } from './protocol-mm.ts';
@@ -174,7 +175,7 @@ export interface Counters {
 }
 
 /** The calls of the kernel worker. Numbers below zero are errnos. */
-export interface KernelApi extends FileApi, GupApi, MemoryApi, UffdApi {
+export interface KernelApi extends CoreApi, FileApi, GupApi, MemoryApi, UffdApi {
   report(): MachineReport;
   counters(): Counters;
   /** A new process; its pid. */

@@ -180,7 +180,7 @@ async function fuzz(pool: Pool, tally: Tally, seed: number, count: number): Prom
 }
 
 test('every call of the kernel has a row in the table', () => {
-  const internal = ['constructor', 'addProcess', 'endProcess', 'canMigrateBy'];
+  const internal = ['settle', 'constructor', 'addProcess', 'endProcess', 'canMigrateBy'];
   const methods = Object.getOwnPropertyNames(Kernel.prototype);
   const isCall = (name: string): boolean => !internal.includes(name);
   expect(methods.filter(isCall).toSorted()).toEqual(Object.keys(CALLS).toSorted());

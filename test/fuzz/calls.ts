@@ -207,8 +207,15 @@ export const CALLS: { readonly [K in keyof KernelApi]: Call } = {
     args: (pool) => [pool.pid(), pool.pid(), processVmRange(pool)],
     isPartial: after(errno.EFAULT),
   },
-  procMemRead: { args: (pool) => [pool.pid(), pool.addr(), pool.length()] },
-  procMemWrite: { args: (pool) => [pool.pid(), pool.addr(), pool.bytes()] },
+  // A fault that fails for want of memory may leave the object's page in its cache, as in Linux.
+  procMemRead: {
+    args: (pool) => [pool.pid(), pool.addr(), pool.length()],
+    isPartial: after(errno.EIO),
+  },
+  procMemWrite: {
+    args: (pool) => [pool.pid(), pool.addr(), pool.bytes()],
+    isPartial: after(errno.EIO),
+  },
   userfaultfd: { args: (pool) => [pool.pid(), pool.bits(0xffff)] },
   uffdRead: { args: (pool) => [pool.uffdFd(), pool.random.chance(0.9)] },
   uffdIoctl: {
@@ -228,6 +235,11 @@ export const CALLS: { readonly [K in keyof KernelApi]: Call } = {
     args: (pool) => [pool.random.chance(0.2) ? pool.uffdFd() : pool.fd()],
     ends: errno.EBADF,
   },
+  // Of the host's; without a port no core can be started.
+  attachHost: { args: (pool) => [pool.or(() => null)] },
+  startCore: { args: (pool) => [pool.pid(), null] },
+  signalCore: { args: (pool) => [pool.or(() => 0), pool.or(() => 9)] },
+  endCore: { args: (pool) => [pool.or(() => 0)] },
   setStrategy: { args: (pool) => [pool.oneOf('auto', 'cpu', 'runs', 'staging')] },
   loseDevice: { args: () => [], isFinal: true },
   close: { args: () => [], isFinal: true },

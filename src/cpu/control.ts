@@ -1,0 +1,118 @@
+/**
+ * The memory through which cores and the kernel talk: a header, a ring of traps and hints, and for
+ * each core a block of words. A word has one writer, and words of different writers are in
+ * different cache lines.
+ *
+ * A core's status is one word, so that the kernel can sleep on it: which flush the core has
+ * acknowledged, and whether it runs. Our own.
+ */
+
+/** Most cores that a machine can have. */
+export const MAX_CORES = 64;
+
+/** The core's slot is free. */
+export const CORE_FREE = 0;
+/** It may be using translations. */
+export const CORE_RUNNING = 1;
+/** It uses none until it has looked for requests again: it is blocked, or computes. */
+export const CORE_PARKED = 2;
+/** Its thread is known to have ended. */
+export const CORE_DEAD = 3;
+
+const STATE_BITS = 2;
+const STATE_MASK = (1 << STATE_BITS) - 1;
+/** Numbers of flushes wrap around; no two that are compared are that far apart. */
+const REQUEST_MASK = 2 ** 29 - 1;
+
+/** Words of a core's block, relative to its start. */
+const BLOCK_WORDS = 64;
+/** Written by the core (and by its host when it has died). */
+export const CORE_STATUS = 0;
+/** Written by the kernel. */
+export const CORE_REQUEST = 16;
+export const CORE_SIGNAL = 17;
+/** Number of the last trap that was answered, and the answer. */
+export const CORE_REPLY = 18;
+export const CORE_RESULT = 19;
+/** Written by the core: number of its last trap, counters. */
+export const CORE_TRAPS = 32;
+export const CORE_TLB_MISSES = 33;
+export const CORE_TLB_FLUSHES = 34;
+/** Length of the text in the core's letter box, written by whoever wrote the text. */
+export const CORE_LETTER_CHARS = 48;
+
+/** Words of the header. */
+const HEADER_WORDS = 64;
+/** Counts rings of the doorbell; the kernel sleeps on it. */
+export const DOORBELL = 0;
+/** Next record to be written and to be read; records dropped because the ring was full. */
+export const RING_HEAD = 16;
+export const RING_TAIL = 32;
+export const RING_DROPPED = 33;
+
+/** UTF-16 units of a letter box: arguments and result of a system call, as text. */
+export const LETTER_CHARS = 8192;
+
+/** Words of a record of the ring: a sequence number, then what was written. */
+export const RECORD_WORDS = 8;
+
+/** Where everything is, for a ring of that many records. */
+export class ControlMap {
+  readonly words: Int32Array<SharedArrayBuffer>;
+  readonly chars: Uint16Array<SharedArrayBuffer>;
+  readonly ringCapacity: number;
+
+  private constructor(buffer: SharedArrayBuffer, ringCapacity: number) {
+    this.words = new Int32Array(buffer);
+    this.chars = new Uint16Array(buffer);
+    this.ringCapacity = ringCapacity;
+  }
+
+  /** @param ringCapacity Records, a power of two. */
+  static create(ringCapacity: number): ControlMap {
+    const words = HEADER_WORDS + MAX_CORES * BLOCK_WORDS + ringCapacity * RECORD_WORDS;
+    const buffer = new SharedArrayBuffer(words * 4 + MAX_CORES * LETTER_CHARS * 2);
+    const map = new ControlMap(buffer, ringCapacity);
+    for (let i = 0; i < ringCapacity; i++) map.words[map.record(i)] = i;
+    return map;
+  }
+
+  /** The same memory, seen from another thread. */
+  static attach(buffer: SharedArrayBuffer, ringCapacity: number): ControlMap {
+    return new ControlMap(buffer, ringCapacity);
+  }
+
+  /** First word of a core's block. */
+  block(slot: number): number {
+    return HEADER_WORDS + slot * BLOCK_WORDS;
+  }
+
+  /** First word of the record with that number. */
+  record(index: number): number {
+    const at = index & (this.ringCapacity - 1);
+    return HEADER_WORDS + MAX_CORES * BLOCK_WORDS + at * RECORD_WORDS;
+  }
+
+  /** First unit of a core's letter box. */
+  letter(slot: number): number {
+    return this.chars.length - (MAX_CORES - slot) * LETTER_CHARS;
+  }
+}
+
+/** A status word. @param acknowledged Number of a flush. @param state CORE_* */
+export function makeStatus(acknowledged: number, state: number): number {
+  return (acknowledged << STATE_BITS) | state;
+}
+
+export function statusState(status: number): number {
+  return status & STATE_MASK;
+}
+
+export function statusAcknowledged(status: number): number {
+  return status >>> STATE_BITS;
+}
+
+/** The number of the flush after that one. */
+export function nextRequest(request: number): number {
+  return (request + 1) & REQUEST_MASK;
+}

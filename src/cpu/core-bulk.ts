@@ -1,0 +1,112 @@
+/**
+ * Bulk operations of a core: page by page, with a poll every few pages, so that the kernel never
+ * waits for longer than these take. Pages whose frames follow each other go together.
+ */
+import { PAGE_SIZE, WORDS_PER_PAGE } from '../base/units.ts';
+import { ACCESS_READ, ACCESS_WRITE } from '../mm/uaccess.ts';
+import type { Core } from './core.ts';
+
+/** Most bytes between two polls: what takes a few microseconds. */
+const MAX_CHUNK = 16 * PAGE_SIZE;
+
+/**
+ * Bytes from `addr` on that lie in frames which follow that of `addr`, at most `length`.
+ *
+ * @param word First word of the frame of `addr`.
+ */
+function runLength(core: Core, addr: number, length: number, access: number, word: number): number {
+  let run = PAGE_SIZE - (addr % PAGE_SIZE);
+  const limit = Math.min(length, MAX_CHUNK);
+  for (let next = word + WORDS_PER_PAGE; run < limit; next += WORDS_PER_PAGE) {
+    if (!core.isFrameAt(addr + run, access, next)) break;
+    run += PAGE_SIZE;
+  }
+  return Math.min(run, limit);
+}
+
+/** Copies memory of the program into `target`. */
+export function readBytes(core: Core, addr: number, target: Uint8Array): void {
+  for (let done = 0; done < target.length;) {
+    core.poll();
+    const at = addr + done;
+    const word = core.findRead(at);
+    const count = runLength(core, at, target.length - done, ACCESS_READ, word);
+    const from = word * 4 + (at % PAGE_SIZE);
+    target.set(core.u8.subarray(from, from + count), done);
+    done += count;
+  }
+}
+
+/** Copies `source` into memory of the program. */
+export function writeBytes(core: Core, addr: number, source: Uint8Array): void {
+  for (let done = 0; done < source.length;) {
+    core.poll();
+    const at = addr + done;
+    const word = core.findWrite(at);
+    const count = runLength(core, at, source.length - done, ACCESS_WRITE, word);
+    core.u8.set(source.subarray(done, done + count), word * 4 + (at % PAGE_SIZE));
+    done += count;
+  }
+}
+
+/** Sets bytes of the program's memory. */
+export function fillBytes(core: Core, addr: number, length: number, value: number): void {
+  for (let done = 0; done < length;) {
+    core.poll();
+    const at = addr + done;
+    const word = core.findWrite(at);
+    const count = runLength(core, at, length - done, ACCESS_WRITE, word);
+    const to = word * 4 + (at % PAGE_SIZE);
+    core.u8.fill(value, to, to + count);
+    done += count;
+  }
+}
+
+/** Copies within memory of the program, as memmove does. */
+export function copyBytes(core: Core, target: number, source: number, length: number): void {
+  if (target > source && target < source + length) copyDown(core, target, source, length);
+  else copyUp(core, target, source, length);
+}
+
+function copyUp(core: Core, target: number, source: number, length: number): void {
+  for (let done = 0; done < length;) {
+    core.poll();
+    const from = source + done;
+    const to = target + done;
+    const words = findBoth(core, from, to);
+    let count = runLength(core, from, length - done, ACCESS_READ, words.from);
+    count = runLength(core, to, count, ACCESS_WRITE, words.to);
+    const first = words.from * 4 + (from % PAGE_SIZE);
+    core.u8.copyWithin(words.to * 4 + (to % PAGE_SIZE), first, first + count);
+    done += count;
+  }
+}
+
+/** From the end, where the target overlaps what is still to be copied. */
+function copyDown(core: Core, target: number, source: number, length: number): void {
+  for (let left = length; left > 0;) {
+    core.poll();
+    const lastFrom = source + left - 1;
+    const lastTo = target + left - 1;
+    const words = findBoth(core, lastFrom, lastTo);
+    const count = Math.min(left, (lastFrom % PAGE_SIZE) + 1, (lastTo % PAGE_SIZE) + 1);
+    const end = words.from * 4 + (lastFrom % PAGE_SIZE) + 1;
+    const to = words.to * 4 + (lastTo % PAGE_SIZE) + 1 - count;
+    core.u8.copyWithin(to, end - count, end);
+    left -= count;
+  }
+}
+
+const both = { from: 0, to: 0 };
+
+/** The frames of a load and a store that both hold until the next poll. */
+function findBoth(core: Core, from: number, to: number): typeof both {
+  let generation: number;
+  do {
+    generation = core.generation;
+    both.from = core.findRead(from);
+    both.to = core.findWrite(to);
+    // A fault of the second may have taken the first away.
+  } while (generation !== core.generation);
+  return both;
+}

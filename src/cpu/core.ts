@@ -1,0 +1,256 @@
+/**
+ * A CPU core: synchronous loads and stores of virtual memory through a software TLB over the page
+ * tables in shared memory. What the TLB holds is used without asking anybody; what it lacks is
+ * looked up by a walk; what the walk does not allow traps to the kernel worker and blocks this
+ * thread until the kernel has faulted it in.
+ *
+ * The core only reads page tables. An entry serves a load when it is present and young, a store
+ * when it is writable and dirty, too: the kernel sets these bits in the fault that the first access
+ * makes, as on machines whose hardware does not. So nothing has to be folded back when an entry
+ * goes away.
+ *
+ * Between two polls (shootdown.ts) the core may use what it cached, so every access counts down to
+ * the next one. Our own; the walk is that of mm/pgtable.ts.
+ */
+import { PAGE_SIZE, TASK_SIZE, WORDS_PER_PAGE } from '../base/units.ts';
+import {
+  PTE_DIRTY,
+  PTE_PRESENT,
+  PTE_PROTNONE,
+  PTE_WRITE,
+  PTE_YOUNG,
+  leafPfn,
+} from '../mm/swapops.ts';
+import { ACCESS_READ, ACCESS_WRITE, FAULT_ENOMEM, FAULT_OK, FAULT_SIGBUS } from '../mm/uaccess.ts';
+import type { AtomicsPort } from './atomics-port.ts';
+import { CORE_TLB_FLUSHES, CORE_TLB_MISSES, ControlMap } from './control.ts';
+import type { Doorbell } from './doorbell.ts';
+import { RECORD_FAULT, newRecord } from './fault-ring.ts';
+import { CoreGate } from './shootdown.ts';
+import { CoreEnded, CpuSignal } from './signals.ts';
+import { trap } from './trap.ts';
+import { walkPageTable } from './walk.ts';
+
+/** Accesses between two looks for requests of the kernel. */
+const POLL_INTERVAL = 64;
+/** Entries of the TLB for loads, and of that for stores; a power of two. */
+const TLB_ENTRIES = 512;
+const TLB_MASK = TLB_ENTRIES - 1;
+/** In a tag: nothing cached. Not a page number. */
+const NO_PAGE = -1;
+/** An address from which no access is within a page. */
+const NOWHERE = -2 * PAGE_SIZE;
+
+const READABLE = PTE_PRESENT | PTE_YOUNG;
+const WRITABLE = READABLE | PTE_WRITE | PTE_DIRTY;
+
+/** What a core needs to run: memory shared with the kernel. Plain data, for other threads. */
+export interface CoreImage {
+  readonly slot: number;
+  readonly ram: SharedArrayBuffer;
+  readonly pageTables: SharedArrayBuffer;
+  readonly control: SharedArrayBuffer;
+  readonly ringCapacity: number;
+  /** The address space: number of its top page table. */
+  readonly pgd: number;
+}
+
+export class Core {
+  readonly image: CoreImage;
+  readonly port: AtomicsPort;
+  readonly control: ControlMap;
+  readonly gate: CoreGate;
+  readonly bell: Doorbell;
+  /** RAM by unit of access. */
+  readonly u8: Uint8Array<SharedArrayBuffer>;
+  readonly u16: Uint16Array<SharedArrayBuffer>;
+  readonly u32: Uint32Array<SharedArrayBuffer>;
+  readonly i32: Int32Array<SharedArrayBuffer>;
+  readonly f32: Float32Array<SharedArrayBuffer>;
+  readonly f64: Float64Array<SharedArrayBuffer>;
+  readonly u64: BigUint64Array<SharedArrayBuffer>;
+  private readonly tables: Int32Array<SharedArrayBuffer>;
+  private readonly block: number;
+  private readonly record = newRecord();
+  /** Times that the TLB was emptied: what was looked up before the last one is void. */
+  generation = 0;
+  /** The signal that this core ends by, once it was told. */
+  private ending = 0;
+  /** Accesses until the next poll. */
+  private fuel = POLL_INTERVAL;
+  /** The pages of the last load and store: first byte, and first word of the frame. */
+  private readStart = NOWHERE;
+  private readWord = 0;
+  private writeStart = NOWHERE;
+  private writeWord = 0;
+  /** Page numbers and first words of frames. */
+  private readonly readTags = new Float64Array(TLB_ENTRIES).fill(NO_PAGE);
+  private readonly readWords = new Int32Array(TLB_ENTRIES);
+  private readonly writeTags = new Float64Array(TLB_ENTRIES).fill(NO_PAGE);
+  private readonly writeWords = new Int32Array(TLB_ENTRIES);
+
+  constructor(image: CoreImage, port: AtomicsPort, bell: Doorbell) {
+    this.image = image;
+    this.port = port;
+    this.bell = bell;
+    this.control = ControlMap.attach(image.control, image.ringCapacity);
+    this.block = this.control.block(image.slot);
+    this.u8 = new Uint8Array(image.ram);
+    this.u16 = new Uint16Array(image.ram);
+    this.u32 = new Uint32Array(image.ram);
+    this.i32 = new Int32Array(image.ram);
+    this.f32 = new Float32Array(image.ram);
+    this.f64 = new Float64Array(image.ram);
+    this.u64 = new BigUint64Array(image.ram);
+    this.tables = new Int32Array(image.pageTables);
+    this.gate = new CoreGate(port, this.control.words, this.block, () => this.flushTlb());
+  }
+
+  /**
+   * Index in `u32` of the word at `addr`, which this core may load until it polls next.
+   *
+   * @param addr Multiple of 4. Throws CpuSignal. Context: may block for a fault.
+   */
+  readWordAt(addr: number): number {
+    if (--this.fuel < 0) this.poll();
+    const offset = (addr - this.readStart) | 0;
+    if (offset >>> 0 >= PAGE_SIZE || offset !== addr - this.readStart) {
+      return this.findRead(addr) + ((addr % PAGE_SIZE) >>> 2);
+    }
+    return this.readWord + (offset >>> 2);
+  }
+
+  /** As readWordAt, for a store. */
+  writeWordAt(addr: number): number {
+    if (--this.fuel < 0) this.poll();
+    const offset = (addr - this.writeStart) | 0;
+    if (offset >>> 0 >= PAGE_SIZE || offset !== addr - this.writeStart) {
+      return this.findWrite(addr) + ((addr % PAGE_SIZE) >>> 2);
+    }
+    return this.writeWord + (offset >>> 2);
+  }
+
+  /** Looks for requests of the kernel; ends the program when it was told to end. */
+  poll(): void {
+    this.fuel = POLL_INTERVAL;
+    this.obey(this.gate.poll());
+  }
+
+  /** Runs `wait`, which may block, while the kernel does not wait for this core. */
+  parked<T>(wait: () => T): T {
+    this.gate.park();
+    try {
+      return wait();
+    } finally {
+      this.resume();
+    }
+  }
+
+  /** Parks until `resume`: for code that awaits promises. */
+  suspend(): void {
+    this.gate.park();
+  }
+
+  /** Ends `suspend`. */
+  resume(): void {
+    this.fuel = POLL_INTERVAL;
+    this.obey(this.gate.unpark());
+  }
+
+  /** First word of the frame behind a page that may be loaded from. Throws CpuSignal. */
+  findRead(addr: number): number {
+    const page = Math.floor(addr / PAGE_SIZE);
+    const at = page & TLB_MASK;
+    if (this.readTags[at] !== page) {
+      this.readWords[at] = this.translate(addr, ACCESS_READ, READABLE) * WORDS_PER_PAGE;
+      this.readTags[at] = page;
+    }
+    this.readStart = page * PAGE_SIZE;
+    return (this.readWord = this.readWords[at]!);
+  }
+
+  /** First word of the frame behind a page that may be stored to. Throws CpuSignal. */
+  findWrite(addr: number): number {
+    const page = Math.floor(addr / PAGE_SIZE);
+    const at = page & TLB_MASK;
+    if (this.writeTags[at] !== page) {
+      this.writeWords[at] = this.translate(addr, ACCESS_WRITE, WRITABLE) * WORDS_PER_PAGE;
+      this.writeTags[at] = page;
+    }
+    this.writeStart = page * PAGE_SIZE;
+    return (this.writeWord = this.writeWords[at]!);
+  }
+
+  /**
+   * True when the page at `addr` can be used right now, without a fault, and its frame starts at
+   * that word: for bulk operations that go on from one page to the next.
+   */
+  isFrameAt(addr: number, access: number, word: number): boolean {
+    if (addr >= TASK_SIZE) return false;
+    const needed = access === ACCESS_WRITE ? WRITABLE : READABLE;
+    const entry = walkPageTable(this.port, this.tables, this.image.pgd, addr) >>> 0;
+    if ((entry & (needed | PTE_PROTNONE)) !== needed) return false;
+    return leafPfn(entry, addr) * WORDS_PER_PAGE === word;
+  }
+
+  /** The frame behind `addr`, faulting it in as needed. */
+  private translate(addr: number, access: number, needed: number): number {
+    const { words } = this.control;
+    const misses = this.port.load(words, this.block + CORE_TLB_MISSES);
+    this.port.store(words, this.block + CORE_TLB_MISSES, (misses + 1) | 0);
+    // Also refuses NaN and fractions.
+    if (!(addr >= 0 && addr < TASK_SIZE && Number.isInteger(addr))) {
+      throw new CpuSignal('SIGSEGV', addr, nameOf(access), 'no address of a process');
+    }
+    for (;;) {
+      const entry = walkPageTable(this.port, this.tables, this.image.pgd, addr) >>> 0;
+      if ((entry & (needed | PTE_PROTNONE)) === needed) return leafPfn(entry, addr);
+      this.fault(addr, access);
+    }
+  }
+
+  /** Goes into the kernel and comes back with its answer. Blocks; the TLB may be empty after. */
+  protected trap(kind: number, addr: number, access: number): number {
+    const { record } = this;
+    record.kind = kind;
+    record.slot = this.image.slot;
+    record.address = addr;
+    record.access = access;
+    const answer = trap(this.port, this.control, this.gate, this.bell, record);
+    this.resume();
+    return answer;
+  }
+
+  private fault(addr: number, access: number): void {
+    const outcome = this.trap(RECORD_FAULT, addr, access);
+    if (outcome === FAULT_OK) return;
+    if (outcome === FAULT_SIGBUS) {
+      throw new CpuSignal('SIGBUS', addr, nameOf(access), 'the contents of the page are lost');
+    }
+    if (outcome === FAULT_ENOMEM) {
+      throw new CpuSignal('SIGKILL', addr, nameOf(access), 'out of memory');
+    }
+    throw new CpuSignal('SIGSEGV', addr, nameOf(access), 'not mapped, or not with that permission');
+  }
+
+  /** A program that was told to end gets no further, whatever it catches. */
+  private obey(signal: number): void {
+    if (signal !== 0) this.ending = signal;
+    if (this.ending !== 0) throw new CoreEnded(this.ending);
+  }
+
+  private flushTlb(): void {
+    const { words } = this.control;
+    const flushes = this.port.load(words, this.block + CORE_TLB_FLUSHES);
+    this.port.store(words, this.block + CORE_TLB_FLUSHES, (flushes + 1) | 0);
+    this.generation++;
+    this.readStart = NOWHERE;
+    this.writeStart = NOWHERE;
+    this.readTags.fill(NO_PAGE);
+    this.writeTags.fill(NO_PAGE);
+  }
+}
+
+function nameOf(access: number): 'read' | 'write' {
+  return access === ACCESS_WRITE ? 'write' : 'read';
+}

@@ -1,0 +1,92 @@
+/**
+ * Runs a program on a core: an ES module whose default export is `main(cpu, args)`, synchronous or
+ * async. What it prints and how it ended goes to the host as messages.
+ */
+import type { AtomicsPort } from './atomics-port.ts';
+import type { CoreImage } from './core.ts';
+import { Cpu } from './cpu.ts';
+import type { Doorbell } from './doorbell.ts';
+import { CoreEnded, CpuSignal } from './signals.ts';
+
+/** How a program ended. */
+export interface ExitStatus {
+  /** What `main` returned, 0 where that is no number; -1 when it did not return. */
+  readonly status: number;
+  /** The signal that ended it, '' when none did. */
+  readonly signal: string;
+  /** What went wrong, with address and cause; '' when nothing did. */
+  readonly message: string;
+}
+
+/** What a core tells its host. */
+export type CoreMessage =
+  | { readonly kind: 'output'; readonly text: string }
+  /** A child process is there and wants a core of its own. */
+  | { readonly kind: 'spawn'; readonly pid: number; readonly entry: string; readonly args: unknown }
+  | ({ readonly kind: 'exit' } & ExitStatus);
+
+/** What a program's module exports. */
+export type ProgramMain = (cpu: ProgramCpu, args: unknown) => unknown;
+
+/** The CPU as a program has it. */
+export class ProgramCpu extends Cpu {
+  private readonly send: (message: CoreMessage) => void;
+
+  constructor(
+    image: CoreImage,
+    port: AtomicsPort,
+    bell: Doorbell,
+    send: (message: CoreMessage) => void,
+  ) {
+    super(image, port, bell);
+    this.send = send;
+  }
+
+  /** Prints a line. */
+  print(...values: readonly unknown[]): void {
+    this.send({ kind: 'output', text: values.map(String).join(' ') });
+  }
+
+  /**
+   * Copies this address space, as fork does, and starts `entry` (a module's URL, relative to this
+   * program's) in it on a core of its own. @returns the child's pid.
+   */
+  fork(entry: string, args: unknown = null): number {
+    const pid = this.syscall('fork') as number;
+    this.send({ kind: 'spawn', pid, entry, args });
+    return pid;
+  }
+}
+
+/**
+ * Runs the program to its end. Afterwards the core is parked for good.
+ *
+ * @param load Imports the module. @param send Takes messages to the host.
+ */
+export async function runProgram(
+  cpu: ProgramCpu,
+  load: () => Promise<unknown>,
+  args: unknown,
+): Promise<ExitStatus> {
+  try {
+    const module = (await load()) as { default?: unknown };
+    const main = module.default;
+    if (typeof main !== 'function') {
+      return failed('', 'the program has no default export main(cpu, args)');
+    }
+    cpu.resume();
+    const result: unknown = await (main as ProgramMain)(cpu, args);
+    return { status: typeof result === 'number' ? result : 0, signal: '', message: '' };
+  } catch (error) {
+    if (error instanceof CpuSignal) return failed(error.signal, error.message);
+    if (error instanceof CoreEnded) return failed('SIGKILL', error.message);
+    const message = error instanceof Error ? (error.stack ?? error.message) : String(error);
+    return failed('', message);
+  } finally {
+    cpu.gate.park();
+  }
+}
+
+function failed(signal: string, message: string): ExitStatus {
+  return { status: -1, signal, message };
+}

@@ -1,0 +1,168 @@
+/**
+ * The thread that holds a machine starts its cores, hears of their end, and proves their death to
+ * the kernel: only then is memory that they could reach given to others.
+ */
+import { errno, isErr } from '../base/errno.ts';
+import { atomicsOf } from '../cpu/atomics-port.ts';
+import { ControlMap } from '../cpu/control.ts';
+import type { CoreImage } from '../cpu/core.ts';
+import type { CoreMessage, ExitStatus } from '../cpu/program.ts';
+import { markCoreDead } from '../cpu/shootdown.ts';
+import type { CoreBoot } from './core-thread.ts';
+import { ErrnoError } from './errors.ts';
+import type { HostRequest } from './protocol-cores.ts';
+
+/** A thread that runs a core, as the platform gives it. */
+export interface CoreThread {
+  /** Ends it, whatever it does. `onDead` is called when it is gone. */
+  terminate(): void;
+}
+
+/** How a platform starts the threads of cores. */
+export interface CoreThreads {
+  /** True when the kernel hears of Atomics.waitAsync, so that doorbells need no port. */
+  readonly hearsWords: boolean;
+  /** A pair of ports that can be sent to other threads. */
+  newChannel(): { readonly port1: MessagePort; readonly port2: MessagePort };
+  /**
+   * Starts the thread of a core.
+   *
+   * @param onDead Called once, when the thread is known to run no more.
+   */
+  start(
+    boot: CoreBoot,
+    onMessage: (message: CoreMessage) => void,
+    onDead: (why: string) => void,
+  ): CoreThread;
+}
+
+/** The calls of the kernel that a host needs. */
+export interface CoreKernel {
+  attachHost(port: MessagePort): Promise<number>;
+  startCore(pid: number, bell: MessagePort | null): Promise<CoreImage | number>;
+  endCore(slot: number): Promise<number>;
+}
+
+/** A program that runs. */
+export interface RunningProgram {
+  readonly pid: number;
+  readonly slot: number;
+  /** Resolves when the program has ended and its core is gone. */
+  readonly exited: Promise<ExitStatus>;
+  /** Ends it at once. */
+  kill(): void;
+}
+
+/** What a program says while it runs. */
+export interface ProgramEvents {
+  /** A line that it, or a child of its, printed. */
+  readonly onOutput?: (text: string, pid: number) => void;
+  /** A child has been started on a core of its own. */
+  readonly onSpawn?: (child: RunningProgram) => void;
+}
+
+interface HostedCore {
+  readonly thread: CoreThread;
+  why: string;
+}
+
+export class CoreHost {
+  private readonly kernel: CoreKernel;
+  private readonly threads: CoreThreads;
+  private readonly cores = new Map<number, HostedCore>();
+  private attached: Promise<void> | null = null;
+  private port: MessagePort | null = null;
+
+  constructor(kernel: CoreKernel, threads: CoreThreads) {
+    this.kernel = kernel;
+    this.threads = threads;
+  }
+
+  /**
+   * Starts a program in a process. Throws ErrnoError (ESRCH, EAGAIN when there are too many cores).
+   *
+   * @param entry URL of its module.
+   */
+  async run(
+    pid: number,
+    entry: string,
+    args: unknown,
+    events: ProgramEvents = {},
+  ): Promise<RunningProgram> {
+    await (this.attached ??= this.attach());
+    const channel = this.threads.hearsWords ? null : this.threads.newChannel();
+    const image = await this.kernel.startCore(pid, channel?.port1 ?? null);
+    if (typeof image === 'number') throw new ErrnoError(image, 'run');
+    return this.launch(image, channel?.port2 ?? null, { pid, entry, args, events });
+  }
+
+  /** Ends all cores at once. */
+  close(): void {
+    for (const core of this.cores.values()) core.thread.terminate();
+    this.port?.close();
+  }
+
+  private launch(
+    image: CoreImage,
+    bell: MessagePort | null,
+    program: { pid: number; entry: string; args: unknown; events: ProgramEvents },
+  ): RunningProgram {
+    const { pid, entry, args, events } = program;
+    const { slot } = image;
+    const lock = `webhmm-core-${crypto.randomUUID()}`;
+    let last: ExitStatus | null = null;
+    let settle: (status: ExitStatus) => void = () => undefined;
+    const exited = new Promise<ExitStatus>((resolve) => (settle = resolve));
+    const hear = (message: CoreMessage): void => {
+      if (message.kind === 'output') events.onOutput?.(message.text, pid);
+      else if (message.kind === 'spawn') void this.spawn(message, entry, events);
+      else {
+        last = { status: message.status, signal: message.signal, message: message.message };
+        this.cores.get(slot)?.thread.terminate();
+      }
+    };
+    const thread = this.threads.start({ image, entry, args, bell, lock }, hear, (why) => {
+      const cause = this.cores.get(slot)?.why ?? '';
+      this.cores.delete(slot);
+      const died = { status: -1, signal: 'SIGKILL', message: cause === '' ? why : cause };
+      void this.bury(image).then(() => settle(last ?? died));
+    });
+    this.cores.set(slot, { thread, why: '' });
+    return { pid, slot, exited, kill: () => this.end(slot, 'killed') };
+  }
+
+  private end(slot: number, why: string): void {
+    const core = this.cores.get(slot);
+    if (core === undefined) return;
+    if (core.why === '') core.why = why;
+    core.thread.terminate();
+  }
+
+  /** The thread is gone: nobody has to wait for it any more. */
+  private async bury(image: CoreImage): Promise<void> {
+    const map = ControlMap.attach(image.control, image.ringCapacity);
+    markCoreDead(
+      atomicsOf(() => performance.now()),
+      map.words,
+      map.block(image.slot),
+    );
+    const status = await this.kernel.endCore(image.slot);
+    if (isErr(status) && status !== errno.EINVAL) throw new ErrnoError(status, 'endCore');
+  }
+
+  private async spawn(
+    message: Extract<CoreMessage, { kind: 'spawn' }>,
+    base: string,
+    events: ProgramEvents,
+  ): Promise<void> {
+    const entry = new URL(message.entry, base).href;
+    events.onSpawn?.(await this.run(message.pid, entry, message.args, events));
+  }
+
+  private async attach(): Promise<void> {
+    const { port1, port2 } = this.threads.newChannel();
+    this.port = port2;
+    port2.onmessage = ({ data }: MessageEvent<HostRequest>) => this.end(data.end, data.why);
+    await this.kernel.attachHost(port1);
+  }
+}

@@ -1,0 +1,32 @@
+/**
+ * What the thread of a core does, in browsers and Node alike: builds the core from what its host
+ * sent, runs the program, and reports.
+ */
+import { atomicsOf } from '../cpu/atomics-port.ts';
+import type { CoreImage } from '../cpu/core.ts';
+import { portBell, wordBell } from '../cpu/doorbell.ts';
+import type { BellPort } from '../cpu/doorbell.ts';
+import { ProgramCpu, runProgram } from '../cpu/program.ts';
+import type { CoreMessage } from '../cpu/program.ts';
+
+/** What a core's thread is sent first. */
+export interface CoreBoot {
+  readonly image: CoreImage;
+  /** URL of the program's module. */
+  readonly entry: string;
+  readonly args: unknown;
+  /** The port that rings the kernel's doorbell; null where the kernel waits on a word. */
+  readonly bell: BellPort | null;
+  /** Name of the Web Lock that the thread holds as long as it lives; '' in Node. */
+  readonly lock: string;
+}
+
+/** Runs the program that `boot` names. Resolves when it has ended and that was said. */
+export async function runCore(boot: CoreBoot, send: (message: CoreMessage) => void): Promise<void> {
+  const port = atomicsOf(() => performance.now());
+  const { image, entry, args } = boot;
+  const bell = boot.bell === null ? wordBell(new Int32Array(image.control)) : portBell(boot.bell);
+  const cpu = new ProgramCpu(image, port, bell, send);
+  const load = (): Promise<unknown> => import(/* @vite-ignore */ entry) as Promise<unknown>;
+  send({ kind: 'exit', ...(await runProgram(cpu, load, args)) });
+}

@@ -1,0 +1,226 @@
+/**
+ * CPU cores as the kernel has them: slots, the doorbell, and answers to traps. A core belongs to
+ * one process; its thread is started, ended and proven dead by the host (the thread that holds the
+ * machine), which the kernel asks through a port, so that it is heard even while the kernel blocks.
+ */
+import { errno } from '../base/errno.ts';
+import { isPending } from '../base/maybe.ts';
+import type { MaybePromise } from '../base/maybe.ts';
+import { atomicsOf } from '../cpu/atomics-port.ts';
+import type { AtomicsPort } from '../cpu/atomics-port.ts';
+import { CORE_DEAD, CORE_FREE, ControlMap, MAX_CORES } from '../cpu/control.ts';
+import type { CoreImage } from '../cpu/core.ts';
+import { listenToWord } from '../cpu/doorbell.ts';
+import type { DoorbellListener } from '../cpu/doorbell.ts';
+import { RECORD_FAULT, RECORD_SYSCALL, newRecord, popRecord } from '../cpu/fault-ring.ts';
+import { readLetter, writeLetter } from '../cpu/letter.ts';
+import { claimCore, coreState, releaseCore, signalCore } from '../cpu/shootdown.ts';
+import { SIGKILL } from '../cpu/signals.ts';
+import { answerTrap, hasTrapped } from '../cpu/trap.ts';
+import type { MmStruct, System } from '../mm/mm-types.ts';
+import { addTlbListener, removeTlbListener } from '../mm/tlb.ts';
+import { FAULT_OK, accessiblePage, faultInUser } from '../mm/uaccess.ts';
+import { CoreSet, LIMIT_MS, silence } from './core-set.ts';
+import type { FlushTarget } from './core-set.ts';
+import type { HostRequest } from './protocol-cores.ts';
+
+/** Records of the ring: more than there can be cores, so that only hints find it full. */
+const RING_CAPACITY = 256;
+/** How long a call that can't fail asks running cores, before it lets others run meanwhile. */
+const ASK_MS = 0.05;
+
+interface KernelCore extends FlushTarget {
+  readonly pid: number;
+  readonly mm: MmStruct;
+  readonly bell: MessagePort | null;
+  /** Resolves when the core is dead. */
+  readonly ended: Promise<void>;
+  readonly markEnded: () => void;
+}
+
+/** Makes a system call of a process: a name and arguments, the result as data. */
+export type Syscall = (pid: number, call: string, args: readonly unknown[]) => Promise<unknown>;
+
+export class KernelCores {
+  readonly map = ControlMap.create(RING_CAPACITY);
+  private readonly sys: System;
+  private readonly syscall: Syscall;
+  private readonly port: AtomicsPort = atomicsOf(() => performance.now());
+  private readonly cores: (KernelCore | null)[] = Array.from({ length: MAX_CORES }, () => null);
+  private readonly sets = new Map<MmStruct, CoreSet>();
+  private readonly record = newRecord();
+  private host: MessagePort | null = null;
+  private listener: DoorbellListener | null = null;
+
+  constructor(sys: System, syscall: Syscall) {
+    this.sys = sys;
+    this.syscall = syscall;
+  }
+
+  /** See CoreApi. */
+  attachHost(port: MessagePort): number {
+    if (typeof (port as Partial<MessagePort> | null)?.postMessage !== 'function') {
+      return errno.EINVAL;
+    }
+    this.host = port;
+    return 0;
+  }
+
+  /** See CoreApi. */
+  start(pid: number, mm: MmStruct, bell: MessagePort | null): CoreImage | number {
+    if (this.host === null) return errno.EOPNOTSUPP;
+    const slot = this.cores.indexOf(null);
+    if (slot < 0) return errno.EAGAIN;
+    const block = this.map.block(slot);
+    this.sys.pageTables.isShared = true;
+    claimCore(this.port, this.map.words, block);
+    let markEnded: () => void = () => undefined;
+    const ended = new Promise<void>((resolve) => (markEnded = resolve));
+    const isSilent = false;
+    const core = { slot, block, request: 0, isSilent, pid, mm, bell, ended, markEnded };
+    this.cores[slot] = core;
+    this.setOf(mm).cores.push(core);
+    if (bell === null) this.listener ??= listenToWord(this.map.words, () => this.drain());
+    else bell.onmessage = () => this.drain();
+    return {
+      slot,
+      ram: this.sys.ram.buffer,
+      pageTables: this.sys.pageTables.words.buffer,
+      control: this.map.words.buffer,
+      ringCapacity: RING_CAPACITY,
+      pgd: mm.pgd,
+    };
+  }
+
+  /** See CoreApi. */
+  signal(slot: number, signal: number): number {
+    const core = this.coreAt(slot);
+    if (core === null || !(signal > 0 && signal < 32)) return errno.EINVAL;
+    signalCore(this.port, this.map.words, core.block, signal);
+    // Whatever it waits for, it does not get any more.
+    if (hasTrapped(this.port, this.map.words, core.block)) this.answer(core, FAULT_OK);
+    return 0;
+  }
+
+  /** See CoreApi. */
+  end(slot: number): number {
+    const core = this.coreAt(slot);
+    if (core === null) return errno.EINVAL;
+    if (coreState(this.port, this.map.words, core.block) !== CORE_DEAD) return errno.EBUSY;
+    const set = this.setOf(core.mm);
+    set.cores.splice(set.cores.indexOf(core), 1);
+    if (set.cores.length === 0) {
+      removeTlbListener(core.mm, set);
+      this.sets.delete(core.mm);
+    }
+    core.bell?.close();
+    releaseCore(this.port, this.map.words, core.block);
+    this.cores[slot] = null;
+    core.markEnded();
+    return 0;
+  }
+
+  /**
+   * Lets a call that reduces permissions and can't fail begin: all cores of the address space have
+   * been heard of, or are dead. Context: nothing held; waits.
+   */
+  settle(mm: MmStruct): MaybePromise<void> {
+    const set = this.sets.get(mm);
+    if (set === undefined) return undefined;
+    const silent = set.findSilent(ASK_MS);
+    return silent.length === 0 ? undefined : this.awaitSilent(set, silent);
+  }
+
+  /** Ends all cores of a process, and waits until they are dead. */
+  async endAll(pid: number): Promise<void> {
+    const own = this.cores.filter((core) => core?.pid === pid) as KernelCore[];
+    for (const core of own) {
+      this.signal(core.slot, SIGKILL);
+      this.condemn(core, 'its process has ended');
+    }
+    await Promise.all(own.map(({ ended }) => ended));
+  }
+
+  /** Stops listening. */
+  close(): void {
+    this.listener?.close();
+    this.host?.close();
+  }
+
+  private coreAt(slot: number): KernelCore | null {
+    // Callers without types may pass anything.
+    return typeof slot === 'number' ? (this.cores[slot] ?? null) : null;
+  }
+
+  private setOf(mm: MmStruct): CoreSet {
+    let set = this.sets.get(mm);
+    if (set === undefined) {
+      set = new CoreSet(this.port, this.map, (core, why) => this.condemn(core, why));
+      this.sets.set(mm, set);
+      addTlbListener(mm, set);
+    }
+    return set;
+  }
+
+  private condemn(core: FlushTarget, why: string): void {
+    const request: HostRequest = { end: core.slot, why };
+    this.host?.postMessage(request);
+  }
+
+  /** Some cores are busy without touching memory: others may run while they get their second. */
+  private async awaitSilent(set: CoreSet, silent: FlushTarget[]): Promise<void> {
+    const deadline = this.port.nowMs() + LIMIT_MS;
+    let left = silent;
+    while (left.length > 0 && this.port.nowMs() < deadline) {
+      await new Promise((resolve) => setTimeout(resolve, 1));
+      left = left.filter((core) => !set.hasAnswered(core));
+    }
+    for (const core of left) {
+      this.condemn(core, silence(core));
+      await this.coreAt(core.slot)?.ended;
+    }
+  }
+
+  /** Does what the ring holds. Context: event loop of the kernel thread. */
+  private drain(): void {
+    while (popRecord(this.port, this.map, this.record)) {
+      const { kind, slot, address, access } = this.record;
+      const core = this.coreAt(slot);
+      if (core === null || coreState(this.port, this.map.words, core.block) === CORE_FREE) continue;
+      if (kind === RECORD_FAULT) this.fault(core, address, access);
+      else if (kind === RECORD_SYSCALL) void this.call(core);
+    }
+  }
+
+  private fault(core: KernelCore, address: number, access: number): void {
+    const outcome = faultIn(core.mm, address, access);
+    if (isPending(outcome)) void outcome.then((settled) => this.answer(core, settled));
+    else this.answer(core, outcome);
+  }
+
+  private async call(core: KernelCore): Promise<void> {
+    const [name, args] = readLetter(this.map, core.slot) as [string, unknown[]];
+    const result = await this.syscall(core.pid, name, args);
+    this.answer(core, writeLetter(this.map, core.slot, result));
+  }
+
+  private answer(core: KernelCore, result: number): void {
+    // The trap of a core that was told to end may have been answered already.
+    if (this.coreAt(core.slot) !== core) return;
+    answerTrap(this.port, this.map.words, core.block, result);
+  }
+}
+
+/** Makes an access possible, or says why it is not. Sets young and dirty for the core. */
+function faultIn(mm: MmStruct, address: number, access: number): MaybePromise<number> {
+  while (accessiblePage(mm, address, access) === 0) {
+    const outcome = faultInUser(mm, address, access);
+    if (isPending(outcome)) {
+      return outcome.then((settled) =>
+        settled === FAULT_OK ? faultIn(mm, address, access) : settled,
+      );
+    }
+    if (outcome !== FAULT_OK) return outcome;
+  }
+  return FAULT_OK;
+}
