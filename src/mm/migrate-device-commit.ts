@@ -52,11 +52,11 @@ export function commitPages(sys: System, request: CommitRequest): void {
   const { src, dst, npages, faultPage } = request;
   for (let i = 0; i < npages;) {
     i = movePlainPages(sys.mem, request, i);
+    while (i < npages && (src[i]! & MIGRATE_PFN_VALID) === 0) i++;
     if (i === npages) break;
     const slot = i;
     i += migrateEntryPages(src[i]!);
     const source = migratePfnToPage(src[slot]!);
-    if (source < 0) continue;
     const sizes = matchSizes(sys, request, slot, source);
     // A split turns the entry into that of its first page; the loop goes on with the others.
     if (sizes === SKIP_NONE) i = slot + migrateEntryPages(src[slot]!);
@@ -82,7 +82,6 @@ function movePlainPages(mem: MemMap, request: CommitRequest, from: number): numb
   for (; i < npages; i++) {
     const entry = src[i]!;
     const to = dst[i]!;
-    if ((entry & MIGRATE_PFN_VALID) === 0) continue;
     if ((entry & SINGLE) !== MIGRATE_PFN_VALID || (to & SINGLE) !== MIGRATE_PFN_VALID) break;
     const source = entry >>> MIGRATE_PFN_SHIFT;
     const target = to >>> MIGRATE_PFN_SHIFT;

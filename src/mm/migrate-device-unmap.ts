@@ -47,7 +47,9 @@ export function migrateDeviceUnmap(
   let unmapped = 0;
   let failed = 0;
   for (let i = 0; i < npages;) {
-    const next = isolatePlainPages(mem, src, i, npages, faultPage);
+    let next = isolatePlainPages(mem, src, i, npages, faultPage);
+    // Holes have nothing to unmap.
+    while (next < npages && src[next] === MIGRATE_PFN_MIGRATE) next++;
     unmapped += next - i;
     i = next;
     if (i === npages) break;
@@ -94,8 +96,6 @@ function isolatePlainPages(
   let i = from;
   for (; i < end; i++) {
     const entry = src[i]!;
-    // A hole: nothing is there to unmap.
-    if (entry === MIGRATE_PFN_MIGRATE) continue;
     if ((entry & KIND) !== (MIGRATE_PFN_VALID | MIGRATE_PFN_MIGRATE)) break;
     const pfn = entry >>> MIGRATE_PFN_SHIFT;
     if (mapcount[pfn] !== 0 || refcount[pfn] !== 1 || pfn === faultPage) break;
