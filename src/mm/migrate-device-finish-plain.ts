@@ -28,6 +28,7 @@ import {
   PG_ISOLATED,
   PG_LOCKED,
   PG_LRU,
+  PG_RESERVED,
   PG_TAIL,
   PG_WAITERS,
 } from './page.ts';
@@ -36,7 +37,7 @@ import { LEAF_MIGRATION_READ, isMigrationEntry, leafKind, ptePfn } from './swapo
 /** Bits of an entry that say what it stands for. */
 const KIND = MIGRATE_PFN_VALID | MIGRATE_PFN_MIGRATE | MIGRATE_PFN_COMPOUND;
 /** Of a page that is locked, single, and that nobody waits for, only PG_LOCKED is set. */
-const LOCK_STATE = PG_LOCKED | PG_WAITERS | PG_HEAD | PG_TAIL;
+const LOCK_STATE = PG_LOCKED | PG_WAITERS | PG_HEAD | PG_TAIL | PG_RESERVED;
 
 /** Sources that one call frees. */
 const freed = new Uint32Array(PTRS_PER_TABLE);
@@ -89,8 +90,11 @@ export function finishPlainPages(
     words[firstAt + i] = mappingFor(pte, target, prot, isPrivate, bits);
     const exclusive = leafKind(pte) !== LEAF_MIGRATION_READ ? PG_ANON_EXCLUSIVE : 0;
     flags[target] = (bits & ~(PG_LOCKED | PG_ISOLATED)) | lru | exclusive;
+    // The last reference goes: what a free page says of itself.
     flags[source] = 0;
     refcount[source] = 0;
+    mapping[source] = 0;
+    index[source] = 0;
     freed[i - from] = source;
   }
   if (i === from) return from;

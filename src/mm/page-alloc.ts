@@ -101,25 +101,36 @@ export class PageAllocator {
 
   /** Takes up to `count` pages off the list into `pfns`. @returns how many. */
   popPages(pfns: Uint32Array, count: number): number {
-    const { flags, zoneDeviceData } = this.mem;
     let taken = 0;
-    // An allocation that is to fail ends it, and pages that are all gone.
-    for (; this.failAt === 0 && taken < count; taken++) {
-      if (this.head === NO_PAGE) this.refill();
-      const pfn = this.head;
-      if (pfn === NO_PAGE) break;
-      this.head = zoneDeviceData[pfn]!;
-      zoneDeviceData[pfn] = NO_PAGE;
-      flags[pfn] = 0;
-      pfns[taken] = pfn;
-    }
-    this.count -= taken;
-    for (; this.failAt > 0 && taken < count; taken++) {
-      const pfn = this.pop();
-      if (pfn < 0) break;
-      pfns[taken] = pfn;
+    while (taken < count) {
+      const from = taken;
+      if (this.failAt > 0) {
+        const pfn = this.pop();
+        if (pfn > 0) pfns[taken++] = pfn;
+      } else {
+        if (this.head === NO_PAGE) this.refill();
+        taken = this.popRun(pfns, taken, count);
+      }
+      if (taken === from) break;
     }
     return taken;
+  }
+
+  /** Takes pages until slot `to` of `pfns` or the list ends. @returns the slot. */
+  private popRun(pfns: Uint32Array, from: number, to: number): number {
+    const { flags, zoneDeviceData } = this.mem;
+    let { head } = this;
+    let at = from;
+    for (; at < to && head !== NO_PAGE; at++) {
+      pfns[at] = head;
+      const next = zoneDeviceData[head]!;
+      zoneDeviceData[head] = NO_PAGE;
+      flags[head] = 0;
+      head = next;
+    }
+    this.head = head;
+    this.count -= at - from;
+    return at;
   }
 
   /** Puts a page that nobody refers to on the list. */
@@ -327,22 +338,12 @@ function freeFolio(sys: System, pfn: number): void {
 }
 
 /**
- * Frees single pages of RAM whose last references went together (free_unref_folios).
+ * Gives single pages of RAM back whose last references went together (free_unref_folios).
  *
- * @param pfns Pages without reference, lock, mapping or cache; the first `count` of it.
- * Context: any; never waits.
+ * @param pfns Its first `count` pages: their struct page says already that they are free, without
+ * reference, flag, mapping or index. Context: any; never waits.
  */
 export function freeUnrefPages(sys: System, pfns: Uint32Array, count: number): void {
-  const { flags, refcount, mapcount, mapping, index } = sys.mem;
-  for (let i = 0; i < count; i++) {
-    const pfn = pfns[i]!;
-    assert(refcount[pfn] === 0, 'I6: a free page has no reference');
-    assert(mapcount[pfn] === 0, 'I7: a page is unmapped before it is freed');
-    assert((flags[pfn]! & PG_LOCKED) === 0, 'I8: a freed page is not locked');
-    assert((flags[pfn]! & PG_RESERVED) === 0, 'I9: a reserved page is never freed');
-    mapping[pfn] = 0;
-    index[pfn] = 0;
-  }
   sys.pageAllocator.pushPages(pfns, count);
   sys.vmstat.add(PGFREE, count);
 }

@@ -6,10 +6,10 @@
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { PAGE_SIZE } from '../../../src/base/units.ts';
 import { pinUserPage, unpinUserPage } from '../../../src/mm/gup.ts';
-import { freeZoneDevicePages } from '../../../src/mm/memremap.ts';
+import { migrateVmaFinalize } from '../../../src/mm/migrate-device.ts';
 import { migratePfnToPage } from '../../../src/mm/migrate-types.ts';
-import { allocPage, allocPages, freeUnrefPages, putPage } from '../../../src/mm/page-alloc.ts';
-import { PG_BUDDY, PG_DIRTY } from '../../../src/mm/page.ts';
+import { allocPage, allocPages, putPage } from '../../../src/mm/page-alloc.ts';
+import { PG_BUDDY, PG_DIRTY, PG_RESERVED } from '../../../src/mm/page.ts';
 import { isDevicePrivateEntry, ptePresent } from '../../../src/mm/swapops.ts';
 import { copyFromUser } from '../../../src/mm/uaccess.ts';
 import { expectSync, load, makeSystem, mapAnon, pteAt, store } from './fixture.ts';
@@ -236,32 +236,22 @@ test('a run of RAM with a coherent page in it leaves that one where it is [F25]'
 });
 
 describe('pages that are freed together', () => {
-  test('I6 to I9: none of them has a reference, a mapping or a lock, or is reserved', () => {
-    const sys = makeSystem();
-    const [pfn, other] = [allocPage(sys), allocPage(sys)];
-    const both = Uint32Array.of(other, pfn);
-    sys.mem.refcount[other] = 0;
-    expect(() => freeUnrefPages(sys, both, 2)).toThrow('I6');
-    sys.mem.refcount[pfn] = 0;
-    sys.mem.mapcount[pfn] = 1;
-    expect(() => freeUnrefPages(sys, both, 2)).toThrow('I7');
-    sys.mem.mapcount[pfn] = 0;
-    sys.mem.trylockPage(pfn);
-    expect(() => freeUnrefPages(sys, both, 2)).toThrow('I8');
-    sys.mem.refcount[sys.zeroPfn] = 0;
-    expect(() => freeUnrefPages(sys, Uint32Array.of(sys.zeroPfn), 1)).toThrow('I9');
+  /** A page that is committed, and what ends its migration. */
+  function committed(): { page: number; finish: () => void } {
+    const migration = new Migration(bench, mapFilled(bench.mm, 1), 1).setup().supply().pages();
+    return { page: migration.page(0), finish: () => migrateVmaFinalize(migration.args) };
+  }
+
+  test('I7: none of them is mapped', () => {
+    const { page, finish } = committed();
+    bench.sys.mem.mapcount[page] = 1;
+    expect(finish).toThrow('I7');
   });
 
-  test('the same goes for those of a device', () => {
-    const { sys, mm } = bench;
-    const addr = mapOnDevice(bench, 2);
-    const pfns = Uint32Array.of(pfnAt(mm, addr), pfnAt(mm, addr + PAGE_SIZE));
-    expect(() => freeZoneDevicePages(sys, pfns, 2)).toThrow('I6');
-    sys.mem.refcount.fill(0, Math.min(...pfns), Math.max(...pfns) + 1);
-    expect(() => freeZoneDevicePages(sys, pfns, 2)).toThrow('I7');
-    sys.mem.mapcount.fill(0, Math.min(...pfns), Math.max(...pfns) + 1);
-    sys.mem.trylockPage(pfns[1]!);
-    expect(() => freeZoneDevicePages(sys, pfns, 2)).toThrow('I8');
+  test('I9: none of them is reserved', () => {
+    const { page, finish } = committed();
+    bench.sys.mem.setFlag(page, PG_RESERVED);
+    expect(finish).toThrow('I9');
   });
 
   test('a driver that takes them together hears once of a run', () => {
