@@ -66,7 +66,9 @@ function chromiumProject(launchOptions: ChromiumLaunch) {
       },
     },
     worker: { format: 'es' as const },
-    optimizeDeps: { include: ['comlink', 'uplot', 'fast-check'] },
+    optimizeDeps: {
+      include: ['comlink', 'uplot', 'fast-check', 'wgsl_reflect/wgsl_reflect.module.js'],
+    },
     test: {
       name: 'chromium',
       include: CHROMIUM_FILES,

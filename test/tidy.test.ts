@@ -61,7 +61,7 @@ const PACKAGES: Readonly<Record<string, RegExp>> = {
   'src/engine': /^$/,
   'src/driver': /^$/,
   'src/sim': /^$/,
-  'src/gpu': /^$/,
+  'src/gpu': /^wgsl_reflect\//,
   'src/worker': /^(comlink(\/|$)|node:|webgpu$)/,
   'src/index.ts': /^(comlink(\/|$)|node:)/,
   'src/node.ts': /^(comlink(\/|$)|node:)/,

@@ -1,0 +1,198 @@
+/*
+ * Kernels over virtual memory in JS: the same mechanism as the shaders', on kernels of the small
+ * language. Invocations of all workgroups of a pass run interleaved in an order drawn from a seed,
+ * which a GPU does not let anyone choose; so this engine tries orders that hardware might.
+ *
+ * Locking. None; never waits. Source: our own.
+ *
+ * Leaves out: kernels without `ir` (EOPNOTSUPP), and the first attempts without log that the
+ * shaders know: here every attempt logs.
+ */
+import { errno } from '../../base/errno.ts';
+import { Prng } from '../../base/prng.ts';
+import { PAGE_SIZE, WORDS_PER_PAGE } from '../../base/units.ts';
+import { FAULT_WORDS } from './abi.ts';
+import { CpuGroup } from './cpu-group.ts';
+import type { DeviceSpace } from './device-space.ts';
+import type { LaneCode } from './lane-code.ts';
+import { compileLanes } from './lane-code.ts';
+import type {
+  VmEngine,
+  VmKernel,
+  VmPass,
+  VmPassResult,
+  VmProgram,
+  VmProgramOptions,
+  VmRefusal,
+  VmRun,
+} from './vm-engine.ts';
+import { DEFAULT_LOG_WORDS, DEFAULT_RING_RECORDS, MAX_LOG_WORDS } from './vm-engine.ts';
+
+/** State that an invocation keeps between passes. */
+export interface LaneRecord {
+  /** Stopped, and to be replayed. */
+  stopped: boolean;
+  /** Operations done, with their results. */
+  done: number;
+  log: number[];
+  hash: number;
+}
+
+/** What a pass shares between its workgroups. */
+export interface CpuPass {
+  readonly memory: Uint32Array;
+  readonly space: DeviceSpace;
+  readonly args: Uint32Array;
+  readonly code: LaneCode;
+  readonly options: VmProgramOptions;
+  readonly logWords: number;
+  readonly budget: number;
+  readonly forceAt: number;
+  /** Pages and kinds already reported: page * 2 + writes. */
+  readonly reported: Set<number>;
+  readonly records: number[];
+  readonly status: Uint32Array;
+  faults: number;
+  stopped: number;
+  killed: number;
+  diverged: number;
+  progress: number;
+}
+
+/** The engine. */
+export class CpuVmEngine implements VmEngine {
+  readonly frames: number;
+  readonly memory: Uint32Array;
+  private readonly prng: Prng;
+
+  /**
+   * @param frames frames of device memory
+   * @param seed of the order in which invocations run
+   */
+  constructor(frames: number, seed = 1) {
+    this.frames = frames;
+    this.memory = new Uint32Array(frames * WORDS_PER_PAGE);
+    this.prng = new Prng(seed);
+  }
+
+  compile(kernel: VmKernel, options: VmProgramOptions): VmProgram | VmRefusal {
+    const { ir } = kernel;
+    if (ir === undefined) {
+      const reason = 'this engine runs kernels of the small language only';
+      return { errno: errno.EOPNOTSUPP, problems: [{ line: 1, reason }] };
+    }
+    const code = compileLanes(ir);
+    const { memory, prng } = this;
+    return {
+      kernel,
+      slots: options.slots,
+      firstAttempt: options.guard === 'none' ? 'none' : 'log',
+      launch: (space, args) => new CpuRun(memory, prng, code, options, space, args),
+    };
+  }
+
+  writeFrame(frame: number, bytes: Uint8Array): void {
+    new Uint8Array(this.memory.buffer).set(bytes, frame * PAGE_SIZE);
+  }
+
+  readFrames(frames: readonly number[]): readonly Uint8Array[] {
+    const bytes = new Uint8Array(this.memory.buffer);
+    return frames.map((frame) => bytes.slice(frame * PAGE_SIZE, (frame + 1) * PAGE_SIZE));
+  }
+
+  drop(): void {}
+
+  destroy(): void {}
+}
+
+class CpuRun implements VmRun {
+  private readonly memory: Uint32Array;
+  private readonly prng: Prng;
+  private readonly code: LaneCode;
+  private readonly options: VmProgramOptions;
+  private readonly space: DeviceSpace;
+  private readonly args = new Uint32Array(32);
+  private readonly states: LaneRecord[][];
+  private logWords: number;
+
+  constructor(
+    memory: Uint32Array,
+    prng: Prng,
+    code: LaneCode,
+    options: VmProgramOptions,
+    space: DeviceSpace,
+    args: readonly number[],
+  ) {
+    this.memory = memory;
+    this.prng = prng;
+    this.code = code;
+    this.options = options;
+    this.space = space;
+    this.args.set(args);
+    this.logWords = options.logWords ?? DEFAULT_LOG_WORDS;
+    this.states = Array.from({ length: options.slots }, () =>
+      Array.from({ length: code.lanes }, () => ({ stopped: false, done: 0, log: [], hash: 0 })),
+    );
+  }
+
+  pass(work: VmPass): VmPassResult {
+    const shared: CpuPass = {
+      memory: this.memory,
+      space: this.space,
+      args: this.args,
+      code: this.code,
+      options: this.options,
+      logWords: this.logWords,
+      budget: work.budget,
+      forceAt: work.forceAt,
+      reported: new Set(),
+      records: [],
+      status: new Uint32Array(this.options.slots),
+      faults: 0,
+      stopped: 0,
+      killed: 0,
+      diverged: 0,
+      progress: 0,
+    };
+    const replays = this.groups(shared, work.replays, true);
+    interleave([...replays, ...this.groups(shared, work.fresh, false)], this.prng);
+    const kept = Math.min(shared.faults, this.options.ringRecords ?? DEFAULT_RING_RECORDS);
+    const { status, stopped, killed, diverged, progress } = shared;
+    const faults = Uint32Array.from(shared.records.slice(0, kept * FAULT_WORDS));
+    const overflow = shared.faults - kept;
+    return { status, faults, overflow, stopped, killed, diverged, progress };
+  }
+
+  growLog(): number {
+    if (this.logWords * 2 > MAX_LOG_WORDS) return errno.ENOMEM;
+    this.logWords *= 2;
+    return 0;
+  }
+
+  end(): void {
+    this.states.length = 0;
+  }
+
+  private groups(shared: CpuPass, work: Uint32Array, replay: boolean): CpuGroup[] {
+    const groups: CpuGroup[] = [];
+    for (let index = 0; index < work.length; index += 2) {
+      const slot = work[index + 1]!;
+      groups.push(new CpuGroup(shared, work[index]!, slot, this.states[slot]!, replay));
+    }
+    return groups;
+  }
+}
+
+/** Runs invocations in bursts of random length until none can go on. */
+function interleave(groups: readonly CpuGroup[], prng: Prng): void {
+  const active = groups.filter((group) => group.runnable());
+  while (active.length > 0) {
+    const index = prng.below(active.length);
+    const group = active[index]!;
+    group.step(prng);
+    if (!group.runnable()) {
+      active[index] = active.at(-1)!;
+      active.pop();
+    }
+  }
+}

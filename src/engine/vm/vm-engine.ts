@@ -1,0 +1,135 @@
+/*
+ * The port through which kernels run over virtual memory. Two implementations: cpu-vm.ts in JS,
+ * src/gpu/vm on WebGPU; test/contract/vm-contract.ts holds both to the same behaviour.
+ *
+ * A *program* is a compiled kernel, a *run* is one launch of it by one context, a *pass* is one
+ * dispatch: some workgroups for the first time, some again. Between passes the host serves the
+ * faults that the pass reported, changes the context's page table (`DeviceSpace`), and moves
+ * contents in and out of frames. launch.ts is the loop around all this.
+ *
+ * Promises. Whatever passes and page tables there were: when all workgroups are finished, memory is
+ * as if no access had ever failed. A pass reads the page table as it was when the pass was asked
+ * for, and writes to frames asked for before it.
+ *
+ * Locking. One pass of a run at a time. Leaves out: several arenas; frames are words of one.
+ */
+import type { Errno } from '../../base/errno.ts';
+import type { MaybePromise } from '../../base/maybe.ts';
+import type { DeviceSpace } from './device-space.ts';
+import type { VmIrKernel } from './ir.ts';
+
+/** A kernel as users give it. */
+export interface VmKernel {
+  readonly name: string;
+  /** Invocations of a workgroup, 1 to 256. */
+  readonly lanes: number;
+  /** WGSL with `fn kernel(wg: u32, lid: u32)`, for engines that compile it. */
+  readonly wgsl: string;
+  /** The same in the small language, for engines that interpret. */
+  readonly ir?: VmIrKernel;
+}
+
+/** How a kernel is compiled. */
+export interface VmProgramOptions {
+  /** Most workgroups in flight: each has room for its state and log. */
+  readonly slots: number;
+  /** Words of log for each invocation at first; a full log is doubled between passes. */
+  readonly logWords?: number;
+  /** Fault records a pass can hold; what exceeds it is counted. */
+  readonly ringRecords?: number;
+  /** Whether a page is reported once a pass; default true. */
+  readonly dedup?: boolean;
+  /** Compares the addresses of replays with those before; default false. */
+  readonly hash?: boolean;
+  /** Allows `VmPass.forceAt`; default false. */
+  readonly forceFaults?: boolean;
+  /** `none` restarts stopped invocations from the beginning: to measure, and to be caught. */
+  readonly guard?: 'exact' | 'none';
+  /** Keeps the first attempt from doing without the log where it could. */
+  readonly alwaysLog?: boolean;
+}
+
+/** What a pass is to do. Work is pairs: workgroup, slot. */
+export interface VmPass {
+  readonly replays: Uint32Array;
+  readonly fresh: Uint32Array;
+  /** Loop rounds that one invocation may take, replayed ones included. */
+  readonly budget: number;
+  /** Number of the operation at which every fresh invocation fails; `FORCE_NEVER` for none. */
+  readonly forceAt: number;
+}
+
+/** What a pass left behind. */
+export interface VmPassResult {
+  /** `SLOT_*` bits of each slot; 0 where the workgroup finished. */
+  readonly status: Uint32Array;
+  /** Fault records, `FAULT_WORDS` words each. */
+  readonly faults: Uint32Array;
+  /** Faults that found no room in the ring. */
+  readonly overflow: number;
+  /** Invocations that stopped, were ended by `PTE_KILL_*`, and whose replay took another way. */
+  readonly stopped: number;
+  readonly killed: number;
+  readonly diverged: number;
+  /** Operations done, summed over the invocations that stopped. */
+  readonly progress: number;
+}
+
+/** One launch. */
+export interface VmRun {
+  /** Runs one pass. A lost device or a failed dispatch is an errno: ENODEV, EIO. */
+  pass(work: VmPass): MaybePromise<VmPassResult | Errno>;
+  /** Doubles the log. Returns 0, or ENOMEM when it would exceed its limit. */
+  growLog(): number;
+  /** Gives the run's memory back; stopped invocations are forgotten. */
+  end(): void;
+}
+
+/** A compiled kernel. */
+export interface VmProgram {
+  readonly kernel: VmKernel;
+  readonly slots: number;
+  /** How the first attempt keeps exactly-once; see effect-order.ts. */
+  readonly firstAttempt: 'direct' | 'defer' | 'log' | 'none';
+  /**
+   * Begins a launch.
+   *
+   * @param space the context's page table
+   * @param args up to 32 words
+   */
+  launch(space: DeviceSpace, args: readonly number[]): VmRun;
+}
+
+/** Why a kernel was refused, by line of its text. */
+export interface VmRefusal {
+  readonly errno: Errno;
+  readonly problems: readonly { readonly line: number; readonly reason: string }[];
+}
+
+/** An engine. */
+export interface VmEngine {
+  /** Frames of device memory, 4 KiB each. */
+  readonly frames: number;
+  /** Compiles a kernel, or says what is wrong with it. */
+  compile(kernel: VmKernel, options: VmProgramOptions): MaybePromise<VmProgram | VmRefusal>;
+  /** Fills a frame; ordered before later passes. `bytes` is one page and may be reused at once. */
+  writeFrame(frame: number, bytes: Uint8Array): void;
+  /** Contents of frames after all passes so far, one page each. */
+  readFrames(frames: readonly number[]): MaybePromise<readonly Uint8Array[]>;
+  /** Forgets a context. */
+  drop(space: DeviceSpace): void;
+  /** Gives everything back. */
+  destroy(): void;
+}
+
+/** Words of log an invocation begins with where its kernel sets no bound. */
+export const DEFAULT_LOG_WORDS = 32;
+/** Words of log at which an invocation is refused more. */
+export const MAX_LOG_WORDS = 1 << 16;
+/** Records of the ring by default. */
+export const DEFAULT_RING_RECORDS = 256;
+
+/** True when a kernel was refused. */
+export function isRefusal(answer: VmProgram | VmRefusal): answer is VmRefusal {
+  return 'problems' in answer;
+}

@@ -1,0 +1,168 @@
+/*
+ * Checks a user's kernel before any of it reaches the compiler: what a kernel may declare, what it
+ * may call, and shapes that a replay could not repeat. Each refusal names its line.
+ *
+ * Promises. A kernel that passes declares no resource and no entry point, uses of the prelude only
+ * what is public, and can therefore reach memory through the device page table alone, and neither
+ * forge a fault record nor touch another invocation's log. Whether it compiles is the compiler's
+ * business.
+ *
+ * Locking. None; pure. Source: our own.
+ */
+import type { EffectOrder } from './effect-order.ts';
+import { effectOrder } from './effect-order.ts';
+import { guardLoops } from './guard-loops.ts';
+import {
+  PRELUDE_USES,
+  PUBLIC_NAMES,
+  REFUSED_BUILTINS,
+  REFUSED_PREFIXES,
+  RESULTLESS_ATOMICS,
+} from './public-names.ts';
+import type { KernelProblem, Tree, Word } from './wgsl-tree.ts';
+import { everywhere, nodesIn, parseWgsl } from './wgsl-tree.ts';
+
+/** A kernel that passed. */
+export interface CheckedKernel {
+  /** Its text with guarded loops; line numbers are those of the original. */
+  readonly guarded: string;
+  readonly order: EffectOrder;
+}
+
+/** Longest kernel text, in characters: the check is quadratic in depth, not in length. */
+const MAX_TEXT = 200_000;
+
+/**
+ * Checks a kernel and prepares it.
+ *
+ * @param text WGSL with a function `kernel(wg: u32, lid: u32)`
+ * @returns the kernel, or everything that is wrong with it, by line
+ *
+ * Context: pure. Source: our own.
+ */
+export function checkKernel(text: string): CheckedKernel | readonly KernelProblem[] {
+  if (text.length > MAX_TEXT) {
+    return [{ line: 1, reason: `a kernel has at most ${MAX_TEXT} characters` }];
+  }
+  const parsed = parseWgsl(text);
+  if ('reason' in parsed) return [parsed];
+  const { declarations, words } = parsed;
+  const problems = [
+    ...declarations.flatMap(checkDeclaration),
+    ...words.flatMap((_, index) => checkWord(words, index)),
+    ...checkShape(declarations),
+  ];
+  if (problems.length > 0) {
+    return problems.sort((a, b) => a.line - b.line);
+  }
+  const functions = new Map(
+    declarations.filter(({ kind }) => kind === 'function').map((one) => [one.name, one]),
+  );
+  return { guarded: guardLoops(text, words), order: effectOrder(functions) };
+}
+
+/** Whether `checkKernel` refused. */
+export function isRefused(
+  answer: CheckedKernel | readonly KernelProblem[],
+): answer is readonly KernelProblem[] {
+  return Array.isArray(answer);
+}
+
+function checkDeclaration(one: Tree): KernelProblem[] {
+  const refuse = (reason: string): KernelProblem[] => [{ line: one.line, reason }];
+  if (PRELUDE_USES.has(one.name)) return refuse(`${one.name} is used by the prelude`);
+  switch (one.kind) {
+    case 'function': {
+      const attributes = nodesIn(one.fields['attributes']);
+      const entry = attributes.find(({ name }) => ['compute', 'vertex', 'fragment'].includes(name));
+      if (entry !== undefined) return refuse(`${one.name} is an entry point; write fn kernel`);
+      return [];
+    }
+    case 'var': {
+      const { storage } = one.fields;
+      const attributes = nodesIn(one.fields['attributes']);
+      if (attributes.length > 0 || (storage !== 'workgroup' && storage !== 'private')) {
+        return refuse(`${one.name} is a resource; memory is reached by vm_load and vm_store only`);
+      }
+      return [];
+    }
+    case 'override':
+      return refuse(`${one.name} is an override; pass it as an argument (vm_arg)`);
+    case 'enable':
+    case 'requires':
+    case 'diagnostic':
+      return refuse(`the directive ${one.kind} is not allowed in a kernel`);
+    default:
+      return [];
+  }
+}
+
+/** Names: the prelude's own are reserved, some built-ins would break a replay. */
+function checkWord(words: readonly Word[], index: number): KernelProblem[] {
+  const { text, line } = words[index]!;
+  const called = words[index + 1]?.text === '(';
+  const declared = /^(fn|var|let|const|struct|alias)$/.test(words[index - 1]?.text ?? '');
+  const refuse = (reason: string): KernelProblem[] => [{ line, reason }];
+  if (/^vm_/i.test(text) || /^Vm[A-Z]/.test(text)) {
+    if (!PUBLIC_NAMES.has(text)) return refuse(`${text} belongs to the prelude`);
+    if (declared || !called) return refuse(`${text} can only be called`);
+    return [];
+  }
+  if (!called || declared) return [];
+  const instead = REFUSED_BUILTINS.get(text);
+  if (instead !== undefined) return refuse(`${text} is not allowed: ${instead}`);
+  if (REFUSED_PREFIXES.some((prefix) => text.startsWith(prefix)) && /^[a-z]+[A-Z]/.test(text)) {
+    return refuse(`${text} is not allowed: it would mix in invocations that stopped`);
+  }
+  return [];
+}
+
+/** The kernel function itself, barriers, and atomics whose result is used. */
+function checkShape(declarations: readonly Tree[]): KernelProblem[] {
+  const functions = declarations.filter(({ kind }) => kind === 'function');
+  const kernel = functions.find(({ name }) => name === 'kernel');
+  if (kernel === undefined) {
+    return [{ line: 1, reason: 'there is no function kernel(wg: u32, lid: u32)' }];
+  }
+  const problems: KernelProblem[] = [];
+  const types = nodesIn(kernel.fields['args']).map(
+    (one) => nodesIn(one.fields['type'])[0]?.name ?? '',
+  );
+  if (types.join() !== 'u32,u32' || kernel.fields['returnType'] !== null) {
+    problems.push({ line: kernel.line, reason: 'it must be fn kernel(wg: u32, lid: u32)' });
+  }
+  for (const one of functions) {
+    const nodes = everywhere(one);
+    const guarded = new Set(nodes.flatMap(barrierOfGuard));
+    for (const node of nodes) {
+      problems.push(...checkCall(node, one === kernel, guarded));
+    }
+  }
+  return problems;
+}
+
+function checkCall(node: Tree, inKernel: boolean, guarded: ReadonlySet<object>): KernelProblem[] {
+  if (node.kind !== 'call' && node.kind !== 'callExpr') return [];
+  const refuse = (reason: string): KernelProblem[] => [{ line: node.line, reason }];
+  if (PUBLIC_NAMES.get(node.name)?.does === 'meet') {
+    if (!inKernel) return refuse(`${node.name} may be called in fn kernel only`);
+    if (node.name !== 'vm_uniform' && !guarded.has(node.node)) {
+      return refuse(`write if (!${node.name}()) { return; }`);
+    }
+  }
+  if (node.kind === 'callExpr' && RESULTLESS_ATOMICS.has(node.name)) {
+    return refuse(`the result of ${node.name} must not be used: a replay may get another one`);
+  }
+  return [];
+}
+
+/** The barrier of `if (!vm_barrier()) { return; }`. */
+function barrierOfGuard(one: Tree): object[] {
+  if (one.kind !== 'if') return [];
+  const condition = nodesIn(one.fields['condition'])[0];
+  const body = nodesIn(one.fields['body']);
+  if (condition?.kind !== 'unaryOp' || condition.fields['operator'] !== '!') return [];
+  const call = nodesIn(condition.fields['right'])[0];
+  const leaves = body.length === 1 && body[0]!.kind === 'return';
+  return call?.kind === 'callExpr' && leaves ? [call.node] : [];
+}

@@ -1,0 +1,219 @@
+/*
+ * A compiled kernel: the pipeline of its first attempt, that of replays, and the buffers that its
+ * passes share.
+ *
+ * Locking. None. Source: our own.
+ */
+import { errno } from '../../base/errno.ts';
+import { STATE_WORDS } from '../../engine/vm/abi.ts';
+import type { DeviceSpace } from '../../engine/vm/device-space.ts';
+import type {
+  VmKernel,
+  VmProgram,
+  VmProgramOptions,
+  VmRefusal,
+  VmRun,
+} from '../../engine/vm/vm-engine.ts';
+import { DEFAULT_LOG_WORDS, DEFAULT_RING_RECORDS } from '../../engine/vm/vm-engine.ts';
+import {
+  BUFFER_COPY_DST,
+  BUFFER_COPY_SRC,
+  BUFFER_MAP_READ,
+  BUFFER_STORAGE,
+  STAGE_COMPUTE,
+} from '../flags.ts';
+import type { CheckedKernel } from './check-kernel.ts';
+import type { GpuVmHost } from './gpu-host.ts';
+import type { RunParts } from './gpu-run.ts';
+import { GpuRun, PARAM_STRIDE } from './gpu-run.ts';
+import type { VmLayout, VmSource, VmVariant } from './vm-source.ts';
+import { layoutOf, vmSource } from './vm-source.ts';
+import type { KernelProblem } from './wgsl-tree.ts';
+
+const BUFFER_UNIFORM = 0x0040;
+/** Most bytes of states and logs of one run. */
+const MAX_MEMO_BYTES = 2 ** 27;
+
+/** A compiled kernel. */
+export class GpuProgram implements VmProgram, RunParts {
+  readonly kernel: VmKernel;
+  readonly slots: number;
+  readonly firstAttempt: VmProgram['firstAttempt'];
+  readonly engine: GpuVmHost;
+  readonly layout: VmLayout;
+  readonly first: GPUComputePipeline;
+  /** Compiled while the first pass runs. */
+  readonly again: Promise<GPUComputePipeline>;
+  readonly bindings: GPUBindGroupLayout;
+  readonly control: GPUBuffer;
+  readonly readback: GPUBuffer;
+  readonly params: GPUBuffer;
+  readonly work: GPUBuffer;
+  readonly logWords: number;
+
+  constructor(made: GpuProgramParts) {
+    this.kernel = made.kernel;
+    this.engine = made.engine;
+    this.layout = made.layout;
+    this.slots = made.layout.slots;
+    this.firstAttempt = made.firstAttempt;
+    this.first = made.first;
+    this.again = made.again;
+    this.bindings = made.bindings;
+    this.logWords = made.logWords;
+    const { device } = made.engine;
+    const { layout } = made;
+    this.control = device.createBuffer({
+      label: 'vm control',
+      size: layout.controlWords * 4,
+      usage: BUFFER_STORAGE | BUFFER_COPY_SRC | BUFFER_COPY_DST,
+    });
+    this.readback = device.createBuffer({
+      label: 'vm control readback',
+      size: layout.pendingAt * 4,
+      usage: BUFFER_MAP_READ | BUFFER_COPY_DST,
+    });
+    this.params = device.createBuffer({
+      label: 'vm params',
+      size: 2 * PARAM_STRIDE,
+      usage: BUFFER_UNIFORM | BUFFER_COPY_DST,
+    });
+    this.work = device.createBuffer({
+      label: 'vm work',
+      size: layout.slots * 8,
+      usage: BUFFER_STORAGE | BUFFER_COPY_DST,
+    });
+  }
+
+  launch(space: DeviceSpace, args: readonly number[]): VmRun {
+    return new GpuRun(this, space, args);
+  }
+
+  /** Bytes of states and logs, with so many words of log an invocation. */
+  memoBytes(logWords: number): number {
+    const { slots, lanes } = this.layout;
+    return slots * lanes * (STATE_WORDS + logWords) * 4;
+  }
+
+  /** Whether a log of this size can be had. */
+  fits(logWords: number): boolean {
+    return this.memoBytes(logWords) <= memoLimit(this.engine.device);
+  }
+}
+
+interface GpuProgramParts {
+  readonly engine: GpuVmHost;
+  readonly kernel: VmKernel;
+  readonly layout: VmLayout;
+  readonly firstAttempt: VmProgram['firstAttempt'];
+  readonly first: GPUComputePipeline;
+  readonly again: Promise<GPUComputePipeline>;
+  readonly bindings: GPUBindGroupLayout;
+  readonly logWords: number;
+}
+
+/** Checks and compiles a kernel. */
+export async function compileProgram(
+  engine: GpuVmHost,
+  kernel: VmKernel,
+  options: VmProgramOptions,
+): Promise<VmProgram | VmRefusal> {
+  const { checkKernel, isRefused } = await import('./check-kernel.ts');
+  const checked = checkKernel(kernel.wgsl);
+  if (isRefused(checked)) return { errno: errno.EINVAL, problems: checked };
+  const { device } = engine;
+  const { lanes } = kernel;
+  if (!Number.isInteger(lanes) || lanes < 1 || lanes > device.limits.maxComputeWorkgroupSizeX) {
+    return { errno: errno.EINVAL, problems: [{ line: 1, reason: `${lanes} lanes` }] };
+  }
+  const logWords = Math.max(4, options.logWords ?? checked.order.logWords ?? DEFAULT_LOG_WORDS);
+  const room = Math.floor(memoLimit(device) / (lanes * (STATE_WORDS + logWords) * 4));
+  const slots = Math.max(1, Math.min(options.slots, room));
+  const layout = layoutOf(lanes, slots, options.ringRecords ?? DEFAULT_RING_RECORDS);
+  const { attempt, first, again } = variantsOf(checked, options);
+  const bindings = bindingsOf(device);
+  const firstSource = vmSource(checked, layout, first);
+  const made = await pipeline(device, kernel, firstSource, bindings);
+  if (!('label' in made)) return { errno: errno.EINVAL, problems: made };
+  const replay = pipeline(device, kernel, vmSource(checked, layout, again), bindings).then(
+    (second) => {
+      if ('label' in second) return second;
+      throw new TypeError(`${kernel.name}: ${second[0]?.reason}`);
+    },
+  );
+  // Whoever replays awaits it; until then a failure is nobody's.
+  replay.catch(() => {});
+  const parts = { engine, kernel, layout, firstAttempt: attempt, first: made, again: replay };
+  return new GpuProgram({ ...parts, bindings, logWords });
+}
+
+/** Which variants a kernel's first attempt and its replays are. */
+export function variantsOf(
+  { order }: CheckedKernel,
+  options: VmProgramOptions,
+): { attempt: VmProgram['firstAttempt']; first: VmVariant; again: VmVariant } {
+  const guarded = options.guard !== 'none';
+  const mode = options.alwaysLog === true && guarded ? 'log' : order.mode;
+  const attempt = guarded ? mode : 'none';
+  const hash = options.hash === true && guarded;
+  const dedup = options.dedup !== false;
+  const force = options.forceFaults === true;
+  const log = attempt === 'log';
+  const first = { replay: false, log, kept: attempt === 'defer' ? order.kept : 0 };
+  const again = { replay: true, log: guarded, kept: 0, hash, dedup, force: false };
+  // Only a log that the first attempt wrote has addresses to compare with.
+  return { attempt, first: { ...first, hash, dedup, force }, again };
+}
+
+async function pipeline(
+  device: GPUDevice,
+  kernel: VmKernel,
+  source: VmSource,
+  bindings: GPUBindGroupLayout,
+): Promise<GPUComputePipeline | KernelProblem[]> {
+  device.pushErrorScope('validation');
+  const module = device.createShaderModule({ label: kernel.name, code: source.code });
+  const refused = device.popErrorScope();
+  const info = await module.getCompilationInfo();
+  const lines = kernel.wgsl.split('\n').length;
+  const problems = info.messages
+    .filter(({ type }) => type === 'error')
+    .map(({ lineNum, message }) => {
+      const line = lineNum - source.linesBefore;
+      return { line: line >= 1 && line <= lines ? line : 1, reason: message };
+    });
+  const error = await refused;
+  if (problems.length > 0) return problems;
+  if (error !== null) return [{ line: 1, reason: error.message }];
+  const layout = device.createPipelineLayout({ bindGroupLayouts: [bindings] });
+  try {
+    const compute = { module, entryPoint: 'vm_main' };
+    return await device.createComputePipelineAsync({ label: kernel.name, layout, compute });
+  } catch (failure) {
+    return [{ line: 1, reason: failure instanceof Error ? failure.message : String(failure) }];
+  }
+}
+
+function bindingsOf(device: GPUDevice): GPUBindGroupLayout {
+  const entry = (binding: number, type: GPUBufferBindingType): GPUBindGroupLayoutEntry => ({
+    binding,
+    visibility: STAGE_COMPUTE,
+    buffer: { type, hasDynamicOffset: type === 'uniform' },
+  });
+  return device.createBindGroupLayout({
+    label: 'vm',
+    entries: [
+      entry(0, 'storage'),
+      entry(1, 'read-only-storage'),
+      entry(2, 'storage'),
+      entry(3, 'storage'),
+      entry(4, 'read-only-storage'),
+      entry(5, 'uniform'),
+    ],
+  });
+}
+
+function memoLimit(device: GPUDevice): number {
+  const { maxStorageBufferBindingSize, maxBufferSize } = device.limits;
+  return Math.min(MAX_MEMO_BYTES, maxStorageBufferBindingSize, maxBufferSize);
+}

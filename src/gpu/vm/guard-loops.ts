@@ -1,0 +1,65 @@
+/*
+ * Puts a check at the head of every loop of a kernel: a stopped invocation reads zeros, which might
+ * keep a loop going for ever, and a kernel without end has to be ended. No line is added, so line
+ * numbers stay.
+ *
+ * A loop with a barrier in it can't be left at its head, since others of the workgroup would wait
+ * at the barrier: there the check only stops the invocation, and the barrier makes all leave.
+ *
+ * Locking. None; pure. Source: our own.
+ */
+import type { Word } from './wgsl-tree.ts';
+
+const LOOPS = new Set(['for', 'while', 'loop']);
+const MEETINGS = new Set(['vm_barrier', 'vm_storage_barrier', 'vm_uniform']);
+
+/**
+ * Adds the checks.
+ *
+ * @param text the kernel
+ * @param words its tokens
+ * @returns the text with `vm_tick` at the head of each loop's body
+ */
+export function guardLoops(text: string, words: readonly Word[]): string {
+  const inserts: { at: number; text: string }[] = [];
+  for (const [index, { text: keyword }] of words.entries()) {
+    if (!LOOPS.has(keyword)) continue;
+    const brace = bodyOf(words, index);
+    const end = closing(words, brace);
+    const meets = words.slice(brace, end).some((word) => MEETINGS.has(word.text));
+    const check = meets ? ' _ = vm_tick();' : ' if (vm_tick()) { break; }';
+    inserts.push({ at: words[brace]!.end, text: check });
+  }
+  let guarded = '';
+  let from = 0;
+  for (const { at, text: check } of inserts) {
+    guarded += text.slice(from, at) + check;
+    from = at;
+  }
+  return guarded + text.slice(from);
+}
+
+/** The brace that begins a loop's body: the first outside parentheses. */
+function bodyOf(words: readonly Word[], keyword: number): number {
+  let depth = 0;
+  let index = keyword + 1;
+  while (index < words.length) {
+    const { text } = words[index]!;
+    if (text === '(') depth += 1;
+    if (text === ')') depth -= 1;
+    if (text === '{' && depth === 0) return index;
+    index += 1;
+  }
+  return words.length - 1;
+}
+
+function closing(words: readonly Word[], brace: number): number {
+  let depth = 0;
+  for (let index = brace; index < words.length; index++) {
+    const { text } = words[index]!;
+    if (text === '{') depth += 1;
+    if (text === '}') depth -= 1;
+    if (depth === 0) return index;
+  }
+  return words.length;
+}

@@ -1,0 +1,107 @@
+/*
+ * Puts a checked kernel and the prelude together: the constants of a variant, the prelude's parts,
+ * the kernel, the entry point. All variants are one text with other constants; the compiler drops
+ * what a constant switches off.
+ *
+ * Locking. None; pure. Source: our own.
+ */
+import abi from '../../../shaders/vm/abi.wgsl?raw';
+import arenaAtomic from '../../../shaders/vm/arena-atomic.wgsl?raw';
+import arenaPlain from '../../../shaders/vm/arena-plain.wgsl?raw';
+import atomics from '../../../shaders/vm/atomics.wgsl?raw';
+import barrier from '../../../shaders/vm/barrier.wgsl?raw';
+import effects from '../../../shaders/vm/effects.wgsl?raw';
+import mainBarrier from '../../../shaders/vm/main-barrier.wgsl?raw';
+import mainFree from '../../../shaders/vm/main-free.wgsl?raw';
+import memory from '../../../shaders/vm/memory.wgsl?raw';
+import walk from '../../../shaders/vm/walk.wgsl?raw';
+import {
+  CONTROL_HEADER_WORDS,
+  CONTROL_PENDING_WORDS,
+  FAULT_WORDS,
+  STATE_WORDS,
+} from '../../engine/vm/abi.ts';
+import type { CheckedKernel } from './check-kernel.ts';
+
+/** The prelude's parts, for the test that compares constants with the host's. */
+export const VM_PARTS: Readonly<Record<string, string>> = {
+  abi,
+  'arena-atomic': arenaAtomic,
+  'arena-plain': arenaPlain,
+  atomics,
+  barrier,
+  effects,
+  'main-barrier': mainBarrier,
+  'main-free': mainFree,
+  memory,
+  walk,
+};
+
+/** Where things lie in the control block and in the memo, in words. */
+export interface VmLayout {
+  readonly lanes: number;
+  readonly slots: number;
+  readonly ringRecords: number;
+  readonly statusAt: number;
+  readonly ringAt: number;
+  readonly pendingAt: number;
+  readonly controlWords: number;
+  /** Where logs begin in the memo; states come first. */
+  readonly logsAt: number;
+}
+
+/** What is switched on in a variant. */
+export interface VmVariant {
+  readonly replay: boolean;
+  readonly log: boolean;
+  /** Effects kept back. */
+  readonly kept: number;
+  readonly hash: boolean;
+  readonly dedup: boolean;
+  readonly force: boolean;
+}
+
+/** Compilable text, and where the kernel is in it. */
+export interface VmSource {
+  readonly code: string;
+  /** Lines before the kernel's first. */
+  readonly linesBefore: number;
+}
+
+/** Lays out the control block and the memo. */
+export function layoutOf(lanes: number, slots: number, ringRecords: number): VmLayout {
+  const statusAt = CONTROL_HEADER_WORDS;
+  const ringAt = statusAt + slots;
+  const pendingAt = ringAt + ringRecords * FAULT_WORDS;
+  const controlWords = pendingAt + CONTROL_PENDING_WORDS;
+  const logsAt = slots * STATE_WORDS * lanes;
+  return { lanes, slots, ringRecords, statusAt, ringAt, pendingAt, controlWords, logsAt };
+}
+
+/** The text of a kernel's variant. */
+export function vmSource(kernel: CheckedKernel, layout: VmLayout, variant: VmVariant): VmSource {
+  const { meets, atomic } = kernel.order;
+  const before = [
+    `const VM_LANES: u32 = ${layout.lanes}u;`,
+    `const VM_STATUS_AT: u32 = ${layout.statusAt}u;`,
+    `const VM_RING_AT: u32 = ${layout.ringAt}u;`,
+    `const VM_RING_RECORDS: u32 = ${layout.ringRecords}u;`,
+    `const VM_PENDING_AT: u32 = ${layout.pendingAt}u;`,
+    `const VM_LOGS_AT: u32 = ${layout.logsAt}u;`,
+    `const VM_REPLAY: bool = ${variant.replay};`,
+    `const VM_LOG: bool = ${variant.log};`,
+    `const VM_DEFER: u32 = ${variant.kept}u;`,
+    `const VM_HASH: bool = ${variant.hash};`,
+    `const VM_DEDUP: bool = ${variant.dedup};`,
+    `const VM_FORCE: bool = ${variant.force};`,
+    abi,
+    atomic ? arenaAtomic : arenaPlain,
+    walk,
+    effects,
+    memory,
+    ...(atomic ? [atomics] : []),
+    ...(meets ? [barrier] : []),
+  ].join('\n');
+  const code = `${before}\n${kernel.guarded}\n${meets ? mainBarrier : mainFree}`;
+  return { code, linesBefore: before.split('\n').length };
+}

@@ -1,0 +1,84 @@
+/*
+ * The syntax tree of a user's WGSL, in the few shapes that checks need.
+ *
+ * Leaves out: types and names' meanings, which the browser's compiler checks.
+ */
+import { Node, WgslParser, WgslScanner } from 'wgsl_reflect/wgsl_reflect.module.js';
+
+/** A node of the tree; its other fields depend on `kind`. */
+export interface Tree {
+  readonly node: Node;
+  readonly kind: string;
+  readonly name: string;
+  readonly line: number;
+  readonly fields: Readonly<Record<string, unknown>>;
+}
+
+/** A token of the text. */
+export interface Word {
+  readonly text: string;
+  readonly line: number;
+  /** Where it begins and ends in the text. */
+  readonly start: number;
+  readonly end: number;
+}
+
+/** Something wrong with a kernel. */
+export interface KernelProblem {
+  /** Line of the kernel's text, from 1. */
+  readonly line: number;
+  readonly reason: string;
+}
+
+/** Fields that lead up or sideways in the tree. */
+const NOT_BELOW = new Set(['parent', 'calls', 'cachedReturnValue']);
+
+/** The declarations of a text and its tokens, or why it is no WGSL. */
+export function parseWgsl(
+  text: string,
+): { readonly declarations: readonly Tree[]; readonly words: readonly Word[] } | KernelProblem {
+  try {
+    const words = new WgslScanner(text).scanTokens().map((token) => ({
+      text: token.lexeme,
+      line: token.line,
+      start: token.start,
+      end: token.end,
+    }));
+    const declarations = new WgslParser().parse(text).map((node) => tree(node));
+    return { declarations, words };
+  } catch (error) {
+    const message = error instanceof Error ? error.message : readMessage(error);
+    const line = Number(/Line: (\d+)/.exec(message)?.[1] ?? 1);
+    return { line, reason: message.replace(/\.*\s*Line: \d+\.?\s*$/, '') };
+  }
+}
+
+/** The nodes right below one, in the order of its fields. */
+export function below(one: Tree): Tree[] {
+  return Object.entries(one.fields).flatMap(([field, value]) =>
+    NOT_BELOW.has(field) ? [] : nodesIn(value),
+  );
+}
+
+/** The nodes in a field: of a list, or one. */
+export function nodesIn(value: unknown): Tree[] {
+  if (Array.isArray(value)) return value.flatMap(nodesIn);
+  return value instanceof Node ? [tree(value)] : [];
+}
+
+/** A node and all below it. */
+export function everywhere(one: Tree): Tree[] {
+  return [one, ...below(one).flatMap(everywhere)];
+}
+
+function tree(node: Node): Tree {
+  const fields = node as unknown as Readonly<Record<string, unknown>>;
+  const name = typeof fields['name'] === 'string' ? fields['name'] : '';
+  return { node, kind: node.astNodeType, name, line: node.line, fields };
+}
+
+/** The parser throws plain objects too. */
+function readMessage(error: unknown): string {
+  const message = (error as { message?: unknown } | null)?.message;
+  return typeof message === 'string' ? message : String(error);
+}

@@ -1,0 +1,7 @@
+/*
+ * The contract of kernels over virtual memory on WebGPU in a browser.
+ */
+import { describeVmEngine } from '../contract/vm-contract.ts';
+import { gpuVmHarness } from '../contract/vm-gpu-harness.ts';
+
+describeVmEngine(gpuVmHarness('browser'));
