@@ -9,8 +9,8 @@ export function webCoreThreads(): CoreThreads {
     hearsWords: canWaitAsync(),
     newChannel: () => new MessageChannel(),
     start(boot, onMessage, onDead) {
-      const url = new URL('./core-worker.ts', import.meta.url);
-      const worker = new Worker(url, { type: 'module', name: `core ${boot.image.slot}` });
+      // Bundlers find the worker by this very form, with options that say nothing of this moment.
+      const worker = new Worker(new URL('./core-worker.ts', import.meta.url), { type: 'module' });
       let isEnding = false;
       const end = (why: string): void => {
         if (isEnding) return;
