@@ -112,6 +112,7 @@ const PAGES: readonly (readonly [folder: string, name: string])[] = [
   ['01-first-migration/', 'First migration'],
   ['02-fault-back/', 'Fault back'],
   ['03-copy-bench/', 'Copy benchmark'],
+  ['04-cpu-and-gpu/', 'CPU and GPU'],
   ['selftests/', 'Selftests'],
   ['docs/', 'Documents'],
 ];

@@ -23,7 +23,7 @@ import {
 } from '../mm/swapops.ts';
 import { ACCESS_READ, ACCESS_WRITE, FAULT_ENOMEM, FAULT_OK, FAULT_SIGBUS } from '../mm/uaccess.ts';
 import type { AtomicsPort } from './atomics-port.ts';
-import { CORE_TLB_FLUSHES, CORE_TLB_MISSES, ControlMap } from './control.ts';
+import { CORE_TLB_FLUSHES, CORE_TLB_MISSES, CORE_TRAPS, ControlMap } from './control.ts';
 import type { Doorbell } from './doorbell.ts';
 import { RECORD_FAULT, newRecord } from './fault-ring.ts';
 import { CoreGate } from './shootdown.ts';
@@ -128,6 +128,11 @@ export class Core {
       return this.findWrite(addr) + ((addr % PAGE_SIZE) >>> 2);
     }
     return this.writeWord + (offset >>> 2);
+  }
+
+  /** Times that this core has gone into the kernel: faults and system calls. */
+  get traps(): number {
+    return this.port.load(this.control.words, this.block + CORE_TRAPS);
   }
 
   /** Looks for requests of the kernel; ends the program when it was told to end. */

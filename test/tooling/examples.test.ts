@@ -277,6 +277,33 @@ describe.skipIf(!bundleRunsHere())('pages in the bundled browser (needs Linux x6
     });
   });
 
+  describe('CPU and GPU', () => {
+    test('cores and devices at one array lose nothing', async () => {
+      await open(`${site.url}04-cpu-and-gpu/`);
+      const { result, adds, faults, taken } = await marks();
+      expect(result).toBe('ok');
+      for (const count of [adds, faults, taken]) expect(Number(count)).toBeGreaterThan(0);
+      expect(await text('#verdict')).toMatch(/^Nothing lost: [\d,]+ additions/);
+      expect(await page.locator('#histogram tbody tr').count()).toBeGreaterThan(0);
+      expect(await text('#counters')).toMatch(/device_private_fault\s+\+\d/);
+    });
+
+    test('four cores at full speed run until they are stopped, and again', async () => {
+      await open(`${site.url}04-cpu-and-gpu/?manual`);
+      await page.check('input[name=cores][value="4"]');
+      await page.check('input[name=pace][value="0"]');
+      for (const _ of [1, 2]) {
+        await page.click('#start');
+        await page.waitForFunction(() => Number(document.documentElement.dataset['adds']) > 1000);
+        expect(await page.isDisabled('#start')).toBe(true);
+        await page.click('#stop');
+        await page.waitForSelector('html:not([data-busy])');
+        expect(await text('#verdict')).toMatch(/^Nothing lost/);
+      }
+      expect(await marks()).toMatchObject({ result: 'ok' });
+    });
+  });
+
   describe('documents', () => {
     test('are listed, all of them, in the gallery and beside the text', async () => {
       const files = readdirSync(resolve(EXAMPLES, '../docs')).filter((name) =>
