@@ -12,8 +12,17 @@ import type { BenchOptions, BenchProgress, BenchReport } from './types.ts';
 /** Messages from bench-worker.ts. */
 export type WorkerMessage =
   | { readonly kind: 'progress'; readonly progress: BenchProgress }
+  | { readonly kind: 'heap' }
   | { readonly kind: 'report'; readonly report: BenchReport }
   | { readonly kind: 'failed'; readonly message: string };
+
+/** The answer to a worker that asks for its heap: bytes, or null where nobody can tell. */
+export interface HeapAnswer {
+  readonly heap: number | null;
+}
+
+/** Tells the size of the worker's heap. */
+export type AskHeap = () => Promise<number | null>;
 
 /** How long an aborted worker may take to stop between two cells before it is terminated. */
 const GRACE_MS = 2000;
@@ -23,6 +32,7 @@ const GRACE_MS = 2000;
  *
  * @param onProgress Called on this thread at each step.
  * @param signal Stops the run; the promise then rejects with the signal's reason.
+ * @param askHeap Tells how much of the heap of the worker is in use: whoever drives the browser.
  * @returns the report; cells that went wrong are in it with `verified: false`
  * @throws Error with one line for people when no machine can be opened (no WebGPU, too little
  * memory)
@@ -31,6 +41,7 @@ export async function runBench(
   options: BenchOptions,
   onProgress: (progress: BenchProgress) => void = () => {},
   signal?: AbortSignal,
+  askHeap: AskHeap = () => Promise.resolve(null),
 ): Promise<BenchReport> {
   signal?.throwIfAborted();
   if (typeof Worker === 'undefined') {
@@ -40,7 +51,7 @@ export async function runBench(
   if (options.engine !== 'cpu') await wakeGpuProcess();
   const visibility = watchVisibility();
   try {
-    const report = await runInWorker(options, onProgress, signal);
+    const report = await runInWorker(options, onProgress, signal, askHeap);
     return { ...report, env: { ...report.env, hidden: visibility.wasHidden() } };
   } finally {
     visibility.stop();
@@ -55,12 +66,14 @@ function runInWorker(
   options: BenchOptions,
   onProgress: (progress: BenchProgress) => void,
   signal: AbortSignal | undefined,
+  askHeap: AskHeap,
 ): Promise<BenchReport> {
   const worker = new Worker(new URL('./bench-worker.ts', import.meta.url), { type: 'module' });
   const result = new Promise<BenchReport>((resolve, reject) => {
     worker.onmessage = (event: MessageEvent<WorkerMessage>) => {
       const message = event.data;
       if (message.kind === 'progress') onProgress(message.progress);
+      else if (message.kind === 'heap') void answerHeap(worker, askHeap());
       else if (message.kind === 'report') resolve(message.report);
       else reject(new Error(message.message));
     };
@@ -76,6 +89,11 @@ function runInWorker(
   });
   worker.postMessage(options);
   return result.finally(() => worker.terminate());
+}
+
+async function answerHeap(worker: Worker, bytes: Promise<number | null>): Promise<void> {
+  const answer: HeapAnswer = { heap: await bytes.catch(() => null) };
+  worker.postMessage(answer);
 }
 
 /** Notices that the tab was hidden, now or later: a hidden tab is throttled. */

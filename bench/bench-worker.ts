@@ -1,8 +1,10 @@
 /**
  * The browser worker of the benchmark: the machine under test runs in this thread, so that no hop
- * between threads is in any sample. First message: the options. A later "abort" stops the run.
+ * between threads is in any sample. First message: the options. Later: "abort" stops the run, an
+ * answer says how much of this thread's heap is in use.
  */
-import type { WorkerMessage } from './bench-client.ts';
+import type { HeapAnswer, WorkerMessage } from './bench-client.ts';
+import { askedHeap } from './heap.ts';
 import { runSuites } from './run-suites.ts';
 import type { BenchOptions } from './types.ts';
 
@@ -19,12 +21,22 @@ addEventListener('unhandledrejection', (event) => {
   });
 });
 
+let heard = (_heap: number | null): void => {};
+
+function askHeap(): Promise<number | null> {
+  return new Promise((resolve) => {
+    heard = resolve;
+    send({ kind: 'heap' });
+  });
+}
+
 async function run(options: BenchOptions): Promise<void> {
   try {
     const report = await runSuites(
       options,
       (progress) => send({ kind: 'progress', progress }),
       abort.signal,
+      await askedHeap(askHeap),
     );
     send({ kind: 'report', report });
   } catch (error) {
@@ -32,7 +44,9 @@ async function run(options: BenchOptions): Promise<void> {
   }
 }
 
-addEventListener('message', (event: MessageEvent<BenchOptions | 'abort'>) => {
-  if (event.data === 'abort') abort.abort(new Error('the run was stopped'));
-  else void run(event.data);
+addEventListener('message', (event: MessageEvent<BenchOptions | HeapAnswer | 'abort'>) => {
+  const { data } = event;
+  if (data === 'abort') abort.abort(new Error('the run was stopped'));
+  else if ('heap' in data) heard(data.heap);
+  else void run(data);
 });

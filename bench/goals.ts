@@ -37,7 +37,7 @@ const DEFINITIONS: readonly GoalDefinition[] = [
   undecided('G9', 'A 64 KiB fault costs little more than a 4 KiB one'),
   undecided('G10', 'The fault request and wake-up is near the Atomics round trip'),
   decided('G11', 'Bookkeeping is at most 100 ns a page', 'mm', false),
-  decided('G12', 'Steady-state bookkeeping makes no garbage', 'mm', false),
+  decided('G12', 'Steady-state migration makes no garbage', 'mm', false),
   undecided('G13', 'A 2 MiB folio costs a fraction of 512 pages'),
   undecided('G14', 'The first migration is as fast as later ones'),
   undecided('G15', 'The copy kernel suits software adapters'),
@@ -78,7 +78,8 @@ function reason(
   if (!suites.includes(suite)) return `needs the suite ${suite}, which was not run`;
   if (needsWebGpu && engine === 'cpu')
     return 'needs a WebGPU adapter; this run used the CPU engine';
-  if (definition.id === 'G12') return 'this thread can not read its heap; run with --browser node';
+  if (definition.id === 'G12')
+    return 'nobody tells this page the size of a heap; run npm run bench';
   return 'a cell that it rests on failed';
 }
 

@@ -8,6 +8,7 @@ import { OpenError, bootMachine } from '../src/index.ts';
 import type { LocalMachine } from '../src/index.ts';
 import { nowUs } from './clock.ts';
 import { judge } from './goal-parts.ts';
+import { growthOf } from './heap.ts';
 import { NullMigration, WINDOW, mapRange } from './null-migration.ts';
 import type { GoalResult, RunContext } from './run-context.ts';
 import { interleave } from './sampler.ts';
@@ -107,45 +108,35 @@ async function measureScale(ctx: RunContext, machine: LocalMachine): Promise<Goa
   return [judge(what, ratio, '<=', MAX_SCALE_RATIO)];
 }
 
-/** Bytes in use on this thread's JS heap, null where nobody says. */
-function heapReader(): (() => number) | null {
-  const { process } = globalThis as {
-    readonly process?: { memoryUsage?: () => { readonly heapUsed: number } };
-  };
-  const usage = process?.memoryUsage;
-  return usage === undefined ? null : () => usage().heapUsed;
-}
-
 /**
  * What steady-state bookkeeping leaves on the heap, and how even its batches are: G12.
  *
  * @param bare One batch of the bare loop: on a busy machine its spread is the limit.
  * @returns null where nobody says how much of the heap is in use.
  */
-export function garbageGoal(
+export async function garbageGoal(
   ctx: RunContext,
   migration: NullMigration,
   pages: number,
   bare: () => void,
-): GoalResult | null {
-  const heapUsed = heapReader();
-  if (heapUsed === null) return null;
+): Promise<GoalResult | null> {
+  const { heap } = ctx;
+  if (heap === null) return null;
   const windows = pages / WINDOW;
   const perPage: number[] = [];
   const rounds = Math.max(1, Math.round(HEAP_BATCHES / (2 * windows)));
-  // A collection in between makes a sample negative: it says nothing and is taken again.
-  for (let tries = 0; perPage.length < HEAP_SAMPLES && tries < 5 * HEAP_SAMPLES; tries++) {
-    const before = heapUsed();
-    for (let i = 0; i < rounds; i++) migration.roundTrips(windows);
-    const grown = heapUsed() - before;
-    if (grown >= 0) perPage.push(grown / (rounds * 2 * pages));
+  for (let i = 0; i < HEAP_SAMPLES; i++) {
+    const grown = await growthOf(heap, () => {
+      for (let round = 0; round < rounds; round++) migration.roundTrips(windows);
+    });
+    perPage.push(grown / (rounds * 2 * pages));
   }
-  if (perPage.length < HEAP_SAMPLES) return null;
-  const heap = medianEstimate(perPage, ctx.resampling);
+  if (perPage.some(Number.isNaN)) return null;
+  const bytes = medianEstimate(perPage, ctx.resampling);
   const { ours, theirs } = batchTimes(migration, bare, ctx.plan.mm.spreadBatches);
   const spread = bootstrap([ours], ([drawn]) => spreadOf(drawn!), ctx.resampling);
   const parts = [
-    judge('bytes a page on the JS heap, bookkeeping', heap, '<=', MAX_HEAP_BYTES_PER_PAGE),
+    judge('bytes a page on the JS heap, bookkeeping', bytes, '<=', MAX_HEAP_BYTES_PER_PAGE),
     judge('p99 over p50 of a batch of 512', spread, '<=', MAX_BATCH_SPREAD),
   ];
   const what = 'p99 over p50 of a batch of the bare loop, in turn';

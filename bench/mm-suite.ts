@@ -7,12 +7,14 @@
  */
 import { PAGE_DEVICE, PAGE_RAM } from '../src/index.ts';
 import { BareLoop } from './bare-loop.ts';
+import { batchGarbageParts } from './batch-garbage.ts';
 import { judge } from './goal-parts.ts';
 import { allocPage, putPage } from './insides.ts';
 import { garbageGoal, scaleParts } from './mm-limits.ts';
 import { NullMigration, WINDOW, mapRange } from './null-migration.ts';
 import type { PhaseTimes, Range } from './null-migration.ts';
-import type { RunContext } from './run-context.ts';
+import type { RawGpu } from './raw-gpu.ts';
+import type { GoalResult, RunContext } from './run-context.ts';
 import { interleave } from './sampler.ts';
 import type { Operation, Sampled } from './sampler.ts';
 import { pairedOrder, pairedRatio, medianEstimate } from './stats.ts';
@@ -58,8 +60,12 @@ function withPhases(sampled: Sampled, phases: PhaseTimes, pages: number): Sample
   return { ...sampled, phases: Object.fromEntries(named) };
 }
 
-/** Measures G11. Adds its cells and result to `ctx`. */
-export async function runMmSuite(ctx: RunContext): Promise<void> {
+/**
+ * Measures G11 and G12. Adds cells and results to `ctx`.
+ *
+ * @param raw For the bare side of whole migrations; null without WebGPU.
+ */
+export async function runMmSuite(ctx: RunContext, raw: RawGpu | null): Promise<void> {
   const { windows, pairs, warmups } = ctx.plan.mm;
   const pages = windows * WINDOW;
   await ctx.say('mm', `bookkeeping of ${pages} pages`);
@@ -77,20 +83,23 @@ export async function runMmSuite(ctx: RunContext): Promise<void> {
     bare,
   ];
   const order = pairedOrder(pairs).flatMap((side) => (side === 'a' ? [0, 1] : [2]));
+  let garbage: GoalResult | null = null;
   await range.mm.mmapLock.readLock();
   try {
     const results = await interleave(operations, () => order, warmups, ctx.signal);
     const phases = results[0]!.failure === null ? timePhases(migration, pages) : null;
     const parts = report(ctx, pages, results, phases);
     const small = new BareLoop(pfnsOf(ctx, WINDOW), spare, pageCount);
-    const garbage = garbageGoal(ctx, migration, pages, () => small.run());
-    if (garbage !== null) ctx.goals.push(garbage);
+    garbage = await garbageGoal(ctx, migration, pages, () => small.run());
     if (ctx.plan.mm.scalePages > 0) parts.push(...(await scaleParts(ctx)));
     if (parts.length > 0) ctx.goals.push({ id: 'G11', parts });
   } finally {
     range.mm.mmapLock.readUnlock();
   }
   await range.process.exit();
+  if (garbage === null) return;
+  const parts = [...garbage.parts, ...(await batchGarbageParts(ctx, raw))];
+  ctx.goals.push({ ...garbage, parts });
 }
 
 /** Mean nanoseconds of a page by phase and direction, from runs of their own. */

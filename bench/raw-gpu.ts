@@ -109,6 +109,47 @@ export class RawGpu {
     };
   }
 
+  /**
+   * The least that moves `bytes` to the device and back, batch by batch: an upload through a
+   * mapped buffer, a readback, each in error scopes as the engine's are and awaited, with
+   * everything made once that can be.
+   */
+  batchLoop(bytes: number): { run(batches: number): Promise<void>; close(): void } {
+    const { device } = this;
+    const target = this.buffer(bytes, DEVICE_BUFFER);
+    const up = this.buffer(bytes, GPUBufferUsage.MAP_WRITE | GPUBufferUsage.COPY_SRC);
+    const down = this.buffer(bytes, GPUBufferUsage.MAP_READ | GPUBufferUsage.COPY_DST);
+    const memory = new Uint8Array(bytes);
+    const onError = (error: GPUError | null): void => {
+      if (error !== null) this.strayErrors += 1;
+    };
+    const copy = (from: GPUBuffer, to: GPUBuffer): void => {
+      device.pushErrorScope('validation');
+      device.pushErrorScope('out-of-memory');
+      const encoder = device.createCommandEncoder();
+      encoder.copyBufferToBuffer(from, 0, to, 0, bytes);
+      device.queue.submit([encoder.finish()]);
+      device.popErrorScope().then(onError, noError);
+      device.popErrorScope().then(onError, noError);
+    };
+    const run = async (batches: number): Promise<void> => {
+      for (let i = 0; i < batches; i += 2) {
+        await up.mapAsync(GPUMapMode.WRITE);
+        new Uint8Array(up.getMappedRange()).set(memory);
+        up.unmap();
+        copy(up, target);
+        copy(target, down);
+        await down.mapAsync(GPUMapMode.READ);
+        memory.set(new Uint8Array(down.getMappedRange()));
+        down.unmap();
+      }
+    };
+    const close = (): void => {
+      for (const one of [target, up, down]) one.destroy();
+    };
+    return { run, close };
+  }
+
   /** Smallest step between GPU timestamps in nanoseconds; null where there are none. */
   async timestampTickNs(): Promise<number | null> {
     const { device } = this;
@@ -222,6 +263,9 @@ export class RawGpu {
     return this.strayErrors === 0 ? null : `${this.strayErrors} uncaptured GPU errors`;
   }
 }
+
+/** A lost device has no errors; what waits for it fails by itself. */
+function noError(): void {}
 
 async function takeOut(slot: GPUBuffer, size: number, into: Uint8Array, at: number): Promise<void> {
   await slot.mapAsync(GPUMapMode.READ, 0, size);

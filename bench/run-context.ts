@@ -7,6 +7,7 @@ import { makeCell } from './cells.ts';
 import type { CellSpec } from './cells.ts';
 import { nextTask } from './clock.ts';
 import type { CopyMachine } from './copy-operation.ts';
+import type { HeapReader } from './heap.ts';
 import type { BenchPlan } from './plan.ts';
 import type { Sampled } from './sampler.ts';
 import type { BenchCell, BenchProgress, GoalLimit, GoalPart, OmittedCell } from './types.ts';
@@ -25,6 +26,8 @@ export class RunContext {
   readonly copyMachine: CopyMachine;
   readonly tickUs: number;
   readonly signal: AbortSignal | undefined;
+  /** Null where nobody can tell how much of the heap is in use. */
+  readonly heap: HeapReader | null;
   readonly cells: BenchCell[] = [];
   readonly omitted: OmittedCell[] = [];
   readonly goals: GoalResult[] = [];
@@ -37,7 +40,10 @@ export class RunContext {
   private total = 1;
 
   constructor(
-    parts: Pick<RunContext, 'plan' | 'machine' | 'copyMachine' | 'tickUs' | 'signal' | 'random'>,
+    parts: Pick<
+      RunContext,
+      'plan' | 'machine' | 'copyMachine' | 'tickUs' | 'signal' | 'heap' | 'random'
+    >,
     onProgress: (progress: BenchProgress) => void,
   ) {
     this.plan = parts.plan;
@@ -45,6 +51,7 @@ export class RunContext {
     this.copyMachine = parts.copyMachine;
     this.tickUs = parts.tickUs;
     this.signal = parts.signal;
+    this.heap = parts.heap;
     this.random = parts.random;
     this.bootstrapRandom = parts.random.fork('bootstrap');
     this.onProgress = onProgress;

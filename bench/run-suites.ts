@@ -12,6 +12,8 @@ import { countCopyCells, runCopySuite } from './copy-suite.ts';
 import { describeEnvironment } from './environment.ts';
 import { FAULT_CELLS, runFaultSuite } from './fault-suite.ts';
 import { goalRows } from './goals.ts';
+import { nodeHeap } from './heap.ts';
+import type { HeapReader } from './heap.ts';
 import { countMigrateCells, runMigrateSuite } from './migrate-suite.ts';
 import { MM_CELLS, runMmSuite } from './mm-suite.ts';
 import { planRun } from './plan.ts';
@@ -29,19 +31,22 @@ export function runSuites(
   options: BenchOptions,
   onProgress: (progress: BenchProgress) => void = () => {},
   signal?: AbortSignal,
+  heap: HeapReader | null = nodeHeap(),
 ): Promise<BenchReport> {
-  return runPlan(planRun(options), onProgress, signal);
+  return runPlan(planRun(options), onProgress, signal, heap);
 }
 
 /**
  * Runs a plan, which tests make smaller than any option does.
  *
+ * @param heap Reads this thread's heap; by default as Node does, or not at all.
  * @throws Error with one line for people when the machine can't be opened
  */
 export async function runPlan(
   plan: BenchPlan,
   onProgress: (progress: BenchProgress) => void = () => {},
   signal?: AbortSignal,
+  heap: HeapReader | null = nodeHeap(),
 ): Promise<BenchReport> {
   const startedAt = new Date().toISOString();
   const begun = performance.now();
@@ -49,7 +54,7 @@ export async function runPlan(
   const machine = await openOrExplain(plan);
   const raw = plan.engine === 'webgpu' ? await RawGpu.open(plan.powerPreference) : null;
   try {
-    const ctx = createContext(plan, machine, signal, onProgress);
+    const ctx = createContext({ plan, machine, signal, heap }, onProgress);
     const timestampTickNs = (await raw?.timestampTickNs()) ?? null;
     await runAll(ctx, raw);
     const { adapter } = machine.report;
@@ -87,16 +92,15 @@ function strayErrorsOf(machine: LocalMachine): () => number {
 }
 
 function createContext(
-  plan: BenchPlan,
-  machine: LocalMachine,
-  signal: AbortSignal | undefined,
+  given: Pick<RunContext, 'plan' | 'machine' | 'signal' | 'heap'>,
   onProgress: (progress: BenchProgress) => void,
 ): RunContext {
+  const { plan, machine } = given;
   const { engine, sys } = machine.kernel;
   const copyMachine = { engine, ramWords: sys.ramWords, strayErrors: strayErrorsOf(machine) };
   const tickUs = detectTickUs();
   const random = new Prng(plan.seed);
-  return new RunContext({ plan, machine, copyMachine, tickUs, signal, random }, onProgress);
+  return new RunContext({ ...given, copyMachine, tickUs, random }, onProgress);
 }
 
 async function runAll(ctx: RunContext, raw: RawGpu | null): Promise<void> {
@@ -111,7 +115,7 @@ async function runAll(ctx: RunContext, raw: RawGpu | null): Promise<void> {
       (wantsCopy ? countCopyCells(ctx) : 0) +
       (wantsCopy && raw !== null ? countCopyGoalCells(ctx) : 0),
   );
-  if (suites.includes('mm')) await runMmSuite(ctx);
+  if (suites.includes('mm')) await runMmSuite(ctx, raw);
   if (suites.includes('migrate')) await runMigrateSuite(ctx);
   if (suites.includes('fault')) await runFaultSuite(ctx);
   if (wantsReferences) await runReferences(ctx, raw);

@@ -152,6 +152,22 @@ function mmTable(report: BenchReport): Table | null {
   };
 }
 
+function garbageTable(report: BenchReport): Table | null {
+  const cells = report.cells.filter(({ unit }) => unit === 'bytes');
+  if (cells.length === 0) return null;
+  return {
+    title: 'Left on the JS heap by a batch of 512 pages, bytes',
+    columns: ['what', 'batches a call', 'bytes', '95% interval', 'n'],
+    rows: cells.map((cell) => [
+      cell.params['side'] === 'bare' ? 'bare WebGPU calls' : 'whole migration',
+      String(cell.params['batchesACall']),
+      figure(cell, (one) => one.median),
+      `${formatNumber(cell.ci[0])} to ${formatNumber(cell.ci[1])}`,
+      String(cell.samples.length),
+    ]),
+  };
+}
+
 function referenceTable(report: BenchReport): Table | null {
   const cells = report.cells.filter((cell) => cell.suite === 'reference');
   if (cells.length === 0) return null;
@@ -217,6 +233,7 @@ export function reportTables(report: BenchReport): Table[] {
     migrateTable(report),
     faultTable(report),
     mmTable(report),
+    garbageTable(report),
     referenceTable(report),
     goalTable(report),
   ];

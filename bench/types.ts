@@ -54,8 +54,11 @@ export interface BenchCell {
   readonly params: Readonly<Record<string, string | number | boolean>>;
   /** One number a sample, in `unit`, warm-up excluded, in the order measured. */
   readonly samples: readonly number[];
-  /** `us` = microseconds of one operation, `ns/page` = nanoseconds of one page. */
-  readonly unit: 'us' | 'ns/page';
+  /**
+   * `us` = microseconds of one operation, `ns/page` = nanoseconds of one page, `bytes` = bytes that
+   * one operation leaves on the JS heap.
+   */
+  readonly unit: 'us' | 'ns/page' | 'bytes';
   /** All pages of the last sample held what they should, and no GPU error was seen. */
   readonly verified: boolean;
   /** Why the cell is not verified. */

@@ -1,7 +1,8 @@
 /*
  * The page around the benchmark: controls, progress, results. A driver opens it with
  * `?auto&suite=copy,migrate&quick=1&seed=N` (also `engine=cpu`, `power=high`), awaits
- * `webhmmBench`, the report, and may give a function `reportProgress` that hears of each step.
+ * `webhmmBench`, the report, and may give functions: `reportProgress` hears of each step,
+ * `readWorkerHeap` tells how much of the worker's JS heap is in use.
  */
 import { runBench } from '../../bench/bench-client.ts';
 import type { BenchCell, BenchProgress, BenchReport } from '../../bench/types.ts';
@@ -19,6 +20,7 @@ declare global {
   interface Window {
     webhmmBench?: Promise<BenchReport>;
     reportProgress?: (progress: BenchProgress) => unknown;
+    readWorkerHeap?: () => Promise<number | null>;
   }
 }
 
@@ -79,7 +81,7 @@ async function run(page: Page, view: ReportView): Promise<void> {
     drawn = performance.now();
   };
   try {
-    const report = await runBench(options, onProgress, abort.signal);
+    const report = await runBench(options, onProgress, abort.signal, window.readWorkerHeap);
     showReport(page, view, report);
     page.result(report.cells.every(({ verified }) => verified) ? 'ok' : 'wrong');
     settle(report);

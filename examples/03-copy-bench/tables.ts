@@ -74,7 +74,7 @@ function badgeOf(tone: string, text: string): HTMLSpanElement {
 export function cellTable(cells: readonly BenchCell[]): HTMLTableElement {
   const names = ['Cell', 'p50', 'p90', 'p99', '', 'n', 'CV', 'GB/s', 'µs a page', 'Verified'];
   const rows = cells.map((cell) => {
-    const unit = cell.unit === 'us' ? 'µs' : 'ns/page';
+    const unit = cell.unit === 'us' ? 'µs' : cell.unit;
     const verified = cell.verified ? badgeOf('good', 'yes') : badgeOf('bad', cell.failure ?? 'no');
     const figures = [digits(cell.p50), digits(cell.p90), digits(cell.p99), unit];
     const more = [formatCount(cell.samples.length), `${(cell.cv * 100).toFixed(0)} %`];

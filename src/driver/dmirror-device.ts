@@ -9,6 +9,7 @@
  * between `migrateVmaPages` and `migrateVmaFinalize`.
  */
 import { errno, isErr } from '../base/errno.ts';
+import type { MaybePromise } from '../base/maybe.ts';
 import { Mutex } from '../base/mutex.ts';
 import { HPAGE_PMD_NR, PAGE_SIZE, PMD_SIZE } from '../base/units.ts';
 import { CommandList } from '../engine/command-list.ts';
@@ -136,19 +137,16 @@ export class DmirrorDevice {
     flags: number,
     faultPage: number,
   ): MigrateVma {
-    return {
-      vma,
-      src: window.src,
-      dst: window.dst,
-      start,
-      end,
-      cpages: 0,
-      npages: 0,
-      pgmapOwner: this.memory.owner,
-      flags,
-      faultPage,
-      reasons: window.reasons,
-    };
+    const { args } = window;
+    args.vma = vma;
+    args.start = start;
+    args.end = end;
+    args.cpages = 0;
+    args.npages = 0;
+    args.pgmapOwner = this.memory.owner;
+    args.flags = flags;
+    args.faultPage = faultPage;
+    return args;
   }
 
   /**
@@ -168,32 +166,42 @@ export class DmirrorDevice {
     try {
       if (isErr(migrateVmaSetup(args))) return VM_FAULT_SIGBUS;
       if (args.cpages === 0) return 0;
-      const status = await this.bringHome(args, window);
-      if (status === errno.ENOMEM) return VM_FAULT_OOM;
-      return isErr(status) ? VM_FAULT_SIGBUS : 0;
+      const allocated = this.allocateHome(window);
+      if (isErr(allocated)) return VM_FAULT_OOM;
+      const copied = this.finishHome(window, await this.copyOut(window));
+      return isErr(copied) ? VM_FAULT_SIGBUS : 0;
     } finally {
       this.windows.give(window);
     }
   }
 
   /**
-   * Moves the collected device pages of `args` to RAM, from allocation to finalize. Afterwards
-   * MIGRATE in src[] says which pages made it.
+   * First step of bringing the collected device pages of a window home: allocates RAM. Then come
+   * `copyOut` and `finishHome`.
    *
-   * @returns 0; ENOMEM when RAM is full: no page moved; ENODEV or EIO: pages whose copy did not
-   * complete stay. Context: after migrateVmaSetup, mmap lock held; waits.
+   * @returns 0; ENOMEM when RAM is full: no page moves and it is all over. Context: after
+   * migrateVmaSetup, mmap lock held.
    */
-  async bringHome(args: MigrateVma, window: MigrateWindow): Promise<number> {
+  allocateHome(window: MigrateWindow): number {
+    const { args } = window;
     const allocated = this.allocateRam(window, args.npages, true);
-    if (isErr(allocated)) {
-      migrateVmaFinalize(args);
-      return allocated;
-    }
-    const copied = await this.copyOut(window);
+    if (isErr(allocated)) migrateVmaFinalize(args);
+    return allocated;
+  }
+
+  /**
+   * Last step of bringing pages home. Afterwards MIGRATE in src[] says which pages made it.
+   *
+   * @param status What `copyOut` answered. @returns the same: ENODEV or EIO when pages whose copy
+   * did not complete stay.
+   */
+  finishHome(window: MigrateWindow, status: number): number {
+    const { args } = window;
+    window.settle(this.context.sys, status);
     migrateVmaPages(args);
     this.unmapFromMirrors(args.vma.mm, window, args.start, args.npages);
     migrateVmaFinalize(args);
-    return copied;
+    return status;
   }
 
   /**
@@ -228,16 +236,23 @@ export class DmirrorDevice {
     if (!isErr(pfn)) {
       sys.mem.trylockPage(pfn);
       window.fillSlot(slot, pfn, isLarge ? HPAGE_PMD_NR : 1);
-    } else if (isLarge && maySplit) {
-      return window.fillWithPages(sys, slot, (pfns, count) => allocLocked(sys, pfns, count));
+      return 0;
     }
-    return isErr(pfn) ? pfn : 0;
+    return isLarge && maySplit ? this.allocateRamPages(window, slot) : pfn;
   }
 
-  /** Runs the window's copies from the device. */
-  private copyOut(window: MigrateWindow): Promise<number> {
-    const { sys, engine } = this.context;
-    return window.copy(sys, engine, readableStrategy(this.context));
+  /**
+   * Single pages for a large folio. Not part of its caller, where what this function holds on to
+   * would be made anew for each page.
+   */
+  private allocateRamPages(window: MigrateWindow, slot: number): number {
+    const { sys } = this.context;
+    return window.fillWithPages(sys, slot, (pfns, count) => allocLocked(sys, pfns, count));
+  }
+
+  /** Runs the window's copies from the device; answers as the engine does. May wait. */
+  copyOut(window: MigrateWindow): MaybePromise<number> {
+    return window.copy(this.context.engine, readableStrategy(this.context));
   }
 
   /**
@@ -361,8 +376,12 @@ export class DmirrorDevice {
     try {
       migrateDeviceRange(sys, window.src, startPfn, npages);
       const allocated = this.allocateRam(window, npages, false);
-      const copied = isErr(allocated) ? allocated : await this.copyOut(window);
-      if (!isErr(allocated)) migrateDevicePages(sys, window.src, window.dst, npages);
+      if (isErr(allocated)) {
+        migrateDeviceFinalize(sys, window.src, window.dst, npages);
+        return allocated;
+      }
+      const copied = window.settle(sys, await this.copyOut(window));
+      migrateDevicePages(sys, window.src, window.dst, npages);
       migrateDeviceFinalize(sys, window.src, window.dst, npages);
       return copied;
     } finally {

@@ -7,6 +7,7 @@
  * the kernel's test device does; pages are locked from setup to finalize.
  */
 import { errno, isErr } from '../base/errno.ts';
+import type { MaybePromise } from '../base/maybe.ts';
 import { HPAGE_PMD_NR, PAGE_SIZE } from '../base/units.ts';
 import { migrateVmaFinalize, migrateVmaPages, migrateVmaSetup } from '../mm/migrate-device.ts';
 import {
@@ -22,22 +23,25 @@ import {
 } from '../mm/migrate-types.ts';
 import type { MigrateVma } from '../mm/migrate-types.ts';
 import { VM_READ } from '../mm/mm-types.ts';
-import type { Vma } from '../mm/mm-types.ts';
 import { vmaLookup } from '../mm/vma-lookup.ts';
 import { cpuMaps } from './cpu-maps.ts';
 import { dmirrorReadMapped } from './dmirror-access.ts';
+import type { DmirrorDevice } from './dmirror-device.ts';
 import type { Dmirror, DmirrorCmd } from './dmirror.ts';
 import { WINDOW_PAGES } from './migrate-window.ts';
 import type { MigrateWindow } from './migrate-window.ts';
 
-/** One window: [start, end) lies in `vma`. Returns pages migrated, or an errno. */
-type MigrateStep = (
-  mirror: Dmirror,
-  vma: Vma,
-  start: number,
-  end: number,
-  skipped: Uint32Array,
-) => Promise<number>;
+/** A direction of migration: what happens to a window that setup has collected. */
+interface Way {
+  /** MIGRATE_VMA_SELECT_*. */
+  select(device: DmirrorDevice): number;
+  /** Takes destinations, records the copies. @returns 0, or an errno that ended the migration. */
+  allocate(mirror: Dmirror, window: MigrateWindow): number;
+  /** Runs the copies. @returns the engine's answer. May wait. */
+  copy(mirror: Dmirror, window: MigrateWindow): MaybePromise<number>;
+  /** Ends the migration. @returns pages moved, or an errno. */
+  finish(mirror: Dmirror, window: MigrateWindow, copied: number): number;
+}
 
 /**
  * Moves what can be moved of the range to the device, then reads the range through the device page
@@ -48,7 +52,7 @@ type MigrateStep = (
  * failed.
  */
 export async function dmirrorMigrateToDevice(mirror: Dmirror, cmd: DmirrorCmd): Promise<number> {
-  const walked = await walkWindows(mirror, cmd, migrateWindowToDevice);
+  const walked = await walkWindows(mirror, cmd, toDevice);
   if (isErr(walked)) return walked;
   return dmirrorReadMapped(mirror, cmd);
 }
@@ -59,15 +63,20 @@ export async function dmirrorMigrateToDevice(mirror: Dmirror, cmd: DmirrorCmd): 
  * @returns 0 with `cpages` = pages moved; ENOMEM when RAM is full; EINVAL, ENODEV, EIO as above.
  */
 export async function dmirrorMigrateToSystem(mirror: Dmirror, cmd: DmirrorCmd): Promise<number> {
-  const moved = await walkWindows(mirror, cmd, migrateWindowToSystem);
+  const moved = await walkWindows(mirror, cmd, toSystem);
   if (isErr(moved)) return moved;
   cmd.cpages = moved;
   return 0;
 }
 
-async function walkWindows(mirror: Dmirror, cmd: DmirrorCmd, step: MigrateStep): Promise<number> {
-  const { mm } = mirror;
+/**
+ * Walks the range in windows. There is one wait for each, that for its copies, and no function that
+ * waits for another: each would leave garbage behind.
+ */
+async function walkWindows(mirror: Dmirror, cmd: DmirrorCmd, way: Way): Promise<number> {
+  const { device, mm } = mirror;
   const end = cmd.addr + cmd.npages * PAGE_SIZE;
+  const select = way.select(device) | MIGRATE_VMA_SELECT_COMPOUND;
   let moved = 0;
   await mm.mmapLock.readLock();
   try {
@@ -75,9 +84,21 @@ async function walkWindows(mirror: Dmirror, cmd: DmirrorCmd, step: MigrateStep):
       const vma = vmaLookup(mm, addr);
       if (vma === null || (vma.vmFlags & VM_READ) === 0) return errno.EINVAL;
       const next = Math.min(end, addr + WINDOW_PAGES * PAGE_SIZE, vma.vmEnd);
-      const result = await step(mirror, vma, addr, next, cmd.skipped);
-      if (isErr(result)) return result;
-      moved += result;
+      const npages = (next - addr) / PAGE_SIZE;
+      const window = device.windows.take(npages);
+      const args = device.migrateArgs(window, vma, addr, next, select, NO_FAULT_PAGE);
+      try {
+        let result = migrateVmaSetup(args);
+        if (!isErr(result) && args.cpages > 0) {
+          result = way.allocate(mirror, window);
+          if (!isErr(result)) result = way.finish(mirror, window, await way.copy(mirror, window));
+        }
+        if (isErr(result)) return result;
+        moved += result;
+      } finally {
+        window.countSkipped(npages, cmd.skipped);
+        device.windows.give(window);
+      }
       addr = next;
     }
   } finally {
@@ -86,34 +107,36 @@ async function walkWindows(mirror: Dmirror, cmd: DmirrorCmd, step: MigrateStep):
   return moved;
 }
 
-async function migrateWindowToDevice(
-  mirror: Dmirror,
-  vma: Vma,
-  start: number,
-  end: number,
-  skipped: Uint32Array,
-): Promise<number> {
-  const { device } = mirror;
-  const { sys, engine, strategy } = device.context;
-  const npages = (end - start) / PAGE_SIZE;
-  const window = device.windows.take(npages);
-  const select = MIGRATE_VMA_SELECT_SYSTEM | MIGRATE_VMA_SELECT_COMPOUND;
-  const args = device.migrateArgs(window, vma, start, end, select, NO_FAULT_PAGE);
-  try {
-    const status = migrateVmaSetup(args);
-    if (isErr(status) || args.cpages === 0) return status;
-    allocateOnDevice(mirror, window, npages);
-    const copied = await window.copy(sys, engine, strategy);
+const toDevice: Way = {
+  select: () => MIGRATE_VMA_SELECT_SYSTEM,
+  allocate: (mirror, window) => {
+    allocateOnDevice(mirror, window, window.args.npages);
+    return 0;
+  },
+  copy: (mirror, window) => {
+    const { engine, strategy } = mirror.device.context;
+    return window.copy(engine, strategy);
+  },
+  finish: (mirror, window, copied) => {
+    const { args } = window;
+    window.settle(mirror.mm.sys, copied);
     migrateVmaPages(args);
-    device.unmapFromMirrors(vma.mm, window, start, npages);
+    mirror.device.unmapFromMirrors(args.vma.mm, window, args.start, args.npages);
     migrateVmaFinalize(args);
     const moved = mapOnDevice(mirror, args);
     return isErr(copied) ? copied : moved;
-  } finally {
-    window.countSkipped(npages, skipped);
-    device.windows.give(window);
-  }
-}
+  },
+};
+
+const toSystem: Way = {
+  select: (device) => device.selectOwn,
+  allocate: (mirror, window) => mirror.device.allocateHome(window),
+  copy: (mirror, window) => mirror.device.copyOut(window),
+  finish: (mirror, window, copied) => {
+    const status = mirror.device.finishHome(window, copied);
+    return isErr(status) ? status : countMoved(window.args);
+  },
+};
 
 /** Gives each migrating page a device page and records the copy, or the clear of a hole. */
 function allocateOnDevice(mirror: Dmirror, window: MigrateWindow, npages: number): void {
@@ -154,29 +177,6 @@ function mapOnDevice(mirror: Dmirror, args: MigrateVma): number {
     }
   }
   return moved;
-}
-
-async function migrateWindowToSystem(
-  mirror: Dmirror,
-  vma: Vma,
-  start: number,
-  end: number,
-  skipped: Uint32Array,
-): Promise<number> {
-  const { device } = mirror;
-  const npages = (end - start) / PAGE_SIZE;
-  const window = device.windows.take(npages);
-  const select = device.selectOwn | MIGRATE_VMA_SELECT_COMPOUND;
-  const args = device.migrateArgs(window, vma, start, end, select, NO_FAULT_PAGE);
-  try {
-    const status = migrateVmaSetup(args);
-    if (isErr(status) || args.cpages === 0) return status;
-    const brought = await device.bringHome(args, window);
-    return isErr(brought) ? brought : countMoved(args);
-  } finally {
-    window.countSkipped(npages, skipped);
-    device.windows.give(window);
-  }
 }
 
 function countMoved(args: MigrateVma): number {

@@ -5,6 +5,7 @@
  * page table), the piece size of the kernel's test device.
  */
 import { errno } from '../base/errno.ts';
+import type { MaybePromise } from '../base/maybe.ts';
 import { HPAGE_PMD_NR, PTRS_PER_TABLE } from '../base/units.ts';
 import { CommandList } from '../engine/command-list.ts';
 import type { CopyEngine, StrategyName } from '../engine/copy-engine.ts';
@@ -12,11 +13,35 @@ import { putPage } from '../mm/page-alloc.ts';
 import {
   MIGRATE_PFN_COMPOUND,
   MIGRATE_PFN_WRITE,
+  NO_FAULT_PAGE,
   migrateEntryPages,
   migratePfn,
   migratePfnToPage,
 } from '../mm/migrate-types.ts';
-import type { System } from '../mm/mm-types.ts';
+import type { MigrateVma } from '../mm/migrate-types.ts';
+import type { System, Vma } from '../mm/mm-types.ts';
+
+/** What a window gives to migrate_vma; made once and filled in for each use. */
+class WindowArgs implements MigrateVma {
+  // Replaced for each use; there is no mapping that stands for "none".
+  vma: Vma = undefined as unknown as Vma;
+  readonly src: Uint32Array;
+  readonly dst: Uint32Array;
+  readonly reasons: Uint8Array;
+  start = 0;
+  end = 0;
+  cpages = 0;
+  npages = 0;
+  pgmapOwner: unknown = null;
+  flags = 0;
+  faultPage = NO_FAULT_PAGE;
+
+  constructor(src: Uint32Array, dst: Uint32Array, reasons: Uint8Array) {
+    this.src = src;
+    this.dst = dst;
+    this.reasons = reasons;
+  }
+}
 
 /** Most pages that one window migrates. */
 export const WINDOW_PAGES = PTRS_PER_TABLE;
@@ -32,6 +57,7 @@ export class MigrateWindow {
   readonly list = new CommandList(WINDOW_PAGES);
   /** SKIP_* code of each page that stays where it is. */
   readonly reasons = new Uint8Array(WINDOW_PAGES);
+  readonly args = new WindowArgs(this.src, this.dst, this.reasons);
   private readonly taken = new Uint32Array(HPAGE_PMD_NR);
 
   /** Empties the window for `npages` pages. */
@@ -90,16 +116,23 @@ export class MigrateWindow {
   }
 
   /**
-   * Runs the copies. Destinations whose copy did not complete are given back and their dst entry is
-   * cleared, so that finalize restores those pages.
+   * Runs the copies.
    *
-   * @returns 0, or the engine's errno (ENODEV, EIO); the pages that were copied still migrate.
+   * @returns 0, or the engine's errno (ENODEV, EIO): give it to `settle`.
    */
-  async copy(sys: System, engine: CopyEngine, strategy: StrategyName): Promise<number> {
-    const list = this.list;
-    if (list.length === 0) return 0;
-    const status = await engine.submit(list, strategy);
+  copy(engine: CopyEngine, strategy: StrategyName): MaybePromise<number> {
+    return this.list.length === 0 ? 0 : engine.submit(this.list, strategy);
+  }
+
+  /**
+   * Ends the copies: destinations whose copy did not complete are given back and their dst entry is
+   * cleared, so that finalize restores those pages. The pages that were copied still migrate.
+   *
+   * @param status What `copy` answered. @returns the same.
+   */
+  settle(sys: System, status: number): number {
     if (status === 0) return 0;
+    const { list } = this;
     for (let row = 0; row < list.length; row++) {
       if (list.done[row] === 0 || status === errno.EINVAL) {
         this.dropDestination(sys, this.slotOfRow[row]!);

@@ -98,6 +98,8 @@ export class WebGpuEngine implements CopyEngine, FlightListener {
   private readonly queue = new Fifo<ListRun>(16);
   private sequence = 0;
   private lastReadyAt = 0;
+  /** Since when the time of this thread counts as encoding (ms). */
+  private encodingSince = 0;
   private errorCount = 0;
   private outstanding = 0;
   private lostMessage = '';
@@ -223,7 +225,7 @@ export class WebGpuEngine implements CopyEngine, FlightListener {
   uploadSlotBack(flight: Flight): void {
     const slot = flight.upload;
     if (slot !== null && !this.isLost) {
-      slot.view = new Uint8Array(slot.buffer.getMappedRange());
+      slot.range = slot.buffer.getMappedRange();
       flight.upload = null;
       this.parts.uploads.give(slot);
     }
@@ -235,6 +237,7 @@ export class WebGpuEngine implements CopyEngine, FlightListener {
   private pump(): void {
     while (this.queue.length > 0 && !this.isLost) {
       const run = this.queue.first()!;
+      this.encodingSince = performance.now();
       if (!run.started && !this.start(run)) return;
       while (!run.isPlanned) {
         if (!this.launchNext(run)) return;
@@ -251,21 +254,20 @@ export class WebGpuEngine implements CopyEngine, FlightListener {
     const { list } = run;
     const { hostFrames } = this.geometry;
     if (run.hostRows > 0) {
-      const begun = performance.now();
+      const begun = this.encodingSince;
       for (let row = 0; row < list.length; row++) {
         if (!isHostJob(list, row, hostFrames)) continue;
         runHostJob(this.parts.memory, list, row);
         this.stats.bytesInHost += hostBytesOf(list, row);
         list.done[row] = 1;
       }
-      this.stats.hostCopyMs += performance.now() - begun;
+      this.encodingSince = performance.now();
+      this.stats.hostCopyMs += this.encodingSince - begun;
     }
     if (run.deviceRows > 0) {
-      const begun = performance.now();
       const { upload, download, move, clear } = run.choice;
       const sort = upload.sortsRows || download.sortsRows || move.sortsRows || clear.sortsRows;
       this.order.build(list, hostFrames, sort);
-      this.stats.encodeMs += performance.now() - begun;
     }
     return true;
   }
@@ -278,16 +280,17 @@ export class WebGpuEngine implements CopyEngine, FlightListener {
       this.idle.push(flight);
       return false;
     }
-    const begun = performance.now();
     planFlight(run, this.order.rows, flight.plan, this.room, this.layout);
     dropUnusedSlots(flight, this.parts.uploads, this.parts.readbacks);
-    this.stats.encodeMs += performance.now() - begun;
+    const planned = performance.now();
+    this.stats.encodeMs += planned - this.encodingSince;
     flight.run = run;
     this.sequence += 1;
     flight.sequence = this.sequence;
     flight.errorsBefore = this.errorCount;
     this.hazards.launch(flight.plan, flight.sequence);
-    this.launcher.launch(flight, run.choice);
+    this.launcher.launch(flight, run.choice, planned);
+    this.encodingSince = flight.submittedAt;
     this.outstanding += flight.pending;
     run.flights += 1;
     this.air.push(flight);
@@ -302,7 +305,7 @@ export class WebGpuEngine implements CopyEngine, FlightListener {
     if (run.uploadPagesLeft > 0 && staged) {
       flight.upload = uploads.take(run.uploadPagesLeft);
       if (flight.upload === null) return false;
-      if (flight.upload.view?.byteLength === 0) {
+      if (flight.upload.range?.byteLength === 0) {
         // Nothing but the end of the device takes the memory of a mapped buffer away.
         this.lose('the device took its mapped memory back');
         return false;

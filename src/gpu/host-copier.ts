@@ -41,9 +41,11 @@ export class HostCopier {
     warmUp(ram.buffer instanceof ArrayBuffer);
   }
 
-  /** Copies the RAM pages of the plan's segments of `kind` into `slot`. */
-  fill(slot: Uint8Array<ArrayBuffer>, plan: FlightPlan, kind: number): void {
-    const slotLongs = new BigUint64Array(slot.buffer, slot.byteOffset, slot.byteLength / 8);
+  /** Copies the RAM pages of the plan's segments of `kind` into a slot's mapped range. */
+  fill(slot: ArrayBuffer, plan: FlightPlan, kind: number): void {
+    // Each is made when it is wanted: most flights have runs of one sort only.
+    let slotLongs: BigUint64Array | null = null;
+    let slotBytes: Uint8Array | null = null;
     for (let i = 0; i < plan.length; i++) {
       if (plan.kind[i] !== kind) continue;
       const from = plan.host[i]!;
@@ -52,18 +54,20 @@ export class HostCopier {
       const pages = plan.slot[end]! + plan.pages[end]! - to;
       i = end;
       if (pages < LOOP_PAGES) {
+        slotLongs ??= longsOf(slot);
         copyUp(slotLongs, to * LONGS_PER_PAGE, this.longs, from * LONGS_PER_PAGE, pages);
       } else {
         const start = from * PAGE_SIZE;
-        slot.set(this.ram.subarray(start, start + pages * PAGE_SIZE), to * PAGE_SIZE);
+        slotBytes ??= new Uint8Array(slot);
+        slotBytes.set(this.ram.subarray(start, start + pages * PAGE_SIZE), to * PAGE_SIZE);
       }
     }
   }
 
-  /** Copies `slot` to the RAM pages of the plan's segments of `kind`. */
-  empty(slot: Uint8Array<ArrayBuffer>, plan: FlightPlan, kind: number): void {
-    const longs = Math.floor(slot.byteLength / 8);
-    const slotLongs = new BigUint64Array(slot.buffer, slot.byteOffset, longs);
+  /** Copies a slot's mapped range to the RAM pages of the plan's segments of `kind`. */
+  empty(slot: ArrayBuffer, plan: FlightPlan, kind: number): void {
+    let slotLongs: BigUint64Array | null = null;
+    let slotBytes: Uint8Array | null = null;
     for (let i = 0; i < plan.length; i++) {
       if (plan.kind[i] !== kind) continue;
       const to = plan.host[i]!;
@@ -72,10 +76,12 @@ export class HostCopier {
       const pages = plan.slot[end]! + plan.pages[end]! - from;
       i = end;
       if (pages < LOOP_PAGES) {
+        slotLongs ??= longsOf(slot);
         copyDown(this.longs, to * LONGS_PER_PAGE, slotLongs, from * LONGS_PER_PAGE, pages);
       } else {
         const start = from * PAGE_SIZE;
-        this.ram.set(slot.subarray(start, start + pages * PAGE_SIZE), to * PAGE_SIZE);
+        slotBytes ??= new Uint8Array(slot);
+        this.ram.set(slotBytes.subarray(start, start + pages * PAGE_SIZE), to * PAGE_SIZE);
       }
     }
   }
@@ -116,6 +122,11 @@ function warmUp(isPlain: boolean): void {
     copyUp(plain, 0, shared, 0, 1);
     copyDown(shared, 0, plain, 0, 1);
   }
+}
+
+/** As many whole 64-bit integers as there are: checksums behind the pages may end in a half. */
+function longsOf(slot: ArrayBuffer): BigUint64Array {
+  return new BigUint64Array(slot, 0, Math.floor(slot.byteLength / 8));
 }
 
 /** Last segment of the run of neighbours, in RAM and slot, that starts with segment `first`. */

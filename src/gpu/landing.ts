@@ -51,7 +51,7 @@ function readBack(flight: Flight, range: ArrayBuffer, resources: EncodeResources
   const { plan } = flight;
   const begun = performance.now();
   if (plan.has(SEGMENT_DOWNLOAD)) {
-    host.empty(new Uint8Array(range, 0, flight.sumOffset), plan, SEGMENT_DOWNLOAD);
+    host.empty(range, plan, SEGMENT_DOWNLOAD);
     stats.bytesToHost += plan.pagesOf[SEGMENT_DOWNLOAD]! * PAGE_SIZE;
   }
   if (plan.has(SEGMENT_SUM)) addSums(flight, new Uint32Array(range, flight.sumOffset));

@@ -78,13 +78,14 @@ export class Launcher {
   /**
    * Submits a flight whose plan and slots are set.
    *
+   * @param begun the time now (ms): each reading of the clock leaves a number on the heap
+   *
    * Context: no lock; never waits. Source: our own.
    */
-  launch(flight: Flight, choice: StrategyChoice): void {
+  launch(flight: Flight, choice: StrategyChoice, begun: number): void {
     const { stats, device } = this.resources;
-    const begun = performance.now();
     this.fillUpload(flight, choice);
-    const filled = performance.now();
+    const filled = flight.upload === null ? begun : performance.now();
     flight.pending = 0;
     flight.failure = 0;
     if (this.checked) {
@@ -108,10 +109,10 @@ export class Launcher {
     const pages = plan.pagesOf[SEGMENT_UPLOAD]!;
     this.resources.stats.bytesToDevice += pages * PAGE_SIZE;
     if (upload === null) return;
-    assert(choice.upload.stagesUploads && upload.view !== null, 'an upload slot is not mapped');
-    this.resources.host.fill(upload.view, plan, SEGMENT_UPLOAD);
+    assert(choice.upload.stagesUploads && upload.range !== null, 'an upload slot is not mapped');
+    this.resources.host.fill(upload.range, plan, SEGMENT_UPLOAD);
     upload.buffer.unmap();
-    upload.view = null;
+    upload.range = null;
   }
 
   private record(flight: Flight, choice: StrategyChoice): GPUCommandBuffer {

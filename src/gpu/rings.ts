@@ -20,8 +20,8 @@ export interface Slot {
   buffer: GPUBuffer;
   readonly pages: number;
   readonly bytes: number;
-  /** Bytes of the mapped range, while it is mapped. */
-  view: Uint8Array<ArrayBuffer> | null;
+  /** The mapped range, while it is mapped. */
+  range: ArrayBuffer | null;
 }
 
 /** A size class: its slots, and those of them that are free. */
@@ -73,19 +73,23 @@ export class SlotRing {
    */
   take(pages: number): Slot | null {
     const wanted = Math.min(pages, this.largestPages);
-    for (const { pages: held, free } of this.classes) {
-      if (held >= wanted) {
-        const slot = free.pop();
-        if (slot !== undefined) return slot;
-      }
+    // By index, as in `give`: an iterator would be garbage of every flight.
+    const { classes } = this;
+    for (let i = 0; i < classes.length; i++) {
+      const one = classes[i]!;
+      if (one.pages < wanted) continue;
+      const slot = one.free.pop();
+      if (slot !== undefined) return slot;
     }
     return null;
   }
 
   /** Gives a slot back; an upload slot must be mapped again. */
   give(slot: Slot): void {
-    for (const { pages, free } of this.classes) {
-      if (pages === slot.pages) free.push(slot);
+    const { classes } = this;
+    for (let i = 0; i < classes.length; i++) {
+      const one = classes[i]!;
+      if (one.pages === slot.pages) one.free.push(slot);
     }
   }
 
@@ -109,8 +113,8 @@ export class SlotRing {
       usage: this.usage,
       mappedAtCreation: this.keepsMapped,
     });
-    const slot: Slot = { buffer, pages, bytes: pages * PAGE_SIZE, view: null };
-    if (this.keepsMapped) slot.view = new Uint8Array(buffer.getMappedRange());
+    const slot: Slot = { buffer, pages, bytes: pages * PAGE_SIZE, range: null };
+    if (this.keepsMapped) slot.range = buffer.getMappedRange();
     return slot;
   }
 }

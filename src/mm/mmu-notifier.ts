@@ -188,13 +188,21 @@ export class MmuNotifierSubscriptions {
     this.activeInvalidateRanges--;
     if (this.activeInvalidateRanges > 0 || !this.isInvalidating) return;
     this.invalidateSeq++;
-    const deferred = this.deferred;
+    if (this.deferred.length > 0) this.applyDeferred();
+    if (this.wakeups.length > 0) this.wakeAll();
+  }
+
+  private applyDeferred(): void {
+    const { deferred } = this;
     this.deferred = [];
     for (const sub of deferred) {
       if (this.has(sub)) this.unlink(sub);
       else this.link(sub);
     }
-    const wakeups = this.wakeups;
+  }
+
+  private wakeAll(): void {
+    const { wakeups } = this;
     this.wakeups = [];
     for (const wake of wakeups) wake();
   }

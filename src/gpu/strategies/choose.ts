@@ -70,14 +70,37 @@ export function chooseStrategy(
   const fixed = FIXED_CHOICES.get(name);
   if (fixed !== undefined) return fixed;
   const { pages, rows } = shape;
-  const many = (route: number): Strategy =>
-    !isSoftware && rows[route]! > KERNEL_ROWS ? computeStrategy : runsStrategy;
-  return {
-    upload: pages[ROUTE_UPLOAD]! <= WRITE_PAGES ? writeBufferStrategy : many(ROUTE_UPLOAD),
-    download: many(ROUTE_DOWNLOAD),
-    move: isSoftware ? runsStrategy : computeStrategy,
-    clear: many(ROUTE_CLEAR),
-  };
+  return autoChoice(
+    pages[ROUTE_UPLOAD]! <= WRITE_PAGES
+      ? writeBufferStrategy
+      : manyRows(rows[ROUTE_UPLOAD]!, isSoftware),
+    manyRows(rows[ROUTE_DOWNLOAD]!, isSoftware),
+    isSoftware ? runsStrategy : computeStrategy,
+    manyRows(rows[ROUTE_CLEAR]!, isSoftware),
+  );
+}
+
+function manyRows(rows: number, isSoftware: boolean): Strategy {
+  return !isSoftware && rows > KERNEL_ROWS ? computeStrategy : runsStrategy;
+}
+
+/** The choices that `auto` has made so far: a new object for each list would be garbage. */
+const autoChoices: StrategyChoice[] = [];
+
+function autoChoice(
+  upload: Strategy,
+  download: Strategy,
+  move: Strategy,
+  clear: Strategy,
+): StrategyChoice {
+  for (let i = 0; i < autoChoices.length; i++) {
+    const made = autoChoices[i]!;
+    const isSame = made.upload === upload && made.download === download;
+    if (isSame && made.move === move && made.clear === clear) return made;
+  }
+  const choice = { upload, download, move, clear };
+  autoChoices.push(choice);
+  return choice;
 }
 
 /** The first row that a choice has no way for, or -1. */
