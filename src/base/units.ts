@@ -38,6 +38,11 @@ export function pageAlignDown(addr: number): number {
   return Math.floor(addr / PAGE_SIZE) * PAGE_SIZE;
 }
 
+/** Address rounded down to what one PMD entry covers. */
+export function pmdAlignDown(addr: number): number {
+  return Math.floor(addr / PMD_SIZE) * PMD_SIZE;
+}
+
 /** Address rounded up to a page. */
 export function pageAlignUp(addr: number): number {
   return Math.ceil(addr / PAGE_SIZE) * PAGE_SIZE;

@@ -17,7 +17,7 @@
  */
 import { assert } from '../base/assert.ts';
 import { errno } from '../base/errno.ts';
-import { HPAGE_PMD_NR, HPAGE_PMD_ORDER } from '../base/units.ts';
+import { HPAGE_PMD_ORDER } from '../base/units.ts';
 import type { MaybePromise } from '../base/maybe.ts';
 import { MAX_PAGEMAPS, MEMORY_DEVICE_COHERENT, MEMORY_DEVICE_PRIVATE } from './memory-type.ts';
 import type { VmFault } from './memory.ts';
@@ -245,7 +245,7 @@ export function freeZoneDevicePage(sys: System, pfn: number): void {
   assert((flags & PG_LOCKED) === 0, 'I8: a freed page is not locked');
   mem.flags[pfn] = 0;
   // A call per page would cost more than all the rest.
-  if (order !== 0) mem.flags.fill(0, pfn, pfn + HPAGE_PMD_NR);
+  if (order !== 0) mem.clearCompound(pfn);
   mem.mapping[pfn] = 0;
   mem.index[pfn] = 0;
   pgmap.ops.folioFree(pfn, order);

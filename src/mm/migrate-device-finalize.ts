@@ -68,7 +68,7 @@ export function finalizePages(
       continue;
     }
     const pages = migrateEntryPages(src[i]!);
-    finishFolio(sys, src[i]!, dst.subarray(i, i + pages), faultPage);
+    finishFolio(sys, src[i]!, dst, i, faultPage);
     i += pages;
   }
   sys.vmstat.add(PGMIGRATE_SUCCESS, tally.toDevice + tally.toRam);
@@ -88,15 +88,21 @@ function finishHole(sys: System, from: number, to: number): void {
 /**
  * One folio, wherever it may be mapped.
  *
- * @param to Its destinations: one, or those that were meant to take over its pages.
+ * @param dst Its destinations from `slot` on: one, or those that were meant to take over its pages.
  */
-function finishFolio(sys: System, from: number, to: Uint32Array, faultPage: number): void {
+function finishFolio(
+  sys: System,
+  from: number,
+  dst: Uint32Array,
+  slot: number,
+  faultPage: number,
+): void {
   const { mem } = sys;
   const source = migratePfnToPage(from);
-  const isCommitted = isMoved(from, to[0]!);
+  const isCommitted = isMoved(from, dst[slot]!);
   const pages = migrateEntryPages(from);
-  const target = isCommitted ? migratePfnToPage(to[0]!) : source;
-  if (!isCommitted) dropUnused(sys, to);
+  const target = isCommitted ? migratePfnToPage(dst[slot]!) : source;
+  if (!isCommitted) dropUnused(sys, dst, slot, slot + pages);
   assert(
     target === source || !mem.isAnon(source) || mem.mapping[target] === mem.mapping[source],
     'I31: a page with a destination was committed before finalize',
@@ -112,9 +118,9 @@ function finishFolio(sys: System, from: number, to: Uint32Array, faultPage: numb
 }
 
 /** Gives back what the driver allocated for a folio that stays. */
-function dropUnused(sys: System, to: Uint32Array): void {
-  for (let i = 0; i < to.length; i++) {
-    const pfn = migratePfnToPage(to[i]!);
+function dropUnused(sys: System, dst: Uint32Array, from: number, to: number): void {
+  for (let i = from; i < to; i++) {
+    const pfn = migratePfnToPage(dst[i]!);
     if (pfn >= 0) unlockAndPut(sys, pfn);
   }
 }
@@ -179,7 +185,7 @@ function finishSingle(args: MigrateVma, word: number, slot: number, at: number):
   const isCommitted = isMoved(src[slot]!, dst[slot]!);
   const target = isCommitted ? dst[slot]! >>> MIGRATE_PFN_SHIFT : source;
   assert(mapping[target] === word, 'I31: a page with a destination was committed before finalize');
-  if (!isCommitted && dst[slot] !== 0) dropUnused(sys, dst.subarray(slot, slot + 1));
+  if (!isCommitted) dropUnused(sys, dst, slot, slot + 1);
   assert(
     index[target] === linearPageIndex(vma, args.start + slot * PAGE_SIZE),
     'I11: an anonymous page is mapped where its index says',

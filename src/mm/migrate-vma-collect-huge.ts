@@ -7,7 +7,7 @@
  * Locking: as the collect phase: mmap lock held, folios by trylock. Never waits.
  */
 import { assert } from '../base/assert.ts';
-import { HPAGE_PMD_NR, PMD_SIZE } from '../base/units.ts';
+import { HPAGE_PMD_NR, PMD_SIZE, pmdAlignDown } from '../base/units.ts';
 import {
   MIGRATE_PFN_COMPOUND,
   MIGRATE_PFN_MIGRATE,
@@ -57,7 +57,7 @@ export const HUGE_SPLIT = -3;
 /** True when [start, end) is one whole PMD range and the caller takes it as one entry. */
 export function takesWhole(args: MigrateVma, start: number, end: number): boolean {
   if ((args.flags & MIGRATE_VMA_SELECT_COMPOUND) === 0) return false;
-  return start % PMD_SIZE === 0 && end - start === PMD_SIZE;
+  return pmdAlignDown(start) === start && end - start === PMD_SIZE;
 }
 
 /**

@@ -12,7 +12,12 @@
 import { errno, isErr } from '../base/errno.ts';
 import { HPAGE_PMD_NR, PAGE_SIZE, PMD_SIZE } from '../base/units.ts';
 import { userfaultfdMissing } from './fs-userfaultfd.ts';
-import { MIGRATE_PFN_COMPOUND, MIGRATE_PFN_MIGRATE, migratePfnToPage } from './migrate-types.ts';
+import {
+  MIGRATE_PFN_COMPOUND,
+  MIGRATE_PFN_MIGRATE,
+  migrateEntryPages,
+  migratePfnToPage,
+} from './migrate-types.ts';
 import type { MigrateVma } from './migrate-types.ts';
 import { insertHugePage, isHugeZero } from './migrate-vma-insert-huge.ts';
 import { vmaIsAnonymous, vmaMayWrite, vmaPageProt } from './mm-types.ts';
@@ -70,7 +75,10 @@ export function migrateVmaInsertPages(args: MigrateVma): void {
   let replaced = 0;
   for (let i = 0; i < args.npages; i++) {
     // Exactly this: a source page would have VALID and its pfn too.
-    if ((src[i]! & ~MIGRATE_PFN_COMPOUND) !== MIGRATE_PFN_MIGRATE) continue;
+    if ((src[i]! & ~MIGRATE_PFN_COMPOUND) !== MIGRATE_PFN_MIGRATE) {
+      i += migrateEntryPages(src[i]!) - 1;
+      continue;
+    }
     const target = migratePfnToPage(dst[i]!);
     if (target < 0) {
       refuse(args, i, SKIP_NO_DESTINATION);

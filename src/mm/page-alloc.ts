@@ -170,7 +170,7 @@ export class PageAllocator {
 
   /** Gives back what popHuge handed out. */
   pushHuge(pfn: number): void {
-    this.mem.flags.fill(0, pfn, pfn + HPAGE_PMD_NR);
+    this.mem.clearCompound(pfn);
     this.link(pfn, HPAGE_PMD_ORDER);
     this.count += HPAGE_PMD_NR;
   }

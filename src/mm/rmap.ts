@@ -14,7 +14,7 @@
  * plays the anon_vma lock. Leaves out: anon_vma roots and depth limits other than reuse at fork.
  */
 import { assert } from '../base/assert.ts';
-import { HPAGE_PMD_NR, PAGE_SIZE, PMD_SIZE } from '../base/units.ts';
+import { HPAGE_PMD_NR, PAGE_SIZE, PMD_SIZE, pmdAlignDown } from '../base/units.ts';
 import { VmaIntervals } from './interval-tree.ts';
 import { VM_ACCESS_FLAGS, VM_STICKY, linearPageIndex } from './mm-types.ts';
 import type { System, Vma } from './mm-types.ts';
@@ -374,9 +374,9 @@ function walkLargeFolio(vma: Vma, addr: number, hits: RmapHits): void {
   while (at < end) {
     const pmd = pageTables.pmdOffset(vma.mm.pgd, at);
     const isLeaf = isPmdLeaf(pageTables.words[pmd]!);
-    if (isLeaf && at === addr && at % PMD_SIZE === 0) hits.add(vma, at, pmd, true);
+    if (isLeaf && at === addr && pmdAlignDown(at) === at) hits.add(vma, at, pmd, true);
     const pte = isLeaf ? 0 : pageTables.pteOffset(vma.mm.pgd, at);
-    const next = Math.min(end, at - (at % PMD_SIZE) + PMD_SIZE);
+    const next = Math.min(end, pmdAlignDown(at) + PMD_SIZE);
     const pages = pte === 0 ? 0 : (next - at) / PAGE_SIZE;
     for (let i = 0; i < pages; i++) hits.add(vma, at + i * PAGE_SIZE, pte + i, false);
     at = next;
