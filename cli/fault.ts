@@ -1,27 +1,127 @@
 /*
- * `npm run fault`: device faults on the virtual clock.
+ * `npm run fault`: device faults under placement policies, on the virtual clock.
  *
- * `--prefetch JSON` answers one prefetch decision, so that an algorithm can be compared with its
- * source. The answer is JSON on stdout; a mistake is one line on stderr, and exit status 1.
+ * Drives the access trace of a workload under a policy, or answers one prefetch decision. Results
+ * go to stdout; a mistake is one line on stderr, and exit status 1, and so is a policy that throws.
  */
-import { answerPrefetchQuery, QueryError } from '../src/index.ts';
+import {
+  answerPrefetchQuery,
+  EVICTIONS,
+  POLICIES,
+  QueryError,
+  REPLAYS,
+  WORKLOADS,
+} from '../src/index.ts';
 import { readCommandLine, UsageError } from './args.ts';
 import { runCommand } from './cleanup.ts';
+import { runFaults } from './fault-run.ts';
 
 const SPEC = {
   name: 'fault',
-  summary: 'Device faults under the placement policies of several drivers, on a virtual clock.',
+  summary:
+    'Device faults under the placement policies of several drivers, on a virtual clock.\n' +
+    'Constants, costs and experiments are explained in docs/device-faults.md.',
   options: {
+    workload: {
+      kind: 'text',
+      placeholder: 'W',
+      help: `what the device runs: ${wrap(WORKLOADS)};\nor an access trace, FILE.csv or FILE.json`,
+    },
+    policy: {
+      kind: 'text',
+      placeholder: 'P',
+      help: `who decides: ${wrap(POLICIES)};\nor a module of your own, FILE.js`,
+    },
+    window: {
+      kind: 'number',
+      placeholder: 'N',
+      min: 1,
+      max: 1_048_576,
+      help: 'workgroups that run at a time (160)',
+    },
+    size: {
+      kind: 'number',
+      placeholder: 'MIB',
+      min: 1,
+      max: 4096,
+      help: 'size of the workload (16)',
+    },
+    passes: {
+      kind: 'number',
+      placeholder: 'N',
+      min: 1,
+      max: 1000,
+      help: 'how often it goes over its pages',
+    },
+    oversub: {
+      kind: 'number',
+      placeholder: 'PERCENT',
+      min: 1,
+      max: 100_000,
+      help: 'size of the workload in per cent of device memory (100)',
+    },
+    evict: {
+      kind: 'choice',
+      choices: EVICTIONS,
+      help: 'order of eviction, instead of the own one',
+    },
+    replay: { kind: 'choice', choices: REPLAYS, help: 'when faults are replayed' },
+    batch: {
+      kind: 'number',
+      placeholder: 'N',
+      min: 1,
+      max: 65_536,
+      help: 'fault records per batch',
+    },
+    granularity: {
+      kind: 'number',
+      placeholder: 'G',
+      min: 0,
+      max: 30,
+      help: 'kfd: windows of 2^G pages (9)',
+    },
+    dedup: { kind: 'flag', help: 'a page is reported once per run of the device' },
+    seed: {
+      kind: 'number',
+      placeholder: 'N',
+      min: 0,
+      max: 2 ** 32 - 1,
+      help: 'of random choices (1)',
+    },
+    cost: { kind: 'text', placeholder: 'JSON', help: 'other costs, {"farFaultUs": 20}' },
+    json: { kind: 'text', placeholder: 'FILE', help: 'where the whole result goes' },
+    trace: {
+      kind: 'text',
+      placeholder: 'FILE',
+      help: "where each fault's life goes, as a Chrome trace for Perfetto",
+    },
+    record: {
+      kind: 'text',
+      placeholder: 'FILE',
+      help: 'where the access trace goes: CSV, or JSON where it ends in .json',
+    },
     prefetch: {
       kind: 'text',
       placeholder: 'JSON',
       help:
-        'one prefetch decision in a 2 MiB block of pages 0 to 511: {"policy", "resident",\n' +
-        '"faulted", "thrashing", "region", "threshold", "sequence"}, all optional;\n' +
-        'pages are numbers or pairs [first, end); prints {"moved", "faults"}',
+        'one prefetch decision in a 2 MiB block of pages 0 to 511:\n' +
+        '{"policy", "resident", "faulted", "thrashing", "region",\n' +
+        '"threshold", "sequence"}, all optional; pages are numbers\n' +
+        'or pairs [first, end); prints {"moved", "faults"}',
     },
   },
 } as const;
+
+/** Names separated by commas, in lines that fit. */
+function wrap(names: readonly string[]): string {
+  return names.reduce((text, name, i) => {
+    const line = text.slice(text.lastIndexOf('\n') + 1);
+    const comma = i === 0 ? '' : ',';
+    return line.length > 36
+      ? `${text}${comma}\n${name}`
+      : `${text}${comma}${i === 0 ? '' : ' '}${name}`;
+  }, '');
+}
 
 export function main(): Promise<never> {
   const { values } = readCommandLine(SPEC);
@@ -30,7 +130,12 @@ export function main(): Promise<never> {
       process.stdout.write(`${JSON.stringify(prefetch(values.prefetch))}\n`);
       return 0;
     }
-    throw new UsageError('nothing to do: give --prefetch JSON (see --help)');
+    const { workload, policy } = values;
+    if (workload === undefined || policy === undefined) {
+      throw new UsageError('needs --workload W and --policy P, or --prefetch JSON (see --help)');
+    }
+    await runFaults({ ...values, workload, policy });
+    return 0;
   });
 }
 

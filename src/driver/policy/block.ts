@@ -7,6 +7,8 @@
 export { PAGE_SIZE } from '../../base/units.ts';
 /** Pages of a 64 KiB group. */
 export const GROUP_PAGES = 16;
+/** log2 of GROUP_PAGES. */
+export const GROUP_SHIFT = 4;
 /** Pages of a 2 MiB block. */
 export const BLOCK_PAGES = 512;
 /** log2 of BLOCK_PAGES. */

@@ -1,0 +1,199 @@
+/*
+ * One run of `npm run fault`: an access trace under a policy, on the virtual clock.
+ */
+import { existsSync, readFileSync, writeFileSync } from 'node:fs';
+import { basename, resolve } from 'node:path';
+import { pathToFileURL } from 'node:url';
+import {
+  chromeTrace,
+  CostError,
+  FaultLives,
+  makeWorkload,
+  POLICIES,
+  PolicyError,
+  policyByName,
+  readCostModel,
+  readTrace,
+  runModel,
+  StuckError,
+  traceToCsv,
+  traceToJson,
+  TraceError,
+  userPolicy,
+  WORKLOADS,
+} from '../src/index.ts';
+import type {
+  AccessTrace,
+  CostModel,
+  EvictionName,
+  ModelResult,
+  PolicyFactory,
+  PolicyName,
+  ReplayPolicy,
+  WorkloadName,
+} from '../src/index.ts';
+import { UsageError } from './args.ts';
+
+/** Options of one run, as the command line gives them. */
+export interface FaultRunOptions {
+  readonly workload: string;
+  readonly policy: string;
+  readonly window: number | undefined;
+  readonly size: number | undefined;
+  readonly passes: number | undefined;
+  readonly oversub: number | undefined;
+  readonly evict: EvictionName | undefined;
+  readonly replay: ReplayPolicy | undefined;
+  readonly batch: number | undefined;
+  readonly granularity: number | undefined;
+  readonly dedup: boolean;
+  readonly seed: number | undefined;
+  readonly cost: string | undefined;
+  readonly json: string | undefined;
+  readonly trace: string | undefined;
+  readonly record: string | undefined;
+}
+
+const PAGES_PER_MIB = 256;
+const DEFAULT_MIB = 16;
+
+/**
+ * Runs, prints a summary, and writes the files that were asked for.
+ *
+ * @throws UsageError for whatever the user got wrong, the policy included
+ */
+export async function runFaults(options: FaultRunOptions): Promise<void> {
+  const trace = loadTrace(options);
+  const policy = await loadPolicy(options);
+  const cost = options.cost === undefined ? undefined : readCost(options.cost);
+  const pages = trace.regions.reduce((sum, { first, outer }) => sum + outer - first, 0);
+  const devicePages = Math.max(1, Math.floor((pages * 100) / (options.oversub ?? 100)));
+  const lives = new FaultLives();
+  const { window, replay, batch, seed, dedup } = options;
+  const traits = {
+    ...(replay === undefined ? {} : { replay }),
+    ...(batch === undefined ? {} : { batchLimit: batch }),
+  };
+  let result: ModelResult;
+  try {
+    result = runModel(trace, policy, {
+      devicePages,
+      lives,
+      dedup,
+      traits,
+      ...(window === undefined ? {} : { window }),
+      ...(seed === undefined ? {} : { seed }),
+      ...(cost === undefined ? {} : { cost }),
+    });
+  } catch (error) {
+    if (error instanceof PolicyError || error instanceof StuckError) {
+      throw new UsageError(`${error.message}${whereThrown(error.cause)}`);
+    }
+    throw error;
+  }
+  process.stdout.write(summary(result));
+  if (options.json !== undefined) writeFile('json', options.json, JSON.stringify(result));
+  if (options.trace !== undefined) {
+    writeFile('trace', options.trace, JSON.stringify(chromeTrace(result, lives)));
+  }
+  if (options.record !== undefined) {
+    const isJson = options.record.endsWith('.json');
+    writeFile('record', options.record, isJson ? traceToJson(trace) : traceToCsv(trace));
+  }
+}
+
+/** The first line of an exception's stack that is in the user's file. */
+function whereThrown(cause: unknown): string {
+  const line = cause instanceof Error ? cause.stack?.split('\n')[1]?.trim() : undefined;
+  return line === undefined ? '' : ` (${line})`;
+}
+
+function loadTrace({ workload, size, passes, seed }: FaultRunOptions): AccessTrace {
+  if (!WORKLOADS.includes(workload as WorkloadName)) {
+    if (!/\.(csv|json)$/.test(workload)) {
+      const names = WORKLOADS.join(', ');
+      throw new UsageError(`--workload takes ${names}, or a .csv or .json file, not '${workload}'`);
+    }
+    try {
+      return readTrace(readFileSync(workload, 'utf8'), basename(workload));
+    } catch (error) {
+      if (error instanceof TraceError) throw new UsageError(`${workload}: ${error.message}`);
+      throw new UsageError(`can't read ${workload}: ${(error as Error).message}`);
+    }
+  }
+  return makeWorkload(workload as WorkloadName, {
+    pages: (size ?? DEFAULT_MIB) * PAGES_PER_MIB,
+    ...(passes === undefined ? {} : { passes }),
+    ...(seed === undefined ? {} : { seed }),
+  });
+}
+
+async function loadPolicy(options: FaultRunOptions): Promise<PolicyFactory> {
+  const { policy, evict, granularity } = options;
+  if (POLICIES.includes(policy as PolicyName)) {
+    return policyByName(policy as PolicyName, {
+      ...(evict === undefined ? {} : { evict }),
+      ...(granularity === undefined ? {} : { granularity }),
+    });
+  }
+  if (!/\.m?js$/.test(policy)) {
+    const names = POLICIES.join(', ');
+    throw new UsageError(`--policy takes ${names}, or a .js or .mjs file, not '${policy}'`);
+  }
+  const file = resolve(policy);
+  if (!existsSync(file)) throw new UsageError(`--policy: there is no file ${policy}`);
+  let module: unknown;
+  try {
+    module = await import(/* @vite-ignore */ pathToFileURL(file).href);
+  } catch (error) {
+    throw new UsageError(`--policy: can't load ${policy}: ${(error as Error).message}`);
+  }
+  try {
+    return userPolicy(module, basename(policy));
+  } catch (error) {
+    throw error instanceof PolicyError ? new UsageError(`--policy: ${error.message}`) : error;
+  }
+}
+
+function readCost(text: string): CostModel {
+  try {
+    return readCostModel(JSON.parse(text));
+  } catch (error) {
+    if (error instanceof CostError) throw new UsageError(`--cost: ${error.message}`);
+    throw new UsageError(`--cost takes JSON: ${(error as Error).message}`);
+  }
+}
+
+function writeFile(option: string, file: string, text: string): void {
+  try {
+    writeFileSync(file, text);
+  } catch (error) {
+    throw new UsageError(`--${option}: can't write ${file}: ${(error as Error).message}`);
+  }
+}
+
+/** The run as lines for people. */
+function summary(result: ModelResult): string {
+  const { counts, times, us, pages, devicePages, traits } = result;
+  const ms = (value: number): string => `${(value / 1000).toFixed(3)} ms`;
+  const mib = (bytes: number): string => `${(bytes / 2 ** 20).toFixed(1)} MiB`;
+  const split = (Object.entries(times) as [string, number][])
+    .filter(([, value]) => value > 0)
+    .map(([name, value]) => `${name} ${ms(value)}`);
+  const rows: [string, string][] = [
+    ['workload', `${result.trace}, ${pages} pages on a device of ${devicePages}`],
+    ['policy', `${result.policy} (${result.source || 'no source given'})`],
+    ['window', `${result.window} workgroups; batches of ${traits.batchLimit}, ${traits.replay}`],
+    ['virtual time', ms(us)],
+    ['  of that', split.join(', ')],
+    ['faults', `${counts.faults}: ${counts.duplicates} duplicate, ${counts.stale} stale`],
+    ['batches', `${counts.batches}, ${counts.replays} replays`],
+    ['moved', `${mib(counts.bytesIn)} in, ${mib(counts.bytesOut)} out`],
+    ['prefetched', `${counts.prefetchedPages} pages, ${counts.prefetchedUnused} never used`],
+    ['evicted', `${counts.evictedPages} pages in ${counts.evictions} evictions`],
+    ['remote', `${counts.remoteUses} accesses, ${counts.fallbacks} pages for want of memory`],
+  ];
+  if (counts.throttled > 0) rows.push(['throttled', `${counts.throttled} faults`]);
+  if (counts.cancelled > 0) rows.push(['cancelled', `${counts.cancelled} faults`]);
+  return rows.map(([name, value]) => `${name.padEnd(14)}${value}\n`).join('');
+}

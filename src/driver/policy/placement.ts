@@ -1,0 +1,488 @@
+/**
+ * The second half of the fault service: carries out what a policy answered for a group of faults.
+ * It makes room, moves, maps, keeps count and charges virtual time, by steps that the driver does.
+ */
+import type { AnswerSheet } from './answers.ts';
+import {
+  ANSWER_DUPLICATE,
+  ANSWER_MIGRATE,
+  ANSWER_PIN,
+  ANSWER_REMOTE,
+  ANSWER_THROTTLE,
+  VictimList,
+} from './answers.ts';
+import { BLOCK_PAGES, BLOCK_SHIFT, PAGE_SIZE } from './block.ts';
+import { linkUs } from './cost-model.ts';
+import type { FaultBatch } from './fault-batch.ts';
+import type { Outcome, Stage } from './fault-lives.ts';
+import type { FaultService } from './fault-service.ts';
+import { asPolicyError } from './policy-error.ts';
+import { ACCESS_WRITE, IN_RAM, ON_DEVICE } from './policy.ts';
+import type { Cause, FaultGroup } from './policy.ts';
+
+/** Pages to move, map or send home. */
+export interface PlacementStep {
+  readonly kind: 'migrate' | 'duplicate' | 'remote' | 'evict' | 'home';
+  readonly count: number;
+  /** The first `count` are the step's. */
+  readonly pages: Int32Array;
+  /** The driver sets 1 for each page that it could not move. */
+  readonly failed: Uint8Array;
+}
+
+/** A step that is used over and over. */
+class PageStep implements PlacementStep {
+  readonly kind: PlacementStep['kind'];
+  count = 0;
+  pages = new Int32Array(1024);
+  failed = new Uint8Array(1024);
+
+  constructor(kind: PlacementStep['kind']) {
+    this.kind = kind;
+  }
+
+  add(page: number): void {
+    if (this.count === this.pages.length) {
+      const pages = new Int32Array(this.count * 2);
+      pages.set(this.pages);
+      this.pages = pages;
+      this.failed = new Uint8Array(this.count * 2);
+    }
+    this.failed[this.count] = 0;
+    this.pages[this.count++] = page;
+  }
+}
+
+/** The faults of one block, as they are collected. */
+class GroupRows implements FaultGroup {
+  count = 0;
+  context = 0;
+  readonly pages = new Int32Array(BLOCK_PAGES);
+  readonly access = new Uint8Array(BLOCK_PAGES);
+  readonly workgroups = new Int32Array(BLOCK_PAGES);
+  /** Representatives of the batch that the faults stand for. */
+  readonly rows = new Int32Array(BLOCK_PAGES);
+
+  get block(): number {
+    return this.pages[0]! >>> BLOCK_SHIFT;
+  }
+
+  add(page: number, access: number, workgroup: number, context: number, row: number): void {
+    const i = this.count++;
+    this.pages[i] = page;
+    this.access[i] = access;
+    this.workgroups[i] = workgroup;
+    this.rows[i] = row;
+    this.context = context;
+  }
+}
+
+/** Carries out answers for one fault service. */
+export class Placement {
+  readonly group = new GroupRows();
+  private readonly service: FaultService;
+  private readonly batch: FaultBatch;
+  private readonly sheet: AnswerSheet;
+  private readonly victims: VictimList;
+  private readonly moves = new PageStep('migrate');
+  private readonly copies = new PageStep('duplicate');
+  private readonly remotes = new PageStep('remote');
+  private readonly evicts = new PageStep('evict');
+  private readonly homes = new PageStep('home');
+  /** 1 for each page of the group. */
+  private readonly isFaulted: Uint8Array;
+  /** Faults that wait for the next replay, as rows of the batch's lives. */
+  private readonly waiting: number[] = [];
+  /** Faulted pages of the group at the head of `moves`. */
+  private faultedMoves = 0;
+  private throttled = 0;
+  private isCharged = false;
+  private hasPrefetched = false;
+
+  constructor(service: FaultService, batch: FaultBatch, sheet: AnswerSheet) {
+    this.service = service;
+    this.batch = batch;
+    this.sheet = sheet;
+    this.isFaulted = new Uint8Array(service.space.pageCount);
+    this.victims = new VictimList(service.space, service.policy.name);
+  }
+
+  beginBatch(): void {
+    this.isCharged = false;
+    this.hasPrefetched = false;
+  }
+
+  beginGroup(): void {
+    const { group } = this;
+    for (let i = 0; i < group.count; i++) this.isFaulted[group.pages[i]!] = 0;
+    group.count = 0;
+  }
+
+  /**
+   * Carries out the answers to the group.
+   *
+   * @returns a generator of steps; its result says whether a fault was throttled
+   */
+  *carryOut(): Generator<PlacementStep, boolean, void> {
+    const { service, group } = this;
+    const isThrottled = this.sortAnswers();
+    this.mark('preprocessed');
+    this.chargeFaults();
+    const wanted = this.moves.count + this.copies.count;
+    for (let i = 0; i < group.count; i++) service.space.protect(group.pages[i]!);
+    if (wanted > 0) yield* this.makeRoom(wanted);
+    this.mark('evicted');
+    this.trim();
+    this.chargeCopies();
+    if (this.moves.count > 0) yield this.moves;
+    this.settleMoves();
+    if (this.copies.count > 0) yield this.copies;
+    this.settleCopies();
+    this.mark('copied');
+    if (this.remotes.count > 0) yield this.remotes;
+    for (let i = 0; i < this.remotes.count; i++) this.mapRemote(this.remotes.pages[i]!);
+    this.mark('mapped');
+    this.endLives();
+    return isThrottled;
+  }
+
+  /** Sorts the policy's answers into steps, faulted pages first. */
+  private sortAnswers(): boolean {
+    const { group, sheet, service } = this;
+    const { space, counts } = service;
+    this.moves.count = this.copies.count = this.remotes.count = 0;
+    this.throttled = 0;
+    for (let i = 0; i < group.count; i++) {
+      const page = group.pages[i]!;
+      this.isFaulted[page] = 1;
+      let answer = sheet.of(page);
+      // Pages that can't leave RAM are mapped there, whatever the policy likes.
+      const canMove = space.regionOf(page)!.isMigratable;
+      if (!canMove && answer !== ANSWER_THROTTLE) answer = ANSWER_REMOTE;
+      if (answer === ANSWER_DUPLICATE && group.access[i]! >= ACCESS_WRITE) answer = ANSWER_MIGRATE;
+      if (answer === ANSWER_MIGRATE) this.moves.add(page);
+      else if (answer === ANSWER_DUPLICATE) this.copies.add(page);
+      else if (answer === ANSWER_REMOTE || answer === ANSWER_PIN) this.remotes.add(page);
+      else {
+        this.throttled++;
+        counts.throttled++;
+      }
+    }
+    this.faultedMoves = this.moves.count;
+    for (let i = 0; i < sheet.count; i++) this.addPrefetch(sheet.pages[i]!);
+    return this.throttled > 0;
+  }
+
+  /** Takes an answer for a page that did not fault, if there is anything to do. */
+  private addPrefetch(page: number): void {
+    const { space } = this.service;
+    const region = space.regionOf(page);
+    const answer = this.sheet.of(page);
+    if (region === undefined || !region.isMigratable) return;
+    if (this.isFaulted[page] === 1) return;
+    const isHere = (space.where[page]! & ON_DEVICE) !== 0;
+    if (answer === ANSWER_MIGRATE && !isHere) this.moves.add(page);
+    else if (answer === ANSWER_DUPLICATE && !isHere) this.copies.add(page);
+    else if (answer === ANSWER_REMOTE && !isHere) this.remotes.add(page);
+  }
+
+  /** Evicts until `wanted` pages are free, as far as the policy finds victims. */
+  private *makeRoom(wanted: number): Generator<PlacementStep, void, void> {
+    const { service, victims, evicts } = this;
+    const { space, policy } = service;
+    const needed = Math.min(wanted, space.devicePages);
+    while (space.freePages < needed) {
+      victims.begin();
+      try {
+        policy.chooseVictims({ pages: needed - space.freePages }, space, victims);
+      } catch (error) {
+        throw asPolicyError(error, policy, 'chooseVictims');
+      }
+      evicts.count = 0;
+      for (let i = 0; i < victims.count; i++) {
+        const page = victims.pages[i]!;
+        if ((space.where[page]! & ON_DEVICE) !== 0 && !space.isProtected(page)) evicts.add(page);
+      }
+      if (evicts.count === 0) return;
+      yield evicts;
+      if (this.settleEvictions() === 0) return;
+    }
+  }
+
+  /** Books evicted pages. @returns pages that went */
+  private settleEvictions(): number {
+    const { service, evicts } = this;
+    const { counts, cost, space } = service;
+    let gone = 0;
+    let copied = 0;
+    let block = -1;
+    let us = 0;
+    for (let i = 0; i < evicts.count; i++) {
+      if (evicts.failed[i] === 1) continue;
+      const page = evicts.pages[i]!;
+      if (page >>> BLOCK_SHIFT !== block) {
+        us += linkUs(cost, copied * PAGE_SIZE);
+        copied = 0;
+        block = page >>> BLOCK_SHIFT;
+        counts.evictions++;
+        if (service.traits.costs === 'batch') us += cost.evictBlockUs;
+      }
+      if (space.prefetched[page] === 1) counts.prefetchedUnused++;
+      if (space.toRam(page)) {
+        copied++;
+        counts.bytesOut += PAGE_SIZE;
+      }
+      gone++;
+      this.tellLeft(page, 'eviction');
+    }
+    us += linkUs(cost, copied * PAGE_SIZE);
+    counts.evictedPages += gone;
+    service.spend('evict', us);
+    return gone;
+  }
+
+  /** Drops what has no room: prefetches first; faulted pages are served from RAM. */
+  private trim(): void {
+    const { space } = this.service;
+    const { moves, copies, remotes } = this;
+    const { allOrNothing } = this.service.traits;
+    const isShort = space.freePages < moves.count + copies.count;
+    const room = isShort && allOrNothing ? 0 : space.freePages;
+    let free = room;
+    const keep = (step: PageStep, faulted: number): number => {
+      let kept = 0;
+      for (let i = 0; i < step.count; i++) {
+        const page = step.pages[i]!;
+        const isHere = (space.where[page]! & ON_DEVICE) !== 0;
+        if (isHere || free > 0) {
+          if (!isHere) free--;
+          step.pages[kept++] = page;
+        } else if (i < faulted) {
+          remotes.add(page);
+          this.service.counts.fallbacks++;
+        }
+      }
+      return kept;
+    };
+    const copied = copies.count;
+    const faulted = Math.min(this.faultedMoves, moves.count);
+    moves.count = keep(moves, faulted);
+    this.faultedMoves = Math.min(this.faultedMoves, moves.count);
+    copies.count = keep(copies, copied);
+  }
+
+  private settleMoves(): void {
+    const { service, moves } = this;
+    const { space, counts } = service;
+    for (let i = 0; i < moves.count; i++) {
+      const page = moves.pages[i]!;
+      const isPrefetch = i >= this.faultedMoves;
+      if (moves.failed[i] === 1) {
+        if (!isPrefetch) this.fallBack(page);
+        continue;
+      }
+      const was = space.where[page]!;
+      if (was === (IN_RAM | ON_DEVICE)) counts.duplicatesDropped++;
+      this.arrive(page, false, isPrefetch, was);
+    }
+  }
+
+  private settleCopies(): void {
+    const { space, counts } = this.service;
+    for (let i = 0; i < this.copies.count; i++) {
+      const page = this.copies.pages[i]!;
+      if (this.copies.failed[i] === 1) {
+        this.fallBack(page);
+        continue;
+      }
+      const was = space.where[page]!;
+      counts.duplicated++;
+      // A page that nobody has touched has nothing in RAM to be kept.
+      this.arrive(page, was !== 0 && was !== ON_DEVICE, this.isFaulted[page] === 0, was);
+    }
+  }
+
+  private arrive(page: number, keepsRam: boolean, isPrefetch: boolean, was: number): void {
+    const { space, counts, policy } = this.service;
+    space.toDevice(page, keepsRam, isPrefetch);
+    if ((was & ON_DEVICE) !== 0) return;
+    counts.movedPages++;
+    if (isPrefetch) counts.prefetchedPages++;
+    if (was !== 0) counts.bytesIn += PAGE_SIZE;
+    try {
+      policy.arrived?.(page, isPrefetch ? 'prefetch' : 'fault', space);
+    } catch (error) {
+      throw asPolicyError(error, policy, 'arrived');
+    }
+  }
+
+  private fallBack(page: number): void {
+    this.remotes.add(page);
+    this.service.counts.fallbacks++;
+  }
+
+  private mapRemote(page: number): void {
+    const { space, counts } = this.service;
+    if ((space.where[page]! & ON_DEVICE) !== 0) {
+      // Pinned where it already is: on the device.
+      space.toDevice(page, (space.where[page]! & IN_RAM) !== 0, false);
+      return;
+    }
+    space.mapRemote(page);
+    counts.remoteMapped++;
+  }
+
+  private tellLeft(page: number, cause: Cause): void {
+    const { space, policy } = this.service;
+    try {
+      policy.left?.(page, cause, space);
+    } catch (error) {
+      throw asPolicyError(error, policy, 'left');
+    }
+  }
+
+  /** The fixed part of a batch, or that of each far fault. */
+  private chargeFaults(): void {
+    const { service, group } = this;
+    const { cost, traits } = service;
+    if (traits.costs === 'fault') {
+      const moved = this.faultedMoves + this.copies.count;
+      const far = traits.mapsAhead ? Math.min(moved, group.count) : group.count - this.throttled;
+      service.spend('service', cost.farFaultUs * far);
+      return;
+    }
+    if (!this.isCharged) service.spend('service', cost.batchUs);
+    this.isCharged = true;
+    const prefetches = this.moves.count > this.faultedMoves;
+    if (prefetches && !this.hasPrefetched) {
+      service.spend('service', cost.prefetchBatchUs - cost.batchUs);
+      this.hasPrefetched = true;
+    }
+  }
+
+  /** The transfers of the group, and the first touch of its block. */
+  private chargeCopies(): void {
+    const { service, group, moves, copies } = this;
+    const { cost, space, traits } = service;
+    let pages = 0;
+    for (const step of [moves, copies]) {
+      for (let i = 0; i < step.count; i++) {
+        const was = space.where[step.pages[i]!]!;
+        if (was === IN_RAM) pages++;
+      }
+    }
+    const bytes = pages * PAGE_SIZE;
+    const isFirst = moves.count + copies.count > 0 && space.firstTouch(group.block);
+    if (traits.costs === 'fault') {
+      const faults = Math.max(1, group.count);
+      this.mark('allocated');
+      service.spend('copy', faults * linkUs(cost, bytes / faults));
+      return;
+    }
+    const perKib = this.hasPrefetched ? cost.prefetchPerKibUs : cost.batchPerKibUs;
+    const copyUs = (perKib * bytes) / 1024;
+    if (isFirst) service.spend('firstTouch', cost.firstTouch * (copyUs + this.groupShareUs()));
+    this.mark('allocated');
+    service.spend('copy', copyUs);
+  }
+
+  /** The group's share in the fixed part of its batch. */
+  private groupShareUs(): number {
+    const { cost } = this.service;
+    const fixed = this.hasPrefetched ? cost.prefetchBatchUs : cost.batchUs;
+    return (fixed * this.group.count) / Math.max(1, this.batch.count);
+  }
+
+  /** A CPU access to a page on the device: what the policy sends home, or makes wait. */
+  *cpuFault(page: number, access: number): Generator<PlacementStep, 'done' | 'wait', void> {
+    const { sheet, homes, service } = this;
+    const { policy, space, cost, counts } = service;
+    sheet.begin('onCpuFault');
+    try {
+      if (policy.onCpuFault === undefined) sheet.migrate(page);
+      else policy.onCpuFault(page, access, space, sheet);
+    } catch (error) {
+      throw asPolicyError(error, policy, 'onCpuFault');
+    }
+    if (sheet.of(page) === ANSWER_THROTTLE) {
+      counts.throttled++;
+      return 'wait';
+    }
+    homes.count = 0;
+    for (let i = 0; i < sheet.count; i++) {
+      const one = sheet.pages[i]!;
+      const goes = sheet.of(one) === ANSWER_MIGRATE && (space.where[one]! & ON_DEVICE) !== 0;
+      if (goes) homes.add(one);
+    }
+    if (homes.count > 0) yield homes;
+    let copied = 0;
+    for (let i = 0; i < homes.count; i++) {
+      if (homes.failed[i] === 1) continue;
+      const one = homes.pages[i]!;
+      if (space.prefetched[one] === 1) counts.prefetchedUnused++;
+      if (space.toRam(one)) copied++;
+      this.tellLeft(one, 'cpu');
+    }
+    counts.bytesOut += copied * PAGE_SIZE;
+    service.spend('copy', linkUs(cost, copied * PAGE_SIZE));
+    return 'done';
+  }
+
+  /** Moves a range because the user says so. */
+  *prefetch(first: number, outer: number): Generator<PlacementStep, void, void> {
+    const { sheet, service } = this;
+    this.beginGroup();
+    for (
+      let from = first;
+      from < outer;
+      from = (Math.floor(from / BLOCK_PAGES) + 1) * BLOCK_PAGES
+    ) {
+      const to = Math.min(outer, (Math.floor(from / BLOCK_PAGES) + 1) * BLOCK_PAGES);
+      sheet.begin('prefetch');
+      for (let page = from; page < to; page++) sheet.migrate(page);
+      this.group.pages[0] = from;
+      yield* this.carryOut();
+      for (let page = from; page < to; page++) service.space.prefetched[page] = 0;
+    }
+  }
+
+  /** A page is no longer on the device, and was not copied home. */
+  forget(page: number): void {
+    const { space } = this.service;
+    if ((space.where[page]! & ON_DEVICE) !== 0) {
+      space.toRam(page);
+      this.tellLeft(page, 'user');
+    }
+    space.where[page] = 0;
+    space.unmap(page);
+  }
+
+  private mark(stage: Stage): void {
+    const { lives, space } = this.service;
+    if (lives === undefined) return;
+    for (let i = 0; i < this.group.count; i++) {
+      lives.mark(this.batch.life[this.group.rows[i]!]!, stage, space.nowUs);
+    }
+  }
+
+  private endLives(): void {
+    const { lives, space } = this.service;
+    if (lives === undefined) return;
+    for (let i = 0; i < this.group.count; i++) {
+      const life = this.batch.life[this.group.rows[i]!]!;
+      const page = this.group.pages[i]!;
+      const isThrottled = this.sheet.of(page) === ANSWER_THROTTLE;
+      const place: Outcome = space.remote[page] === 1 ? 'remote' : 'moved';
+      lives.end(life, isThrottled ? 'throttled' : place);
+      this.waiting.push(life);
+    }
+  }
+
+  /** A replay was sent: all faults that were serviced for it end their lives. */
+  markReplayed(): void {
+    const { lives, space } = this.service;
+    if (lives === undefined) return;
+    for (const life of this.waiting) lives.mark(life, 'replayed', space.nowUs);
+    this.waiting.length = 0;
+  }
+}

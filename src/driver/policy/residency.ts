@@ -1,0 +1,156 @@
+/**
+ * Where each page of a run is, what the device maps, and how much device memory is left. The fault
+ * service is its only writer.
+ *
+ * A real run keeps one beside the true page tables: pages that leave the device by themselves (CPU
+ * faults, munmap) are reported to it.
+ */
+import { assert } from '../../base/assert.ts';
+import { BLOCK_PAGES, BLOCK_SHIFT, GROUP_SHIFT } from './block.ts';
+import { ACCESS_READ, ACCESS_STRONG, IN_RAM, ON_DEVICE } from './policy.ts';
+import type { Hints, PolicyView, Region } from './policy.ts';
+
+const HINT_NAMES = ['preferred', 'accessedBy', 'readMostly', 'granularity'] as const;
+
+/** The state of a run's pages. */
+export class Residency implements PolicyView {
+  readonly pageCount: number;
+  readonly devicePages: number;
+  readonly where: Uint8Array;
+  readonly mapped: Uint8Array;
+  readonly remote: Uint8Array;
+  /** 1 for a page that was prefetched and has not been used since. */
+  readonly prefetched: Uint8Array;
+  /** Accesses over the link, by 64 KiB group, since one of its pages was last on the device. */
+  readonly remoteUses: Uint32Array;
+  nowUs = 0;
+  /** Pages of the device that are in use. */
+  usedPages = 0;
+  private readonly regionAt: Uint16Array;
+  private readonly blockResident: Uint16Array;
+  private readonly blockTouched: Uint8Array;
+  /** The round in which a page was last served; those of the running round are protected. */
+  private readonly servedIn: Uint32Array;
+  private round = 1;
+  private ranges: Region[];
+
+  /**
+   * @param regions ranges that do not overlap, each in blocks of its own address space
+   * @param devicePages pages of device memory, at least 1
+   */
+  constructor(regions: readonly Region[], devicePages: number) {
+    const end = regions.reduce((most, region) => Math.max(most, region.outer), 0);
+    const pageCount = Math.ceil(end / BLOCK_PAGES) * BLOCK_PAGES;
+    this.pageCount = pageCount;
+    this.devicePages = devicePages;
+    this.ranges = [...regions];
+    this.where = new Uint8Array(pageCount);
+    this.mapped = new Uint8Array(pageCount);
+    this.remote = new Uint8Array(pageCount);
+    this.prefetched = new Uint8Array(pageCount);
+    this.remoteUses = new Uint32Array(pageCount >>> GROUP_SHIFT);
+    this.regionAt = new Uint16Array(pageCount);
+    this.blockResident = new Uint16Array(pageCount >>> BLOCK_SHIFT);
+    this.blockTouched = new Uint8Array(pageCount >>> BLOCK_SHIFT);
+    this.servedIn = new Uint32Array(pageCount);
+    regions.forEach(({ first, outer }, at) => this.regionAt.fill(at + 1, first, outer));
+  }
+
+  get freePages(): number {
+    return this.devicePages - this.usedPages;
+  }
+
+  residentIn(block: number): number {
+    return this.blockResident[block]!;
+  }
+
+  /** Notes that a block is used. @returns whether it is the first time */
+  firstTouch(block: number): boolean {
+    const isFirst = this.blockTouched[block] === 0;
+    this.blockTouched[block] = 1;
+    return isFirst;
+  }
+
+  regionOf(page: number): Region | undefined {
+    const at = this.regionAt[page] ?? 0;
+    return at === 0 ? undefined : this.ranges[at - 1];
+  }
+
+  /**
+   * Changes the hints of a range, inside one region, which is split. The device's mappings of the
+   * range go, so that it faults again and is placed anew; hints that it has already change nothing.
+   *
+   * @returns whether anything changed
+   */
+  setHints(first: number, outer: number, hints: Hints): boolean {
+    const region = this.regionOf(first);
+    assert(region !== undefined && outer <= region.outer, 'hints are for pages of one region');
+    if (HINT_NAMES.every((name) => region.hints[name] === hints[name])) return false;
+    this.ranges.push({ ...region, first, outer, hints });
+    this.regionAt.fill(this.ranges.length, first, outer);
+    for (let page = first; page < outer; page++) this.unmap(page);
+    return true;
+  }
+
+  isProtected(page: number): boolean {
+    return this.servedIn[page] === this.round;
+  }
+
+  /** Keeps a page from being evicted until the next replay has been answered. */
+  protect(page: number): void {
+    this.servedIn[page] = this.round;
+  }
+
+  /** A replay was sent: what was served for it may go again once the next faults are here. */
+  nextRound(): void {
+    this.round++;
+  }
+
+  /** The permission that a device mapping of a page gets. */
+  permissionOf(page: number): number {
+    return this.regionOf(page)?.isWritable === true ? ACCESS_STRONG : ACCESS_READ;
+  }
+
+  /**
+   * Puts a page on the device.
+   *
+   * @param keepsRam whether the copy in RAM stays, for reading
+   */
+  toDevice(page: number, keepsRam: boolean, wasPrefetched: boolean): void {
+    if ((this.where[page]! & ON_DEVICE) === 0) {
+      assert(this.usedPages < this.devicePages, 'device memory holds no more than it has');
+      this.usedPages++;
+      this.blockResident[page >>> BLOCK_SHIFT]!++;
+    }
+    this.where[page] = keepsRam ? IN_RAM | ON_DEVICE : ON_DEVICE;
+    this.mapped[page] = keepsRam ? ACCESS_READ : this.permissionOf(page);
+    this.remote[page] = 0;
+    this.prefetched[page] = wasPrefetched ? 1 : 0;
+    this.remoteUses[page >>> GROUP_SHIFT] = 0;
+  }
+
+  /** Takes a page off the device; it is in RAM then. @returns whether it had to be copied */
+  toRam(page: number): boolean {
+    assert((this.where[page]! & ON_DEVICE) !== 0, 'only a device page leaves the device');
+    const needsCopy = (this.where[page]! & IN_RAM) === 0;
+    this.usedPages--;
+    this.blockResident[page >>> BLOCK_SHIFT]!--;
+    this.where[page] = IN_RAM;
+    this.mapped[page] = 0;
+    this.prefetched[page] = 0;
+    return needsCopy;
+  }
+
+  /** Maps a page in RAM for the device. */
+  mapRemote(page: number): void {
+    this.where[page]! |= IN_RAM;
+    this.mapped[page] = this.permissionOf(page);
+    this.remote[page] = 1;
+  }
+
+  /** Takes the device's mapping away. */
+  unmap(page: number): void {
+    this.mapped[page] = 0;
+    this.remote[page] = 0;
+  }
+}
