@@ -113,7 +113,7 @@ describe('F3: duplicates', () => {
     expect([counts.movedPages, counts.duplicates]).toEqual([1, 49]);
   });
 
-  test('with the dedup bit a page is reported once, and again when more permission is needed', () => {
+  test('the dedup bit reports a page once, and again for more permission', () => {
     const dedup = runModel(traceOf(blocks(1), ...lanes([ACCESS_READ, ACCESS_READ])), pageByPage(), {
       dedup: true,
     });

@@ -215,7 +215,7 @@ describe('a page that CPU and device compete for, over a second', () => {
     expect(lapse).toBeLessThanOrEqual(902);
   });
 
-  test('half the nap: a pin after 15 moves, then 150 ms of remote access, 112 moves a second', () => {
+  test('half the nap: a pin after 15 moves, then 150 ms remote, 112 moves a second', () => {
     const { movesToPin, firstPinUs, moves } = run({ nap: 0.5, tuning: 'off' });
     expect([movesToPin, moves]).toEqual([15, 112]);
     expect(firstPinUs).toBeGreaterThanOrEqual(2700);
