@@ -3,11 +3,8 @@
  * the CPU engine or on Dawn.
  */
 import { setTimeout as delay } from 'node:timers/promises';
-import { Worker } from 'node:worker_threads';
-import nodeEndpoint from 'comlink/dist/esm/node-adapter.mjs';
-import { connectKernel } from '../src/index.ts';
-import type { Machine, MachineOptions } from '../src/index.ts';
-import { nodeCoreThreads } from '../src/node.ts';
+import { Machine } from '../src/index.ts';
+import type { MachineOptions } from '../src/index.ts';
 import { onExit, unlessStopped } from './cleanup.ts';
 import { openNodeGpu } from './node-gpu.ts';
 import { bundleNodeWorker } from './node-worker.ts';
@@ -30,23 +27,11 @@ export async function openNodeMachine(
   await unlessStopped();
   // The main thread has to have loaded the driver before a worker's Dawn looks for it.
   if (options.engine !== 'cpu') await openNodeGpu(say);
-  const worker = new Worker(await bundleNodeWorker('src/worker/kernel-worker-node.ts'));
-  const died = new Promise<never>((_resolve, reject) => {
-    worker.on('error', (error) => reject(error));
-    worker.on('exit', (code) => reject(new Error(`the kernel worker ended with code ${code}`)));
-  });
-  let isOver = false;
-  const end = (): void => {
-    isOver = true;
-    void worker.terminate();
-  };
-  const coreEntry = await bundleNodeWorker('src/worker/core-worker-node.ts');
-  const threads = nodeCoreThreads(coreEntry);
-  const opening = connectKernel(nodeEndpoint(worker), died, end, options, threads);
-  const close = async (): Promise<void> => (await opening).close();
+  const kernel = await bundleNodeWorker('src/worker/kernel-worker-node.ts');
+  const core = await bundleNodeWorker('src/worker/core-worker-node.ts');
+  const opening = Machine.create({ ...options, workers: { kernel, core } });
   onExit(async () => {
-    if (isOver) return;
-    const closed = close().catch(() => {});
+    const closed = opening.then((machine) => machine.close()).catch(() => {});
     await Promise.race([closed, delay(CLOSE_MS, undefined, { ref: false })]);
   });
   return opening;

@@ -1,10 +1,10 @@
 /**
  * WebHMM's facade, and the only path that examples, benchmarks and command line tools import.
  *
- * `openMachine` starts a machine in a kernel worker of its own, `bootMachine` builds one in the
+ * `Machine.create` starts a machine in a kernel worker of its own, `bootMachine` builds one in the
  * calling thread. Calls reject with one exception class per kind of failure: `OpenError` (no
- * machine), `ErrnoError` (a system call failed) and `SignalError` (a memory access that Linux would
- * answer with a signal).
+ * machine), `ErrnoError` (a system call failed), `SignalError` (a memory access that Linux would
+ * answer with a signal) and `MachineError` (the machine is gone).
  */
 export { errno, errnoName } from './base/errno.ts';
 export { PAGE_SIZE, PMD_SIZE } from './base/units.ts';
@@ -81,8 +81,14 @@ export type {
   StrategyName,
 } from './engine/copy-engine.ts';
 export { CommandList } from './engine/command-list.ts';
-export { ErrnoError, OpenError, SignalError } from './worker/errors.ts';
-export { Machine, Process, TestDevice } from './worker/machine.ts';
+export { ErrnoError, MachineError, OpenError, SignalError } from './worker/errors.ts';
+export type { MachineEnd } from './worker/errors.ts';
+export { Machine } from './worker/machine.ts';
+export { Process } from './worker/process.ts';
+export { TestDevice } from './worker/test-device.ts';
+export { LiveCounters } from './worker/live-counters.ts';
+export type { VmEvent } from './mm/vmstat.ts';
+export type { CreateOptions, WorkerFiles } from './worker/platform.ts';
 export { Userfaultfd } from './worker/userfaultfd.ts';
 export type { UffdModes } from './worker/userfaultfd.ts';
 export type { UffdMsg, UffdOp, UffdRequest } from './worker/protocol-uffd.ts';
@@ -168,7 +174,7 @@ export {
 export type { SmapsTotals } from './mm/task-mmu.ts';
 export { MREMAP_DONTUNMAP, MREMAP_FIXED, MREMAP_MAYMOVE } from './mm/mremap.ts';
 export { FALLOC_FL_KEEP_SIZE, FALLOC_FL_PUNCH_HOLE } from './mm/truncate.ts';
-export { bootMachine, connectKernel, openMachine } from './worker/open.ts';
+export { bootMachine } from './worker/open.ts';
 export type { CoreThreads } from './worker/core-host.ts';
 export type { ProgramEvents, RunningProgram } from './worker/core-host.ts';
 export type { ExitStatus, ProgramCpu } from './cpu/program.ts';

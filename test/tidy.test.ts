@@ -31,10 +31,9 @@ const ARROWS: Readonly<Record<string, readonly string[]>> = {
   'src/sim': ['src/driver', 'src/mm', 'src/engine', 'src/base'],
   'src/worker': ['src/driver', 'src/cpu', 'src/mm', 'src/engine', 'src/gpu', 'src/base'],
   'src/index.ts': 'worker sim driver cpu mm engine gpu base'.split(' ').map((dir) => `src/${dir}`),
-  'src/node.ts': ['src/worker'],
   examples: ['src/index.ts', 'bench', 'shaders'],
   bench: ['src/index.ts', 'shaders'],
-  cli: ['src/index.ts', 'src/node.ts', 'bench', 'shaders'],
+  cli: ['src/index.ts', 'bench', 'shaders'],
   shaders: [],
 };
 
@@ -62,9 +61,8 @@ const PACKAGES: Readonly<Record<string, RegExp>> = {
   'src/driver': /^$/,
   'src/sim': /^$/,
   'src/gpu': /^wgsl_reflect\//,
-  'src/worker': /^(comlink(\/|$)|node:|webgpu$)/,
+  'src/worker': /^(comlink(\/|$)|node:|webgpu$|#platform$)/,
   'src/index.ts': /^(comlink(\/|$)|node:)/,
-  'src/node.ts': /^(comlink(\/|$)|node:)/,
   examples: /^(comlink|uplot)(\/|$)/,
 };
 

@@ -2,8 +2,8 @@
  * One range to the device and home again. Every call is awaited and timed on this page, so each
  * time includes the hop to the kernel worker.
  */
-import { openMachine, PAGE_SIZE, PROT_READ, PROT_WRITE } from '../../src/index.ts';
-import type { Machine, Process, StrategyName, TestDevice } from '../../src/index.ts';
+import { Machine, PAGE_SIZE, PROT_READ, PROT_WRITE } from '../../src/index.ts';
+import type { Process, StrategyName, TestDevice } from '../../src/index.ts';
 import { usableStrategies } from '../_shell/address.ts';
 import { counterTables } from '../_shell/counters.ts';
 import { byId, byIdAs, el } from '../_shell/dom.ts';
@@ -134,7 +134,7 @@ async function run(machine: Machine): Promise<void> {
 
 await runPage(async (page) => {
   byId('map').append(map.element);
-  const machine = await openMachine(page.options({ ramBytes: 64 * 2 ** 20 }));
+  const machine = await Machine.create(page.options({ ramBytes: 64 * 2 ** 20 }));
   page.status.showMachine(machine.report);
   const asked = page.query.get('strategy') ?? 'auto';
   const options = usableStrategies(machine.report.engine).map((name) =>

@@ -2,9 +2,9 @@
  * One machine, one process, one range. Before each round the range goes to the device, which adds a
  * number to all of its words: what the CPU then reads was made there, and can be checked.
  */
-import { openMachine, PAGE_DEVICE, PAGE_RAM, PAGE_SIZE, SignalError } from '../../src/index.ts';
+import { Machine, PAGE_DEVICE, PAGE_RAM, PAGE_SIZE, SignalError } from '../../src/index.ts';
 import { PROT_READ, PROT_WRITE } from '../../src/index.ts';
-import type { Machine, MachineOptions, Process, TestDevice } from '../../src/index.ts';
+import type { MachineOptions, Process, TestDevice } from '../../src/index.ts';
 
 /** How one access ended. */
 export interface Access {
@@ -35,7 +35,7 @@ export class Scene {
 
   /** Opens a machine and writes word i of the range with the number i. */
   static async open(options: MachineOptions, npages: number): Promise<Scene> {
-    const machine = await openMachine(options);
+    const machine = await Machine.create(options);
     const process = await machine.spawn();
     const length = npages * PAGE_SIZE;
     const addr = await process.mmap({ length, prot: PROT_READ | PROT_WRITE });

@@ -3,14 +3,8 @@
  * all their words, and lose them again to the cores' faults. Whatever happens, the sum of the array
  * is the sum of what was added.
  */
-import { ErrnoError, openMachine, PAGE_SIZE, PROT_READ, PROT_WRITE } from '../../src/index.ts';
-import type {
-  Machine,
-  MachineOptions,
-  Process,
-  RunningProgram,
-  TestDevice,
-} from '../../src/index.ts';
+import { ErrnoError, Machine, PAGE_SIZE, PROT_READ, PROT_WRITE } from '../../src/index.ts';
+import type { MachineOptions, Process, RunningProgram, TestDevice } from '../../src/index.ts';
 
 const WORDS_PER_PAGE = PAGE_SIZE / 4;
 /** Words of the control page (turns.js): the stop flag, then a block for each core. */
@@ -62,7 +56,7 @@ export class Scene {
   }
 
   static async open(options: MachineOptions, npages: number): Promise<Scene> {
-    const machine = await openMachine(options);
+    const machine = await Machine.create(options);
     const process = await machine.spawn();
     const prot = PROT_READ | PROT_WRITE;
     const array = await process.mmap({ length: npages * PAGE_SIZE, prot });

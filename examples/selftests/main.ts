@@ -2,7 +2,7 @@
  * The selftests on this page's adapter. `npm run selftest` reads the same marks as a person: the
  * TAP in #tap, and on the root element how many tests passed, failed and were skipped.
  */
-import { openMachine } from '../../src/index.ts';
+import { Machine } from '../../src/index.ts';
 import { runSelftests, SELFTEST_MACHINE, SelftestSession } from '../../test/selftests/harness.ts';
 import type { Result } from '../../test/selftests/harness.ts';
 import { selectInstances } from '../../test/selftests/selftest.ts';
@@ -61,7 +61,7 @@ async function runChosen(page: Page): Promise<void> {
     return;
   }
   const options = page.options(SELFTEST_MACHINE);
-  const session = new SelftestSession((extra) => openMachine({ ...options, ...extra }));
+  const session = new SelftestSession((extra) => Machine.create({ ...options, ...extra }));
   let done = 0;
   const totals = await runSelftests(instances, session, (line) => byId('tap').append(`${line}\n`), {
     opened: (report) => page.status.showMachine(report),

@@ -41,6 +41,7 @@ export interface CoreKernel {
   attachHost(port: MessagePort): Promise<number>;
   startCore(pid: number, bell: MessagePort | null): Promise<CoreImage | number>;
   endCore(slot: number): Promise<number>;
+  exit(pid: number): Promise<number>;
 }
 
 /** A program that runs. */
@@ -72,6 +73,10 @@ export class CoreHost {
   private readonly cores = new Map<number, HostedCore>();
   private attached: Promise<void> | null = null;
   private port: MessagePort | null = null;
+  /** There is no kernel any more that would answer. */
+  private isOver = false;
+  private markOver: () => void = () => undefined;
+  private readonly over = new Promise<number>((resolve) => (this.markOver = () => resolve(0)));
 
   constructor(kernel: CoreKernel, threads: CoreThreads) {
     this.kernel = kernel;
@@ -96,9 +101,11 @@ export class CoreHost {
     return this.launch(image, channel?.port2 ?? null, { pid, entry, args, events });
   }
 
-  /** Ends all cores at once. */
-  close(): void {
-    for (const core of this.cores.values()) core.thread.terminate();
+  /** Ends all cores at once; the kernel is gone. @param why For their exit status. */
+  close(why: string): void {
+    this.isOver = true;
+    this.markOver();
+    for (const slot of this.cores.keys()) this.end(slot, why);
     this.port?.close();
   }
 
@@ -146,7 +153,8 @@ export class CoreHost {
       map.words,
       map.block(image.slot),
     );
-    const status = await this.kernel.endCore(image.slot);
+    if (this.isOver) return;
+    const status = await Promise.race([this.kernel.endCore(image.slot), this.over]);
     if (isErr(status) && status !== errno.EINVAL) throw new ErrnoError(status, 'endCore');
   }
 
@@ -155,8 +163,18 @@ export class CoreHost {
     base: string,
     events: ProgramEvents,
   ): Promise<void> {
-    const entry = new URL(message.entry, base).href;
-    events.onSpawn?.(await this.run(message.pid, entry, message.args, events));
+    const { pid } = message;
+    let child: RunningProgram;
+    try {
+      child = await this.run(pid, new URL(message.entry, base).href, message.args, events);
+    } catch (error) {
+      if (this.isOver) return;
+      child = neverStarted(pid, `the child did not start: ${String(error)}`);
+    }
+    events.onSpawn?.(child);
+    await child.exited;
+    // Nobody holds the child but its program.
+    if (!this.isOver) await Promise.race([this.kernel.exit(pid), this.over]);
   }
 
   private async attach(): Promise<void> {
@@ -165,4 +183,10 @@ export class CoreHost {
     port2.onmessage = ({ data }: MessageEvent<HostRequest>) => this.end(data.end, data.why);
     await this.kernel.attachHost(port1);
   }
+}
+
+/** What stands for a program that there was no core for. */
+function neverStarted(pid: number, message: string): RunningProgram {
+  const exited = Promise.resolve({ status: -1, signal: '', message } as const);
+  return { pid, slot: -1, exited, kill: () => undefined };
 }

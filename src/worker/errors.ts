@@ -2,7 +2,7 @@
  * The exceptions of the facade. Inside, failures are numbers; here they become what a JavaScript
  * caller expects, in the shape of Node's system errors.
  */
-import { errnoName } from '../base/errno.ts';
+import { errno, errnoName, isErr } from '../base/errno.ts';
 import type { OpenFailure } from './protocol.ts';
 
 /** A system call failed. */
@@ -53,3 +53,61 @@ export class OpenError extends Error {
     this.remedy = failure.remedy;
   }
 }
+
+/** Why a machine is gone. */
+export type MachineEnd = 'panic' | 'died' | 'closed';
+
+/**
+ * The machine is gone: what it still had to answer, and every later call, rejects with this. Its
+ * programs have ended.
+ */
+export class MachineError extends Error {
+  override readonly name = 'MachineError';
+  /**
+   * `panic`: the emulator found itself broken, which is our mistake, never the caller's. `died`:
+   * the kernel's thread ended or failed. `closed`: `close` was called.
+   */
+  readonly reason: MachineEnd;
+
+  constructor(reason: MachineEnd, why: string) {
+    super(`${BEGINNINGS[reason]}${why === '' ? '' : `: ${why}`}${REMEDIES[reason]}`);
+    this.reason = reason;
+  }
+}
+
+const BEGINNINGS: Readonly<Record<MachineEnd, string>> = {
+  panic: 'kernel panic',
+  died: 'the kernel worker died',
+  closed: 'the machine is closed',
+};
+
+const REMEDIES: Readonly<Record<MachineEnd, string>> = {
+  panic: '; its memory can not be trusted any more: create another machine',
+  died: '; create another machine',
+  closed: '',
+};
+
+/** @internal The value of a call, or the exception for its errno. */
+export function checked(value: number, syscall: string): number {
+  if (isErr(value)) throw new ErrnoError(value, syscall);
+  return value;
+}
+
+/**
+ * @internal Gives something back at the end of a scope. What went by other ways, with its process
+ * or its machine, is no failure there.
+ */
+export async function disposed(
+  machine: { readonly isOver: boolean },
+  giveBack: () => Promise<void>,
+): Promise<void> {
+  if (machine.isOver) return;
+  try {
+    await giveBack();
+  } catch (error) {
+    const gone = error instanceof ErrnoError && GONE.has(error.errno);
+    if (!gone && !(error instanceof MachineError)) throw error;
+  }
+}
+
+const GONE = new Set<number>([errno.EBADF, errno.ESRCH]);

@@ -1,24 +1,44 @@
 /**
  * The worker side of the control plane, for browsers and Node alike: a `KernelApi` that forwards to
- * the kernel once it is booted.
+ * the kernel once it is booted, and says when that panics.
  */
 import * as Comlink from 'comlink';
 import { assert } from '../base/assert.ts';
 import { boot } from './boot.ts';
+import type { KernelWorkerApi } from './connect.ts';
 import type { Kernel } from './kernel.ts';
-import type { KernelWorkerApi } from './open.ts';
-import type { MachineOptions } from './protocol.ts';
+import { describePanic, guardKernel } from './panic.ts';
+import type { Panic } from './panic.ts';
+import type { MachineOptions, OpenFailure } from './protocol.ts';
 
-/** The object that a kernel worker exposes. */
-export function createKernelHost(): KernelWorkerApi {
+/** What the entry of a kernel worker works with. */
+export interface KernelHost {
+  /** To be exposed to the thread that holds the machine. */
+  readonly api: KernelWorkerApi;
+  /** Ends the machine: for exceptions that no call can answer with. */
+  readonly panic: (error: unknown) => void;
+}
+
+/**
+ * @param prepare Runs before a machine is built; why there can be none, or null.
+ */
+export function createKernelHost(
+  prepare: (options: MachineOptions) => Promise<OpenFailure | null> = () => Promise.resolve(null),
+): KernelHost {
   let kernel: Kernel | null = null;
+  let tell: (panic: Panic) => void = () => undefined;
+  const panicked = new Promise<Panic>((resolve) => (tell = resolve));
+  const panic = (error: unknown): void => tell(describePanic(error));
   const host = {
     async boot(options: MachineOptions) {
+      const obstacle = await prepare(options);
+      if (obstacle !== null) return obstacle;
       const result = await boot(options);
       if ('remedy' in result) return result;
-      kernel = result;
+      kernel = guardKernel(result, panic);
       return null;
     },
+    watch: () => panicked,
     /** What was read moves to the caller instead of being copied once more. */
     async read(...args: Parameters<Kernel['read']>) {
       assert(kernel !== null, 'a kernel is booted before it is used');
@@ -28,11 +48,10 @@ export function createKernelHost(): KernelWorkerApi {
     },
   };
   // Comlink asks for one property a call, so forwarding by name costs nothing that matters.
-  return new Proxy(host, {
+  const api = new Proxy(host, {
     get(target, name): unknown {
-      if (name in target || kernel === null) return Reflect.get(target, name);
-      const member: unknown = Reflect.get(kernel, name);
-      return typeof member === 'function' ? (member.bind(kernel) as unknown) : member;
+      return Reflect.get(name in target || kernel === null ? target : kernel, name) as unknown;
     },
   }) as unknown as KernelWorkerApi;
+  return { api, panic };
 }

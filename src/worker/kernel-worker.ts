@@ -2,12 +2,15 @@
 import * as Comlink from 'comlink';
 import { createKernelHost } from './kernel-host.ts';
 
-// A rejection nobody handles does not reach the page's `error` listener by itself; thrown again it
-// does.
+const { api, panic } = createKernelHost();
+
+addEventListener('error', (event) => {
+  event.preventDefault();
+  panic(event.error ?? event.message);
+});
 addEventListener('unhandledrejection', (event) => {
-  setTimeout(() => {
-    throw event.reason;
-  });
+  event.preventDefault();
+  panic(event.reason);
 });
 
-Comlink.expose(createKernelHost());
+Comlink.expose(api);

@@ -151,6 +151,10 @@ export class Kernel implements KernelApi {
     };
   }
 
+  liveCounters(): Float64Array<SharedArrayBuffer> {
+    return this.sys.vmstat.counters;
+  }
+
   spawn(): number {
     const mm = mmAlloc(this.sys);
     return typeof mm === 'number' ? mm : this.addProcess(mm);

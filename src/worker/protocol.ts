@@ -178,6 +178,8 @@ export interface Counters {
 export interface KernelApi extends CoreApi, FileApi, GupApi, MemoryApi, UffdApi {
   report(): MachineReport;
   counters(): Counters;
+  /** The memory of the counters `vm`, in the order of VM_EVENTS: shared, and live. */
+  liveCounters(): Float64Array<SharedArrayBuffer>;
   /** A new process; its pid. */
   spawn(): number;
   /** A copy of the process by fork; its pid. */

@@ -1,6 +1,5 @@
 /** The facade's handle of a file, beside the others in machine.ts. */
-import { isErr } from '../base/errno.ts';
-import { ErrnoError } from './errors.ts';
+import { checked, disposed } from './errors.ts';
 import type { Machine } from './machine.ts';
 import type { FileStat } from './protocol-files.ts';
 
@@ -71,12 +70,8 @@ export class TmpFile implements AsyncDisposable {
     checked(await this.machine.call<number>(this.machine.api.closeFile(this.fd)), 'close');
   }
 
+  /** Does that, unless it was done. */
   [Symbol.asyncDispose](): Promise<void> {
-    return this.close();
+    return disposed(this.machine, () => this.close());
   }
-}
-
-function checked(value: number, syscall: string): number {
-  if (isErr(value)) throw new ErrnoError(value, syscall);
-  return value;
 }

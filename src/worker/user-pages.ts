@@ -1,6 +1,6 @@
 /** The facade's handle of pages that were taken by frame, beside the others in machine.ts. */
 import { isErr } from '../base/errno.ts';
-import { ErrnoError } from './errors.ts';
+import { ErrnoError, disposed } from './errors.ts';
 import type { Machine } from './machine.ts';
 
 /**
@@ -26,7 +26,8 @@ export class UserPages implements AsyncDisposable {
     if (isErr(status)) throw new ErrnoError(status, 'release of user pages');
   }
 
+  /** Does that, unless it was done. */
   [Symbol.asyncDispose](): Promise<void> {
-    return this.release();
+    return disposed(this.machine, () => this.release());
   }
 }

@@ -5,7 +5,7 @@ import {
   UFFDIO_REGISTER_MODE_WP,
   UFFDIO_WRITEPROTECT_MODE_WP,
 } from '../mm/userfaultfd-register.ts';
-import { ErrnoError } from './errors.ts';
+import { ErrnoError, disposed } from './errors.ts';
 import type { Machine } from './machine.ts';
 import type { UffdMsg, UffdOp, UffdRequest } from './protocol-uffd.ts';
 
@@ -102,8 +102,9 @@ export class Userfaultfd implements AsyncDisposable {
     if (isErr(status)) throw new ErrnoError(status, 'close');
   }
 
+  /** Does that, unless it was done. */
   [Symbol.asyncDispose](): Promise<void> {
-    return this.close();
+    return disposed(this.machine, () => this.close());
   }
 
   private async ioctl(op: UffdOp, request: Omit<UffdRequest, 'op'>): Promise<number> {

@@ -1,7 +1,6 @@
 /** Programs on cores in a real browser: the kernel in a worker, each core in another. */
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { openMachine } from '../../src/index.ts';
-import type { Machine } from '../../src/index.ts';
+import { Machine } from '../../src/index.ts';
 
 const program = (name: string): string =>
   new URL(`../fixtures/programs/${name}`, import.meta.url).href;
@@ -10,7 +9,7 @@ describe('programs in a browser', () => {
   let machine: Machine;
 
   beforeAll(async () => {
-    machine = await openMachine({ engine: 'cpu', ramBytes: 64 * 2 ** 20 });
+    machine = await Machine.create({ engine: 'cpu', ramBytes: 64 * 2 ** 20 });
   });
 
   afterAll(() => machine.close());

@@ -2,8 +2,8 @@
  * The selftests in Chromium, as a page would run them: the kernel lives in a worker of its own, and
  * its device memory is GPU buffers.
  */
-import { openMachine } from '../../src/index.ts';
+import { Machine } from '../../src/index.ts';
 import { SELFTEST_MACHINE } from '../selftests/harness.ts';
 import { declareSelftests } from '../selftests/vitest-cases.ts';
 
-declareSelftests(() => openMachine({ ...SELFTEST_MACHINE, engine: 'webgpu' }));
+declareSelftests(() => Machine.create({ ...SELFTEST_MACHINE, engine: 'webgpu' }));

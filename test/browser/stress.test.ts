@@ -1,13 +1,13 @@
 /** The stress test for some seconds in a real browser, on WebGPU and on the CPU engine. */
 import { expect, test } from 'vitest';
-import { openMachine } from '../../src/index.ts';
+import { Machine } from '../../src/index.ts';
 import { STRESS_MACHINE, runStress } from '../stress/stress.ts';
 
 test.for(['webgpu', 'cpu'] as const)(
   'cores, devices and the kernel lose no store and tear no word (%s)',
   { timeout: 120_000 },
   async (engine) => {
-    const machine = await openMachine({ ...STRESS_MACHINE, engine });
+    const machine = await Machine.create({ ...STRESS_MACHINE, engine });
     const seed = Date.now() % 2 ** 32;
     const program = new URL('../fixtures/programs/stress.js', import.meta.url).href;
     try {

@@ -4,6 +4,7 @@ import { errno } from '../../../src/base/errno.ts';
 import {
   ErrnoError,
   MAP_SHARED,
+  Machine,
   OpenError,
   PAGE_NONE,
   PAGE_RAM,
@@ -13,7 +14,6 @@ import {
   PROT_WRITE,
   SignalError,
   bootMachine,
-  openMachine,
 } from '../../../src/index.ts';
 import type { LocalMachine, MachineOptions } from '../../../src/index.ts';
 
@@ -69,10 +69,10 @@ test('without WebGPU the refusal names cause and remedy', async () => {
   expect((error as OpenError).remedy).not.toBe('');
 });
 
-test('openMachine in Node is refused with what to use instead', async () => {
-  const error = await thrown(openMachine({ engine: 'cpu' }));
+test('from sources, Machine.create in Node is refused with what to use instead', async () => {
+  const error = await thrown(Machine.create({ engine: 'cpu' }));
   expect(error).toBeInstanceOf(OpenError);
-  expect(String(error)).toMatch(/no web workers.*bootMachine/);
+  expect(String(error)).toMatch(/are sources.*openNodeMachine/);
 });
 
 test('without cross-origin isolation the refusal names the headers', async () => {

@@ -14,7 +14,8 @@ async function makeDoomed(): Promise<Doomed> {
   const { kernel, report } = await bootMachine({ engine: 'cpu', ramBytes: 2 ** 20, devices: 1 });
   let kill: (reason: Error) => void = () => undefined;
   const died = new Promise<never>((_resolve, reject) => (kill = reject));
-  const link: KernelLink = { api: kernel, died, dispose: () => undefined };
+  const vmstat = kernel.liveCounters();
+  const link: KernelLink = { api: kernel, died, dispose: () => undefined, vmstat };
   return { machine: new Machine(link, report), kill };
 }
 
@@ -50,7 +51,8 @@ test('a call waits for the death of the kernel once a machine, not once a call',
   const died = new Promise<never>(() => undefined);
   // Each reaction to a promise that never settles is kept for good, with all that it can reach.
   const waits = vi.spyOn(died, 'then');
-  const machine = new Machine({ api: kernel, died, dispose: () => undefined }, report);
+  const vmstat = kernel.liveCounters();
+  const machine = new Machine({ api: kernel, died, dispose: () => undefined, vmstat }, report);
   for (let i = 0; i < 10; i++) await machine.counters();
   expect(waits).toHaveBeenCalledTimes(1);
 });

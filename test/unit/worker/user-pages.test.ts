@@ -84,7 +84,7 @@ test('held pages outlive their process, and end with the machine', async () => {
   expect(await ramFreePages()).toBe(free - 1);
   expect(await refusal(pages.release())).toBe(errno.EBADF);
   await rig.machine.close();
-  expect(await ramFreePages()).toBe(rig.machine.kernel.sys.pageAllocator.freePages);
+  expect(rig.machine.kernel.sys.pageAllocator.freePages).toBeGreaterThanOrEqual(free);
 });
 
 test('requests that make no sense are refused and take nothing', async () => {

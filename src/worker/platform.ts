@@ -1,0 +1,38 @@
+/**
+ * What a machine with a kernel worker needs of its host: threads. There is one platform for
+ * browsers and one for Node; `#platform` (package.json) names the one of the host.
+ */
+import type * as Comlink from 'comlink';
+import type { CoreThreads } from './core-host.ts';
+import type { MachineOptions } from './protocol.ts';
+
+/** Files that Node starts threads from, as URLs. */
+export interface WorkerFiles {
+  readonly kernel: URL;
+  readonly core: URL;
+}
+
+/** What to build, and where it runs. */
+export interface CreateOptions extends MachineOptions {
+  /**
+   * Node only: where the package's kernel-worker.js and core-worker.js are, for programs that
+   * bundle WebHMM into a file of their own. By default they are beside the package's index.js.
+   */
+  readonly workers?: WorkerFiles;
+}
+
+/** A kernel worker that has been started. */
+export interface KernelThread {
+  readonly endpoint: Comlink.Endpoint;
+  /** Rejects with MachineError when the thread ends unasked; never resolves. */
+  readonly died: Promise<never>;
+  /** How cores are started beside it. */
+  readonly cores: CoreThreads;
+  terminate(): void;
+}
+
+/** A host of machines. */
+export interface Platform {
+  /** Starts the kernel worker. Throws OpenError where there can be none. */
+  startKernel(options: CreateOptions): Promise<KernelThread>;
+}

@@ -1,0 +1,44 @@
+/** The facade's handle of an open test device, beside the others in machine.ts. */
+import { isErr } from '../base/errno.ts';
+import { ErrnoError, checked, disposed } from './errors.ts';
+import type { Machine } from './machine.ts';
+import type { DmirrorCommand, DmirrorRequest, DmirrorResult } from './protocol.ts';
+
+/** An open test device (/dev/hmm_dmirrorN). */
+export class TestDevice implements AsyncDisposable {
+  readonly machine: Machine;
+  readonly fd: number;
+
+  constructor(machine: Machine, fd: number) {
+    this.machine = machine;
+    this.fd = fd;
+  }
+
+  /**
+   * Runs a command. Returns pages done and device fault rounds. Throws ErrnoError, whose message
+   * says why a migration left pages behind. MIGRATE_TO_DEV is ENOENT unless all pages of the range
+   * are on the device afterwards, as on Linux: those that could go have gone.
+   */
+  async ioctl(command: DmirrorCommand, request: DmirrorRequest): Promise<DmirrorResult> {
+    const result = await this.tryIoctl(command, request);
+    if (!isErr(result.errno)) return result;
+    const skipped = Object.entries(result.skipped).map(([reason, n]) => `${reason}: ${n}`);
+    const detail = skipped.length === 0 ? '' : `left behind: ${skipped.join(', ')}`;
+    throw new ErrnoError(result.errno, `ioctl HMM_DMIRROR_${command}`, detail);
+  }
+
+  /** Like `ioctl`, with the errno as data, and the pages left behind by reason in `skipped`. */
+  tryIoctl(command: DmirrorCommand, request: DmirrorRequest): Promise<DmirrorResult> {
+    return this.machine.call(this.machine.api.ioctl(this.fd, command, request));
+  }
+
+  /** Closes the device. Throws ErrnoError (EBADF) when it is closed already. */
+  async close(): Promise<void> {
+    checked(await this.machine.call<number>(this.machine.api.closeDevice(this.fd)), 'close');
+  }
+
+  /** Closes the device, unless it is closed. */
+  [Symbol.asyncDispose](): Promise<void> {
+    return disposed(this.machine, () => this.close());
+  }
+}
