@@ -32,7 +32,7 @@ const DEFINITIONS: readonly GoalDefinition[] = [
   decided('G4', 'Scattered upload is 2.5 x a writeBuffer a page', 'copy'),
   decided('G5', 'Scattered readback is half of a contiguous one', 'copy'),
   decided('G6', 'Batching curve: no batch size is a bad choice', 'copy'),
-  undecided('G7', 'The first page of a large batch is usable early'),
+  decided('G7', 'The first page of a large batch is usable early', 'migrate'),
   undecided('G8', 'A blocking fault costs little more than its copy'),
   undecided('G9', 'A 64 KiB fault costs little more than a 4 KiB one'),
   undecided('G10', 'The fault request and wake-up is near the Atomics round trip'),

@@ -59,6 +59,12 @@ export class MigratingProcess {
     return (await this.device.tryIoctl(command, { addr, ptr: 0, npages })).errno;
   }
 
+  /** Migrates the first pages to the device, that many together (0: as the driver likes). */
+  async toDevice(npages: number, batch: number): Promise<{ errno: number; firstMs: number }> {
+    const request = { addr: this.addr, ptr: 0, npages, batch };
+    return this.device.tryIoctl('MIGRATE_TO_DEV', request);
+  }
+
   /** Runs the device kernel over all pages, with a constant drawn now. */
   async addOnDevice(): Promise<void> {
     const constant = this.random.nextU32();

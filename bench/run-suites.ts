@@ -10,6 +10,7 @@ import { detectTickUs } from './clock.ts';
 import { countCopyGoalCells, runCopyGoals } from './copy-goals.ts';
 import { countCopyCells, runCopySuite } from './copy-suite.ts';
 import { describeEnvironment } from './environment.ts';
+import { EARLY_CELLS, runEarlyGoals } from './early-goals.ts';
 import { FAULT_CELLS, runFaultSuite } from './fault-suite.ts';
 import { goalRows } from './goals.ts';
 import { nodeHeap } from './heap.ts';
@@ -109,14 +110,17 @@ async function runAll(ctx: RunContext, raw: RawGpu | null): Promise<void> {
   const wantsReferences = suites.some((name) => name !== 'mm');
   ctx.expect(
     (suites.includes('mm') ? MM_CELLS : 0) +
-      (suites.includes('migrate') ? countMigrateCells(ctx) : 0) +
+      (suites.includes('migrate') ? countMigrateCells(ctx) + EARLY_CELLS : 0) +
       (suites.includes('fault') ? FAULT_CELLS : 0) +
       (wantsReferences ? REFERENCE_CELLS : 0) +
       (wantsCopy ? countCopyCells(ctx) : 0) +
       (wantsCopy && raw !== null ? countCopyGoalCells(ctx) : 0),
   );
   if (suites.includes('mm')) await runMmSuite(ctx, raw);
-  if (suites.includes('migrate')) await runMigrateSuite(ctx);
+  if (suites.includes('migrate')) {
+    await runMigrateSuite(ctx);
+    await runEarlyGoals(ctx);
+  }
   if (suites.includes('fault')) await runFaultSuite(ctx);
   if (wantsReferences) await runReferences(ctx, raw);
   if (wantsCopy) await runCopySuite(ctx);

@@ -1,47 +1,29 @@
 /**
  * MIGRATE_TO_DEV and MIGRATE_TO_SYS of the test device (dmirror_migrate_to_device,
- * dmirror_migrate_to_system, lib/test_hmm.c): the range is walked in windows of at most one page
- * table, clipped to each VMA.
+ * dmirror_migrate_to_system, lib/test_hmm.c): the range is walked in windows (migrate-walk.ts).
  *
  * Locking: the mmap lock is held for read over the whole walk, also across the awaited copies, as
  * the kernel's test device does; pages are locked from setup to finalize.
  */
 import { errno, isErr } from '../base/errno.ts';
-import type { MaybePromise } from '../base/maybe.ts';
 import { HPAGE_PMD_NR, PAGE_SIZE } from '../base/units.ts';
-import { migrateVmaFinalize, migrateVmaPages, migrateVmaSetup } from '../mm/migrate-device.ts';
+import { migrateVmaFinalize, migrateVmaPages } from '../mm/migrate-device.ts';
 import {
   MIGRATE_PFN_COMPOUND,
   MIGRATE_PFN_MIGRATE,
   MIGRATE_PFN_VALID,
   MIGRATE_PFN_WRITE,
-  MIGRATE_VMA_SELECT_COMPOUND,
   MIGRATE_VMA_SELECT_SYSTEM,
-  NO_FAULT_PAGE,
   migrateEntryPages,
   migratePfnToPage,
 } from '../mm/migrate-types.ts';
 import type { MigrateVma } from '../mm/migrate-types.ts';
-import { VM_READ } from '../mm/mm-types.ts';
-import { vmaLookup } from '../mm/vma-lookup.ts';
 import { cpuMaps } from './cpu-maps.ts';
 import { dmirrorReadMapped } from './dmirror-access.ts';
-import type { DmirrorDevice } from './dmirror-device.ts';
 import type { Dmirror, DmirrorCmd } from './dmirror.ts';
-import { WINDOW_PAGES } from './migrate-window.ts';
+import { walkWindows } from './migrate-walk.ts';
+import type { Way } from './migrate-walk.ts';
 import type { MigrateWindow } from './migrate-window.ts';
-
-/** A direction of migration: what happens to a window that setup has collected. */
-interface Way {
-  /** MIGRATE_VMA_SELECT_*. */
-  select(device: DmirrorDevice): number;
-  /** Takes destinations, records the copies. @returns 0, or an errno that ended the migration. */
-  allocate(mirror: Dmirror, window: MigrateWindow): number;
-  /** Runs the copies. @returns the engine's answer. May wait. */
-  copy(mirror: Dmirror, window: MigrateWindow): MaybePromise<number>;
-  /** Ends the migration. @returns pages moved, or an errno. */
-  finish(mirror: Dmirror, window: MigrateWindow, copied: number): number;
-}
 
 /**
  * Moves what can be moved of the range to the device, then reads the range through the device page
@@ -67,44 +49,6 @@ export async function dmirrorMigrateToSystem(mirror: Dmirror, cmd: DmirrorCmd): 
   if (isErr(moved)) return moved;
   cmd.cpages = moved;
   return 0;
-}
-
-/**
- * Walks the range in windows. There is one wait for each, that for its copies, and no function that
- * waits for another: each would leave garbage behind.
- */
-async function walkWindows(mirror: Dmirror, cmd: DmirrorCmd, way: Way): Promise<number> {
-  const { device, mm } = mirror;
-  const end = cmd.addr + cmd.npages * PAGE_SIZE;
-  const select = way.select(device) | MIGRATE_VMA_SELECT_COMPOUND;
-  let moved = 0;
-  await mm.mmapLock.readLock();
-  try {
-    for (let addr = cmd.addr; addr < end;) {
-      const vma = vmaLookup(mm, addr);
-      if (vma === null || (vma.vmFlags & VM_READ) === 0) return errno.EINVAL;
-      const next = Math.min(end, addr + WINDOW_PAGES * PAGE_SIZE, vma.vmEnd);
-      const npages = (next - addr) / PAGE_SIZE;
-      const window = device.windows.take(npages);
-      const args = device.migrateArgs(window, vma, addr, next, select, NO_FAULT_PAGE);
-      try {
-        let result = migrateVmaSetup(args);
-        if (!isErr(result) && args.cpages > 0) {
-          result = way.allocate(mirror, window);
-          if (!isErr(result)) result = way.finish(mirror, window, await way.copy(mirror, window));
-        }
-        if (isErr(result)) return result;
-        moved += result;
-      } finally {
-        window.countSkipped(npages, cmd.skipped);
-        device.windows.give(window);
-      }
-      addr = next;
-    }
-  } finally {
-    mm.mmapLock.readUnlock();
-  }
-  return moved;
 }
 
 const toDevice: Way = {

@@ -40,6 +40,7 @@ import { DevicePageTable } from './device-page-table.ts';
 import { dmirrorAdd, dmirrorRead, dmirrorReadUnlocked, dmirrorWrite } from './dmirror-access.ts';
 import type { DmirrorDevice } from './dmirror-device.ts';
 import { ExclusiveClaim, dmirrorCheckExclusive, dmirrorExclusive } from './dmirror-exclusive.ts';
+import { isBatch } from './migrate-walk.ts';
 import { dmirrorMigrateToDevice, dmirrorMigrateToSystem } from './dmirror-migrate.ts';
 import { dmirrorSnapshot } from './dmirror-snapshot.ts';
 
@@ -70,13 +71,18 @@ export interface DmirrorCmd {
   /** Pages done, and device fault rounds; outputs. */
   cpages: number;
   faults: number;
+  /** Pages that migrate together, at most MAX_WINDOW_PAGES; 0 leaves it to the driver. */
+  batch: number;
+  /** Milliseconds until the first pages of a migration were usable; output. */
+  firstMs: number;
   /** Pages that a migration left where they were, by SKIP_* code; output, SKIP_REASONS long. */
   readonly skipped: Uint32Array;
 }
 
 /** A command without outputs yet. */
-export function newDmirrorCmd(addr: number, npages: number, ptr: number): DmirrorCmd {
-  return { addr, npages, ptr, cpages: 0, faults: 0, skipped: new Uint32Array(SKIP_REASONS) };
+export function newDmirrorCmd(addr: number, npages: number, ptr: number, batch = 0): DmirrorCmd {
+  const skipped = new Uint32Array(SKIP_REASONS);
+  return { addr, npages, ptr, cpages: 0, faults: 0, batch, firstMs: 0, skipped };
 }
 
 /** Pages per hmm_range_fault window of a device fault. */
@@ -144,7 +150,8 @@ export class Dmirror {
   async ioctl(command: number, cmd: DmirrorCmd): Promise<number> {
     cmd.cpages = 0;
     cmd.faults = 0;
-    if (!this.isOpen || !isValidRange(cmd)) return errno.EINVAL;
+    cmd.firstMs = 0;
+    if (!this.isOpen || !isValidRange(cmd) || !isBatch(cmd.batch)) return errno.EINVAL;
     this.active++;
     try {
       if (!this.isWatching) await this.startWatching();

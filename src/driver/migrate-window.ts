@@ -43,25 +43,45 @@ class WindowArgs implements MigrateVma {
   }
 }
 
-/** Most pages that one window migrates. */
+/** Pages that a window migrates, where nobody asks for more: the reach of one page table. */
 export const WINDOW_PAGES = PTRS_PER_TABLE;
+/** Most pages that one window migrates. */
+export const MAX_WINDOW_PAGES = 4096;
 
 /** Writes up to `count` locked pages to `pfns`. @returns how many there are. */
 export type AllocatePages = (pfns: Uint32Array, count: number) => number;
 
 export class MigrateWindow {
-  readonly src = new Uint32Array(WINDOW_PAGES);
-  readonly dst = new Uint32Array(WINDOW_PAGES);
+  /** Pages that it has room for. */
+  readonly capacity: number;
+  readonly src: Uint32Array;
+  readonly dst: Uint32Array;
   /** Page slot of each row of `list`. */
-  readonly slotOfRow = new Uint32Array(WINDOW_PAGES);
-  readonly list = new CommandList(WINDOW_PAGES);
+  readonly slotOfRow: Uint32Array;
+  readonly list: CommandList;
   /** SKIP_* code of each page that stays where it is. */
-  readonly reasons = new Uint8Array(WINDOW_PAGES);
-  readonly args = new WindowArgs(this.src, this.dst, this.reasons);
+  readonly reasons: Uint8Array;
+  readonly args: WindowArgs;
+  /** The answer of the copies in progress; null when there are none: then `status` is the end. */
+  copying: MaybePromise<number> | null = null;
+  status = 0;
+  /** Pages that it is used for; what lies behind is of an earlier use. */
+  private npages = 0;
   private readonly taken = new Uint32Array(HPAGE_PMD_NR);
+
+  constructor(capacity: number) {
+    this.capacity = capacity;
+    this.src = new Uint32Array(capacity);
+    this.dst = new Uint32Array(capacity);
+    this.slotOfRow = new Uint32Array(capacity);
+    this.list = new CommandList(capacity);
+    this.reasons = new Uint8Array(capacity);
+    this.args = new WindowArgs(this.src, this.dst, this.reasons);
+  }
 
   /** Empties the window for `npages` pages. */
   reset(npages: number): void {
+    this.npages = npages;
     this.src.fill(0, 0, npages);
     this.dst.fill(0, 0, npages);
     this.reasons.fill(0, 0, npages);
@@ -69,8 +89,8 @@ export class MigrateWindow {
   }
 
   /** Adds the pages that did not migrate to `skipped`, by SKIP_* code. */
-  countSkipped(npages: number, skipped: Uint32Array): void {
-    for (let i = 0; i < npages; i++) {
+  countSkipped(skipped: Uint32Array): void {
+    for (let i = 0; i < this.npages; i++) {
       const reason = this.reasons[i]!;
       if (reason !== 0) skipped[reason]! += 1;
     }
@@ -144,7 +164,7 @@ export class MigrateWindow {
 
   /** A large folio that single pages were to take over stays whole unless all of them are there. */
   private dropHalfFilled(sys: System): void {
-    for (let i = 0; i < WINDOW_PAGES; i += migrateEntryPages(this.src[i]!)) {
+    for (let i = 0; i < this.npages; i += migrateEntryPages(this.src[i]!)) {
       if ((this.src[i]! & MIGRATE_PFN_COMPOUND) === 0) continue;
       if ((this.dst[i]! & MIGRATE_PFN_COMPOUND) !== 0) continue;
       const slots = this.dst.subarray(i, i + HPAGE_PMD_NR);
@@ -167,17 +187,22 @@ function unlockAndPut(sys: System, pfn: number): void {
   putPage(sys, pfn);
 }
 
-/** Windows that are not in use. */
+/** Windows that are not in use, by size. */
 export class MigrateWindowPool {
   private readonly idle: MigrateWindow[] = [];
+  private readonly idleLarge: MigrateWindow[] = [];
 
   take(npages: number): MigrateWindow {
-    const window = this.idle.pop() ?? new MigrateWindow();
+    const isLarge = npages > WINDOW_PAGES;
+    const pool = isLarge ? this.idleLarge : this.idle;
+    const window = pool.pop() ?? new MigrateWindow(isLarge ? MAX_WINDOW_PAGES : WINDOW_PAGES);
     window.reset(npages);
     return window;
   }
 
   give(window: MigrateWindow): void {
-    this.idle.push(window);
+    window.copying = null;
+    const pool = window.capacity > WINDOW_PAGES ? this.idleLarge : this.idle;
+    pool.push(window);
   }
 }

@@ -27,7 +27,7 @@ export function allocBytes(length: number): Uint8Array<ArrayBuffer> | null {
 
 /** A command that ended with an errno. */
 export function failedCommand(code: number, skipped: Record<string, number>): DmirrorResult {
-  return { errno: code, cpages: 0, faults: 0, skipped };
+  return { errno: code, cpages: 0, faults: 0, firstMs: 0, skipped };
 }
 
 /** Page counts by reason, for the reasons that occurred. */

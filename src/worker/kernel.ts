@@ -370,14 +370,15 @@ export class Kernel implements KernelApi {
     const file = this.files.get(fd);
     if (file === undefined) return failedCommand(errno.EBADF, {});
     if (!isRecord(request)) return failedCommand(errno.EFAULT, {});
-    const { addr, ptr, npages } = request;
-    const cmd = newDmirrorCmd(addr, npages, ptr);
+    const { addr, ptr, npages, batch = 0 } = request;
+    const cmd = newDmirrorCmd(addr, npages, ptr, batch);
     const isKnown = typeof command === 'string' && Object.hasOwn(COMMAND_NUMBERS, command);
     const status = await file.mirror.ioctl(isKnown ? COMMAND_NUMBERS[command] : -1, cmd);
     // As the kernel's copy_to_user: outputs are only written back on success.
     const skipped = skippedByName(cmd.skipped);
     if (isErr(status)) return failedCommand(status, skipped);
-    return { errno: 0, cpages: cmd.cpages, faults: cmd.faults, skipped };
+    const { cpages, faults, firstMs } = cmd;
+    return { errno: 0, cpages, faults, firstMs, skipped };
   }
 
   userfaultfd(pid: number, features: number): number {

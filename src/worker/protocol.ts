@@ -133,6 +133,11 @@ export interface DmirrorRequest {
   /** Virtual address of the buffer that the device copies to or from; operand of ADD. */
   readonly ptr: number;
   readonly npages: number;
+  /**
+   * Pages that migrate together, at most 4096. By default the driver's windows of up to 512, the
+   * first of a long range being smaller, so that its pages are usable early.
+   */
+  readonly batch?: number;
 }
 
 /** Outcome of a test device command; `cpages` and `faults` are 0 unless `errno` is 0. */
@@ -140,6 +145,8 @@ export interface DmirrorResult {
   readonly errno: number;
   readonly cpages: number;
   readonly faults: number;
+  /** Milliseconds until the first pages of a migration were usable. */
+  readonly firstMs: number;
   /** Pages that a migration left where they were, by reason; filled in also when it failed. */
   readonly skipped: Readonly<Record<string, number>>;
 }

@@ -57,7 +57,7 @@ const WATCHED = (
 const READS = ['anon_read', 'anon_write_prot', 'anon_read_multiple', 'double_map'];
 const MIGRATIONS = ['migrate', 'migrate_fault', 'migrate_release', 'migrate_multiple'];
 const done = (npages: number): Answer =>
-  Promise.resolve({ errno: 0, cpages: npages, faults: 0, skipped: {} });
+  Promise.resolve({ errno: 0, cpages: npages, faults: 0, firstMs: 0, skipped: {} });
 
 const MISTAKES: readonly Mistake[] = [
   {
