@@ -50,6 +50,8 @@ const EXCEPTIONS: Readonly<Record<string, readonly string[]>> = {
   // Two front doors of the selftests, which are a feature as well as a test.
   'cli/selftest.ts': [...SELFTESTS, 'test/selftests/tap.ts'],
   'examples/selftests/main.ts': SELFTESTS,
+  // The front door of the stress test.
+  'cli/stress.ts': ['stress', 'page'].map((name) => `test/stress/${name}.ts`),
 };
 
 /** Packages that a folder may import; folders that are not named may import any. */
