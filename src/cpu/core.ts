@@ -23,6 +23,7 @@ import {
 } from '../mm/swapops.ts';
 import { ACCESS_READ, ACCESS_WRITE, FAULT_ENOMEM, FAULT_OK, FAULT_SIGBUS } from '../mm/uaccess.ts';
 import type { AtomicsPort } from './atomics-port.ts';
+import { CoreMemory, POLL_INTERVAL, TLB_ENTRIES, tlbIndex, tlbTag } from './core-memory.ts';
 import { CORE_TLB_FLUSHES, CORE_TLB_MISSES, CORE_TRAPS, ControlMap } from './control.ts';
 import type { Doorbell } from './doorbell.ts';
 import { RECORD_FAULT, newRecord } from './fault-ring.ts';
@@ -30,16 +31,6 @@ import { CoreGate } from './shootdown.ts';
 import { CoreEnded, CpuSignal } from './signals.ts';
 import { trap } from './trap.ts';
 import { walkPageTable } from './walk.ts';
-
-/** Accesses between two looks for requests of the kernel. */
-const POLL_INTERVAL = 64;
-/** Entries of the TLB for loads, and of that for stores; a power of two. */
-const TLB_ENTRIES = 512;
-const TLB_MASK = TLB_ENTRIES - 1;
-/** In a tag: nothing cached. Not a page number. */
-const NO_PAGE = -1;
-/** An address from which no access is within a page. */
-const NOWHERE = -2 * PAGE_SIZE;
 
 const READABLE = PTE_PRESENT | PTE_YOUNG;
 const WRITABLE = READABLE | PTE_WRITE | PTE_DIRTY;
@@ -61,14 +52,7 @@ export class Core {
   readonly control: ControlMap;
   readonly gate: CoreGate;
   readonly bell: Doorbell;
-  /** RAM by unit of access. */
-  readonly u8: Uint8Array<SharedArrayBuffer>;
-  readonly u16: Uint16Array<SharedArrayBuffer>;
-  readonly u32: Uint32Array<SharedArrayBuffer>;
-  readonly i32: Int32Array<SharedArrayBuffer>;
-  readonly f32: Float32Array<SharedArrayBuffer>;
-  readonly f64: Float64Array<SharedArrayBuffer>;
-  readonly u64: BigUint64Array<SharedArrayBuffer>;
+  readonly memory: CoreMemory;
   private readonly tables: Int32Array<SharedArrayBuffer>;
   private readonly block: number;
   private readonly record = newRecord();
@@ -76,32 +60,19 @@ export class Core {
   generation = 0;
   /** The signal that this core ends by, once it was told. */
   private ending = 0;
-  /** Accesses until the next poll. */
-  private fuel = POLL_INTERVAL;
-  /** The pages of the last load and store: first byte, and first word of the frame. */
-  private readStart = NOWHERE;
-  private readWord = 0;
-  private writeStart = NOWHERE;
-  private writeWord = 0;
-  /** Page numbers and first words of frames. */
-  private readonly readTags = new Float64Array(TLB_ENTRIES).fill(NO_PAGE);
-  private readonly readWords = new Int32Array(TLB_ENTRIES);
-  private readonly writeTags = new Float64Array(TLB_ENTRIES).fill(NO_PAGE);
-  private readonly writeWords = new Int32Array(TLB_ENTRIES);
-
-  constructor(image: CoreImage, port: AtomicsPort, bell: Doorbell) {
+  /** @param memory Made of `image.ram`, by whoever wants to have it before there is a core. */
+  constructor(
+    image: CoreImage,
+    port: AtomicsPort,
+    bell: Doorbell,
+    memory: CoreMemory = new CoreMemory(image.ram),
+  ) {
     this.image = image;
+    this.memory = memory;
     this.port = port;
     this.bell = bell;
     this.control = ControlMap.attach(image.control, image.ringCapacity);
     this.block = this.control.block(image.slot);
-    this.u8 = new Uint8Array(image.ram);
-    this.u16 = new Uint16Array(image.ram);
-    this.u32 = new Uint32Array(image.ram);
-    this.i32 = new Int32Array(image.ram);
-    this.f32 = new Float32Array(image.ram);
-    this.f64 = new Float64Array(image.ram);
-    this.u64 = new BigUint64Array(image.ram);
     this.tables = new Int32Array(image.pageTables);
     this.gate = new CoreGate(port, this.control.words, this.block, () => this.flushTlb());
   }
@@ -112,22 +83,14 @@ export class Core {
    * @param addr Multiple of 4. Throws CpuSignal. Context: may block for a fault.
    */
   readWordAt(addr: number): number {
-    if (--this.fuel < 0) this.poll();
-    const offset = (addr - this.readStart) | 0;
-    if (offset >>> 0 >= PAGE_SIZE || offset !== addr - this.readStart) {
-      return this.findRead(addr) + ((addr % PAGE_SIZE) >>> 2);
-    }
-    return this.readWord + (offset >>> 2);
+    if ((this.memory.fuel[0]! -= 1) < 0) this.poll();
+    return this.findRead(addr) + ((addr & (PAGE_SIZE - 1)) >>> 2);
   }
 
   /** As readWordAt, for a store. */
   writeWordAt(addr: number): number {
-    if (--this.fuel < 0) this.poll();
-    const offset = (addr - this.writeStart) | 0;
-    if (offset >>> 0 >= PAGE_SIZE || offset !== addr - this.writeStart) {
-      return this.findWrite(addr) + ((addr % PAGE_SIZE) >>> 2);
-    }
-    return this.writeWord + (offset >>> 2);
+    if ((this.memory.fuel[0]! -= 1) < 0) this.poll();
+    return this.findWrite(addr) + ((addr & (PAGE_SIZE - 1)) >>> 2);
   }
 
   /** Times that this core has gone into the kernel: faults and system calls. */
@@ -137,7 +100,7 @@ export class Core {
 
   /** Looks for requests of the kernel; ends the program when it was told to end. */
   poll(): void {
-    this.fuel = POLL_INTERVAL;
+    this.memory.fuel[0] = POLL_INTERVAL;
     this.obey(this.gate.poll());
   }
 
@@ -158,42 +121,68 @@ export class Core {
 
   /** Ends `suspend`. */
   resume(): void {
-    this.fuel = POLL_INTERVAL;
+    this.memory.fuel[0] = POLL_INTERVAL;
     this.obey(this.gate.unpark());
   }
 
   /** First word of the frame behind a page that may be loaded from. Throws CpuSignal. */
   findRead(addr: number): number {
-    const page = Math.floor(addr / PAGE_SIZE);
-    const at = page & TLB_MASK;
-    if (this.readTags[at] !== page) {
-      this.readWords[at] = this.translate(addr, ACCESS_READ, READABLE) * WORDS_PER_PAGE;
-      this.readTags[at] = page;
+    const { readTags, readWords } = this.memory;
+    const tag = tlbTag(addr);
+    const at = tlbIndex(addr);
+    if (readTags[at] !== tag) {
+      readWords[at] = this.translate(addr, ACCESS_READ, READABLE) * WORDS_PER_PAGE;
+      readTags[at] = tag;
     }
-    this.readStart = page * PAGE_SIZE;
-    return (this.readWord = this.readWords[at]!);
+    return readWords[at]!;
   }
 
   /** First word of the frame behind a page that may be stored to. Throws CpuSignal. */
   findWrite(addr: number): number {
-    const page = Math.floor(addr / PAGE_SIZE);
-    const at = page & TLB_MASK;
-    if (this.writeTags[at] !== page) {
-      this.writeWords[at] = this.translate(addr, ACCESS_WRITE, WRITABLE) * WORDS_PER_PAGE;
-      this.writeTags[at] = page;
+    const { writeTags, writeWords } = this.memory;
+    const tag = tlbTag(addr);
+    const at = tlbIndex(addr);
+    if (writeTags[at] !== tag) {
+      writeWords[at] = this.translate(addr, ACCESS_WRITE, WRITABLE) * WORDS_PER_PAGE;
+      writeTags[at] = tag;
     }
-    this.writeStart = page * PAGE_SIZE;
-    return (this.writeWord = this.writeWords[at]!);
+    return writeWords[at]!;
   }
 
   /**
-   * True when the page at `addr` can be used right now, without a fault, and its frame starts at
-   * that word: for bulk operations that go on from one page to the next.
+   * How many pages, from that at `page` on, can be used right now without a fault, and have their
+   * frames one after the other from the word `first` on: for bulk operations.
+   *
+   * @param page Page aligned. @param access ACCESS_* @param most Pages to look at.
    */
-  isFrameAt(addr: number, access: number, word: number): boolean {
+  countRun(page: number, access: number, first: number, most: number): number {
+    const { memory } = this;
+    const tags = access === ACCESS_WRITE ? memory.writeTags : memory.readTags;
+    const words = access === ACCESS_WRITE ? memory.writeWords : memory.readWords;
+    let at = tlbIndex(page);
+    let addr = page;
+    let word = first;
+    let pages = 0;
+    while (pages < most) {
+      if (tags[at] !== addr || words[at] !== word) {
+        if (!this.isFrame(addr, access, word)) break;
+        tags[at] = addr;
+        words[at] = word;
+      }
+      at = (at + 1) & (TLB_ENTRIES - 1);
+      addr += PAGE_SIZE;
+      word += WORDS_PER_PAGE;
+      pages++;
+    }
+    return pages;
+  }
+
+  /** True when the page at `addr` can be used without a fault, and its frame begins at `word`. */
+  private isFrame(addr: number, access: number, word: number): boolean {
     if (addr >= TASK_SIZE) return false;
+    const { port, tables, image } = this;
     const needed = access === ACCESS_WRITE ? WRITABLE : READABLE;
-    const entry = walkPageTable(this.port, this.tables, this.image.pgd, addr) >>> 0;
+    const entry = walkPageTable(port, tables, image.pgd, addr) >>> 0;
     if ((entry & (needed | PTE_PROTNONE)) !== needed) return false;
     return leafPfn(entry, addr) * WORDS_PER_PAGE === word;
   }
@@ -249,10 +238,7 @@ export class Core {
     const flushes = this.port.load(words, this.block + CORE_TLB_FLUSHES);
     this.port.store(words, this.block + CORE_TLB_FLUSHES, (flushes + 1) | 0);
     this.generation++;
-    this.readStart = NOWHERE;
-    this.writeStart = NOWHERE;
-    this.readTags.fill(NO_PAGE);
-    this.writeTags.fill(NO_PAGE);
+    this.memory.flush();
   }
 }
 

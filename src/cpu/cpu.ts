@@ -27,40 +27,40 @@ export class Cpu extends Core {
   /** Loads an unsigned byte. */
   load8(addr: number): number {
     const at = this.readWordAt(addr) * 4 + (addr & 3);
-    return this.u8[at]!;
+    return this.memory.u8[at]!;
   }
 
   /** Loads an unsigned 16-bit value. */
   load16(addr: number): number {
     if ((addr & 1) !== 0) return this.loadSlow(addr, 2).getUint16(0, true);
-    return this.u16[this.readWordAt(addr) * 2 + ((addr & 2) >>> 1)]!;
+    return this.memory.u16[this.readWordAt(addr) * 2 + ((addr & 2) >>> 1)]!;
   }
 
   /** Loads an unsigned 32-bit value. */
   load32(addr: number): number {
     if ((addr & 3) !== 0) return this.loadSlow(addr, 4).getUint32(0, true);
-    return this.u32[this.readWordAt(addr)]!;
+    return this.memory.u32[this.readWordAt(addr)]!;
   }
 
   /** Loads an unsigned 64-bit value. */
   load64(addr: number): bigint {
     if ((addr & 7) !== 0) return this.loadSlow(addr, 8).getBigUint64(0, true);
-    return this.u64[this.readWordAt(addr) >>> 1]!;
+    return this.memory.u64[this.readWordAt(addr) >>> 1]!;
   }
 
   loadF32(addr: number): number {
     if ((addr & 3) !== 0) return this.loadSlow(addr, 4).getFloat32(0, true);
-    return this.f32[this.readWordAt(addr)]!;
+    return this.memory.f32[this.readWordAt(addr)]!;
   }
 
   loadF64(addr: number): number {
     if ((addr & 7) !== 0) return this.loadSlow(addr, 8).getFloat64(0, true);
-    return this.f64[this.readWordAt(addr) >>> 1]!;
+    return this.memory.f64[this.readWordAt(addr) >>> 1]!;
   }
 
   store8(addr: number, value: number): void {
     const at = this.writeWordAt(addr) * 4 + (addr & 3);
-    this.u8[at] = value;
+    this.memory.u8[at] = value;
   }
 
   store16(addr: number, value: number): void {
@@ -68,7 +68,7 @@ export class Cpu extends Core {
       this.scratch.setUint16(0, value, true);
       return this.storeSlow(addr, 2);
     }
-    this.u16[this.writeWordAt(addr) * 2 + ((addr & 2) >>> 1)] = value;
+    this.memory.u16[this.writeWordAt(addr) * 2 + ((addr & 2) >>> 1)] = value;
   }
 
   store32(addr: number, value: number): void {
@@ -76,7 +76,7 @@ export class Cpu extends Core {
       this.scratch.setUint32(0, value, true);
       return this.storeSlow(addr, 4);
     }
-    this.u32[this.writeWordAt(addr)] = value;
+    this.memory.u32[this.writeWordAt(addr)] = value;
   }
 
   store64(addr: number, value: bigint): void {
@@ -84,7 +84,7 @@ export class Cpu extends Core {
       this.scratch.setBigUint64(0, value, true);
       return this.storeSlow(addr, 8);
     }
-    this.u64[this.writeWordAt(addr) >>> 1] = value;
+    this.memory.u64[this.writeWordAt(addr) >>> 1] = value;
   }
 
   storeF32(addr: number, value: number): void {
@@ -92,7 +92,7 @@ export class Cpu extends Core {
       this.scratch.setFloat32(0, value, true);
       return this.storeSlow(addr, 4);
     }
-    this.f32[this.writeWordAt(addr)] = value;
+    this.memory.f32[this.writeWordAt(addr)] = value;
   }
 
   storeF64(addr: number, value: number): void {
@@ -100,30 +100,30 @@ export class Cpu extends Core {
       this.scratch.setFloat64(0, value, true);
       return this.storeSlow(addr, 8);
     }
-    this.f64[this.writeWordAt(addr) >>> 1] = value;
+    this.memory.f64[this.writeWordAt(addr) >>> 1] = value;
   }
 
   /** Atomically adds to a 32-bit word. @returns its value before, unsigned. */
   atomicAdd(addr: number, value: number): number {
-    return Atomics.add(this.u32, this.atomicAt(addr), value);
+    return Atomics.add(this.memory.u32, this.atomicAt(addr), value);
   }
 
   /**
    * Atomically replaces a 32-bit word by `value` if it is `expected`. @returns its value before.
    */
   compareAndSwap(addr: number, expected: number, value: number): number {
-    return Atomics.compareExchange(this.u32, this.atomicAt(addr), expected, value);
+    return Atomics.compareExchange(this.memory.u32, this.atomicAt(addr), expected, value);
   }
 
   /** Loads a 32-bit word in one order with all other atomic operations. */
   atomicLoad(addr: number): number {
     this.checkAligned(addr);
-    return Atomics.load(this.u32, this.readWordAt(addr));
+    return Atomics.load(this.memory.u32, this.readWordAt(addr));
   }
 
   /** Stores a 32-bit word in one order with all other atomic operations. */
   atomicStore(addr: number, value: number): void {
-    Atomics.store(this.u32, this.atomicAt(addr), value);
+    Atomics.store(this.memory.u32, this.atomicAt(addr), value);
   }
 
   /** Copies memory of the program into `target`. */

@@ -3,6 +3,7 @@
  * async. What it prints and how it ended goes to the host as messages.
  */
 import type { AtomicsPort } from './atomics-port.ts';
+import type { CoreMemory } from './core-memory.ts';
 import type { CoreImage } from './core.ts';
 import { Cpu } from './cpu.ts';
 import type { Doorbell } from './doorbell.ts';
@@ -37,8 +38,9 @@ export class ProgramCpu extends Cpu {
     port: AtomicsPort,
     bell: Doorbell,
     send: (message: CoreMessage) => void,
+    memory?: CoreMemory,
   ) {
-    super(image, port, bell);
+    super(image, port, bell, memory);
     this.send = send;
   }
 

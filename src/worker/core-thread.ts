@@ -6,7 +6,8 @@ import { atomicsOf } from '../cpu/atomics-port.ts';
 import type { CoreImage } from '../cpu/core.ts';
 import { portBell, wordBell } from '../cpu/doorbell.ts';
 import type { BellPort } from '../cpu/doorbell.ts';
-import { ProgramCpu, runProgram } from '../cpu/program.ts';
+import { runProgram } from '../cpu/program.ts';
+import { makeCpu } from '../cpu/fast-cpu.ts';
 import type { CoreMessage } from '../cpu/program.ts';
 
 /** What a core's thread is sent first. */
@@ -26,7 +27,7 @@ export async function runCore(boot: CoreBoot, send: (message: CoreMessage) => vo
   const port = atomicsOf(() => performance.now());
   const { image, entry, args } = boot;
   const bell = boot.bell === null ? wordBell(new Int32Array(image.control)) : portBell(boot.bell);
-  const cpu = new ProgramCpu(image, port, bell, send);
+  const cpu = makeCpu(image, port, bell, send);
   const load = (): Promise<unknown> => import(/* @vite-ignore */ entry) as Promise<unknown>;
   send({ kind: 'exit', ...(await runProgram(cpu, load, args)) });
 }
