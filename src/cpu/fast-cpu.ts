@@ -70,11 +70,14 @@ export function makeCpu(
   return cpu;
 }
 
-/** The class of one core. Every access is written out: shared, they would share what is compiled. */
-function fastCpuClass(memory: CoreMemory, slow: SlowWay): typeof ProgramCpu {
-  const { u8, u16, u32, u64, f32, f64, fuel } = memory;
-  const { readTags, readWords, writeTags, writeWords } = memory;
-  const { address, number, word, long, take } = slow;
+/**
+ * Loads of integers. Written out each: what is shared is compiled once for all. The masks are
+ * literals of this function, TLB_ENTRIES - 1 among them, because bundlers turn constants of modules
+ * into variables, which the JS engine does not know the values of.
+ */
+function withLoads(memory: CoreMemory, slow: SlowWay): typeof ProgramCpu {
+  const { u8, u16, u32, u64, fuel, readTags, readWords } = memory;
+  const { address, word, long, take } = slow;
   const OFFSET8 = 0xfff;
   const OFFSET16 = 0xffe;
   const OFFSET32 = 0xffc;
@@ -125,29 +128,20 @@ function fastCpuClass(memory: CoreMemory, slow: SlowWay): typeof ProgramCpu {
       take(3);
       return long[0]!;
     }
+  };
+}
 
-    override loadF32(addr: number): number {
-      const offset = addr & OFFSET32;
-      const at = (addr >>> 12) & LAST_ENTRY;
-      if (readTags[at] === addr - offset && (fuel[0] = (fuel[0]! - 1) | 0) >= 0) {
-        return f32[readWords[at]! + (offset >>> 2)]!;
-      }
-      address[0] = addr;
-      take(4);
-      return number[0]!;
-    }
+/** Stores of integers, and what withLoads has. */
+function withStores(memory: CoreMemory, slow: SlowWay): typeof ProgramCpu {
+  const { u8, u16, u32, u64, fuel, writeTags, writeWords } = memory;
+  const { address, number, long, take } = slow;
+  const OFFSET8 = 0xfff;
+  const OFFSET16 = 0xffe;
+  const OFFSET32 = 0xffc;
+  const OFFSET64 = 0xff8;
+  const LAST_ENTRY = 1023;
 
-    override loadF64(addr: number): number {
-      const offset = addr & OFFSET64;
-      const at = (addr >>> 12) & LAST_ENTRY;
-      if (readTags[at] === addr - offset && (fuel[0] = (fuel[0]! - 1) | 0) >= 0) {
-        return f64[(readWords[at]! >>> 1) + (offset >>> 3)]!;
-      }
-      address[0] = addr;
-      take(5);
-      return number[0]!;
-    }
-
+  return class extends withLoads(memory, slow) {
     override store8(addr: number, value: number): void {
       const offset = addr & OFFSET8;
       const at = (addr >>> 12) & LAST_ENTRY;
@@ -194,6 +188,39 @@ function fastCpuClass(memory: CoreMemory, slow: SlowWay): typeof ProgramCpu {
       address[0] = addr;
       long[0] = value;
       take(9);
+    }
+  };
+}
+
+/** All accesses. */
+function fastCpuClass(memory: CoreMemory, slow: SlowWay): typeof ProgramCpu {
+  const { f32, f64, fuel, readTags, readWords, writeTags, writeWords } = memory;
+  const { address, number, take } = slow;
+  const OFFSET32 = 0xffc;
+  const OFFSET64 = 0xff8;
+  const LAST_ENTRY = 1023;
+
+  return class extends withStores(memory, slow) {
+    override loadF32(addr: number): number {
+      const offset = addr & OFFSET32;
+      const at = (addr >>> 12) & LAST_ENTRY;
+      if (readTags[at] === addr - offset && (fuel[0] = (fuel[0]! - 1) | 0) >= 0) {
+        return f32[readWords[at]! + (offset >>> 2)]!;
+      }
+      address[0] = addr;
+      take(4);
+      return number[0]!;
+    }
+
+    override loadF64(addr: number): number {
+      const offset = addr & OFFSET64;
+      const at = (addr >>> 12) & LAST_ENTRY;
+      if (readTags[at] === addr - offset && (fuel[0] = (fuel[0]! - 1) | 0) >= 0) {
+        return f64[(readWords[at]! >>> 1) + (offset >>> 3)]!;
+      }
+      address[0] = addr;
+      take(5);
+      return number[0]!;
     }
 
     override storeF32(addr: number, value: number): void {
