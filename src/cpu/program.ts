@@ -9,6 +9,9 @@ import { Cpu } from './cpu.ts';
 import type { Doorbell } from './doorbell.ts';
 import { CoreEnded, CpuSignal } from './signals.ts';
 
+const NO_MAIN =
+  'the program has no default export: it needs `export default function main(cpu, args) { ... }`';
+
 /** How a program ended. */
 export interface ExitStatus {
   /** What `main` returned, 0 where that is no number; -1 when it did not return. */
@@ -44,6 +47,11 @@ export class ProgramCpu extends Cpu {
     this.send = send;
   }
 
+  /** Number of this core in its machine, from 0. */
+  get core(): number {
+    return this.image.slot;
+  }
+
   /** Prints a line. */
   print(...values: readonly unknown[]): void {
     this.send({ kind: 'output', text: values.map(String).join(' ') });
@@ -74,7 +82,7 @@ export async function runProgram(
     const module = (await load()) as { default?: unknown };
     const main = module.default;
     if (typeof main !== 'function') {
-      return failed('', 'the program has no default export main(cpu, args)');
+      return failed('', NO_MAIN);
     }
     cpu.resume();
     const result: unknown = await (main as ProgramMain)(cpu, args);
