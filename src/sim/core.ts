@@ -242,8 +242,8 @@ export class Core implements TlbListener {
   }
 }
 
-function outcomeOf({ prot, content }: PlaceState, isStore: boolean): number {
-  if (prot === UNMAPPED || prot === 0) return FAULT_SIGSEGV;
+function outcomeOf({ prot, content, guard }: PlaceState, isStore: boolean): number {
+  if (prot === UNMAPPED || prot === 0 || guard !== undefined) return FAULT_SIGSEGV;
   if (isStore && (prot & PROT_WRITE) === 0) return FAULT_SIGSEGV;
   return content === null ? FAULT_SIGBUS : FAULT_OK;
 }

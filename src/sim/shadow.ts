@@ -54,10 +54,13 @@ export class Content {
 
   /** A private mapping of an object that was not written yet: it may show what others write. */
   private isLoose: boolean;
+  /** Its bytes may be dropped at any moment, and be zeroes then, until somebody writes (MADV_FREE). */
+  private isLazy: boolean;
 
-  private constructor(values: (number[] | null)[], isLoose = false) {
+  private constructor(values: (number[] | null)[], isLoose = false, isLazy = false) {
     this.values = values;
     this.isLoose = isLoose;
+    this.isLazy = isLazy;
   }
 
   /** A page of which nothing is known until somebody writes to it. */
@@ -78,7 +81,19 @@ export class Content {
     return new Content(
       SLOTS.map((_, slot) => this.possible(slot)),
       this.isLoose,
+      this.isLazy,
     );
+  }
+
+  /** Whether a store that the page tables don't hear of may be lost. */
+  get mayBeDropped(): boolean {
+    return this.isLazy;
+  }
+
+  /** From now on the page's bytes may be dropped. */
+  free(): void {
+    this.isLazy = true;
+    for (let slot = 0; slot < SLOTS.length; slot++) this.maybeStore(slot, 0);
   }
 
   /** Whether any device is writing to the page. */
@@ -118,6 +133,7 @@ export class Content {
   /** A store that has taken effect. */
   store(slot: number, value: number): void {
     this.isLoose = false;
+    this.isLazy = false;
     this.values[slot] = [value];
     this.contest(slot);
   }
@@ -139,7 +155,8 @@ export class Content {
 
   /** Somebody looked: the slot holds `value`. */
   observe(slot: number, value: number): void {
-    if (this.attached.length === 0 && !this.isLoose) this.values[slot] = [value];
+    const isFixed = !this.isLoose && !this.isLazy;
+    if (this.attached.length === 0 && isFixed) this.values[slot] = [value];
   }
 
   /** What is known, in words. */
@@ -172,6 +189,8 @@ export class Content {
     if (at < 0) violated('a write that ends is in flight');
     const { contested, isSure } = this.attached[at]!;
     if (isDone && isSure) this.isLoose = false;
+    // Unless it was freed after the write had taken effect.
+    if (isDone && isSure && !contested.includes(true)) this.isLazy = false;
     for (let slot = 0; slot < SLOTS.length; slot++) {
       const operand = write.valueAt(page, slot);
       if (operand === null) continue;
@@ -215,6 +234,9 @@ export class Content {
   }
 }
 
+/** See `PlaceState.guard`. */
+export const FRESH = 'fresh';
+
 /** What a page of the arena is to its process. */
 export interface PlaceState {
   /** PROT_* bits; UNMAPPED. */
@@ -224,6 +246,11 @@ export interface PlaceState {
   readonly isShared: boolean;
   /** A private mapping of an object: what was not written yet is the object's. */
   readonly isFile?: boolean;
+  /**
+   * There while a guard marker is, and `content` is null: what comes back when it goes, FRESH for
+   * contents that nobody has seen.
+   */
+  readonly guard?: Content | typeof FRESH | null;
 }
 
 /** `prot` of what is not mapped. */

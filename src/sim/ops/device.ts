@@ -61,6 +61,9 @@ export function command(
   return mirror.ioctl(code, newDmirrorCmd(arenaAddress(range.first), range.count, ptr));
 }
 
+/** Operations that pin pages. */
+const PINNING = ['pin', 'pinLongterm', 'remoteRead', 'remoteWrite', 'readv', 'writev'];
+
 /** A file that was closed meanwhile refuses; so does memory that is pinned, to be lent. */
 export function closedOrPinned(
   world: World,
@@ -70,7 +73,7 @@ export function closedOrPinned(
 ): boolean {
   if (status === errno.EINVAL) return !target.mirror['isOpen'];
   // A debugger pins what it looks at, for a moment.
-  const pins = ['pin', 'remoteRead', 'remoteWrite'].some((name) => (world.tally[name] ?? 0) > 0);
+  const pins = PINNING.some((name) => (world.tally[name] ?? 0) > 0);
   return isWrite && status === errno.EBUSY && pins;
 }
 

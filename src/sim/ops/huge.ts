@@ -1,4 +1,5 @@
 /** Commands on all that one PMD entry covers, half of the arena included. */
+import { errno } from '../../base/errno.ts';
 import { HPAGE_PMD_NR, PMD_SIZE } from '../../base/units.ts';
 import {
   HMM_DMIRROR_MIGRATE_TO_DEV,
@@ -6,6 +7,7 @@ import {
   WEBHMM_DMIRROR_ADD,
   newDmirrorCmd,
 } from '../../driver/dmirror.ts';
+import { MADV_COLLAPSE, doMadvise } from '../../mm/madvise.ts';
 import { ARENA_PAGES, ARENA_TABLES } from '../arena.ts';
 import type { Dice } from '../dice.ts';
 import { SimRange } from '../operation.ts';
@@ -52,6 +54,28 @@ function startAdd(world: World, dice: Dice): void {
     checkAccess(world, 'hugeAdd', target, status, true);
   });
 }
+
+/** MADV_COLLAPSE: the bytes stay, in fewer pages. */
+function startCollapse(world: World, dice: Dice): void {
+  const process = world.config.isHuge ? world.pickProcess(dice) : null;
+  if (process === null) return;
+  const addr = ARENA_TABLES + dice.below(2) * PMD_SIZE;
+  world.begin('collapse', async () => {
+    const status = await doMadvise(process.mm, addr, PMD_SIZE, MADV_COLLAPSE);
+    // Most of it depends on all pages of the range, of which we know some.
+    const { EINVAL, EAGAIN, EBUSY, ENOMEM, ESRCH } = errno;
+    const refusals = [EINVAL, EAGAIN, EBUSY, ENOMEM, ...world.excuses()];
+    if (process.isDying) refusals.push(ESRCH);
+    world.log?.(`collapse ${process.slot} at ${addr} ends with ${status}`);
+    if (status === 0) world.count('collapsed');
+    world.expectStatus('collapse', status, [0, ...refusals]);
+  });
+}
+
+/** Rows that go to the end of the table. */
+export const COLLAPSE_OPERATIONS: readonly Operation[] = [
+  { name: 'collapse', weight: 1, isTask: true, start: startCollapse },
+];
 
 /** See the file header. */
 export const HUGE_OPERATIONS: readonly Operation[] = [

@@ -1,13 +1,20 @@
 /** Pages pinned for I/O, and the I/O: stores past all page tables. */
 import { errno, isErr } from '../../base/errno.ts';
 import { WORDS_PER_PAGE } from '../../base/units.ts';
-import { pinUserPage, unpinUserPage } from '../../mm/gup.ts';
+import {
+  FOLL_LONGTERM,
+  FOLL_WRITE,
+  pinUserPage,
+  pinUserPagesFast,
+  unpinUserPage,
+} from '../../mm/gup.ts';
 import { PROT_WRITE } from '../../mm/mm-types.ts';
 import { arenaAddress } from '../arena.ts';
 import type { Dice } from '../dice.ts';
 import { checkAnswer, pickRange } from '../operation.ts';
 import type { Operation } from '../operation.ts';
 import { SLOTS, UNMAPPED } from '../shadow.ts';
+import { violated } from '../violation.ts';
 import type { World } from '../world.ts';
 
 const MOST_PINS = 4;
@@ -32,6 +39,28 @@ function startUnpin(world: World, dice: Dice): void {
   world.log?.(`unpin ${pin!.pfn}`);
 }
 
+/** For good: pages of devices, coherent ones too, come to RAM first, or there is no pin. */
+function startPinLongterm(world: World, dice: Dice): void {
+  const range = pickRange(world, dice, 1);
+  if (range === null || world.pins.length >= MOST_PINS) return;
+  const { process, first } = range;
+  const { prot, content } = range.states[0]!;
+  const may = prot !== UNMAPPED && (prot & PROT_WRITE) !== 0 && content !== null;
+  const flags = FOLL_WRITE | FOLL_LONGTERM;
+  world.begin('pinLongterm', async () => {
+    const pfns = new Uint32Array(1);
+    const taken = await pinUserPagesFast(process.mm, arenaAddress(first), 1, flags, pfns);
+    const pfn = pfns[0]!;
+    if (taken === 1) {
+      if (world.sys.mem.isZoneDevice(pfn)) violated(`page ${pfn} of a device is pinned for good`);
+      world.pins.push({ pfn, content: range.isStable ? content : null });
+    }
+    // A page of coherent memory that somebody else has pinned can't come.
+    if (taken === errno.EBUSY && world.config.coherentPages > 0) return;
+    checkAnswer(world, 'pinLongterm', range, taken === 1 ? 0 : taken, may, [errno.EFAULT]);
+  });
+}
+
 /** A page that a device is writing to through its aperture may get the store or lose it. */
 function startPinStore(world: World, dice: Dice): void {
   if (world.pins.length === 0) return;
@@ -40,10 +69,15 @@ function startPinStore(world: World, dice: Dice): void {
   const slot = dice.below(SLOTS.length);
   const value = world.newValue();
   world.sys.ramWords[pfn * WORDS_PER_PAGE + SLOTS[slot]!] = value;
-  if (content.isContested) content.maybeStore(slot, value);
+  if (content.isContested || content.mayBeDropped) content.maybeStore(slot, value);
   else content.store(slot, value);
   world.log?.(`I/O to ${pfn}.${slot} = ${value.toString(16)}`);
 }
+
+/** Rows that go to the end of the table. */
+export const LONGTERM_OPERATIONS: readonly Operation[] = [
+  { name: 'pinLongterm', weight: 0.4, isTask: true, start: startPinLongterm },
+];
 
 /** See the file header. */
 export const PIN_OPERATIONS: readonly Operation[] = [

@@ -9,12 +9,14 @@ import { ENGINE_OPERATIONS } from './engine.ts';
 import { EXCLUSIVE_OPERATIONS } from './exclusive.ts';
 import { FAULT_OPERATIONS } from './fault.ts';
 import { FILE_OPERATIONS } from './files.ts';
-import { HUGE_OPERATIONS } from './huge.ts';
+import { FREE_OPERATIONS } from './free.ts';
+import { COLLAPSE_OPERATIONS, HUGE_OPERATIONS } from './huge.ts';
 import { LAYOUT_OPERATIONS, PAGING_OPERATIONS } from './layout.ts';
 import { MADVISE_OPERATIONS } from './madvise.ts';
 import { MREMAP_OPERATIONS } from './mremap.ts';
-import { PIN_OPERATIONS } from './pin.ts';
+import { LONGTERM_OPERATIONS, PIN_OPERATIONS } from './pin.ts';
 import { PROCESS_OPERATIONS } from './process.ts';
+import { PROCESS_VM_OPERATIONS } from './process-vm.ts';
 import { REMOTE_OPERATIONS } from './remote.ts';
 
 /** New rows go to the end: the numbers of those before stay, and with them what a seed means. */
@@ -33,4 +35,8 @@ export const OPERATIONS: readonly Operation[] = [
   ...PAGING_OPERATIONS,
   ...HUGE_OPERATIONS,
   ...MADVISE_OPERATIONS,
+  ...LONGTERM_OPERATIONS,
+  ...PROCESS_VM_OPERATIONS,
+  ...COLLAPSE_OPERATIONS,
+  ...FREE_OPERATIONS,
 ];
