@@ -234,6 +234,12 @@ export class Content {
   }
 }
 
+/** A page of an object that may change its size. */
+export interface ObjectPage {
+  readonly object: object;
+  readonly index: number;
+}
+
 /** See `PlaceState.guard`. */
 export const FRESH = 'fresh';
 
@@ -246,6 +252,8 @@ export interface PlaceState {
   readonly isShared: boolean;
   /** A private mapping of an object: what was not written yet is the object's. */
   readonly isFile?: boolean;
+  /** What is mapped there, where that is a page of an object. */
+  readonly of?: ObjectPage;
   /**
    * There while a guard marker is, and `content` is null: what comes back when it goes, FRESH for
    * contents that nobody has seen.

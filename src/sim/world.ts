@@ -47,7 +47,13 @@ export interface SimDevice {
 
 export interface SimObject {
   readonly inode: ShmemInode;
-  readonly pages: readonly Content[];
+  /** Also beyond the end, where nobody sees them. */
+  readonly pages: Content[];
+  /** Pages up to its end. */
+  size: number;
+  /** Calls in flight that write to it or change its size; those that do the latter are alone. */
+  writers: number;
+  isResizing: boolean;
 }
 
 export interface SimPin {
@@ -235,7 +241,8 @@ export class World {
   makeObject(pages: number): SimObject {
     const inode = shmemCreate(this.sys, pages * PAGE_SIZE);
     if (typeof inode === 'number') violated(`no object: ${inode}`);
-    return { inode, pages: Array.from({ length: pages }, () => Content.zero()) };
+    const contents = Array.from({ length: pages }, () => Content.zero());
+    return { inode, pages: contents, size: pages, writers: 0, isResizing: false };
   }
 
   private makeDevice(minor: number): SimDevice {

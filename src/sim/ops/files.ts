@@ -9,17 +9,19 @@ import type { Operation } from '../operation.ts';
 import { RangeWrite } from '../process.ts';
 import { SLOTS } from '../shadow.ts';
 import { violated } from '../violation.ts';
-import type { World } from '../world.ts';
+import type { SimObject, World } from '../world.ts';
 
 const WORD = 4;
 
 function startPread(world: World, dice: Dice): void {
-  const { inode, pages } = dice.pick(world.objects);
+  const { inode, pages, size, isResizing } = dice.pick(world.objects);
   const page = dice.below(OBJECT_PAGES);
   const slot = dice.below(SLOTS.length);
+  if (isResizing) return;
   const bytes = new Uint8Array(WORD);
   const got = filemapRead(inode, page * PAGE_SIZE + SLOTS[slot]! * WORD, bytes);
-  if (got !== WORD) violated(`pread answers ${got}`);
+  if (got !== (page < size ? WORD : 0)) violated(`pread of page ${page} of ${size} answers ${got}`);
+  if (got === 0) return;
   const value = new Uint32Array(bytes.buffer)[0]!;
   world.note(value);
   world.log?.(`pread ${page}.${slot} is ${value.toString(16)}`);
@@ -28,16 +30,27 @@ function startPread(world: World, dice: Dice): void {
   violated(`pread finds ${value.toString(16)} in page ${page}, not ${content.describe(slot)}`);
 }
 
-function startPwrite(world: World, dice: Dice): void {
-  const { inode, pages } = dice.pick(world.objects);
+/** A page that there is, of an object that stays as long; null when there is none. */
+function pickObjectPage(world: World, dice: Dice): { object: SimObject; page: number } | null {
+  const object = dice.pick(world.objects);
   const page = dice.below(OBJECT_PAGES);
+  return object.isResizing || page >= object.size ? null : { object, page };
+}
+
+function startPwrite(world: World, dice: Dice): void {
+  const picked = pickObjectPage(world, dice);
+  if (picked === null) return;
+  const { object, page } = picked;
+  const { inode, pages } = object;
   const at = dice.below(SLOTS.length);
   const value = world.newValue();
   const write = new RangeWrite(false, 0, 1, (_, slot) => (slot === at ? value : null));
   const source = new Uint8Array(Uint32Array.of(value).buffer);
   world.begin('pwrite', async () => {
+    object.writers++;
     write.mayHit(pages[page]!, 0, true);
     const done = await genericFileWrite(inode, page * PAGE_SIZE + SLOTS[at]! * WORD, source);
+    object.writers--;
     write.end(done === WORD, false);
     world.log?.(`pwrite ${page}.${at} = ${value.toString(16)} ends with ${done}`);
     world.expectStatus('pwrite', done, [WORD, ...world.excuses()]);
@@ -46,13 +59,17 @@ function startPwrite(world: World, dice: Dice): void {
 
 /** Dropping whole pages of an object makes them zeroes for everybody. */
 function startPunchHole(world: World, dice: Dice): void {
-  const { inode, pages } = dice.pick(world.objects);
-  const page = dice.below(OBJECT_PAGES);
+  const picked = pickObjectPage(world, dice);
+  if (picked === null) return;
+  const { object, page } = picked;
+  const { inode, pages } = object;
   const write = new RangeWrite(false, 0, 1, () => 0);
   const mode = FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE;
   world.begin('punchHole', async () => {
+    object.writers++;
     write.mayHit(pages[page]!, 0, true);
     const status = await shmemFallocate(inode, mode, page * PAGE_SIZE, PAGE_SIZE);
+    object.writers--;
     write.end(status === 0, false);
     // Who had pinned the page has one that nobody else knows any more.
     for (const pin of world.pins) if (pin.content === pages[page]) pin.content = null;
@@ -62,10 +79,13 @@ function startPunchHole(world: World, dice: Dice): void {
 }
 
 function startFallocate(world: World, dice: Dice): void {
-  const { inode } = dice.pick(world.objects);
-  const page = dice.below(OBJECT_PAGES);
+  const picked = pickObjectPage(world, dice);
+  if (picked === null) return;
+  const { object, page } = picked;
   world.begin('fallocate', async () => {
-    const status = await shmemFallocate(inode, 0, page * PAGE_SIZE, PAGE_SIZE);
+    object.writers++;
+    const status = await shmemFallocate(object.inode, 0, page * PAGE_SIZE, PAGE_SIZE);
+    object.writers--;
     world.expectStatus('fallocate', status, [0, errno.ENOMEM]);
   });
 }

@@ -83,10 +83,9 @@ function startUnguard(world: World, dice: Dice): void {
   });
 }
 
-function withoutGuard({ prot, isShared, isFile, guard }: PlaceState): PlaceState {
-  const fresh = isFile === true ? Content.loose() : Content.zero();
-  const content = guard === FRESH ? fresh : (guard ?? null);
-  return { prot, content, isShared, ...(isFile === undefined ? {} : { isFile }) };
+function withoutGuard({ guard, ...rest }: PlaceState): PlaceState {
+  if (guard !== FRESH) return { ...rest, content: guard ?? null };
+  return { ...rest, content: rest.isFile === true ? Content.loose() : Content.zero() };
 }
 
 /** See the file header. */

@@ -74,7 +74,7 @@ function startCollapse(world: World, dice: Dice): void {
 
 /** Rows that go to the end of the table. */
 export const COLLAPSE_OPERATIONS: readonly Operation[] = [
-  { name: 'collapse', weight: 1, isTask: true, start: startCollapse },
+  { name: 'collapse', weight: 4, isTask: true, start: startCollapse },
 ];
 
 /** See the file header. */

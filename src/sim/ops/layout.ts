@@ -75,10 +75,14 @@ function startMmap(world: World, dice: Dice): void {
   const pgoff = dice.below(OBJECT_PAGES);
   const isShared = kind === 2 || kind === 3;
   const isFile = kind === 4;
+  if (kind >= 3 && object.isResizing) return;
   const states = Array.from({ length: range.count }, (_, i): PlaceState => {
-    const page = object.pages[pgoff + i] ?? null;
-    if (isFile) return { prot, content: page && Content.loose(), isShared, isFile };
-    return { prot, content: kind === 3 ? page : Content.zero(), isShared };
+    if (kind < 3) return { prot, content: Content.zero(), isShared };
+    const index = pgoff + i;
+    const of = { object, index };
+    const page = index < object.size ? object.pages[index]! : null;
+    if (isFile) return { prot, content: page && Content.loose(), isShared, isFile, of };
+    return { prot, content: page, isShared, of };
   });
   const sharing = isShared ? MAP_SHARED : MAP_PRIVATE;
   const request = {

@@ -18,6 +18,7 @@ import { LONGTERM_OPERATIONS, PIN_OPERATIONS } from './pin.ts';
 import { PROCESS_OPERATIONS } from './process.ts';
 import { PROCESS_VM_OPERATIONS } from './process-vm.ts';
 import { REMOTE_OPERATIONS } from './remote.ts';
+import { TRUNCATE_OPERATIONS } from './truncate.ts';
 
 /** New rows go to the end: the numbers of those before stay, and with them what a seed means. */
 export const OPERATIONS: readonly Operation[] = [
@@ -39,4 +40,5 @@ export const OPERATIONS: readonly Operation[] = [
   ...PROCESS_VM_OPERATIONS,
   ...COLLAPSE_OPERATIONS,
   ...FREE_OPERATIONS,
+  ...TRUNCATE_OPERATIONS,
 ];
