@@ -54,7 +54,7 @@ export class Content {
 
   /** A private mapping of an object that was not written yet: it may show what others write. */
   private isLoose: boolean;
-  /** Its bytes may be dropped at any moment, and be zeroes then, until somebody writes (MADV_FREE). */
+  /** Its bytes may become zeroes at any moment, until somebody writes (MADV_FREE). */
   private isLazy: boolean;
 
   private constructor(values: (number[] | null)[], isLoose = false, isLazy = false) {
