@@ -30,6 +30,8 @@ import type {
 } from '../engine/copy-engine.ts';
 import type { HostMemory } from '../engine/host-jobs.ts';
 import { hostBytesOf, isHostJob, runHostJob } from '../engine/host-jobs.ts';
+import { calibrate } from './calibrate.ts';
+import type { Scratch } from './calibrate.ts';
 import { Fifo } from './fifo.ts';
 import { Flight } from './flight.ts';
 import { planFlight, type FlightRoom, type FrameLayout } from './flight-planner.ts';
@@ -42,6 +44,8 @@ import type { SlotRing } from './rings.ts';
 import { RowOrder } from './row-order.ts';
 import { chooseStrategy, firstRefusedRow, STRATEGY_NAMES } from './strategies/choose.ts';
 import type { EncodeResources } from './strategies/strategy.ts';
+import { usualPaths } from './strategies/paths.ts';
+import type { Paths } from './strategies/paths.ts';
 import type { Vram } from './vram.ts';
 
 /** Segments of a flight at most. */
@@ -96,6 +100,8 @@ export class WebGpuEngine implements CopyEngine, FlightListener {
   private readonly air: Fifo<Flight>;
   /** Lists that are not planned to the end; the first one is being planned. */
   private readonly queue = new Fifo<ListRun>(16);
+  /** Where the ways of moving pages cross over: what `auto` goes by. */
+  private paths: Paths;
   private sequence = 0;
   private lastReadyAt = 0;
   /** Since when the time of this thread counts as encoding (ms). */
@@ -111,6 +117,7 @@ export class WebGpuEngine implements CopyEngine, FlightListener {
     this.parts = parts;
     this.geometry = geometry;
     this.adapter = parts.adapter;
+    this.paths = usualPaths(parts.adapter.isSoftware);
     this.stats = resources.stats;
     this.launcher = new Launcher(resources, this, parts.checked);
     this.scratch = createCheckScratch(geometry);
@@ -153,7 +160,7 @@ export class WebGpuEngine implements CopyEngine, FlightListener {
     const refused = checkCommandList(list, this.geometry, this.scratch);
     if (refused !== 0) return refused;
     measureList(list, this.geometry.hostFrames, this.shape);
-    const choice = chooseStrategy(strategy, this.shape, this.adapter.isSoftware);
+    const choice = chooseStrategy(strategy, this.shape, this.paths);
     list.firstBad = firstRefusedRow(list, choice, this.geometry.hostFrames);
     if (list.firstBad >= 0) return errno.EINVAL;
     list.result.fill(0, 0, list.length);
@@ -164,6 +171,18 @@ export class WebGpuEngine implements CopyEngine, FlightListener {
     this.queue.push(run);
     this.pump();
     return run.settled ? run.result : run.whenSettled();
+  }
+
+  /**
+   * Measures which way of moving pages is best here, and warms the engine up. Its totals stay as
+   * they are.
+   *
+   * @param scratch Frames that nobody uses yet; their contents change. Context: waits.
+   */
+  async calibrate(scratch: Scratch): Promise<void> {
+    const before = { ...this.stats };
+    this.paths = await calibrate(this, scratch);
+    Object.assign(this.stats, before);
   }
 
   /**

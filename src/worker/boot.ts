@@ -10,6 +10,7 @@ import type { CopyEngine, FrameGeometry } from '../engine/copy-engine.ts';
 import { smallestChunk } from '../driver/device-memory.ts';
 import { APERTURE_PAGES, DmirrorDevice } from '../driver/dmirror-device.ts';
 import type { DriverContext } from '../driver/dmirror-device.ts';
+import type { Scratch } from '../gpu/calibrate.ts';
 import { createWebGpuEngine } from '../gpu/webgpu-engine.ts';
 import { createSystem } from '../mm/system.ts';
 import { THP_ALWAYS, THP_MADVISE, THP_NEVER } from '../mm/mm-types.ts';
@@ -19,6 +20,8 @@ import { Kernel } from './kernel.ts';
 import type { MachineOptions, OpenFailure } from './protocol.ts';
 
 const MIB = 2 ** 20;
+/** What the engine's calibration moves pages between: 4 MiB on either side. */
+const SCRATCH_FRAMES = 1024;
 const MAX_RAM_BYTES = 4096 * MIB;
 const MAX_DEVICES = 4;
 /** Number of the first coherent device, and the most there can be of them, as in Linux. */
@@ -258,13 +261,24 @@ async function openEngine(
   sys: System,
 ): Promise<CopyEngine | OpenFailure> {
   if (options.engine === 'cpu') return new CpuEngine({ ram: sys.ram, geometry: plan.geometry });
-  return createWebGpuEngine({
+  const engine = await createWebGpuEngine({
     ram: sys.ram,
     geometry: plan.geometry,
     powerPreference: options.powerPreference,
     maxArenaBytes: options.maxArenaBytes,
     checked: options.checked ?? true,
   });
+  if (!('remedy' in engine)) await engine.calibrate(scratchFrames(plan, sys));
+  return engine;
+}
+
+/** The last pages of RAM and the first of VRAM, as long as nobody has either. */
+function scratchFrames({ ramPages, geometry }: Plan, sys: System): Scratch {
+  let hostFrame = ramPages;
+  const least = Math.max(0, ramPages - SCRATCH_FRAMES);
+  while (hostFrame > least && sys.mem.refcount[hostFrame - 1] === 0) hostFrame--;
+  const frames = Math.min(ramPages - hostFrame, geometry.vramFrames);
+  return { hostFrame, vramFrame: geometry.hostFrames, frames };
 }
 
 function isSize(value: number, least: number, most: number): boolean {

@@ -23,6 +23,7 @@ import { RamHazards } from '../../src/gpu/ram-hazards.ts';
 import { RowOrder } from '../../src/gpu/row-order.ts';
 import { describeMessage, linkShader } from '../../src/gpu/shader-link.ts';
 import { chooseStrategy, firstRefusedRow } from '../../src/gpu/strategies/choose.ts';
+import { usualPaths } from '../../src/gpu/strategies/paths.ts';
 
 const HOST = 1000;
 const PER_ARENA = 100;
@@ -32,7 +33,7 @@ const room = { uploadPages: 64, readBytes: 64 * 4096, bouncePages: 64, jobs: 100
 function runOf(list: CommandList): ListRun {
   const shape = createListShape();
   measureList(list, HOST, shape);
-  return new ListRun(list, chooseStrategy('staging', shape, true), shape);
+  return new ListRun(list, chooseStrategy('staging', shape, usualPaths(true)), shape);
 }
 
 /** Plans a list to its end; returns each flight's segments as plain objects. */
@@ -320,7 +321,7 @@ describe('strategy choice', () => {
         list.copy(i, HOST + i);
         list.copy(HOST + 500 + i, 500 + i);
       }
-      const { upload, download } = chooseStrategy('auto', shapeOf(list), isSoftware);
+      const { upload, download } = chooseStrategy('auto', shapeOf(list), usualPaths(isSoftware));
       return [upload.name, download.name];
     };
     expect(names(8, true)).toEqual(['writeBuffer', 'runs']);
@@ -336,7 +337,7 @@ describe('strategy choice', () => {
     list.clear(HOST + 1);
     list.copy(HOST + 2, 1);
     const first = (name: 'cpu' | 'writeBuffer' | 'commands' | 'auto'): number =>
-      firstRefusedRow(list, chooseStrategy(name, shapeOf(list), true), HOST);
+      firstRefusedRow(list, chooseStrategy(name, shapeOf(list), usualPaths(true)), HOST);
     expect(first('cpu')).toBe(0);
     expect(first('writeBuffer')).toBe(2);
     expect(first('commands')).toBe(-1);

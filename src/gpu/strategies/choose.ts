@@ -1,15 +1,10 @@
 /*
  * Which strategy moves a list. A named strategy is taken for every direction; `auto` decides by
- * direction.
- *
- * The rules of `auto` are fixed for now, after measurements on a software adapter and published
- * ones for GPUs:
- *  - up to WRITE_PAGES pages go up by `writeBuffer`: a small flight pays more for its map round
- *    trip than for the copy;
+ * direction and size, where the ways cross over on this adapter (paths.ts):
+ *  - a few pages go up by `writeBuffer`: a small flight pays more for its map round trip than for
+ *    the copy;
  *  - more go up and down by `runs`, which is `commands` with fewer commands and never worse;
- *  - on a GPU, lists of more than KERNEL_ROWS rows go by `compute`, because there each copy command
- *    costs microseconds, and a kernel costs the same for any number of pages;
- *  - inside VRAM a GPU always uses `compute`: `runs` would copy everything twice.
+ *  - from where a copy command a page costs more than a kernel, lists go by `compute`.
  */
 import type { CommandList } from '../../engine/command-list.ts';
 import type { StrategyName } from '../../engine/copy-engine.ts';
@@ -25,15 +20,11 @@ import {
 import { commandsStrategy } from './commands.ts';
 import { computeStrategy } from './compute.ts';
 import { cpuStrategy } from './cpu.ts';
+import type { Paths } from './paths.ts';
 import { runsStrategy } from './runs.ts';
 import { stagingStrategy } from './staging.ts';
 import type { Strategy, StrategyChoice } from './strategy.ts';
 import { writeBufferStrategy } from './write-buffer.ts';
-
-/** Largest upload, in pages, that goes by `writeBuffer`. */
-const WRITE_PAGES = 8;
-/** Rows from which a GPU's kernels beat its copy commands. */
-const KERNEL_ROWS = 64;
 
 type FixedName = Exclude<StrategyName, 'auto'>;
 
@@ -60,47 +51,21 @@ const FIXED_CHOICES = new Map<StrategyName, StrategyChoice>(
  * The strategy for each direction of a list.
  *
  * @param shape what the list consists of
- * @param isSoftware whether the adapter computes on the CPU
+ * @param paths where the ways cross over on this adapter
  */
-export function chooseStrategy(
-  name: StrategyName,
-  shape: ListShape,
-  isSoftware: boolean,
-): StrategyChoice {
+export function chooseStrategy(name: StrategyName, shape: ListShape, paths: Paths): StrategyChoice {
   const fixed = FIXED_CHOICES.get(name);
   if (fixed !== undefined) return fixed;
   const { pages, rows } = shape;
-  return autoChoice(
-    pages[ROUTE_UPLOAD]! <= WRITE_PAGES
-      ? writeBufferStrategy
-      : manyRows(rows[ROUTE_UPLOAD]!, isSoftware),
-    manyRows(rows[ROUTE_DOWNLOAD]!, isSoftware),
-    isSoftware ? runsStrategy : computeStrategy,
-    manyRows(rows[ROUTE_CLEAR]!, isSoftware),
-  );
-}
-
-function manyRows(rows: number, isSoftware: boolean): Strategy {
-  return !isSoftware && rows > KERNEL_ROWS ? computeStrategy : runsStrategy;
-}
-
-/** The choices that `auto` has made so far: a new object for each list would be garbage. */
-const autoChoices: StrategyChoice[] = [];
-
-function autoChoice(
-  upload: Strategy,
-  download: Strategy,
-  move: Strategy,
-  clear: Strategy,
-): StrategyChoice {
-  for (let i = 0; i < autoChoices.length; i++) {
-    const made = autoChoices[i]!;
-    const isSame = made.upload === upload && made.download === download;
-    if (isSame && made.move === move && made.clear === clear) return made;
-  }
-  const choice = { upload, download, move, clear };
-  autoChoices.push(choice);
-  return choice;
+  const byRows = (route: number, kernelRows: number): Strategy =>
+    rows[route]! >= kernelRows ? computeStrategy : runsStrategy;
+  const upload = byRows(ROUTE_UPLOAD, paths.uploadKernelRows);
+  return {
+    upload: pages[ROUTE_UPLOAD]! <= paths.writePages ? writeBufferStrategy : upload,
+    download: byRows(ROUTE_DOWNLOAD, paths.downloadKernelRows),
+    move: paths.movesByKernel ? computeStrategy : runsStrategy,
+    clear: byRows(ROUTE_CLEAR, paths.clearKernelRows),
+  };
 }
 
 /** The first row that a choice has no way for, or -1. */

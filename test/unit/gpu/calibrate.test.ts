@@ -1,0 +1,112 @@
+/*
+ * Calibration against engines whose times are made up: what `auto` goes by then. The clock stands
+ * still but for what these engines take.
+ */
+import { afterEach, describe, expect, test, vi } from 'vitest';
+import { CpuEngine } from '../../../src/engine/cpu-engine.ts';
+import type { CommandList } from '../../../src/engine/command-list.ts';
+import type { StrategyName } from '../../../src/engine/copy-engine.ts';
+import { calibrate } from '../../../src/gpu/calibrate.ts';
+import { crossover, usualPaths } from '../../../src/gpu/strategies/paths.ts';
+import type { Paths } from '../../../src/gpu/strategies/paths.ts';
+
+/** Milliseconds of a list, by strategy: what each costs at least, and a row. */
+type Costs = Readonly<Record<string, readonly [base: number, row: number]>>;
+
+const SCRATCH = { hostFrame: 0, vramFrame: 2048, frames: 1024 };
+let adapters = 0;
+
+class TimedEngine extends CpuEngine {
+  readonly lists: string[] = [];
+  fails = false;
+  private readonly costs: Costs;
+  private readonly clock: { ms: number };
+
+  constructor(costs: Costs, clock: { ms: number }, device: string) {
+    super({ ram: new Uint8Array(2048 * 4096), geometry: { hostFrames: 2048, vramFrames: 2048 } });
+    Object.assign(this.adapter as object, { device });
+    this.costs = costs;
+    this.clock = clock;
+  }
+
+  override submit(list: CommandList, strategy: StrategyName = 'auto'): number {
+    this.lists.push(`${strategy} ${list.length}`);
+    const [base, row] = this.costs[strategy]!;
+    this.clock.ms += base + row * list.length;
+    return this.fails ? -5 : 0;
+  }
+}
+
+function stoppedClock(): { ms: number } {
+  const clock = { ms: 0 };
+  vi.spyOn(performance, 'now').mockImplementation(() => clock.ms);
+  return clock;
+}
+
+function measure(costs: Costs, device = `made up ${adapters++}`): [Promise<Paths>, TimedEngine] {
+  const engine = new TimedEngine(costs, stoppedClock(), device);
+  return [calibrate(engine, SCRATCH), engine];
+}
+
+afterEach(() => vi.restoreAllMocks());
+
+describe('calibrate', () => {
+  test('kernels are never taken where commands are faster', async () => {
+    const [paths] = measure({ writeBuffer: [0.1, 0.02], runs: [0.5, 0.001], compute: [0.5, 0.01] });
+    expect(await paths).toEqual({
+      writePages: 21,
+      uploadKernelRows: Number.POSITIVE_INFINITY,
+      downloadKernelRows: Number.POSITIVE_INFINITY,
+      clearKernelRows: Number.POSITIVE_INFINITY,
+      movesByKernel: false,
+    });
+  });
+
+  test('kernels are taken from where they cross the commands', async () => {
+    const [paths] = measure({
+      writeBuffer: [0.1, 0.02],
+      runs: [0.1, 0.005],
+      compute: [0.902, 0.001],
+    });
+    const rows = 201;
+    const { uploadKernelRows, downloadKernelRows, clearKernelRows } = await paths;
+    expect([uploadKernelRows, downloadKernelRows, clearKernelRows]).toEqual([rows, rows, rows]);
+  });
+
+  test('nothing goes by writeBuffer where that is slow from the first page on', async () => {
+    const [paths] = measure({ writeBuffer: [2, 0.1], runs: [0.1, 0.005], compute: [0.1, 0.001] });
+    expect(await paths).toMatchObject({ writePages: 0, uploadKernelRows: 32, movesByKernel: true });
+  });
+
+  test('it takes a bounded time, and the same adapter is only warmed up later', async () => {
+    const costs: Costs = { writeBuffer: [5, 0], runs: [5, 0], compute: [5, 0] };
+    const [first, engine] = measure(costs, 'slow');
+    await first;
+    expect(engine.lists.length).toBeLessThanOrEqual(2 * 17);
+    const [second, again] = measure({ writeBuffer: [0, 0], runs: [0, 0], compute: [0, 0] }, 'slow');
+    expect(await second).toEqual(await first);
+    expect(again.lists.length).toBeLessThan(8);
+  });
+
+  test('a machine that is too small, or an engine that fails, leaves the usual values', async () => {
+    const costs: Costs = { writeBuffer: [2, 0], runs: [0, 0], compute: [0, 0] };
+    const small = new TimedEngine(costs, stoppedClock(), 'small');
+    expect(await calibrate(small, { ...SCRATCH, frames: 127 })).toEqual(usualPaths(true));
+    expect(small.lists).toEqual([]);
+    const broken = new TimedEngine(costs, stoppedClock(), 'broken');
+    broken.fails = true;
+    expect(await calibrate(broken, SCRATCH)).toEqual(usualPaths(true));
+    expect(broken.lists).toHaveLength(1);
+  });
+});
+
+describe('crossover', () => {
+  const at = (a: readonly [number, number], b: readonly [number, number]): number =>
+    crossover({ few: 10, many: 110, a, b }, 999);
+
+  test('is where the lines meet', () => expect(at([10, 110], [60, 60])).toBe(60));
+  test('is the first point when b is faster there', () => expect(at([10, 110], [5, 5])).toBe(10));
+  test('is not reached when b is not clearly faster', () =>
+    expect(at([10, 100], [60, 96])).toBe(999));
+  test('is reached when it is', () => expect(at([10, 100], [60, 94])).toBe(100));
+});
