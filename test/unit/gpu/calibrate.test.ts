@@ -88,7 +88,7 @@ describe('calibrate', () => {
     expect(again.lists.length).toBeLessThan(8);
   });
 
-  test('a machine that is too small, or an engine that fails, leaves the usual values', async () => {
+  test('a machine too small, or an engine that fails, leaves the usual values', async () => {
     const costs: Costs = { writeBuffer: [2, 0], runs: [0, 0], compute: [0, 0] };
     const small = new TimedEngine(costs, stoppedClock(), 'small');
     expect(await calibrate(small, { ...SCRATCH, frames: 127 })).toEqual(usualPaths(true));
