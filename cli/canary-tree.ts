@@ -20,7 +20,7 @@ import type { VitestCounts } from './vitest-run.ts';
 
 const RUN = resolve(import.meta.dirname, 'run.mjs');
 /** Folders that a copy does without. */
-const NOT_COPIED = new Set(['node_modules', '.git', 'dist', 'shots', '.vite', 'coverage']);
+const NOT_COPIED = new Set(['node_modules', '.git', 'dist', 'lib', 'shots', '.vite', 'coverage']);
 /** Projects whose test files each get a process of their own, so that nothing is left of a run. */
 const PROJECTS = new Set(['node', 'dawn']);
 /** What only tests load, so that a lasting Vitest can be told of a change. */

@@ -8,7 +8,8 @@ import type { CoreKernel } from './core-host.ts';
 import { MachineError, OpenError } from './errors.ts';
 import type { KernelLink } from './machine.ts';
 import type { Panic } from './panic.ts';
-import type { CreateOptions, Platform } from './platform.ts';
+import type { CreateOptions } from './create-options.ts';
+import type { Platform } from './platform.ts';
 import type { KernelApi, MachineOptions, MachineReport, OpenFailure } from './protocol.ts';
 
 /** What the kernel worker exposes. */

@@ -11,6 +11,7 @@ import { markCoreDead } from '../cpu/shootdown.ts';
 import type { CoreBoot } from './core-thread.ts';
 import { ErrnoError } from './errors.ts';
 import type { HostRequest } from './protocol-cores.ts';
+import type { ProgramEvents, RunningProgram } from './running-program.ts';
 
 /** A thread that runs a core, as the platform gives it. */
 export interface CoreThread {
@@ -42,24 +43,6 @@ export interface CoreKernel {
   startCore(pid: number, bell: MessagePort | null): Promise<CoreImage | number>;
   endCore(slot: number): Promise<number>;
   exit(pid: number): Promise<number>;
-}
-
-/** A program that runs. */
-export interface RunningProgram {
-  readonly pid: number;
-  readonly slot: number;
-  /** Resolves when the program has ended and its core is gone. */
-  readonly exited: Promise<ExitStatus>;
-  /** Ends it at once. */
-  kill(): void;
-}
-
-/** What a program says while it runs. */
-export interface ProgramEvents {
-  /** A line that it, or a child of its, printed. */
-  readonly onOutput?: (text: string, pid: number) => void;
-  /** A child has been started on a core of its own. */
-  readonly onSpawn?: (child: RunningProgram) => void;
 }
 
 interface HostedCore {
@@ -135,7 +118,7 @@ export class CoreHost {
       void this.bury(image).then(() => settle(last ?? died));
     });
     this.cores.set(slot, { thread, why: '' });
-    return { pid, slot, exited, kill: () => this.end(slot, 'killed') };
+    return handle(pid, slot, exited, () => this.end(slot, 'killed'));
   }
 
   private end(slot: number, why: string): void {
@@ -188,5 +171,18 @@ export class CoreHost {
 /** What stands for a program that there was no core for. */
 function neverStarted(pid: number, message: string): RunningProgram {
   const exited = Promise.resolve({ status: -1, signal: '', message } as const);
-  return { pid, slot: -1, exited, kill: () => undefined };
+  return handle(pid, -1, exited, () => undefined);
+}
+
+function handle(
+  pid: number,
+  slot: number,
+  exited: Promise<ExitStatus>,
+  kill: () => void,
+): RunningProgram {
+  const dispose = async (): Promise<void> => {
+    kill();
+    await exited;
+  };
+  return { pid, slot, exited, kill, [Symbol.asyncDispose]: dispose };
 }

@@ -7,23 +7,24 @@ import { hostPlatform } from '#platform';
 import { errno } from '../base/errno.ts';
 import type { StrategyName } from '../engine/copy-engine.ts';
 import { connectKernel } from './connect.ts';
-import type { CoreHost, ProgramEvents, RunningProgram } from './core-host.ts';
+import type { CoreHost } from './core-host.ts';
 import { ErrnoError, MachineError, checked } from './errors.ts';
 import type { Kernel } from './kernel.ts';
 import { LiveCounters } from './live-counters.ts';
-import type { CreateOptions } from './platform.ts';
+import type { CreateOptions } from './create-options.ts';
 import { Process } from './process.ts';
 import type { Counters, KernelApi, MachineReport } from './protocol.ts';
+import type { ProgramEvents, RunningProgram } from './running-program.ts';
 import { TmpFile } from './tmp-file.ts';
 
-/** `KernelApi` as seen from any thread: every call may have to wait. */
+/** @internal `KernelApi` as seen from any thread: every call may have to wait. */
 export type AsyncKernel = {
   [K in keyof KernelApi]: (
     ...args: Parameters<KernelApi[K]>
   ) => Promise<Awaited<ReturnType<KernelApi[K]>>> | ReturnType<KernelApi[K]>;
 };
 
-/** How a machine reaches its kernel, and what has to be cleaned up with it. */
+/** @internal How a machine reaches its kernel, and what has to be cleaned up with it. */
 export interface KernelLink {
   readonly api: AsyncKernel;
   /** Rejects when the kernel died, never resolves. */
@@ -196,7 +197,9 @@ export class Machine implements AsyncDisposable {
   }
 }
 
-/** A machine whose kernel runs in this thread: its insides are at hand for benchmarks. */
+/** A machine whose kernel runs in this thread: its insides are at hand for those
+ * who have the sources. */
 export interface LocalMachine extends Machine {
+  /** @internal */
   readonly kernel: Kernel;
 }

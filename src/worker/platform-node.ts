@@ -7,7 +7,8 @@ import nodeEndpoint from 'comlink/dist/esm/node-adapter.mjs';
 import { errno } from '../base/errno.ts';
 import { nodeCoreThreads } from './core-threads-node.ts';
 import { MachineError, OpenError } from './errors.ts';
-import type { Platform, WorkerFiles } from './platform.ts';
+import type { WorkerFiles } from './create-options.ts';
+import type { Platform } from './platform.ts';
 
 /** The platform of a Node process. */
 export const hostPlatform: Platform = {

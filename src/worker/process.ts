@@ -1,12 +1,12 @@
 /** The facade's handle of a process, beside the others in machine.ts. */
 import { errno } from '../base/errno.ts';
-import type { ProgramEvents, RunningProgram } from './core-host.ts';
 import { SignalError, checked, disposed, ErrnoError } from './errors.ts';
 import type { Machine } from './machine.ts';
 import { ACCESS_OK, ACCESS_OOM, ACCESS_SIGBUS } from './protocol.ts';
 import type { AccessResult, MmapRequest } from './protocol.ts';
 import type { GupRequest, ProcessVmRange } from './protocol-gup.ts';
 import type { SmapsResult } from './protocol-mm.ts';
+import type { ProgramEvents, RunningProgram } from './running-program.ts';
 import { TestDevice } from './test-device.ts';
 import { UserPages } from './user-pages.ts';
 import { Userfaultfd } from './userfaultfd.ts';

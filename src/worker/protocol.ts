@@ -181,7 +181,7 @@ export interface Counters {
   readonly devices: readonly DeviceCounters[];
 }
 
-/** The calls of the kernel worker. Numbers below zero are errnos. */
+/** @internal The calls of the kernel worker. Numbers below zero are errnos. */
 export interface KernelApi extends CoreApi, FileApi, GupApi, MemoryApi, UffdApi {
   report(): MachineReport;
   counters(): Counters;

@@ -1,0 +1,138 @@
+/*
+ * The package: what `npm pack` makes, installed in an empty project without network, type-checks
+ * and runs the quick start of the README, in Node and from a Vite build in a browser.
+ */
+import { execFile } from 'node:child_process';
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join, resolve } from 'node:path';
+import { promisify } from 'node:util';
+import { build, preview } from 'vite';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { openBrowser } from '../../cli/browser.ts';
+import { bundleRunsHere } from '../../cli/chromium-bundle.ts';
+
+const ROOT = resolve(import.meta.dirname, '../..');
+const TSC = join(ROOT, 'node_modules/typescript/bin/tsc');
+const SLOW = { timeout: 120_000 };
+const OUTPUT = ['the device left 2 2 3', 'status 42, faults home: 1'];
+
+const folder = mkdtempSync(join(tmpdir(), 'webhmm-package-'));
+const app = join(folder, 'app');
+let packed: readonly string[] = [];
+
+const README = readFileSync(join(ROOT, 'README.md'), 'utf8');
+
+const exec = promisify(execFile);
+const node = (...args: string[]): Promise<{ stdout: string }> =>
+  exec(process.execPath, args, { cwd: app });
+
+/** The blocks of the README that begin with a file's name, by that name. */
+function quickStart(): Map<string, string> {
+  const blocks = README.matchAll(/^```\w+\n(?:\/\/|<!--) ([\w.-]+\.\w+)(?: -->)?\n([^]*?)^```$/gm);
+  return new Map([...blocks].map(([, name, code]) => [name!, code!]));
+}
+
+beforeAll(async () => {
+  mkdirSync(app);
+  const npm = process.platform === 'win32' ? 'npm.cmd' : 'npm';
+  const pack = ['pack', '--json', '--pack-destination', folder];
+  const { stdout } = await exec(npm, pack, { cwd: ROOT, maxBuffer: 1 << 24 });
+  const [made] = JSON.parse(stdout.slice(stdout.indexOf('['))) as [
+    { filename: string; files: { path: string }[] },
+  ];
+  packed = made.files.map(({ path }) => path);
+  writeFileSync(join(app, 'package.json'), '{"name": "app", "private": true, "type": "module"}');
+  const install = ['install', '--offline', '--ignore-scripts', join(folder, made.filename)];
+  await exec(npm, install, { cwd: app });
+  for (const [name, code] of quickStart()) writeFileSync(join(app, name), code);
+}, 180_000);
+
+afterAll(() => rmSync(folder, { recursive: true, force: true }));
+
+test('the package holds what is needed, and nothing else', () => {
+  const kinds = packed.filter((path) => !/^lib\/types\/.*\.d\.ts$/.test(path)).toSorted();
+  const bundles = (host: string): string[] =>
+    kinds.filter((path) => new RegExp(`^lib/${host}/[\\w-]+\\.js$`).test(path));
+  const others = kinds.filter((path) => !/^lib\/(browser|node)\//.test(path));
+  expect(others).toEqual([
+    'LICENSE',
+    'README.md',
+    'lib/THIRD-PARTY.md',
+    'lib/package.json',
+    'package.json',
+  ]);
+  for (const host of ['browser', 'node']) {
+    const entries = ['core-worker', 'index', 'kernel-worker'];
+    const paths = entries.map((name) => `lib/${host}/${name}.js`);
+    expect(bundles(host)).toEqual(expect.arrayContaining(paths));
+  }
+  expect(statSync(join(folder, 'webhmm-0.1.0.tgz')).size).toBeLessThan(800_000);
+});
+
+describe('the quick start of the README', () => {
+  const LIBS = ['--lib', 'es2024,dom'];
+  const CHECK = ['--ignoreConfig', '--strict', '--types', ''];
+
+  test.for([
+    ['a bundler', ['--module', 'esnext', '--moduleResolution', 'bundler', ...LIBS]],
+    ['Node', ['--module', 'nodenext', ...LIBS]],
+  ] as const)('type-checks for %s, declarations included', SLOW, async ([, options]) => {
+    await node(TSC, ...CHECK, '--noEmit', '--target', 'es2024', ...options, 'quick-start.ts');
+  });
+
+  test('a call with wrong types does not type-check', SLOW, async () => {
+    const wrong = `import { Machine } from 'webhmm';\nawait Machine.create({ ramBytes: '1' });\n`;
+    writeFileSync(join(app, 'wrong.ts'), wrong);
+    const options = ['--noEmit', '--target', 'es2024', '--module', 'nodenext', ...LIBS];
+    const refused = node(TSC, ...CHECK, ...options, 'wrong.ts').catch((error: unknown) => error);
+    expect(((await refused) as { stdout: string }).stdout).toMatch(/wrong\.ts.*TS2322/);
+  });
+
+  test('runs in Node, on a core of its own', SLOW, async () => {
+    const [, command] = /`npx tsc (.*?) && node quick-start\.js`/.exec(README)!;
+    await node(TSC, ...command!.split(' '));
+    const { stdout } = await node('quick-start.js');
+    expect(stdout.trim().split('\n')).toEqual(OUTPUT);
+  });
+
+  const here = bundleRunsHere() ? ['cpu', 'webgpu'] : [];
+  test.for(here)('built by Vite, runs in a browser (engine %s)', SLOW, async (engine) => {
+    const code = quickStart().get('quick-start.ts')!;
+    writeFileSync(join(app, 'quick-start.ts'), code.replace("'cpu'", `'${engine}'`));
+    const configFile = join(app, 'vite.config.js');
+    const common = { root: app, configFile, logLevel: 'warn' as const };
+    await build(common);
+    const site = { host: '127.0.0.1', port: 0, open: false };
+    const server = await preview({ ...common, preview: site });
+    const browser = await openBrowser({ choice: 'bundled', say: () => undefined });
+    const page = await browser.newChromiumPage({});
+    const lines: string[] = [];
+    const isDone = new Promise<void>((resolve) => {
+      page.on('console', (message) => {
+        lines.push(message.text());
+        if (message.text().startsWith('status')) resolve();
+      });
+      page.on('pageerror', (error) => {
+        lines.push(String(error));
+        resolve();
+      });
+    });
+    await page.goto(server.resolvedUrls!.local[0]!);
+    await isDone;
+    await browser.close();
+    await server.close();
+    expect(lines.filter((line) => !line.startsWith('Failed to load resource'))).toEqual(OUTPUT);
+  });
+});
+
+test('without the package webgpu, Node says what to install', SLOW, async () => {
+  const code = `import { Machine } from 'webhmm';
+  const error = await Machine.create().catch((error) => error);
+  process.stdout.write(error.name + ' ' + error.message);`;
+  writeFileSync(join(app, 'no-webgpu.js'), code);
+  const { stdout } = await node('no-webgpu.js');
+  expect(stdout).toMatch(
+    /^OpenError the package webgpu.*; run `npm install webgpu`.*engine: 'cpu'/,
+  );
+});
