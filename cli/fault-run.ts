@@ -155,7 +155,8 @@ async function loadPolicy(options: FaultRunOptions): Promise<PolicyFactory> {
   }
 }
 
-function readCost(text: string): CostModel {
+/** The cost model that `--cost` gives. @throws UsageError */
+export function readCost(text: string): CostModel {
   try {
     return readCostModel(JSON.parse(text));
   } catch (error) {

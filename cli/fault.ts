@@ -6,15 +6,18 @@
  */
 import {
   answerPrefetchQuery,
+  BREAKS,
   EVICTIONS,
   POLICIES,
   QueryError,
   REPLAYS,
   WORKLOADS,
 } from '../src/index.ts';
+import type { BreakName } from '../src/index.ts';
 import { readCommandLine, UsageError } from './args.ts';
 import { runCommand } from './cleanup.ts';
-import { runFaults } from './fault-run.ts';
+import { breakLines, runMenu } from './fault-menu.ts';
+import { readCost, runFaults } from './fault-run.ts';
 
 const SPEC = {
   name: 'fault',
@@ -100,6 +103,18 @@ const SPEC = {
       placeholder: 'FILE',
       help: 'where the access trace goes: CSV, or JSON where it ends in .json',
     },
+    experiments: {
+      kind: 'flag',
+      help:
+        'the reproduction menu, a line each; only those whose\n' +
+        'names or numbers follow, where some do. Exit status 1: one fails',
+    },
+    break: {
+      kind: 'choice',
+      choices: Object.keys(BREAKS) as BreakName[],
+      help: `breaks the experiments on purpose, and one must fail:\n${breakLines()}`,
+    },
+    curves: { kind: 'flag', help: 'draws the curves of the experiments' },
     prefetch: {
       kind: 'text',
       placeholder: 'JSON',
@@ -110,6 +125,7 @@ const SPEC = {
         'or pairs [first, end); prints {"moved", "faults"}',
     },
   },
+  positionals: 'experiments',
 } as const;
 
 /** Names separated by commas, in lines that fit. */
@@ -124,15 +140,24 @@ function wrap(names: readonly string[]): string {
 }
 
 export function main(): Promise<never> {
-  const { values } = readCommandLine(SPEC);
+  const { values, positionals } = readCommandLine(SPEC);
   return runCommand('fault', async () => {
     if (values.prefetch !== undefined) {
       process.stdout.write(`${JSON.stringify(prefetch(values.prefetch))}\n`);
       return 0;
     }
-    const { workload, policy } = values;
+    const { workload, policy, curves, json } = values;
+    if (values.experiments) {
+      const cost = values.cost === undefined ? undefined : readCost(values.cost);
+      return runMenu({ names: positionals, broken: values.break, curves, cost, json });
+    }
+    if (positionals.length > 0 || values.break !== undefined || curves) {
+      throw new UsageError('names of experiments, --break and --curves go with --experiments');
+    }
     if (workload === undefined || policy === undefined) {
-      throw new UsageError('needs --workload W and --policy P, or --prefetch JSON (see --help)');
+      throw new UsageError(
+        'needs --workload W and --policy P, --experiments, or --prefetch JSON (see --help)',
+      );
     }
     await runFaults({ ...values, workload, policy });
     return 0;

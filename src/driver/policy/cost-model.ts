@@ -21,7 +21,7 @@ export interface CostModel {
   readonly prefetchPerKibUs: number;
   /** Fetching, merging and sorting one raw fault record ('batch'): fits the batch-limit sweep. */
   readonly recordUs: number;
-  /** What a block's first page adds, as a multiple of the rest ('batch'): 60 % of the batch. */
+  /** What pages that come for the first time add, times the rest ('batch'): 60 % of the batch. */
   readonly firstTouch: number;
   /** What each evicted block costs besides the transfer ('batch'): 200 µs with a full block. */
   readonly evictBlockUs: number;
@@ -53,10 +53,10 @@ export const COST_MODEL: CostModel = {
   batchPerKibUs: 0.7,
   prefetchBatchUs: 80,
   prefetchPerKibUs: 0.21,
-  recordUs: 0.35,
+  recordUs: 0.2,
   firstTouch: 1.5,
   evictBlockUs: 37,
-  replayUs: 1,
+  replayUs: 30,
   cpuFaultUs: 15,
   accessUs: 0.25,
   remoteUs: 1.3,

@@ -23,10 +23,10 @@ import { makeCounts, makeTimes } from './fault-counts.ts';
 import type { FaultLives } from './fault-lives.ts';
 import type { FaultRing } from './fault-ring.ts';
 import { Placement } from './placement.ts';
-import type { PlacementStep } from './placement.ts';
-import { asPolicyError } from './policy-error.ts';
+import type { PlacementStep } from './placement-rows.ts';
+import { asPolicyError, refusePromise } from './policy-error.ts';
 import { ACCESS_COUNTER, ACCESS_PREFETCH, ACCESS_READ, ACCESS_WRITE } from './policy.ts';
-import { PolicyError, UVM_SERVICE } from './policy.ts';
+import { PolicyError, UVM_SERVICE, WHOLE_BLOCK_MIN } from './policy.ts';
 import type { FaultPolicy, ServiceTraits } from './policy.ts';
 import type { Residency } from './residency.ts';
 
@@ -108,6 +108,7 @@ export class FaultService {
     this.cost = options.cost ?? COST_MODEL;
     this.lives = options.lives;
     this.accessCounters = options.accessCounters;
+    space.wholeBlocks = this.traits.wholeBlocks && space.devicePages >= WHOLE_BLOCK_MIN;
     this.batch = new FaultBatch(this.traits.batchLimit);
     this.sheet = new AnswerSheet(space, policy.name);
     this.placement = new Placement(this, this.batch, this.sheet);
@@ -274,11 +275,13 @@ export class FaultService {
     const { policy, sheet, space } = this;
     const { group } = this.placement;
     sheet.begin('onFaults');
+    let answered: unknown;
     try {
-      policy.onFaults(group, space, sheet);
+      answered = policy.onFaults(group, space, sheet);
     } catch (error) {
       throw asPolicyError(error, policy, 'onFaults');
     }
+    refusePromise(answered, policy);
     for (let i = 0; i < group.count; i++) {
       if (sheet.of(group.pages[i]!) === ANSWER_NONE) {
         const what = `leaves the fault on page ${group.pages[i]} without an answer`;

@@ -128,8 +128,8 @@ export class ModelRun {
       }
     }
     this.service.tick();
-    const { nowUs, usedPages } = this.space;
-    if (this.points.length < MAX_POINTS) this.points.push({ us: nowUs, pages: usedPages });
+    const { nowUs, residentPages } = this.space;
+    if (this.points.length < MAX_POINTS) this.points.push({ us: nowUs, pages: residentPages });
   }
 
   private runDevice(isAck: boolean): void {

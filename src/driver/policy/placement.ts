@@ -16,66 +16,11 @@ import { linkUs } from './cost-model.ts';
 import type { FaultBatch } from './fault-batch.ts';
 import type { Outcome, Stage } from './fault-lives.ts';
 import type { FaultService } from './fault-service.ts';
+import { GroupRows, PageStep } from './placement-rows.ts';
+import type { PlacementStep } from './placement-rows.ts';
 import { asPolicyError } from './policy-error.ts';
 import { ACCESS_WRITE, IN_RAM, ON_DEVICE } from './policy.ts';
-import type { Cause, FaultGroup } from './policy.ts';
-
-/** Pages to move, map or send home. */
-export interface PlacementStep {
-  readonly kind: 'migrate' | 'duplicate' | 'remote' | 'evict' | 'home';
-  readonly count: number;
-  /** The first `count` are the step's. */
-  readonly pages: Int32Array;
-  /** The driver sets 1 for each page that it could not move. */
-  readonly failed: Uint8Array;
-}
-
-/** A step that is used over and over. */
-class PageStep implements PlacementStep {
-  readonly kind: PlacementStep['kind'];
-  count = 0;
-  pages = new Int32Array(1024);
-  failed = new Uint8Array(1024);
-
-  constructor(kind: PlacementStep['kind']) {
-    this.kind = kind;
-  }
-
-  add(page: number): void {
-    if (this.count === this.pages.length) {
-      const pages = new Int32Array(this.count * 2);
-      pages.set(this.pages);
-      this.pages = pages;
-      this.failed = new Uint8Array(this.count * 2);
-    }
-    this.failed[this.count] = 0;
-    this.pages[this.count++] = page;
-  }
-}
-
-/** The faults of one block, as they are collected. */
-class GroupRows implements FaultGroup {
-  count = 0;
-  context = 0;
-  readonly pages = new Int32Array(BLOCK_PAGES);
-  readonly access = new Uint8Array(BLOCK_PAGES);
-  readonly workgroups = new Int32Array(BLOCK_PAGES);
-  /** Representatives of the batch that the faults stand for. */
-  readonly rows = new Int32Array(BLOCK_PAGES);
-
-  get block(): number {
-    return this.pages[0]! >>> BLOCK_SHIFT;
-  }
-
-  add(page: number, access: number, workgroup: number, context: number, row: number): void {
-    const i = this.count++;
-    this.pages[i] = page;
-    this.access[i] = access;
-    this.workgroups[i] = workgroup;
-    this.rows[i] = row;
-    this.context = context;
-  }
-}
+import type { Cause } from './policy.ts';
 
 /** Carries out answers for one fault service. */
 export class Placement {
@@ -96,6 +41,7 @@ export class Placement {
   /** Faulted pages of the group at the head of `moves`. */
   private faultedMoves = 0;
   private throttled = 0;
+  private room = 0;
   private isCharged = false;
   private hasPrefetched = false;
 
@@ -128,8 +74,9 @@ export class Placement {
     const isThrottled = this.sortAnswers();
     this.mark('preprocessed');
     this.chargeFaults();
-    const wanted = this.moves.count + this.copies.count;
     for (let i = 0; i < group.count; i++) service.space.protect(group.pages[i]!);
+    const wanted = this.roomFor(this.moves) + this.roomFor(this.copies);
+    this.mark('allocated');
     if (wanted > 0) yield* this.makeRoom(wanted);
     this.mark('evicted');
     this.trim();
@@ -241,34 +188,51 @@ export class Placement {
     return gone;
   }
 
+  /** Pages of device memory that a step's pages will take. */
+  private roomFor(step: PageStep): number {
+    const { space } = this.service;
+    let sum = 0;
+    let block = -1;
+    for (let i = 0; i < step.count; i++) {
+      const page = step.pages[i]!;
+      sum += space.costOf(page, page >>> BLOCK_SHIFT === block);
+      block = page >>> BLOCK_SHIFT;
+    }
+    return sum;
+  }
+
   /** Drops what has no room: prefetches first; faulted pages are served from RAM. */
   private trim(): void {
-    const { space } = this.service;
-    const { moves, copies, remotes } = this;
-    const { allOrNothing } = this.service.traits;
-    const isShort = space.freePages < moves.count + copies.count;
-    const room = isShort && allOrNothing ? 0 : space.freePages;
-    let free = room;
-    const keep = (step: PageStep, faulted: number): number => {
-      let kept = 0;
-      for (let i = 0; i < step.count; i++) {
-        const page = step.pages[i]!;
-        const isHere = (space.where[page]! & ON_DEVICE) !== 0;
-        if (isHere || free > 0) {
-          if (!isHere) free--;
-          step.pages[kept++] = page;
-        } else if (i < faulted) {
-          remotes.add(page);
-          this.service.counts.fallbacks++;
-        }
+    const { space, traits } = this.service;
+    const wanted = this.roomFor(this.moves) + this.roomFor(this.copies);
+    const isShort = space.freePages < wanted;
+    if (!isShort) return;
+    this.room = traits.allOrNothing ? 0 : space.freePages;
+    this.faultedMoves = this.keepFitting(this.moves, this.faultedMoves);
+    this.keepFitting(this.copies, this.copies.count);
+  }
+
+  /** Keeps what fits in `room`. @returns how many of the first `faulted` pages are left */
+  private keepFitting(step: PageStep, faulted: number): number {
+    const { space, counts } = this.service;
+    let kept = 0;
+    let keptFaults = 0;
+    let block = -1;
+    for (let i = 0; i < step.count; i++) {
+      const page = step.pages[i]!;
+      const cost = space.costOf(page, page >>> BLOCK_SHIFT === block);
+      if (cost <= this.room) {
+        this.room -= cost;
+        block = page >>> BLOCK_SHIFT;
+        step.pages[kept++] = page;
+        if (i < faulted) keptFaults++;
+      } else if (i < faulted) {
+        this.remotes.add(page);
+        counts.fallbacks++;
       }
-      return kept;
-    };
-    const copied = copies.count;
-    const faulted = Math.min(this.faultedMoves, moves.count);
-    moves.count = keep(moves, faulted);
-    this.faultedMoves = Math.min(this.faultedMoves, moves.count);
-    copies.count = keep(copies, copied);
+    }
+    step.count = kept;
+    return keptFaults;
   }
 
   private settleMoves(): void {
@@ -360,29 +324,28 @@ export class Placement {
     }
   }
 
-  /** The transfers of the group, and the first touch of its block. */
+  /** The transfers of the group, and what its pages cost more that come for the first time. */
   private chargeCopies(): void {
     const { service, group, moves, copies } = this;
     const { cost, space, traits } = service;
     let pages = 0;
+    let fresh = 0;
     for (const step of [moves, copies]) {
       for (let i = 0; i < step.count; i++) {
-        const was = space.where[step.pages[i]!]!;
-        if (was === IN_RAM) pages++;
+        if (space.where[step.pages[i]!] === IN_RAM) pages++;
+        if (space.firstTouch(step.pages[i]!)) fresh++;
       }
     }
     const bytes = pages * PAGE_SIZE;
-    const isFirst = moves.count + copies.count > 0 && space.firstTouch(group.block);
+    const share = fresh / Math.max(1, moves.count + copies.count);
     if (traits.costs === 'fault') {
       const faults = Math.max(1, group.count);
-      this.mark('allocated');
       service.spend('copy', faults * linkUs(cost, bytes / faults));
       return;
     }
     const perKib = this.hasPrefetched ? cost.prefetchPerKibUs : cost.batchPerKibUs;
     const copyUs = (perKib * bytes) / 1024;
-    if (isFirst) service.spend('firstTouch', cost.firstTouch * (copyUs + this.groupShareUs()));
-    this.mark('allocated');
+    service.spend('firstTouch', cost.firstTouch * share * (copyUs + this.groupShareUs()));
     service.spend('copy', copyUs);
   }
 

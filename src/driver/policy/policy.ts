@@ -145,8 +145,16 @@ export interface ServiceTraits {
   readonly allOrNothing: boolean;
   /** Whether mapping a page in RAM costs no fault, because the device reaches all of RAM. */
   readonly mapsAhead: boolean;
+  /**
+   * Whether a block takes a whole chunk of 2 MiB with its first page (UVM); not on devices of less
+   * than WHOLE_BLOCK_MIN pages.
+   */
+  readonly wholeBlocks: boolean;
   readonly costs: CostStyle;
 }
+
+/** Pages of the smallest device on which chunks of 2 MiB are given out whole: four of them. */
+export const WHOLE_BLOCK_MIN = 2048;
 
 /** The defaults of NVIDIA's UVM driver. */
 export const UVM_SERVICE: ServiceTraits = {
@@ -157,6 +165,7 @@ export const UVM_SERVICE: ServiceTraits = {
   coalesce: true,
   allOrNothing: false,
   mapsAhead: false,
+  wholeBlocks: false,
   costs: 'batch',
 };
 

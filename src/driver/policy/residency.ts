@@ -24,11 +24,17 @@ export class Residency implements PolicyView {
   /** Accesses over the link, by 64 KiB group, since one of its pages was last on the device. */
   readonly remoteUses: Uint32Array;
   nowUs = 0;
-  /** Pages of the device that are in use. */
+  /** Pages of device memory that are taken; with whole chunks more than have something in them. */
   usedPages = 0;
+  /** Pages that are on the device. */
+  residentPages = 0;
+  /** Whether a block takes memory for all of its pages as soon as one of them is on the device. */
+  wholeBlocks = false;
   private readonly regionAt: Uint16Array;
   private readonly blockResident: Uint16Array;
-  private readonly blockTouched: Uint8Array;
+  /** Pages of each block that are in a region. */
+  private readonly blockPages: Uint16Array;
+  private readonly isSeen: Uint8Array;
   /** The round in which a page was last served; those of the running round are protected. */
   private readonly servedIn: Uint32Array;
   private round = 1;
@@ -51,9 +57,13 @@ export class Residency implements PolicyView {
     this.remoteUses = new Uint32Array(pageCount >>> GROUP_SHIFT);
     this.regionAt = new Uint16Array(pageCount);
     this.blockResident = new Uint16Array(pageCount >>> BLOCK_SHIFT);
-    this.blockTouched = new Uint8Array(pageCount >>> BLOCK_SHIFT);
+    this.isSeen = new Uint8Array(pageCount);
+    this.blockPages = new Uint16Array(pageCount >>> BLOCK_SHIFT);
     this.servedIn = new Uint32Array(pageCount);
-    regions.forEach(({ first, outer }, at) => this.regionAt.fill(at + 1, first, outer));
+    regions.forEach(({ first, outer }, at) => {
+      this.regionAt.fill(at + 1, first, outer);
+      for (let page = first; page < outer; page++) this.blockPages[page >>> BLOCK_SHIFT]!++;
+    });
   }
 
   get freePages(): number {
@@ -64,10 +74,22 @@ export class Residency implements PolicyView {
     return this.blockResident[block]!;
   }
 
-  /** Notes that a block is used. @returns whether it is the first time */
-  firstTouch(block: number): boolean {
-    const isFirst = this.blockTouched[block] === 0;
-    this.blockTouched[block] = 1;
+  /**
+   * Pages of device memory that a page will take when it comes.
+   *
+   * @param isComing whether another page of its block is on its way already
+   */
+  costOf(page: number, isComing: boolean): number {
+    if ((this.where[page]! & ON_DEVICE) !== 0) return 0;
+    if (!this.wholeBlocks) return 1;
+    const block = page >>> BLOCK_SHIFT;
+    return isComing || this.blockResident[block]! > 0 ? 0 : this.blockPages[block]!;
+  }
+
+  /** Notes that a page comes to the device. @returns whether it is the first time */
+  firstTouch(page: number): boolean {
+    const isFirst = this.isSeen[page] === 0;
+    this.isSeen[page] = 1;
     return isFirst;
   }
 
@@ -118,8 +140,9 @@ export class Residency implements PolicyView {
    */
   toDevice(page: number, keepsRam: boolean, wasPrefetched: boolean): void {
     if ((this.where[page]! & ON_DEVICE) === 0) {
-      assert(this.usedPages < this.devicePages, 'device memory holds no more than it has');
-      this.usedPages++;
+      this.usedPages += this.costOf(page, false);
+      assert(this.usedPages <= this.devicePages, 'device memory holds no more than it has');
+      this.residentPages++;
       this.blockResident[page >>> BLOCK_SHIFT]!++;
     }
     this.where[page] = keepsRam ? IN_RAM | ON_DEVICE : ON_DEVICE;
@@ -133,9 +156,10 @@ export class Residency implements PolicyView {
   toRam(page: number): boolean {
     assert((this.where[page]! & ON_DEVICE) !== 0, 'only a device page leaves the device');
     const needsCopy = (this.where[page]! & IN_RAM) === 0;
-    this.usedPages--;
+    this.residentPages--;
     this.blockResident[page >>> BLOCK_SHIFT]!--;
     this.where[page] = IN_RAM;
+    this.usedPages -= this.costOf(page, false);
     this.mapped[page] = 0;
     this.prefetched[page] = 0;
     return needsCopy;

@@ -200,14 +200,18 @@ function matmul(pages: number): AccessTrace {
   const regions = plainRegions(side * side, side * side, side * side);
   const [a, b, c] = regions.map(({ first }) => first) as [number, number, number];
   const out = new TraceWriter('matmul', regions);
+  const warps = 4;
   for (let i = 0; i < side; i++) {
     for (let j = 0; j < side; j++) {
-      out.lane();
-      for (let k = 0; k < side; k++) {
-        out.touch(a + i * side + k, ACCESS_READ);
-        out.touch(b + k * side + j, ACCESS_READ);
+      for (let warp = 0; warp < warps; warp++) {
+        out.lane(warp === 0);
+        for (let step = 0; step < side; step++) {
+          const k = (step + Math.floor((warp * side) / warps)) % side;
+          out.touch(a + i * side + k, ACCESS_READ);
+          out.touch(b + k * side + j, ACCESS_READ);
+        }
+        out.touch(c + i * side + j, ACCESS_WRITE);
       }
-      out.touch(c + i * side + j, ACCESS_WRITE);
     }
   }
   return out.finish();

@@ -58,6 +58,7 @@ export class UvmPolicy implements FaultPolicy {
   readonly source =
     'NVIDIA open-gpu-kernel-modules 595.45: uvm_perf_prefetch.c, uvm_perf_thrashing.c';
   readonly constants: Readonly<Record<string, number | string | boolean>>;
+  readonly service = { wholeBlocks: true };
   readonly detector: ThrashingDetector | undefined;
   readonly touched: FaultPolicy['touched'];
   private readonly options: UvmOptions;

@@ -1,0 +1,143 @@
+/** A user's policy: what it may be, and what is said of one that throws or answers nonsense. */
+import { describe, expect, test } from 'vitest';
+import { StuckError } from '../../../../src/driver/policy/model-run.ts';
+import { ACCESS_READ, PolicyError } from '../../../../src/driver/policy/policy.ts';
+import type { FaultPolicy } from '../../../../src/driver/policy/policy.ts';
+import { userPolicy } from '../../../../src/driver/policy/user-policy.ts';
+import { makeWorkload } from '../../../../src/driver/policy/workloads.ts';
+import { blocks, pageByPage, policyByName, runModel, traceOf } from './rig.ts';
+
+const setup = { pageCount: 512, devicePages: 512, seed: 1 };
+const good = pageByPage()(setup);
+const trace = makeWorkload('sweep', { pages: 600 });
+
+/** Runs a policy that answers as told. @returns the error */
+function failure(over: Partial<FaultPolicy> | Record<string, unknown>, devicePages = 600): unknown {
+  try {
+    runModel(trace, userPolicy({ policy: { ...good, ...over } }, 'mine.js'), { devicePages });
+  } catch (error) {
+    return error;
+  }
+  return undefined;
+}
+
+describe('a module', () => {
+  test('exports an object, or a function that makes one for the run', () => {
+    for (const policy of [good, () => good]) {
+      const { counts } = runModel(trace, userPolicy({ policy }, 'mine.js'));
+      expect(counts.movedPages).toBe(600);
+    }
+  });
+
+  test('may keep its state in a class, and go by the name of its file', () => {
+    class Mine {
+      private seen = 0;
+      onFaults: FaultPolicy['onFaults'] = (faults, _view, answer) => {
+        this.seen += faults.count;
+        for (let i = 0; i < faults.count; i++) answer.migrate(faults.pages[i]!);
+      };
+      chooseVictims(): void {}
+      get constants() {
+        return { seen: this.seen };
+      }
+    }
+    const result = runModel(trace, userPolicy({ default: () => new Mine() }, 'mine.js'));
+    expect([result.policy, result.constants]).toEqual(['mine.js', { seen: 600 }]);
+  });
+
+  test.each([
+    [undefined, 'exports no `policy`'],
+    [{}, 'exports no `policy`'],
+    [{ policy: 7 }, 'exports no `policy`'],
+    [{ policy: {} }, 'has no method onFaults'],
+    [{ policy: { ...good, chooseVictims: 1 } }, 'has no method chooseVictims'],
+    [{ policy: { ...good, touched: 'often' } }, 'touched is no method'],
+    [{ policy: () => null }, 'makes null, not an object'],
+    [{ policy: () => ({ ...good, onFaults: undefined }) }, 'has no method onFaults'],
+  ])('%j: %s', (module, message) => {
+    expect(() => userPolicy(module, 'mine.js')(setup)).toThrow(message);
+  });
+});
+
+describe('an error names policy, call and cause', () => {
+  const boom = (): never => {
+    throw new TypeError('boom');
+  };
+  test.each([
+    ['onFaults', 600],
+    ['chooseVictims', 300],
+    ['arrived', 600],
+    ['left', 300],
+    ['touched', 600],
+  ])('%s throws', (call, devicePages) => {
+    const error = failure({ [call]: boom }, devicePages) as PolicyError;
+    expect(error).toBeInstanceOf(PolicyError);
+    expect([error.policy, error.call, error.cause]).toEqual([
+      'page by page',
+      call,
+      new TypeError('boom'),
+    ]);
+    expect(error.message).toContain('throws: boom');
+  });
+
+  test.each([-1, 0.5, NaN, Infinity, 1e9, '7', null])('a page %s is named', (page) => {
+    const onFaults: FaultPolicy['onFaults'] = (_faults, _view, answer) => {
+      answer.migrate(page as number);
+    };
+    expect(failure({ onFaults })).toMatchObject({ call: 'onFaults' });
+    const chooseVictims: FaultPolicy['chooseVictims'] = (_request, _view, victims) => {
+      victims.evict(page as number);
+    };
+    expect(failure({ chooseVictims }, 300)).toMatchObject({ call: 'chooseVictims' });
+  });
+
+  test('a fault without an answer', () => {
+    const error = failure({ onFaults() {} }) as PolicyError;
+    expect(error.message).toMatch(/onFaults: leaves the fault on page \d+ without an answer/);
+  });
+});
+
+describe('answers that can not be carried out', () => {
+  test('victims that are not on the device, or that the batch uses, are passed over', () => {
+    const chooseVictims: FaultPolicy['chooseVictims'] = (_request, view, victims) => {
+      for (let page = 0; page < view.pageCount; page++) victims.evict(page);
+    };
+    expect(failure({ chooseVictims }, 300)).toBe(undefined);
+  });
+
+  test('no victims at all: what has no room is served from RAM', () => {
+    const policy = userPolicy({ policy: { ...good, chooseVictims() {} } }, 'mine.js');
+    const { counts, accesses } = runModel(trace, policy, { devicePages: 100 });
+    expect([counts.movedPages, counts.fallbacks, accesses]).toEqual([100, 500, 600]);
+  });
+
+  test('prefetching everything at every fault moves each page once', () => {
+    const onFaults: FaultPolicy['onFaults'] = (_faults, view, answer) => {
+      for (let page = 0; page < view.pageCount; page++) answer.migrate(page);
+    };
+    const { counts } = runModel(trace, userPolicy({ policy: { ...good, onFaults } }, 'mine.js'));
+    expect([counts.movedPages, counts.batches]).toEqual([600, 1]);
+  });
+
+  test('throttling for ever ends the run, with the page', () => {
+    const onFaults: FaultPolicy['onFaults'] = (faults, _view, answer) => {
+      for (let i = 0; i < faults.count; i++) answer.throttle(faults.pages[i]!);
+    };
+    const one = traceOf(blocks(1), [[7, ACCESS_READ]]);
+    const run = () => runModel(one, userPolicy({ policy: { ...good, onFaults } }, 'mine.js'));
+    expect(run).toThrow(StuckError);
+    expect(run).toThrow('page 7 keeps faulting');
+  });
+});
+
+test('a policy that answers later is refused, and its own failure is heard', () => {
+  const late: unknown = () => Promise.reject(new Error('late'));
+  const error = failure({ onFaults: late }) as PolicyError;
+  expect(error.message).toContain('answers with a promise');
+});
+
+test('a failed run leaves others alone', () => {
+  const before = JSON.stringify(runModel(trace, policyByName('uvm')));
+  expect(failure({ onFaults() {} })).toBeInstanceOf(PolicyError);
+  expect(JSON.stringify(runModel(trace, policyByName('uvm')))).toBe(before);
+});
