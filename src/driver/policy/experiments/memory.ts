@@ -83,7 +83,7 @@ export const cliff: Experiment = {
   },
 };
 
-/** Sizes from 4 KiB to 1 GiB. Published: flat at 640 us up to 256 KiB, then about 14 times slower. */
+/** Sizes from 4 KiB to 1 GiB. Published: flat 640 us to 256 KiB, then about 14 times slower. */
 export const sizes: Experiment = {
   number: 6,
   name: 'sizes',
