@@ -1,7 +1,7 @@
 /**
- * The memory through which cores and the kernel talk: a header, a ring of traps and hints, and for
- * each core a block of words. A word has one writer, and words of different writers are in
- * different cache lines.
+ * The memory through which cores and the kernel talk: a header, and for each core a block of words,
+ * a ring of traps and hints, and a letter box. A word has one writer, and words of different
+ * writers are in different cache lines.
  *
  * A core's status is one word, so that the kernel can sleep on it: which flush the core has
  * acknowledged, and whether it runs. Our own.
@@ -34,10 +34,15 @@ export const CORE_SIGNAL = 17;
 /** Number of the last trap that was answered, and the answer. */
 export const CORE_REPLY = 18;
 export const CORE_RESULT = 19;
+/** Next record of the core's ring to be read. */
+export const CORE_RING_TAIL = 20;
 /** Written by the core: number of its last trap, counters. */
 export const CORE_TRAPS = 32;
 export const CORE_TLB_MISSES = 33;
 export const CORE_TLB_FLUSHES = 34;
+/** Next record of its ring to be written; records dropped because the ring was full. */
+export const CORE_RING_HEAD = 35;
+export const CORE_RING_DROPPED = 36;
 /** Length of the text in the core's letter box, written by whoever wrote the text. */
 export const CORE_LETTER_CHARS = 48;
 
@@ -45,18 +50,14 @@ export const CORE_LETTER_CHARS = 48;
 const HEADER_WORDS = 64;
 /** Counts rings of the doorbell; the kernel sleeps on it. */
 export const DOORBELL = 0;
-/** Next record to be written and to be read; records dropped because the ring was full. */
-export const RING_HEAD = 16;
-export const RING_TAIL = 32;
-export const RING_DROPPED = 33;
 
 /** UTF-16 units of a letter box: arguments and result of a system call, as text. */
 export const LETTER_CHARS = 8192;
 
-/** Words of a record of the ring: a sequence number, then what was written. */
-export const RECORD_WORDS = 8;
+/** Words of a record of a ring. */
+const RECORD_WORDS = 8;
 
-/** Where everything is, for a ring of that many records. */
+/** Where everything is, for rings of that many records. */
 export class ControlMap {
   readonly words: Int32Array<SharedArrayBuffer>;
   readonly chars: Uint16Array<SharedArrayBuffer>;
@@ -68,13 +69,12 @@ export class ControlMap {
     this.ringCapacity = ringCapacity;
   }
 
-  /** @param ringCapacity Records, a power of two. */
+  /** @param ringCapacity Records of each core's ring, a power of two. */
   static create(ringCapacity: number): ControlMap {
-    const words = HEADER_WORDS + MAX_CORES * BLOCK_WORDS + ringCapacity * RECORD_WORDS;
+    const ringWords = ringCapacity * RECORD_WORDS;
+    const words = HEADER_WORDS + MAX_CORES * (BLOCK_WORDS + ringWords);
     const buffer = new SharedArrayBuffer(words * 4 + MAX_CORES * LETTER_CHARS * 2);
-    const map = new ControlMap(buffer, ringCapacity);
-    for (let i = 0; i < ringCapacity; i++) map.words[map.record(i)] = i;
-    return map;
+    return new ControlMap(buffer, ringCapacity);
   }
 
   /** The same memory, seen from another thread. */
@@ -87,9 +87,9 @@ export class ControlMap {
     return HEADER_WORDS + slot * BLOCK_WORDS;
   }
 
-  /** First word of the record with that number. */
-  record(index: number): number {
-    const at = index & (this.ringCapacity - 1);
+  /** First word of the record with that number in a core's ring. */
+  record(slot: number, index: number): number {
+    const at = slot * this.ringCapacity + (index & (this.ringCapacity - 1));
     return HEADER_WORDS + MAX_CORES * BLOCK_WORDS + at * RECORD_WORDS;
   }
 

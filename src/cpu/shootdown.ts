@@ -15,10 +15,12 @@ import {
   CORE_DEAD,
   CORE_FREE,
   CORE_PARKED,
+  CORE_REPLY,
   CORE_REQUEST,
   CORE_RUNNING,
   CORE_SIGNAL,
   CORE_STATUS,
+  CORE_TRAPS,
   makeStatus,
   nextRequest,
   statusAcknowledged,
@@ -135,6 +137,8 @@ export function awaitFlush(
 export function claimCore(port: AtomicsPort, words: Int32Array, block: number): void {
   const request = port.load(words, block + CORE_REQUEST);
   port.store(words, block + CORE_SIGNAL, 0);
+  // The last owner of the slot may have died in a trap.
+  port.store(words, block + CORE_REPLY, port.load(words, block + CORE_TRAPS));
   port.store(words, block + CORE_STATUS, makeStatus(request, CORE_PARKED));
 }
 

@@ -8,11 +8,17 @@ import { isPending } from '../base/maybe.ts';
 import type { MaybePromise } from '../base/maybe.ts';
 import { atomicsOf } from '../cpu/atomics-port.ts';
 import type { AtomicsPort } from '../cpu/atomics-port.ts';
-import { CORE_DEAD, CORE_FREE, ControlMap, MAX_CORES } from '../cpu/control.ts';
+import { CORE_DEAD, ControlMap, MAX_CORES } from '../cpu/control.ts';
 import type { CoreImage } from '../cpu/core.ts';
 import { listenToWord } from '../cpu/doorbell.ts';
 import type { DoorbellListener } from '../cpu/doorbell.ts';
-import { RECORD_FAULT, RECORD_SYSCALL, newRecord, popRecord } from '../cpu/fault-ring.ts';
+import {
+  RECORD_FAULT,
+  RECORD_SYSCALL,
+  clearRing,
+  newRecord,
+  popRecord,
+} from '../cpu/fault-ring.ts';
 import { readLetter, writeLetter } from '../cpu/letter.ts';
 import { claimCore, coreState, releaseCore, signalCore } from '../cpu/shootdown.ts';
 import { SIGKILL } from '../cpu/signals.ts';
@@ -24,8 +30,8 @@ import { CoreSet, LIMIT_MS, silence } from './core-set.ts';
 import type { FlushTarget } from './core-set.ts';
 import type { HostRequest } from './protocol-cores.ts';
 
-/** Records of the ring: more than there can be cores, so that only hints find it full. */
-const RING_CAPACITY = 256;
+/** Records of a core's ring: a core waits for its traps, so nearly all are hints. */
+const RING_CAPACITY = 16;
 /** How long a call that can't fail asks running cores, before it lets others run meanwhile. */
 const ASK_MS = 0.05;
 
@@ -115,6 +121,7 @@ export class KernelCores {
     }
     core.bell?.close();
     releaseCore(this.port, this.map.words, core.block);
+    clearRing(this.port, this.map, slot);
     this.cores[slot] = null;
     core.markEnded();
     return 0;
@@ -181,14 +188,15 @@ export class KernelCores {
     }
   }
 
-  /** Does what the ring holds. Context: event loop of the kernel thread. */
+  /** Does what the rings hold. Context: event loop of the kernel thread. */
   private drain(): void {
-    while (popRecord(this.port, this.map, this.record)) {
-      const { kind, slot, address, access } = this.record;
-      const core = this.coreAt(slot);
-      if (core === null || coreState(this.port, this.map.words, core.block) === CORE_FREE) continue;
-      if (kind === RECORD_FAULT) this.fault(core, address, access);
-      else if (kind === RECORD_SYSCALL) void this.call(core);
+    for (const core of this.cores) {
+      if (core === null) continue;
+      while (popRecord(this.port, this.map, core.slot, this.record)) {
+        const { kind, address, access } = this.record;
+        if (kind === RECORD_FAULT) this.fault(core, address, access);
+        else if (kind === RECORD_SYSCALL) void this.call(core);
+      }
     }
   }
 

@@ -46,7 +46,7 @@ export async function tlbCore(pages: number): Promise<TlbCore> {
   const record = newRecord();
   let faults = 0;
   const answer = (): void => {
-    while (popRecord(port, map, record)) {
+    while (popRecord(port, map, 0, record)) {
       faults++;
       const outcome = faultInUser(mm, record.address, record.access);
       answerTrap(port, map.words, block, typeof outcome === 'number' ? outcome : FAULT_SIGSEGV);
