@@ -89,7 +89,7 @@ describe('the ring of a core', () => {
     expect(map.words[map.block(0) + CORE_RING_DROPPED]).toBe(2);
   });
 
-  test('a record that its core did not live to finish is not there, and in nobody else’s way', () => {
+  test('a record that its core did not live to finish is in nobody else’s way', () => {
     const map = ControlMap.create(CAPACITY);
     const words = map.words;
     let stores = 0;
