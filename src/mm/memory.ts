@@ -17,7 +17,7 @@ import { assert } from '../base/assert.ts';
 import { errno, isErr } from '../base/errno.ts';
 import { isPending } from '../base/maybe.ts';
 import type { MaybePromise } from '../base/maybe.ts';
-import { PAGE_SIZE, pageAlignDown } from '../base/units.ts';
+import { PAGE_SIZE, bytesToPages, pageAlignDown } from '../base/units.ts';
 import { clearHighpage, copyHighpage } from './highmem.ts';
 import {
   FAULT_FLAG_ALLOW_RETRY,
@@ -68,6 +68,7 @@ import {
 } from './rmap.ts';
 import { removeDeviceExclusiveEntry } from './restore-exclusive.ts';
 import { shmemFault } from './shmem.ts';
+import type { ShmemInode } from './shmem.ts';
 import { SWAP_IN_OOM, swapIn } from './swap-fault.ts';
 import { folioFreeSwap, freeSwapCache } from './swap-state.ts';
 import {
@@ -179,10 +180,15 @@ function doPteMissing(vma: Vma, address: number, at: number, flags: number): May
     return doAnonymousPage(vma, addr, at, write);
   }
   const index = linearPageIndex(vma, addr);
-  if (userfaultfdMissing(vma) && vma.inode?.cache.get(index) === 0) {
+  if (userfaultfdMissing(vma) && isHole(vma.inode, index)) {
     return userfault(vma, address, flags, VM_UFFD_MISSING);
   }
   return doFault(vma, addr, write);
+}
+
+/** True for a page that the object could have and has not: beyond its end there is none to make. */
+function isHole(inode: ShmemInode | null, index: number): boolean {
+  return inode !== null && index < bytesToPages(inode.size) && inode.cache.get(index) === 0;
 }
 
 /** Leaves the fault to the VMA's userfaultfd, if that is possible (handle_userfault). */

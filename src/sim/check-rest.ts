@@ -5,7 +5,7 @@
  */
 import { HPAGE_PMD_NR, PAGE_SIZE, WORDS_PER_PAGE } from '../base/units.ts';
 import type { DeviceMemory } from '../driver/device-memory.ts';
-import { VM_SHARED, VM_STICKY } from '../mm/mm-types.ts';
+import { VM_SHARED, VM_STICKY, VM_UFFD_FLAGS } from '../mm/mm-types.ts';
 import type { System } from '../mm/mm-types.ts';
 import {
   LEAF_DEVICE_EXCLUSIVE,
@@ -83,7 +83,7 @@ function checkProcess(world: World, process: SimProcess): void {
     const wanted = now.prot === UNMAPPED ? null : now.prot | (now.isShared ? VM_SHARED : 0);
     const vma = vmaLookup(process.mm, arenaAddress(page));
     // Sticky flags tell of what happened to a neighbour, too.
-    const flags = vma === null ? null : vma.vmFlags & ~VM_STICKY;
+    const flags = vma === null ? null : vma.vmFlags & ~(VM_STICKY | VM_UFFD_FLAGS);
     const name = `page ${page} of process ${process.slot}`;
     if (flags !== wanted) violated(`${name} has VMA flags ${flags}, not ${wanted}`);
     if (now.content !== null) checkContent(world, process, page, now.content, name);

@@ -6,6 +6,7 @@
 import type { Dmirror } from '../driver/dmirror.ts';
 import type { MmStruct } from '../mm/mm-types.ts';
 import { ARENA_PAGES, MOST_DEVICES } from './arena.ts';
+import type { Monitor } from './monitor.ts';
 import { Place } from './shadow.ts';
 import type { Content, DeviceWrite, PlaceState } from './shadow.ts';
 
@@ -65,6 +66,8 @@ export class SimProcess {
   /** Calls in flight that change the layout, and forks. */
   changing = 0;
   forking = 0;
+  /** Serves the faults of what is registered with it. */
+  monitor: Monitor | null = null;
   private readonly writes: RangeWrite[] = [];
 
   constructor(slot: number, mm: MmStruct) {

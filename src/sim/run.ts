@@ -131,8 +131,10 @@ async function rest(world: World): Promise<void> {
   for (let round = 0; world.failure === null; round++) {
     for (const { engine } of world.devices) engine.finishAll();
     for (const core of world.cores) core.retry();
+    for (const process of world.processes) process?.monitor?.answerOne();
     for (let turn = 0; turn < REST_TURNS; turn++) await TURN;
-    const isBusy = world.inFlight > 0 || world.cores.some((core) => core.isBusy);
+    const answering = world.processes.some((one) => (one?.monitor?.answering ?? 0) > 0);
+    const isBusy = world.inFlight > 0 || answering || world.cores.some((core) => core.isBusy);
     if (!isBusy && world.devices.every(({ engine }) => engine.waiting === 0)) break;
     if (round > REST_ROUNDS) violated(`no rest: ${describeBusy(world)}`);
   }

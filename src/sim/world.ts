@@ -109,6 +109,8 @@ export class World {
   copiesFailed = false;
   /** Since the start: a device is lost. */
   deviceLost = false;
+  /** Since the start: somebody has a monitor, which some faults can't wait for. */
+  isMonitored = false;
   /** While the simulator waits for rest, it starts nothing and injects nothing. */
   isResting = false;
   private values = 0;
@@ -203,11 +205,12 @@ export class World {
 
   /** Errnos that the faults of this run explain. */
   excuses(): number[] {
-    const { ENOMEM, EIO, ENODEV, EFAULT } = errno;
+    const { ENOMEM, EIO, ENODEV, EFAULT, EBUSY } = errno;
     // A buffer that finds no page is EFAULT.
     const excuses: number[] = this.isMemoryShort() ? [ENOMEM, EFAULT] : [];
     // A fault on a page that can't be read from its device is EFAULT to whoever needed it.
     if (this.copiesFailed || this.deviceLost) excuses.push(EIO, ENODEV, EFAULT);
+    if (this.isMonitored) excuses.push(EFAULT, EBUSY);
     return excuses;
   }
 

@@ -66,6 +66,7 @@ export function endProcess(world: World, process: SimProcess, closeFirst: boolea
   };
   world.begin('exit', async () => {
     if (closeFirst) await close();
+    await process.monitor?.close();
     await mmput(process.mm);
     if (!closeFirst) await close();
     world.processes[process.slot] = null;

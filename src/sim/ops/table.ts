@@ -13,6 +13,7 @@ import { FREE_OPERATIONS } from './free.ts';
 import { COLLAPSE_OPERATIONS, HUGE_OPERATIONS } from './huge.ts';
 import { LAYOUT_OPERATIONS, PAGING_OPERATIONS } from './layout.ts';
 import { MADVISE_OPERATIONS } from './madvise.ts';
+import { MONITOR_OPERATIONS } from './monitor.ts';
 import { MREMAP_OPERATIONS } from './mremap.ts';
 import { LONGTERM_OPERATIONS, PIN_OPERATIONS } from './pin.ts';
 import { PROCESS_OPERATIONS } from './process.ts';
@@ -41,4 +42,5 @@ export const OPERATIONS: readonly Operation[] = [
   ...COLLAPSE_OPERATIONS,
   ...FREE_OPERATIONS,
   ...TRUNCATE_OPERATIONS,
+  ...MONITOR_OPERATIONS,
 ];

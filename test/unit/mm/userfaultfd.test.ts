@@ -16,6 +16,7 @@ import type { MmStruct } from '../../../src/mm/mm-types.ts';
 import { doMunmap } from '../../../src/mm/mmap.ts';
 import { PG_ANON_EXCLUSIVE, PG_LRU } from '../../../src/mm/page.ts';
 import { PTE_DIRTY, PTE_SPECIAL, PTE_WRITE, ptePfn, ptePresent } from '../../../src/mm/swapops.ts';
+import { shmemTruncate } from '../../../src/mm/truncate.ts';
 import { FAULT_OK, FAULT_SIGBUS, FAULT_SIGSEGV } from '../../../src/mm/uaccess.ts';
 import {
   UFFDIO_COPY_MODE_DONTWAKE,
@@ -197,6 +198,21 @@ describe('a fault on a missing page', () => {
     await access.done;
     expect([access.byte, load(other, addr + PAGE_SIZE)]).toEqual([4, 4]);
     expectSync(mmput(other));
+  });
+
+  test('beyond the end of an object is SIGBUS at once: there is nothing to fill', async () => {
+    const addr = mapShared(mm, 2);
+    const inode = vmaLookup(mm, addr)!.inode!;
+    await shmemTruncate(inode, PAGE_SIZE);
+    rig.register(addr, 2);
+    expect(loadOutcome(mm, addr + PAGE_SIZE)).toBe(FAULT_SIGBUS);
+    expect(rig.ctx.waiting).toBe(0);
+    await shmemTruncate(inode, 2 * PAGE_SIZE);
+    const access = rig.load(addr + PAGE_SIZE);
+    expect(rig.ctx.read()?.address).toBe(addr + PAGE_SIZE);
+    expect(await rig.copy(addr + PAGE_SIZE, 4)).toBe(PAGE_SIZE);
+    await access.done;
+    expect(access.byte).toBe(4);
   });
 
   test('of a child is its own: fork does not hand on the registration', () => {
