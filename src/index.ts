@@ -86,6 +86,18 @@ export type { MachineEnd } from './worker/errors.ts';
 export { Machine } from './worker/machine.ts';
 export { Process } from './worker/process.ts';
 export { TestDevice } from './worker/test-device.ts';
+export { TraceSubscription } from './worker/trace.ts';
+export type {
+  FaultEvent,
+  InvalidateEvent,
+  MigrateBeginEvent,
+  MigrateEndEvent,
+  TlbShootdownEvent,
+  TraceEvent,
+  TraceEventType,
+  TraceListener,
+  TraceOptions,
+} from './worker/trace.ts';
 export { LiveCounters } from './worker/live-counters.ts';
 export type { VmEvent } from './mm/vmstat.ts';
 export type { CreateOptions, WorkerFiles } from './worker/create-options.ts';

@@ -92,6 +92,8 @@ import {
 } from './swapops.ts';
 import { flushTlbRange } from './tlb.ts';
 import { isCowMapping } from './vma.ts';
+import { TRACE_FAULT } from './trace.ts';
+import type { TraceSink } from './trace.ts';
 import { vmEventIndex } from './vmstat.ts';
 import { uncountRss } from './zap.ts';
 
@@ -124,6 +126,30 @@ const retryAccess = (): number => 0;
  * header.
  */
 export function handleMmFault(vma: Vma, address: number, flags: number): MaybePromise<number> {
+  const { trace } = vma.mm.sys;
+  return trace === null ? handleFault(vma, address, flags) : traceFault(trace, vma, address, flags);
+}
+
+/** The same, for who watches: where the page was, and how long it took. */
+function traceFault(
+  trace: TraceSink,
+  vma: Vma,
+  address: number,
+  flags: number,
+): MaybePromise<number> {
+  const { mm } = vma;
+  const { pageTables } = mm.sys;
+  const before = pageTables.words[pageTables.leafOffset(mm.pgd, address)]!;
+  const since = trace.nowMs();
+  const tell = (bits: number): number => {
+    trace.emit(TRACE_FAULT, mm, address, address + 1, since, before, flags, bits);
+    return bits;
+  };
+  const result = handleFault(vma, address, flags);
+  return isPending(result) ? result.then(tell) : tell(result);
+}
+
+function handleFault(vma: Vma, address: number, flags: number): MaybePromise<number> {
   const mm = vma.mm;
   const sys = mm.sys;
   assert(mm.mmapLock.isLocked, 'I16: a fault is handled under the mmap lock');

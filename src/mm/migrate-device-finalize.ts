@@ -27,6 +27,7 @@ import { putPage } from './page-alloc.ts';
 import { PG_ANON_EXCLUSIVE, PG_ISOLATED, PG_LOCKED, PG_LRU, PG_WAITERS } from './page.ts';
 import { soleAnonVma } from './rmap.ts';
 import { LEAF_MIGRATION_READ, isMigrationEntry, leafKind, ptePfn } from './swapops.ts';
+import { TRACE_MIGRATE_END } from './trace.ts';
 import { vmEventIndex } from './vmstat.ts';
 
 const PGMIGRATE_SUCCESS = vmEventIndex('pgmigrate_success');
@@ -51,6 +52,7 @@ export function finalizePages(
   npages: number,
   args: MigrateVma | null,
 ): void {
+  const since = sys.trace?.nowMs() ?? -1;
   tally.toDevice = 0;
   tally.toRam = 0;
   tally.restored = 0;
@@ -75,6 +77,15 @@ export function finalizePages(
   sys.vmstat.add(PGMIGRATE_TO_DEVICE, tally.toDevice);
   sys.vmstat.add(PGMIGRATE_TO_RAM, tally.toRam);
   sys.vmstat.add(PGMIGRATE_FAIL, tally.restored);
+  if (since >= 0) traceEnd(sys, args, npages, since);
+}
+
+function traceEnd(sys: System, args: MigrateVma | null, npages: number, since: number): void {
+  const mm = args === null ? null : args.vma.mm;
+  const start = args === null ? 0 : args.start;
+  const end = args === null ? npages : args.end;
+  const { toDevice, toRam, restored } = tally;
+  sys.trace?.emit(TRACE_MIGRATE_END, mm, start, end, since, toDevice, toRam, restored);
 }
 
 /** A hole: its destination is mapped by now, or was refused and is freed by this. */

@@ -26,8 +26,9 @@ import type { MigrateVma } from './migrate-types.ts';
 import { migrateVmaCollect } from './migrate-vma-collect.ts';
 import { migrateVmaInsertPages } from './migrate-vma-insert.ts';
 import { VM_HUGETLB, VM_SPECIAL } from './mm-types.ts';
-import type { System, Vma } from './mm-types.ts';
+import type { MmStruct, System, Vma } from './mm-types.ts';
 import { putPage } from './page-alloc.ts';
+import { TRACE_MIGRATE_BEGIN } from './trace.ts';
 import { SKIP_FREE_PAGE, SKIP_LOCKED, SKIP_NONE } from './skip-reason.ts';
 
 /**
@@ -45,6 +46,7 @@ export function migrateVmaSetup(args: MigrateVma): number {
   const { vma, reasons } = args;
   assert(vma.mm.mmapLock.isLocked, 'I26: the mmap lock is held');
   const npages = (args.end - args.start) / PAGE_SIZE;
+  const since = vma.mm.sys.trace?.nowMs() ?? -1;
   args.cpages = 0;
   args.npages = 0;
   if (reasons !== null) reasons.fill(SKIP_NONE, 0, npages);
@@ -52,7 +54,19 @@ export function migrateVmaSetup(args: MigrateVma): number {
   if (args.cpages > 0) {
     args.cpages = migrateDeviceUnmap(vma.mm.sys, args.src, args.npages, args.faultPage, reasons);
   }
+  if (since >= 0) traceBegin(vma.mm.sys, vma.mm, args.start, args.end, since, args.cpages);
   return 0;
+}
+
+function traceBegin(
+  sys: System,
+  mm: MmStruct | null,
+  start: number,
+  end: number,
+  since: number,
+  pages: number,
+): void {
+  sys.trace?.emit(TRACE_MIGRATE_BEGIN, mm, start, end, since, pages, 0, 0);
 }
 
 /** The checks of migrate_vma_setup, in its order. Rounds start and end down to a page. */
@@ -135,6 +149,8 @@ export function migrateDevicePfns(
   reasons: Uint8Array | null = null,
 ): number {
   if (reasons !== null) reasons.fill(SKIP_NONE, 0, npages);
+  const since = sys.trace?.nowMs() ?? -1;
+  const first = npages > 0 ? src[0]! : 0;
   // All of them before the first is touched.
   for (let i = 0; i < npages; i++) {
     assert(src[i]! < sys.mem.pageCount, 'I29: a page that is to migrate exists');
@@ -151,7 +167,8 @@ export function migrateDevicePfns(
     } else if (reasons !== null) reasons[i] = reason;
     i += pages;
   }
-  migrateDeviceUnmap(sys, src, npages, NO_FAULT_PAGE, reasons);
+  const pages = migrateDeviceUnmap(sys, src, npages, NO_FAULT_PAGE, reasons);
+  if (since >= 0) traceBegin(sys, null, first, first + npages, since, pages);
   return 0;
 }
 

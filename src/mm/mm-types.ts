@@ -19,6 +19,7 @@ import type { ShmemInode } from './shmem.ts';
 import type { SwapInfo } from './swapfile.ts';
 import { PTE_PROTNONE, PTE_SOFT_DIRTY, PTE_WRITE } from './swapops.ts';
 import type { TlbListener } from './tlb.ts';
+import type { TraceSink } from './trace.ts';
 import type { Vmstat } from './vmstat.ts';
 
 /** VMA permission and kind bits, values of include/linux/mm.h. */
@@ -187,6 +188,8 @@ export interface System {
   readonly pageTables: PageTables;
   readonly pageAllocator: PageAllocator;
   readonly vmstat: Vmstat;
+  /** Gets the events of tracepoints; null while nobody listens. */
+  trace: TraceSink | null;
   /** The shared page of zeroes (empty_zero_page). */
   readonly zeroPfn: number;
   /** Swap space; null before swapon. */

@@ -22,6 +22,7 @@ import { errno } from '../base/errno.ts';
 import type { MaybePromise } from '../base/maybe.ts';
 import { isAddress } from '../base/units.ts';
 import type { MmStruct } from './mm-types.ts';
+import { TRACE_INVALIDATE } from './trace.ts';
 import { vmEventIndex } from './vmstat.ts';
 
 /** Why a range is invalidated; values of enum mmu_notifier_event. */
@@ -293,8 +294,12 @@ function startRange(range: MmuNotifierRange, blockable: boolean): number {
   range.blockable = blockable;
   range.entered = subscriptions;
   if (!subscriptions.begin(range.start, range.end)) return 0;
-  range.mm.sys.vmstat.add(MMU_INVALIDATE, 1);
-  if (subscriptions.notify(range)) return 0;
+  const { trace, vmstat } = range.mm.sys;
+  vmstat.add(MMU_INVALIDATE, 1);
+  const since = trace?.nowMs() ?? 0;
+  const isTold = subscriptions.notify(range);
+  trace?.emit(TRACE_INVALIDATE, range.mm, range.start, range.end, since, range.event, 0, 0);
+  if (isTold) return 0;
   mmuNotifierInvalidateRangeEnd(range);
   return errno.EAGAIN;
 }

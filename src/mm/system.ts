@@ -150,6 +150,7 @@ function assemble(
     pageTables: new PageTables(maxTables),
     pageAllocator: new PageAllocator(mem, FIRST_FREE_PFN, ramPages),
     vmstat: new Vmstat(),
+    trace: null,
     zeroPfn: ZERO_PFN,
     swap: null,
     hugeZeroPfn: 0,

@@ -11,6 +11,7 @@
  * that can put back what they took: to them a silent core is like a pin.
  */
 import type { MmStruct } from './mm-types.ts';
+import { TRACE_TLB_SHOOTDOWN } from './trace.ts';
 import { vmEventIndex } from './vmstat.ts';
 
 const TLB_FLUSH = vmEventIndex('tlb_flush');
@@ -42,7 +43,9 @@ export function flushTlbRange(mm: MmStruct, start: number, end: number, pages: n
   if (pages === 0) return;
   countFlush(mm, pages);
   const { tlbs } = mm;
+  const since = mm.sys.trace?.nowMs() ?? -1;
   for (let i = 0; i < tlbs.length; i++) tlbs[i]!.flush(mm, start, end, false);
+  if (since >= 0) traceFlush(mm, start, end, since, pages, 1);
 }
 
 /**
@@ -56,12 +59,23 @@ export function tryFlushTlbRange(mm: MmStruct, start: number, end: number, pages
   if (pages === 0) return true;
   countFlush(mm, pages);
   const { tlbs } = mm;
-  for (let i = 0; i < tlbs.length; i++) {
-    if (tlbs[i]!.flush(mm, start, end, true)) continue;
-    mm.sys.vmstat.add(TLB_FLUSH_REFUSED, 1);
-    return false;
-  }
-  return true;
+  const since = mm.sys.trace?.nowMs() ?? -1;
+  let isDone = true;
+  for (let i = 0; isDone && i < tlbs.length; i++) isDone = tlbs[i]!.flush(mm, start, end, true);
+  if (!isDone) mm.sys.vmstat.add(TLB_FLUSH_REFUSED, 1);
+  if (since >= 0) traceFlush(mm, start, end, since, pages, isDone ? 1 : 0);
+  return isDone;
+}
+
+function traceFlush(
+  mm: MmStruct,
+  start: number,
+  end: number,
+  since: number,
+  pages: number,
+  answered: number,
+): void {
+  mm.sys.trace?.emit(TRACE_TLB_SHOOTDOWN, mm, start, end, since, pages, answered, 0);
 }
 
 /**

@@ -61,10 +61,12 @@ import {
   refused,
   skippedByName,
 } from './kernel-results.ts';
+import { KernelTrace } from './kernel-trace.ts';
 import { UffdFiles } from './kernel-uffd.ts';
 import { fillPageMap } from './page-map.ts';
 import type { GupRequest, GupResult, ProcMemResult, ProcessVmRange } from './protocol-gup.ts';
 import type { MincoreResult, PagemapResult, SmapsResult } from './protocol-mm.ts';
+import type { TraceRequest } from './protocol-trace.ts';
 import type { UffdReadResult, UffdRequest } from './protocol-uffd.ts';
 import type {
   AccessResult,
@@ -124,6 +126,7 @@ export class Kernel implements KernelApi {
   private readonly memory = new KernelMemory(this.processes);
   private readonly uffds = new UffdFiles(() => this.nextFd++);
   private readonly cores: KernelCores;
+  private readonly trace: KernelTrace;
   private nextPid = 1;
   private nextFd = 3;
 
@@ -135,6 +138,7 @@ export class Kernel implements KernelApi {
     this.machineReport = parts.report;
     this.userPages = new KernelGup(parts.sys);
     this.tmpfiles = new KernelFiles(parts.sys, () => this.nextFd++);
+    this.trace = new KernelTrace(parts.sys, parts.devices);
     this.cores = new KernelCores(parts.sys, (pid, call, args) => runSyscall(this, pid, call, args));
   }
 
@@ -441,6 +445,14 @@ export class Kernel implements KernelApi {
     return this.cores.end(slot);
   }
 
+  traceStart(port: MessagePort, request: TraceRequest): number {
+    return this.trace.start(port, request);
+  }
+
+  traceStop(id: number): number {
+    return this.trace.stop(id);
+  }
+
   setStrategy(strategy: StrategyName): number {
     if (!this.canMigrateBy(strategy)) return errno.EINVAL;
     this.context.strategy = strategy;
@@ -468,6 +480,7 @@ export class Kernel implements KernelApi {
     this.userPages.releaseAll();
     this.tmpfiles.closeAll();
     this.cores.close();
+    this.trace.close();
     await this.engine.close();
   }
 
@@ -480,6 +493,7 @@ export class Kernel implements KernelApi {
   private addProcess(mm: MmStruct): number {
     const pid = this.nextPid++;
     this.processes.set(pid, mm);
+    this.trace.name(mm, pid);
     return pid;
   }
 }

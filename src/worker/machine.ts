@@ -16,6 +16,8 @@ import { Process } from './process.ts';
 import type { Counters, KernelApi, MachineReport } from './protocol.ts';
 import type { ProgramEvents, RunningProgram } from './running-program.ts';
 import { TmpFile } from './tmp-file.ts';
+import { TraceSubscription } from './trace.ts';
+import type { TraceListener, TraceOptions } from './trace.ts';
 
 /** @internal `KernelApi` as seen from any thread: every call may have to wait. */
 export type AsyncKernel = {
@@ -61,6 +63,7 @@ export class Machine implements AsyncDisposable {
   private closing: Promise<void> | null = null;
   /** How to reject the calls in progress, for when the kernel dies. */
   private readonly pending = new Set<(death: Error) => void>();
+  private readonly traces = new Set<TraceSubscription>();
   private death: Error | null = null;
   private readonly dead: AsyncKernel;
 
@@ -149,6 +152,24 @@ export class Machine implements AsyncDisposable {
   }
 
   /**
+   * Has `listener` told what the machine does: faults, migrations, TLB shootdowns, invalidations.
+   * Events come some at a time, within milliseconds; what a slow listener has no room for is lost
+   * and counted. While nobody listens, this costs nothing. Throws ErrnoError (EINVAL for a kind
+   * that there is not, and a capacity not from 1 to 2^20).
+   */
+  async trace(listener: TraceListener, options: TraceOptions = {}): Promise<TraceSubscription> {
+    const trace = await TraceSubscription.start(this, listener, options);
+    if (this.death === null) this.traces.add(trace);
+    else trace.abandon();
+    return trace;
+  }
+
+  /** @internal A trace has ended. */
+  forget(trace: TraceSubscription): void {
+    this.traces.delete(trace);
+  }
+
+  /**
    * Makes later copies use another strategy. Throws ErrnoError (EINVAL) for one that the engine
    * lacks.
    */
@@ -187,6 +208,8 @@ export class Machine implements AsyncDisposable {
     this.death = death;
     for (const reject of this.pending) reject(death);
     this.pending.clear();
+    for (const trace of this.traces) trace.abandon();
+    this.traces.clear();
     this.link.cores?.close(death.message);
     this.link.dispose();
   }

@@ -34,11 +34,12 @@ export function fillPageMap(
   const { pageTables } = mm.sys;
   for (let i = 0; i < codes.length; i++) {
     const at = pageTables.leafOffset(mm.pgd, addr + i * PAGE_SIZE);
-    codes[i] = codeOf(mm, devices, pageTables.words[at]!);
+    codes[i] = pageCode(mm, devices, pageTables.words[at]!);
   }
 }
 
-function codeOf(mm: MmStruct, devices: readonly DmirrorDevice[], pte: number): number {
+/** The PAGE_* code of a page table entry. */
+export function pageCode(mm: MmStruct, devices: readonly DmirrorDevice[], pte: number): number {
   if (pte === 0) return PAGE_NONE;
   const pfn = ptePfn(pte);
   if (ptePresent(pte)) {

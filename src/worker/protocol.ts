@@ -9,6 +9,7 @@ import type { CoreApi } from './protocol-cores.ts';
 import type { FileApi } from './protocol-files.ts';
 import type { GupApi } from './protocol-gup.ts';
 import type { MemoryApi } from './protocol-mm.ts';
+import type { TraceApi } from './protocol-trace.ts';
 import type { UffdApi } from './protocol-uffd.ts';
 
 /** What to build. All sizes in bytes; rounded up to pages. */
@@ -182,7 +183,7 @@ export interface Counters {
 }
 
 /** @internal The calls of the kernel worker. Numbers below zero are errnos. */
-export interface KernelApi extends CoreApi, FileApi, GupApi, MemoryApi, UffdApi {
+export interface KernelApi extends CoreApi, FileApi, GupApi, MemoryApi, TraceApi, UffdApi {
   report(): MachineReport;
   counters(): Counters;
   /** The memory of the counters `vm`, in the order of VM_EVENTS: shared, and live. */

@@ -241,6 +241,8 @@ export const CALLS: { readonly [K in keyof KernelApi]: Call } = {
   startCore: { args: (pool) => [pool.pid(), null] },
   signalCore: { args: (pool) => [pool.or(() => 0), pool.or(() => 9)] },
   endCore: { args: (pool) => [pool.or(() => 0)] },
+  traceStart: { args: (pool) => [pool.or(() => null), { kinds: 31, capacity: pool.length() }] },
+  traceStop: { args: (pool) => [pool.or(() => 1)] },
   setStrategy: { args: (pool) => [pool.oneOf('auto', 'cpu', 'runs', 'staging')] },
   loseDevice: { args: () => [], isFinal: true },
   close: { args: () => [], isFinal: true },
