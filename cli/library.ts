@@ -55,7 +55,7 @@ async function bundle(host: 'browser' | 'node', kernel: string, core: string): P
   await build({
     configFile: false,
     root: ROOT,
-    logLevel: 'warn',
+    logLevel: 'error',
     publicDir: false,
     plugins: [workerUrls()],
     ssr: { noExternal: true, external: ['webgpu'], target: isNode ? 'node' : 'webworker' },

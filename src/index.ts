@@ -93,8 +93,8 @@ export type {
   MigrateBeginEvent,
   MigrateEndEvent,
   TlbShootdownEvent,
-  TraceEvent,
-  TraceEventType,
+  MachineEvent,
+  MachineEventType,
   TraceListener,
   TraceOptions,
 } from './worker/trace.ts';

@@ -13,9 +13,11 @@ export const SIGKILL = 9;
 /** An access that the program may not make. */
 export class CpuSignal extends Error {
   override readonly name: string = 'CpuSignal';
+  /** What Linux would send. */
   readonly signal: SignalName;
   /** First byte that could not be reached. */
   readonly address: number;
+  /** What was tried. */
   readonly access: 'read' | 'write';
 
   constructor(signal: SignalName, address: number, access: 'read' | 'write', why: string) {
@@ -30,6 +32,7 @@ export class CpuSignal extends Error {
 export class SyscallError extends Error {
   override readonly name: string = 'SyscallError';
   readonly errno: number;
+  /** The call that failed. */
   readonly call: string;
 
   constructor(call: string, code: number) {
@@ -42,6 +45,7 @@ export class SyscallError extends Error {
 /** Thrown to unwind a program that was told to end. Programs don't catch it for good. */
 export class CoreEnded extends Error {
   override readonly name: string = 'CoreEnded';
+  /** Its number. */
   readonly signal: number;
 
   constructor(signal: number) {

@@ -22,15 +22,23 @@ import type { Dmirror, DmirrorCmd } from './dmirror.ts';
 
 /** Protection bytes (test_hmm_uapi.h). READ or WRITE is added to one of the bases. */
 export const HMM_DMIRROR_PROT_ERROR = 0xff;
+/** Nothing there that could be read. */
 export const HMM_DMIRROR_PROT_NONE = 0x00;
+/** Readable. */
 export const HMM_DMIRROR_PROT_READ = 0x01;
+/** Readable and writable. */
 export const HMM_DMIRROR_PROT_WRITE = 0x02;
 /** Added for a page that a PMD entry maps. */
 export const HMM_DMIRROR_PROT_PMD = 0x04;
+/** The page of zeroes. */
 export const HMM_DMIRROR_PROT_ZERO = 0x10;
+/** In private memory of the device that is asked. */
 export const HMM_DMIRROR_PROT_DEV_PRIVATE_LOCAL = 0x20;
+/** In private memory of another device. */
 export const HMM_DMIRROR_PROT_DEV_PRIVATE_REMOTE = 0x30;
+/** In coherent memory of the device that is asked. */
 export const HMM_DMIRROR_PROT_DEV_COHERENT_LOCAL = 0x40;
+/** In coherent memory of another device. */
 export const HMM_DMIRROR_PROT_DEV_COHERENT_REMOTE = 0x50;
 
 const SNAPSHOT_WINDOW_PAGES = 32;

@@ -14,6 +14,7 @@ export const JOB_CHECKSUM = 3;
 /** Adds `operand` to every 32-bit word of the target, modulo 2^32: the smallest device kernel. */
 export const JOB_ADD = 4;
 
+/** What a copy engine is to do: a row a page. */
 export class CommandList {
   readonly capacity: number;
   /** Rows in use. */

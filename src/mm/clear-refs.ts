@@ -39,8 +39,11 @@ import { isCowMapping } from './vma.ts';
 
 /** Which entries are cleared, and of what; values of enum clear_refs_types. */
 export const CLEAR_REFS_ALL = 1;
+/** Accessed bits of anonymous memory. */
 export const CLEAR_REFS_ANON = 2;
+/** Accessed bits of mapped files. */
 export const CLEAR_REFS_MAPPED = 3;
+/** What counts as written: PM_SOFT_DIRTY starts anew. */
 export const CLEAR_REFS_SOFT_DIRTY = 4;
 
 /** What becomes of an entry: 0 for none. */

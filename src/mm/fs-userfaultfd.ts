@@ -19,14 +19,17 @@ import { LEAF_MARKER_UFFD_WP, PTE_UFFD_WP, leafKind } from './swapops.ts';
 
 /** Features that UFFDIO_API can turn on; values of include/uapi/linux/userfaultfd.h. */
 export const UFFD_FEATURE_PAGEFAULT_FLAG_WP = 1 << 0;
+/** Missing pages of shared memory, too. */
 export const UFFD_FEATURE_MISSING_SHMEM = 1 << 5;
 /** Faults end in SIGBUS instead of a message. */
 export const UFFD_FEATURE_SIGBUS = 1 << 7;
 /** Messages hold the faulting byte, not its page. */
 export const UFFD_FEATURE_EXACT_ADDRESS = 1 << 11;
+/** Write protection of shared memory and huge pages, too. */
 export const UFFD_FEATURE_WP_HUGETLBFS_SHMEM = 1 << 12;
 /** Write-protection also covers anonymous pages that are not there yet. */
 export const UFFD_FEATURE_WP_UNPOPULATED = 1 << 13;
+/** UFFDIO_POISON. */
 export const UFFD_FEATURE_POISON = 1 << 14;
 /** Write faults resolve themselves; who wrote shows in the lost protection. */
 export const UFFD_FEATURE_WP_ASYNC = 1 << 15;
@@ -41,8 +44,11 @@ const UFFD_API_FEATURES =
   UFFD_FEATURE_POISON |
   UFFD_FEATURE_WP_ASYNC;
 
+/** The only kind of message: somebody faulted. */
 export const UFFD_EVENT_PAGEFAULT = 0x12;
+/** The access was a store. */
 export const UFFD_PAGEFAULT_FLAG_WRITE = 1 << 0;
+/** A store to a page that is write-protected. */
 export const UFFD_PAGEFAULT_FLAG_WP = 1 << 1;
 
 /** What a monitor reads (struct uffd_msg). */

@@ -36,8 +36,11 @@ import { zapPageRange } from './zap.ts';
 
 /** Kinds of advice; values of asm-generic/mman-common.h. */
 export const MADV_NORMAL = 0;
+/** Accesses jump about. */
 export const MADV_RANDOM = 1;
+/** Accesses go upwards. */
 export const MADV_SEQUENTIAL = 2;
+/** It will be wanted soon. */
 export const MADV_WILLNEED = 3;
 /** Drops the pages: the next access finds zeroes, or the object's page. */
 export const MADV_DONTNEED = 4;
@@ -45,25 +48,35 @@ export const MADV_DONTNEED = 4;
 export const MADV_FREE = 8;
 /** Whether a child gets the range. */
 export const MADV_DONTFORK = 10;
+/** Takes MADV_DONTFORK back. */
 export const MADV_DOFORK = 11;
 /** Whether large folios are wanted. */
 export const MADV_HUGEPAGE = 14;
+/** No large folios here. */
 export const MADV_NOHUGEPAGE = 15;
+/** Leave it out of core dumps. */
 export const MADV_DONTDUMP = 16;
+/** Takes MADV_DONTDUMP back. */
 export const MADV_DODUMP = 17;
 /** Whether a child finds the range empty. */
 export const MADV_WIPEONFORK = 18;
+/** Takes MADV_WIPEONFORK back. */
 export const MADV_KEEPONFORK = 19;
 /** The pages are not going to be used soon, or not for long. */
 export const MADV_COLD = 20;
+/** Put it into swap space now. */
 export const MADV_PAGEOUT = 21;
 /** Faults the pages in now. */
 export const MADV_POPULATE_READ = 22;
+/** Fault it in now, as stores would. */
 export const MADV_POPULATE_WRITE = 23;
+/** MADV_DONTNEED, locked pages included. */
 export const MADV_DONTNEED_LOCKED = 24;
+/** Make large folios of it now. */
 export const MADV_COLLAPSE = 25;
 /** Makes any access a SIGSEGV until it is removed. */
 export const MADV_GUARD_INSTALL = 102;
+/** Takes MADV_GUARD_INSTALL back. */
 export const MADV_GUARD_REMOVE = 103;
 
 /** What a kind of advice does to [start, end) of one VMA: 0 or an errno. */

@@ -24,23 +24,31 @@ import type { Vmstat } from './vmstat.ts';
 
 /** VMA permission and kind bits, values of include/linux/mm.h. */
 export const VM_READ = 0x1;
+/** PROT_WRITE. */
 export const VM_WRITE = 0x2;
+/** PROT_EXEC. */
 export const VM_EXEC = 0x4;
+/** MAP_SHARED. */
 export const VM_SHARED = 0x8;
 /** Faults on missing pages go to a userfaultfd. */
 export const VM_UFFD_MISSING = 0x200;
+/** A driver's, with bare frames only. */
 export const VM_PFNMAP = 0x400;
 /** Guard markers were installed somewhere in it. */
 export const VM_MAYBE_GUARD = 0x800;
 /** Writes to protected pages go to a userfaultfd. */
 export const VM_UFFD_WP = 0x1000;
+/** A driver's, with side effects. */
 export const VM_IO = 0x4000;
 /** Advice about the order of accesses; kept, and otherwise ignored. */
 export const VM_SEQ_READ = 0x8000;
+/** MADV_RANDOM. */
 export const VM_RAND_READ = 0x10000;
 /** Not there in a child. */
 export const VM_DONTCOPY = 0x20000;
+/** mremap must not make it longer. */
 export const VM_DONTEXPAND = 0x40000;
+/** A mapping of huge pages only. */
 export const VM_HUGETLB = 0x400000;
 /** Empty in a child. */
 export const VM_WIPEONFORK = 0x2000000;
@@ -48,9 +56,11 @@ export const VM_WIPEONFORK = 0x2000000;
 export const VM_DONTDUMP = 0x4000000;
 /** Everything in it counts as written, until soft-dirty bits are cleared for the first time. */
 export const VM_SOFTDIRTY = 0x8000000;
+/** A driver's, with pages and bare frames. */
 export const VM_MIXEDMAP = 0x10000000;
 /** Large folios are wanted, or not. */
 export const VM_HUGEPAGE = 0x20000000;
+/** MADV_NOHUGEPAGE. */
 export const VM_NOHUGEPAGE = 0x40000000;
 /** Flags that don't keep VMAs apart: the merged one has those of both (VM_STICKY). */
 export const VM_STICKY = VM_MAYBE_GUARD | VM_SOFTDIRTY;
@@ -105,15 +115,22 @@ export const THP_ALWAYS = 2;
 
 /** PROT_* of mmap and mprotect. */
 export const PROT_NONE = 0;
+/** May be loaded from. */
 export const PROT_READ = 1;
+/** May be stored to. */
 export const PROT_WRITE = 2;
+/** May be executed, which nobody does here: it makes a page readable, as on x86. */
 export const PROT_EXEC = 4;
 
 /** MAP_* of mmap. */
 export const MAP_SHARED = 0x01;
+/** Stores make private copies. */
 export const MAP_PRIVATE = 0x02;
+/** At this very address; what is mapped there goes. */
 export const MAP_FIXED = 0x10;
+/** Memory of its own, of zeroes at first, not that of a file. */
 export const MAP_ANONYMOUS = 0x20;
+/** At this very address, or EEXIST. */
 export const MAP_FIXED_NOREPLACE = 0x100000;
 /** Of huge pages (hugetlb.ts). */
 export const MAP_HUGETLB = 0x40000;

@@ -33,11 +33,17 @@ import { vmaIndexAfter, vmaLookup } from './vma-lookup.ts';
 
 /** Bits of the upper 32 of a pagemap entry: bit n here is bit n + 32 of fs/proc/task_mmu.c. */
 export const PM_SOFT_DIRTY = 1 << 23;
+/** Mapped only here. */
 export const PM_MMAP_EXCLUSIVE = 1 << 24;
+/** Write-protected by a userfaultfd. */
 export const PM_UFFD_WP = 1 << 25;
+/** A guard of MADV_GUARD_INSTALL. */
 export const PM_GUARD_REGION = 1 << 26;
+/** A file's or shared page. */
 export const PM_FILE = 1 << 29;
+/** Not there: in swap space, on a device, or on its way. */
 export const PM_SWAP = 1 << 30;
+/** In memory that the CPU reaches. */
 export const PM_PRESENT = 2 ** 31;
 
 /** Bytes of one mapping by kind, as a section of /proc/pid/smaps has them. */

@@ -20,6 +20,7 @@ import { zapPageRange } from './zap.ts';
 
 /** Modes of fallocate; values of linux/falloc.h. */
 export const FALLOC_FL_KEEP_SIZE = 0x1;
+/** Take the range away, together with FALLOC_FL_KEEP_SIZE. */
 export const FALLOC_FL_PUNCH_HOLE = 0x2;
 
 /**

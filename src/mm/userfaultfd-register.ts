@@ -29,21 +29,30 @@ import { findVma } from './vma-lookup.ts';
 
 /** Modes of UFFDIO_REGISTER. */
 export const UFFDIO_REGISTER_MODE_MISSING = 1 << 0;
+/** Stores to pages that are write-protected. */
 export const UFFDIO_REGISTER_MODE_WP = 1 << 1;
 /** Mode bits of UFFDIO_COPY, UFFDIO_ZEROPAGE and UFFDIO_POISON. */
 export const UFFDIO_COPY_MODE_DONTWAKE = 1 << 0;
+/** The new page is write-protected. */
 export const UFFDIO_COPY_MODE_WP = 1 << 1;
+/** Who waits goes on waiting. */
 export const UFFDIO_ZEROPAGE_MODE_DONTWAKE = 1 << 0;
+/** Who waits goes on waiting. */
 export const UFFDIO_POISON_MODE_DONTWAKE = 1 << 0;
 /** Mode bits of UFFDIO_WRITEPROTECT. */
 export const UFFDIO_WRITEPROTECT_MODE_WP = 1 << 0;
+/** Who waits goes on waiting. */
 export const UFFDIO_WRITEPROTECT_MODE_DONTWAKE = 1 << 1;
 
 /** ioctl numbers, as the bits that UFFDIO_REGISTER answers with. */
 export const UFFDIO_WAKE_BIT = 1 << 2;
+/** UFFDIO_COPY is allowed. */
 export const UFFDIO_COPY_BIT = 1 << 3;
+/** UFFDIO_ZEROPAGE is allowed. */
 export const UFFDIO_ZEROPAGE_BIT = 1 << 4;
+/** UFFDIO_WRITEPROTECT is allowed. */
 export const UFFDIO_WRITEPROTECT_BIT = 1 << 6;
+/** UFFDIO_POISON is allowed. */
 export const UFFDIO_POISON_BIT = 1 << 8;
 
 /**

@@ -18,6 +18,8 @@ export interface KernelWorkerApi extends KernelApi {
   boot(options: MachineOptions): Promise<OpenFailure | null>;
   /** Resolves when the kernel panics: nothing is answered from then on. */
   watch(): Promise<Panic>;
+  /** Holds a Web Lock as long as the thread lives; resolves when it does. Browsers only. */
+  hold(lock: string): Promise<void>;
 }
 
 /** Builds a machine in a worker of its own. Throws OpenError. */
@@ -35,6 +37,7 @@ export async function connectKernel(
   const panicked = remote.watch().then(({ why, stack }) => {
     throw Object.assign(new MachineError('panic', why), { cause: stack });
   });
+  thread.adopt?.((lock) => remote.hold(lock));
   const died = Promise.race([thread.died, panicked]);
   // A worker that dies after `close` must not become an unhandled rejection.
   died.catch(() => undefined);

@@ -3,7 +3,9 @@ import type { MachineOptions } from './protocol.ts';
 
 /** Files that Node starts threads from, as URLs. */
 export interface WorkerFiles {
+  /** The kernel's: kernel-worker.js. */
   readonly kernel: URL;
+  /** A core's: core-worker.js. */
   readonly core: URL;
 }
 

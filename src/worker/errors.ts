@@ -12,6 +12,7 @@ export class ErrnoError extends Error {
   readonly errno: number;
   /** "EINVAL". */
   readonly code: string;
+  /** The call that failed, under its kernel name. */
   readonly syscall: string;
 
   /** @param detail What else is known, for the message. */
@@ -26,9 +27,11 @@ export class ErrnoError extends Error {
 /** A memory access that Linux would answer with a signal. */
 export class SignalError extends Error {
   override readonly name = 'SignalError';
+  /** SIGSEGV: not mapped, or not with that permission. SIGBUS: the contents are lost. */
   readonly signal: 'SIGSEGV' | 'SIGBUS';
   /** Address of the failing access. */
   readonly address: number;
+  /** What was tried. */
   readonly access: 'read' | 'write';
 
   constructor(signal: 'SIGSEGV' | 'SIGBUS', address: number, access: 'read' | 'write') {
@@ -42,8 +45,11 @@ export class SignalError extends Error {
 /** A machine could not be opened; the message names cause and remedy. */
 export class OpenError extends Error {
   override readonly name = 'OpenError';
+  /** Negative errno. */
   readonly errno: number;
+  /** What is wrong. */
   readonly reason: string;
+  /** What to do about it. */
   readonly remedy: string;
 
   constructor(failure: OpenFailure) {

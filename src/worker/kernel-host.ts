@@ -39,6 +39,13 @@ export function createKernelHost(
       return null;
     },
     watch: () => panicked,
+    hold: (lock: string) =>
+      new Promise<void>((resolve) => {
+        void navigator.locks.request(lock, () => {
+          resolve();
+          return new Promise(() => undefined);
+        });
+      }),
     /** What was read moves to the caller instead of being copied once more. */
     async read(...args: Parameters<Kernel['read']>) {
       assert(kernel !== null, 'a kernel is booted before it is used');

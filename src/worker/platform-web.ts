@@ -22,15 +22,22 @@ export const hostPlatform: Platform = {
     }
     if (options.engine !== 'cpu') await navigator.gpu?.requestAdapter();
     const worker = new Worker(new URL('./kernel-worker.ts', import.meta.url), { type: 'module' });
+    let fail: (why: string) => void = () => undefined;
     const died = new Promise<never>((_resolve, reject) => {
-      worker.addEventListener('error', (event) => {
-        event.preventDefault();
-        reject(new MachineError('died', event.message ?? 'it could not be loaded'));
-      });
+      fail = (why) => reject(new MachineError('died', why));
+    });
+    worker.addEventListener('error', (event) => {
+      event.preventDefault();
+      fail(event.message ?? 'it could not be loaded');
     });
     return {
       endpoint: worker,
       died,
+      adopt(hold) {
+        const lock = `webhmm-kernel-${crypto.randomUUID()}`;
+        // Who gets the lock next knows that the worker is gone.
+        void hold(lock).then(() => navigator.locks.request(lock, () => fail('its worker ended')));
+      },
       cores: webCoreThreads(),
       terminate: () => worker.terminate(),
     };

@@ -11,6 +11,11 @@ export interface KernelThread {
   readonly endpoint: Comlink.Endpoint;
   /** Rejects with MachineError when the thread ends unasked; never resolves. */
   readonly died: Promise<never>;
+  /**
+   * Called first, for hosts that don't say when a thread has ended. `hold` makes the thread hold a
+   * Web Lock of that name as long as it lives, and resolves when it does.
+   */
+  readonly adopt?: (hold: (lock: string) => Promise<void>) => void;
   /** How cores are started beside it. */
   readonly cores: CoreThreads;
   terminate(): void;

@@ -13,7 +13,9 @@ import { Userfaultfd } from './userfaultfd.ts';
 
 /** A process: an address space and what it has open. */
 export class Process implements AsyncDisposable {
+  /** The machine that it belongs to. */
   readonly machine: Machine;
+  /** Number of the process in its machine. */
   readonly pid: number;
 
   constructor(machine: Machine, pid: number) {

@@ -37,6 +37,7 @@ export interface MachineOptions {
   readonly swapBytes?: number;
   /** How the copy engine moves pages. Default `auto`. */
   readonly strategy?: StrategyName;
+  /** Which adapter to ask for where there are several. */
   readonly powerPreference?: 'high-performance' | 'low-power';
   /** Upper bound of one VRAM arena, for tests of machines with several. */
   readonly maxArenaBytes?: number;
@@ -53,8 +54,11 @@ export interface OpenFailure {
 
 /** What was built. */
 export interface MachineReport {
+  /** What moves pages. */
   readonly engine: 'webgpu' | 'cpu';
+  /** The adapter, or the CPU where there is none. */
   readonly adapter: AdapterReport;
+  /** Ways to copy that the engine has. */
   readonly strategies: readonly StrategyName[];
   readonly ramBytes: number;
   readonly deviceBytes: number;
@@ -144,7 +148,9 @@ export interface DmirrorRequest {
 /** Outcome of a test device command; `cpages` and `faults` are 0 unless `errno` is 0. */
 export interface DmirrorResult {
   readonly errno: number;
+  /** Pages that the command worked on, or moved. */
   readonly cpages: number;
+  /** Rounds of faults that the device made. */
   readonly faults: number;
   /** Milliseconds until the first pages of a migration were usable. */
   readonly firstMs: number;
@@ -154,8 +160,11 @@ export interface DmirrorResult {
 
 /** Where a page of an address space is, for maps and tests. */
 export const PAGE_NONE = 0;
+/** The page of zeroes, until the first store. */
 export const PAGE_ZERO = 1;
+/** In RAM. */
 export const PAGE_RAM = 2;
+/** On its way: an access waits. */
 export const PAGE_MIGRATING = 3;
 /** In RAM, but a device has it for itself. */
 export const PAGE_EXCLUSIVE = 4;
@@ -166,6 +175,7 @@ export const PAGE_DEVICE = 16;
 
 /** Counters of a test device since boot. */
 export interface DeviceCounters {
+  /** Number of the device. */
   readonly minor: number;
   /** Pages handed out and returned. */
   readonly calloc: number;
@@ -176,9 +186,13 @@ export interface DeviceCounters {
 
 /** All counters of the machine. */
 export interface Counters {
+  /** Events of memory management by name, as `machine.vmstat` has them. */
   readonly vm: Readonly<Record<string, number>>;
+  /** What the copy engine has done. */
   readonly engine: Readonly<EngineStats>;
+  /** Pages of RAM that are free now. */
   readonly ramFreePages: number;
+  /** One for each device. */
   readonly devices: readonly DeviceCounters[];
 }
 

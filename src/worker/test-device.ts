@@ -6,7 +6,9 @@ import type { DmirrorCommand, DmirrorRequest, DmirrorResult } from './protocol.t
 
 /** An open test device (/dev/hmm_dmirrorN). */
 export class TestDevice implements AsyncDisposable {
+  /** The machine that it belongs to. */
   readonly machine: Machine;
+  /** Descriptor, for `mmap`. */
   readonly fd: number;
 
   constructor(machine: Machine, fd: number) {

@@ -9,7 +9,9 @@ import type { FileStat } from './protocol-files.ts';
  * of it with `close` or `await using`; what maps it keeps its pages.
  */
 export class TmpFile implements AsyncDisposable {
+  /** The machine that it belongs to. */
   readonly machine: Machine;
+  /** Descriptor, for `mmap`. */
   readonly fd: number;
 
   constructor(machine: Machine, fd: number) {

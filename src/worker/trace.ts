@@ -22,7 +22,7 @@ import { TRACE_COLUMNS } from './protocol-trace.ts';
 import type { TraceBatch } from './protocol-trace.ts';
 
 /** What all events have. */
-interface TraceEventBase {
+interface MachineEventBase {
   /** Number of the event in the life of the machine: virtual time, without gaps but lost events. */
   readonly sequence: number;
   /** When it began, in milliseconds since 1970 by the kernel's clock. */
@@ -34,7 +34,7 @@ interface TraceEventBase {
 }
 
 /** The kernel handled a page fault, of a core, of `read` or `write`, or on behalf of a device. */
-export interface FaultEvent extends TraceEventBase {
+export interface FaultEvent extends MachineEventBase {
   readonly type: 'fault';
   readonly address: number;
   readonly access: 'read' | 'write' | 'unshare';
@@ -47,7 +47,7 @@ export interface FaultEvent extends TraceEventBase {
 }
 
 /** Pages were collected and unmapped: accesses to them wait from here on. */
-export interface MigrateBeginEvent extends TraceEventBase {
+export interface MigrateBeginEvent extends MachineEventBase {
   readonly type: 'migrate_begin';
   /** Addresses [start, end); numbers of frames where `pid` is 0. */
   readonly start: number;
@@ -57,7 +57,7 @@ export interface MigrateBeginEvent extends TraceEventBase {
 }
 
 /** A migration is over: its pages are mapped again. The duration is that of this last phase. */
-export interface MigrateEndEvent extends TraceEventBase {
+export interface MigrateEndEvent extends MachineEventBase {
   readonly type: 'migrate_end';
   /** As in migrate_begin; where `pid` is 0, from 0 to the number of pages. */
   readonly start: number;
@@ -69,7 +69,7 @@ export interface MigrateEndEvent extends TraceEventBase {
 }
 
 /** Page table entries lost a permission, and the cores were waited for. */
-export interface TlbShootdownEvent extends TraceEventBase {
+export interface TlbShootdownEvent extends MachineEventBase {
   readonly type: 'tlb_shootdown';
   readonly start: number;
   readonly end: number;
@@ -80,7 +80,7 @@ export interface TlbShootdownEvent extends TraceEventBase {
 }
 
 /** Devices that mirror the range dropped what they had of it. */
-export interface InvalidateEvent extends TraceEventBase {
+export interface InvalidateEvent extends MachineEventBase {
   readonly type: 'invalidate';
   readonly start: number;
   readonly end: number;
@@ -89,7 +89,7 @@ export interface InvalidateEvent extends TraceEventBase {
 }
 
 /** What a machine has done. */
-export type TraceEvent =
+export type MachineEvent =
   | FaultEvent
   | MigrateBeginEvent
   | MigrateEndEvent
@@ -97,27 +97,27 @@ export type TraceEvent =
   | InvalidateEvent;
 
 /** Kinds of events. */
-export type TraceEventType = TraceEvent['type'];
+export type MachineEventType = MachineEvent['type'];
 
 /** What to trace. */
 export interface TraceOptions {
   /** Kinds of events; all by default. */
-  readonly events?: readonly TraceEventType[];
+  readonly events?: readonly MachineEventType[];
   /** Events that may wait for a slow listener before some are lost. Default 16384. */
   readonly capacity?: number;
 }
 
 /** Gets events in their order, some at a time; `dropped` were lost just before them. */
-export type TraceListener = (events: readonly TraceEvent[], dropped: number) => void;
+export type TraceListener = (events: readonly MachineEvent[], dropped: number) => void;
 
-const KINDS: Readonly<Record<TraceEventType, number>> = {
+const KINDS: Readonly<Record<MachineEventType, number>> = {
   fault: TRACE_FAULT,
   migrate_begin: TRACE_MIGRATE_BEGIN,
   migrate_end: TRACE_MIGRATE_END,
   tlb_shootdown: TRACE_TLB_SHOOTDOWN,
   invalidate: TRACE_INVALIDATE,
 };
-const ALL = Object.keys(KINDS) as TraceEventType[];
+const ALL = Object.keys(KINDS) as MachineEventType[];
 
 /** Names of MMU_NOTIFY_*. */
 const NOTIFY_NAMES = [
@@ -221,7 +221,7 @@ export class TraceSubscription implements AsyncDisposable {
   }
 }
 
-function decode(rows: Float64Array, at: number): TraceEvent {
+function decode(rows: Float64Array, at: number): MachineEvent {
   const base = {
     sequence: rows[at + 1]!,
     timeMs: rows[at + 2]!,

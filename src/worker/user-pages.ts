@@ -9,7 +9,9 @@ import type { Machine } from './machine.ts';
  * or `await using`.
  */
 export class UserPages implements AsyncDisposable {
+  /** The machine that it belongs to. */
   readonly machine: Machine;
+  /** Number of the hold in its machine. */
   readonly handle: number;
   /** Pages taken, which may be fewer than asked for. */
   readonly npages: number;

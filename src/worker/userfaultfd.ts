@@ -11,13 +11,17 @@ import type { UffdMsg, UffdOp, UffdRequest } from './protocol-uffd.ts';
 
 /** Which faults of a range a monitor wants. */
 export interface UffdModes {
+  /** Faults on pages that are not there. */
   readonly missing?: boolean;
+  /** Stores to pages that are write-protected. */
   readonly writeProtect?: boolean;
 }
 
 /** An open userfaultfd: it reads the faults of registered ranges, and resolves them. */
 export class Userfaultfd implements AsyncDisposable {
+  /** The machine that it belongs to. */
   readonly machine: Machine;
+  /** Descriptor. */
   readonly fd: number;
 
   constructor(machine: Machine, fd: number) {

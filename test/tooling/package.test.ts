@@ -5,7 +5,7 @@
 import { execFile } from 'node:child_process';
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { join, resolve } from 'node:path';
+import { dirname, join, resolve } from 'node:path';
 import { promisify } from 'node:util';
 import { build, preview } from 'vite';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
@@ -38,7 +38,7 @@ beforeAll(async () => {
   const npm = process.platform === 'win32' ? 'npm.cmd' : 'npm';
   const pack = ['pack', '--json', '--pack-destination', folder];
   const { stdout } = await exec(npm, pack, { cwd: ROOT, maxBuffer: 1 << 24 });
-  const [made] = JSON.parse(stdout.slice(stdout.indexOf('['))) as [
+  const [made] = JSON.parse(stdout.slice(stdout.search(/^\[$/m))) as [
     { filename: string; files: { path: string }[] },
   ];
   packed = made.files.map(({ path }) => path);
@@ -69,6 +69,49 @@ test('the package holds what is needed, and nothing else', () => {
   }
   expect(statSync(join(folder, 'webhmm-0.1.0.tgz')).size).toBeLessThan(800_000);
 });
+
+test('every export, and every method of what is exported, says what it does', () => {
+  const missing = [...exportsOf(join(app, 'node_modules/webhmm/lib/types/index.d.ts'))].flatMap(
+    ([name, file]) => undocumented(name, readFileSync(file, 'utf8')),
+  );
+  expect(missing).toEqual([]);
+});
+
+const DECLARED = '^export (?:declare )?(?:const|class|interface|type|function) ';
+
+/** The names that a declaration file exports, with the files that declare them. */
+function exportsOf(index: string): Map<string, string> {
+  const text = readFileSync(index, 'utf8');
+  const fileOf = (path: string): string => join(dirname(index), path.replace(/\.js$/, '.d.ts'));
+  const found = new Map<string, string>();
+  for (const [, path] of text.matchAll(/^export \* from '(.+)';$/gm)) {
+    for (const [name, file] of exportsOf(fileOf(path!))) found.set(name, file);
+  }
+  for (const [, names, path] of text.matchAll(/^export (?:type )?{([^}]*)} from '(.+)';$/gm)) {
+    const inner = exportsOf(fileOf(path!));
+    for (const name of names!.split(',').map((one) => one.trim())) {
+      found.set(name, inner.get(name) ?? fileOf(path!));
+    }
+  }
+  for (const [, name] of text.matchAll(new RegExp(`${DECLARED}(\\w+)`, 'gm'))) {
+    found.set(name!, index);
+  }
+  return found;
+}
+
+/** What of a declared name has no comment before it. */
+function undocumented(name: string, text: string): string[] {
+  const lines = text.split('\n');
+  const start = lines.findIndex((line) => new RegExp(`${DECLARED}${name}\\b`).test(line));
+  const isBare = (at: number): boolean => !(lines[at - 1] ?? '').trimEnd().endsWith('*/');
+  const missing = start < 0 || isBare(start) ? [name] : [];
+  if (!/ (class|interface) /.test(lines[start] ?? '')) return missing;
+  for (let at = start + 1; lines[at]?.startsWith('}') === false; at++) {
+    const method = /^ {4}(?!private |constructor)(?:static |get )*([\w[\].]+)\(/.exec(lines[at]!);
+    if (method !== null && isBare(at)) missing.push(`${name}.${method[1]!}`);
+  }
+  return missing;
+}
 
 describe('the quick start of the README', () => {
   const LIBS = ['--lib', 'es2024,dom'];

@@ -66,10 +66,12 @@ export class TraceWriter {
     this.access[this.count++] = access;
   }
 
+  /** Nobody goes on until all have come here. */
   barrier(): void {
     this.touch(0, BARRIER);
   }
 
+  /** The trace as written so far. */
   finish(): AccessTrace {
     return {
       name: this.name,

@@ -31,6 +31,7 @@ export const EVICTIONS = [
   'tbn',
   'random',
 ] as const;
+/** Names of ways to choose what has to leave the device. */
 export type EvictionName = (typeof EVICTIONS)[number];
 
 /** An order of eviction. */

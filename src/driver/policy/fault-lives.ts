@@ -86,6 +86,7 @@ export class FaultLives {
     this.times.fill(nowUs, at + STAGES.indexOf(stage), at + STAGE_COUNT);
   }
 
+  /** Says how a fault's life ended. */
   end(life: number, outcome: Outcome): void {
     if (life > this.begun - 1 - this.capacity) {
       this.outcome[life % this.capacity] = OUTCOMES.indexOf(outcome);

@@ -109,6 +109,7 @@ export class ModelRun {
     this.device = new TraceDevice(trace, this.service, options);
   }
 
+  /** True when the trace has been played to its end. */
   get isDone(): boolean {
     return this.device.isDone && this.service.ring.pending === 0;
   }
@@ -149,6 +150,7 @@ export class ModelRun {
     }
   }
 
+  /** What came out. */
   result(): ModelResult {
     const { service, space, device, policy, trace, options } = this;
     let digest = 0;

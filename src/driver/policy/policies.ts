@@ -11,6 +11,7 @@ import { XePolicy } from './drivers/xe.ts';
 import type { EvictionName } from './eviction.ts';
 import type { FaultPolicy, PolicyFactory, PolicySetup } from './policy.ts';
 
+/** Names of all policies. */
 export const POLICIES = [
   'uvm',
   'xe',
@@ -22,6 +23,7 @@ export const POLICIES = [
   'adaptive',
   'none',
 ] as const;
+/** Names of policies. */
 export type PolicyName = (typeof POLICIES)[number];
 
 /** What each policy is, in a line. */

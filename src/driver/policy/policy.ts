@@ -12,7 +12,9 @@ import type { CostStyle } from './cost-model.ts';
 
 /** How a device reaches for a page, in the order of the permission that it takes. */
 export const ACCESS_PREFETCH = 0;
+/** A load. */
 export const ACCESS_READ = 1;
+/** A store. */
 export const ACCESS_WRITE = 2;
 /** An atomic that may be done as load and store under exclusive ownership. */
 export const ACCESS_ATOMIC = 3;
@@ -23,6 +25,7 @@ export const ACCESS_COUNTER = 5;
 
 /** Where a page is: bits; 0 means that nobody has touched it. */
 export const IN_RAM = 1;
+/** In memory of the device. */
 export const ON_DEVICE = 2;
 
 /** Where a user wants pages: nowhere in particular, in RAM, or on the device. */
@@ -39,6 +42,7 @@ export interface Hints {
   readonly granularity: number;
 }
 
+/** A program that has said nothing. */
 export const NO_HINTS: Hints = {
   preferred: 'none',
   accessedBy: false,
@@ -119,6 +123,7 @@ export interface VictimRequest {
 
 /** What a policy answers when memory is short; pages in the order in which they go. */
 export interface Victims {
+  /** Sends a page home. */
   evict(page: number): void;
   /** Pages named so far. */
   readonly count: number;
@@ -129,6 +134,7 @@ export interface Victims {
  * each fault is answered by itself and all others go on waiting (xe, kfd, UVMSmart).
  */
 export const REPLAYS = ['block', 'batch', 'batch-flush', 'once', 'ack'] as const;
+/** When the device may try its faulted accesses again. */
 export type ReplayPolicy = (typeof REPLAYS)[number];
 
 /** How faults are fetched and replayed for a policy. */
@@ -217,6 +223,7 @@ export interface PolicySetup {
   readonly devicePages: number;
   readonly seed: number;
 }
+/** Makes a policy for one run. */
 export type PolicyFactory = (setup: PolicySetup) => FaultPolicy;
 
 /** A policy threw, or answered what can't be. It ends the run it belongs to, and no other. */

@@ -9,6 +9,7 @@ import { fillNeighbourhood, randomNeighbour } from './neighbourhood.ts';
 
 /** Prefetchers by name. */
 export const PREFETCHERS = ['uvm', 'tbn', 'sl64k', 'random', 'none'] as const;
+/** Names of prefetchers. */
 export type PrefetcherName = (typeof PREFETCHERS)[number];
 
 /** What the query's answer is printed as. */

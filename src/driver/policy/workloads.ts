@@ -36,7 +36,9 @@ const TABLE = {
   shared: { help: 'every workgroup reads the same pages', make: shared },
 } as const satisfies Readonly<Record<string, Workload>>;
 
+/** Names of workloads. */
 export type WorkloadName = keyof typeof TABLE;
+/** Names of all workloads. */
 export const WORKLOADS = Object.keys(TABLE) as WorkloadName[];
 
 /** What each workload is, in a line. */

@@ -15,8 +15,8 @@ import type {
   Process,
   RunningProgram,
   TestDevice,
-  TraceEvent,
-  TraceEventType,
+  MachineEvent,
+  MachineEventType,
 } from '../../../src/index.ts';
 
 const OPTIONS = { engine: 'cpu', ramBytes: 2 ** 24, deviceBytes: 2 ** 20 } as const;
@@ -26,14 +26,14 @@ let machine: LocalMachine;
 let process: Process;
 let device: TestDevice;
 let addr: number;
-let events: TraceEvent[];
+let events: MachineEvent[];
 let lost: number;
 
-const take = (some: readonly TraceEvent[], dropped: number): void => {
+const take = (some: readonly MachineEvent[], dropped: number): void => {
   events.push(...some);
   lost += dropped;
 };
-const types = (): TraceEventType[] => events.map(({ type }) => type);
+const types = (): MachineEventType[] => events.map(({ type }) => type);
 
 beforeEach(async () => {
   machine = await bootMachine(OPTIONS);
