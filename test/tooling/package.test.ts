@@ -3,14 +3,22 @@
  * and runs the quick start of the README, in Node and from a Vite build in a browser.
  */
 import { execFile } from 'node:child_process';
-import { mkdirSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import {
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join, resolve } from 'node:path';
 import { promisify } from 'node:util';
 import { build, preview } from 'vite';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { openBrowser } from '../../cli/browser.ts';
-import { bundleRunsHere } from '../../cli/chromium-bundle.ts';
+import { bundleRunsHere, dawnEnv, unpackChromium } from '../../cli/chromium-bundle.ts';
 
 const ROOT = resolve(import.meta.dirname, '../..');
 const TSC = join(ROOT, 'node_modules/typescript/bin/tsc');
@@ -167,6 +175,31 @@ describe('the quick start of the README', () => {
     await server.close();
     expect(lines.filter((line) => !line.startsWith('Failed to load resource'))).toEqual(OUTPUT);
   });
+});
+
+test.skipIf(!bundleRunsHere())('with the package webgpu, pages move by it', SLOW, async () => {
+  const bundle = await unpackChromium(() => undefined);
+  const modules = join(app, 'node_modules');
+  symlinkSync(join(ROOT, 'node_modules/webgpu'), join(modules, 'webgpu'), 'dir');
+  const code = `import { Machine } from 'webhmm';
+  const machine = await Machine.create({ ramBytes: 2 ** 24, deviceBytes: 2 ** 22 });
+  const process = await machine.spawn();
+  const addr = await process.mmap({ length: 4096, prot: 3 });
+  await process.write(addr, new Uint8Array([1]));
+  const device = await process.openDevice(0);
+  await device.ioctl('MIGRATE_TO_DEV', { addr, ptr: 0, npages: 1 });
+  await device.ioctl('ADD', { addr, ptr: 1, npages: 1 });
+  const [byte] = await process.read(addr, 1);
+  globalThis.process.stdout.write(machine.report.engine + ' ' + byte);
+  await machine.close();`;
+  writeFileSync(join(app, 'webgpu.js'), code);
+  try {
+    const env = { ...process.env, ...dawnEnv(bundle!) };
+    const { stdout } = await exec(process.execPath, ['webgpu.js'], { cwd: app, env });
+    expect(stdout).toBe('webgpu 2');
+  } finally {
+    rmSync(join(modules, 'webgpu'));
+  }
 });
 
 test('without the package webgpu, Node says what to install', SLOW, async () => {
