@@ -10,35 +10,24 @@ import { PAGE_SIZE } from '../src/index.ts';
 import type { StrategyName } from '../src/index.ts';
 import { BareDescriptors } from './bare-descriptors.ts';
 import { seedFor } from './content.ts';
-import type { CopyOperation, Direction } from './copy-operation.ts';
-import { copyPools, takeCopy } from './copy-suite.ts';
-import type { CopyPools } from './copy-suite.ts';
+import type { CopyOperation } from './copy-operation.ts';
+import { copyPools } from './copy-suite.ts';
 import { curveExcess, curveSetback, judge, strain } from './goal-parts.ts';
+import { compareSides, strategySide, twoSided } from './goal-runs.ts';
+import type { Side } from './goal-runs.ts';
 import type { RawGpu } from './raw-gpu.ts';
 import { gatherOperation, ramBytes } from './reference-suite.ts';
 import type { RunContext } from './run-context.ts';
-import { interleave } from './sampler.ts';
-import type { Operation, Sampled } from './sampler.ts';
+import type { Operation } from './sampler.ts';
 import { bootstrap, median, pairedOrder, pairedRatio } from './stats.ts';
-import type { BenchCell, GoalLimit, GoalPart } from './types.ts';
+import type { GoalLimit, GoalPart } from './types.ts';
 
-const WARMUPS = 2;
-const IN_FLIGHT = 3;
 const MIN_UPLOAD_GAIN = 2.5;
 const MIN_READBACK_SHARE = 0.5;
 const MAX_CURVE_EXCESS = 1.3;
 const MAX_SETBACK = 1.1;
 const MAX_SUBMIT_SMALL = 1 / 5;
 const MAX_SUBMIT_LARGE = 1 / 20;
-
-/** Something to measure under a name of its own. */
-interface Side {
-  readonly name: string;
-  readonly params: BenchCell['params'];
-  readonly operation: Operation;
-  readonly bytes: number;
-  readonly pages: number;
-}
 
 /** Cells that runCopyGoals() adds: three for each size of G3, four, two, two curves. */
 export function countCopyGoalCells(ctx: RunContext): number {
@@ -47,28 +36,10 @@ export function countCopyGoalCells(ctx: RunContext): number {
 
 /** Measures G3 to G6. Adds their cells and results to `ctx`. Needs a WebGPU engine. */
 export async function runCopyGoals(ctx: RunContext, raw: RawGpu): Promise<void> {
-  await measureSubmitCost(ctx, raw);
-  await measureUpload(ctx, raw);
-  await measureReadback(ctx, raw);
-  await measureCurve(ctx);
-}
-
-function strategySide(
-  ctx: RunContext,
-  pools: CopyPools,
-  goal: string,
-  direction: Direction,
-  strategy: StrategyName,
-  pages: number,
-  listFolios: number,
-): Side {
-  const cell = { direction, strategy, folioBytes: PAGE_SIZE, batch: pages };
-  const options = { scatterVram: false, listFolios, inFlight: IN_FLIGHT };
-  const operation = takeCopy(ctx, pools, cell, options);
-  if (operation === null) throw new Error(`the machine is too small for ${goal}`);
-  const params = { ...cell, pages, listPages: listFolios, inFlight: IN_FLIGHT, vram: 'contiguous' };
-  const name = `goal/${goal}/${direction}/${strategy}/${pages}`;
-  return { name, params, operation, bytes: operation.bytes, pages };
+  if (ctx.wants('G3')) await measureSubmitCost(ctx, raw);
+  if (ctx.wants('G4')) await measureUpload(ctx, raw);
+  if (ctx.wants('G5')) await measureReadback(ctx, raw);
+  if (ctx.wants('G6')) await measureCurve(ctx);
 }
 
 /** Takes over an operation but reads another clock: JS time of building and submitting. */
@@ -88,31 +59,6 @@ function submitClocked(side: Side, ctx: RunContext): Side {
     operation,
     bytes: 0,
   };
-}
-
-/**
- * Runs the sides, as many times each as fits, and keeps their cells; null where one of them failed.
- */
-async function compare(
-  ctx: RunContext,
-  sides: readonly Side[],
-  order: (pairs: number) => number[],
-): Promise<Sampled[] | null> {
-  const { minPairs, maxPairs, budgetMs } = ctx.plan.goals;
-  const operations = sides.map((side) => side.operation);
-  const fitting = (roundMs: number): number =>
-    Math.max(minPairs, Math.min(maxPairs, Math.floor(budgetMs / roundMs)));
-  const inTime = (roundMs: number): number[] => order(fitting(roundMs));
-  const results = await interleave(operations, inTime, WARMUPS, ctx.signal);
-  sides.forEach((side, i) => {
-    const { name: id, params, bytes, pages } = side;
-    ctx.addCell({ suite: 'copy', id, params, unit: 'us', bytes, pages }, results[i]!);
-  });
-  return results.some((result) => result.failure !== null) ? null : results;
-}
-
-function twoSided(pairs: number): number[] {
-  return pairedOrder(pairs).map((side) => (side === 'a' ? 0 : 1));
 }
 
 /** G3: JS time per page of one dispatch over descriptors against a command a page. */
@@ -151,7 +97,7 @@ async function measureSubmitOf(
       const turn = which === 'a' ? 0 : 1;
       return i % 2 === 0 ? [turn] : [turn, 2];
     });
-  const results = await compare(ctx, [side('compute'), side('commands'), bare], order);
+  const results = await compareSides(ctx, [side('compute'), side('commands'), bare], order);
   if (results === null) return null;
   const [compute, commands, least] = results.map((result) => result.samples);
   const ratio = pairedRatio(compute!, commands!, ctx.resampling);
@@ -187,7 +133,7 @@ async function measureUpload(ctx: RunContext, raw: RawGpu): Promise<void> {
   ];
   const order = (pairs: number): number[] =>
     pairedOrder(pairs).flatMap((which, i) => [which === 'a' ? 0 : 1, i % 2 === 0 ? 2 : 3]);
-  const results = await compare(ctx, sides, order);
+  const results = await compareSides(ctx, sides, order);
   if (results === null) return;
   const [perPage, auto, gathered, copied] = results;
   const gain = pairedRatio(perPage!.samples, auto!.samples, ctx.resampling);
@@ -232,7 +178,7 @@ async function measureReadback(ctx: RunContext, raw: RawGpu): Promise<void> {
     bytes,
     pages: streamPages,
   };
-  const results = await compare(ctx, [contiguous, scattered], twoSided);
+  const results = await compareSides(ctx, [contiguous, scattered], twoSided);
   if (results === null) return;
   const share = pairedRatio(results[0]!.samples, results[1]!.samples, ctx.resampling);
   const what = 'readback, 4 KiB x 512, GB/s over that of a contiguous readback';
@@ -254,7 +200,7 @@ async function measureCurve(ctx: RunContext): Promise<void> {
       Array.from({ length: rounds }, () =>
         Array.from(shuffler.shuffle(Uint32Array.from(curve, (_, at) => at))),
       ).flat();
-    const results = await compare(ctx, sides, order);
+    const results = await compareSides(ctx, sides, order);
     if (results === null) return;
     const samples = results.map((result) => result.samples);
     const excess = bootstrap(samples, (groups) => curveExcess(curve, groups), ctx.resampling);

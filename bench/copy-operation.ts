@@ -69,6 +69,7 @@ export class CopyOperation implements Operation {
   private readonly random: Prng;
   private readonly strayAtStart: number;
   private iteration = 0;
+  /** What the device has added to the source since its content was written. */
   private added = 0;
   private deviceIsFilled = false;
 
@@ -93,7 +94,7 @@ export class CopyOperation implements Operation {
       this.iteration += 1;
       this.fill(source);
     } else if (this.deviceIsFilled) {
-      await this.addOnDevice(source);
+      this.added = (this.added + (await this.addOnDevice(source))) >>> 0;
     } else {
       await this.fillDevice();
     }
@@ -101,13 +102,25 @@ export class CopyOperation implements Operation {
   }
 
   run(): number | Promise<number> {
+    return this.runBy(this.spec.strategy);
+  }
+
+  /** Runs it by another strategy than its own, on the same frames. */
+  runBy(strategy: StrategyName): number | Promise<number> {
     const { lists } = this;
-    const inFlight = this.spec.inFlight ?? 1;
     const only = lists[0];
-    if (lists.length === 1 && only !== undefined) {
-      return this.machine.engine.submit(only, this.spec.strategy);
-    }
-    return this.runStream(inFlight);
+    if (lists.length === 1 && only !== undefined) return this.machine.engine.submit(only, strategy);
+    return this.runStream(strategy);
+  }
+
+  /** The same operation by another strategy; both may be run in turn, and verified each. */
+  by(strategy: StrategyName): Operation {
+    return {
+      prepare: () => this.prepare(),
+      run: () => this.runBy(strategy),
+      verify: () => this.verify(),
+      totals: this.totals,
+    };
   }
 
   async verify(): Promise<string | null> {
@@ -123,23 +136,25 @@ export class CopyOperation implements Operation {
 
   private async compareAll(): Promise<string | null> {
     const { direction, source, target, scratch } = this.spec;
-    if (direction === 'to-host' || direction === 'in-host') return this.compare(target);
+    const { added } = this;
+    if (direction === 'to-host' || direction === 'in-host') return this.compare(target, added);
     const check = direction === 'to-device' ? source : scratch;
     if (check === undefined) return 'there is no RAM to check the copy with';
-    await this.addOnDevice(target);
+    const more = await this.addOnDevice(target);
     this.poison(check);
     await this.move(target, check);
-    return this.compare(check);
+    return this.compare(check, added + more);
   }
 
   /** Keeps up to `inFlight` lists submitted; the last error wins. */
-  private async runStream(inFlight: number): Promise<number> {
+  private async runStream(strategy: StrategyName): Promise<number> {
     const { engine } = this.machine;
+    const inFlight = this.spec.inFlight ?? 1;
     const pending: (number | Promise<number>)[] = [];
     let status = 0;
     for (const list of this.lists) {
       if (pending.length === inFlight) status = (await pending.shift()!) || status;
-      pending.push(engine.submit(list, this.spec.strategy));
+      pending.push(engine.submit(list, strategy));
     }
     for (const one of pending) status = (await one) || status;
     return status;
@@ -155,8 +170,8 @@ export class CopyOperation implements Operation {
     this.forEachPage(frames, (at) => poisonPage(this.machine.ramWords, at));
   }
 
-  private compare(frames: Uint32Array): string | null {
-    const { machine, spec, iteration, added } = this;
+  private compare(frames: Uint32Array, added: number): string | null {
+    const { machine, spec, iteration } = this;
     let wrong: string | null = null;
     this.forEachPage(frames, (at, page) => {
       if (wrong !== null) return;
@@ -190,13 +205,13 @@ export class CopyOperation implements Operation {
     await this.submit(recordCopies(from, to, this.spec.folioPages, 0, from.length));
   }
 
-  /** Runs the device kernel over VRAM folios, with a constant drawn now. */
-  private async addOnDevice(frames: Uint32Array): Promise<void> {
+  /** Runs the device kernel over VRAM folios, with a constant drawn now, which it answers. */
+  private async addOnDevice(frames: Uint32Array): Promise<number> {
     const constant = this.random.nextU32();
-    this.added = (this.added + constant) >>> 0;
     const list = new CommandList(frames.length);
     for (const frame of frames) list.add(frame, constant, this.spec.folioPages);
     await this.submit(list);
+    return constant;
   }
 
   private async submit(list: CommandList): Promise<void> {

@@ -59,13 +59,19 @@ export function copyCellId(cell: CopyCell): string {
   return `copy/${direction}/${strategy}/${folioBytes}/${batch}`;
 }
 
-function strategiesFor(ctx: RunContext, direction: Direction): StrategyName[] {
+/** The strategies of the engine that move pages in that direction, without `auto`. */
+export function fixedStrategies(ctx: RunContext, direction: Direction): StrategyName[] {
   const has = ctx.copyMachine.engine.strategies;
   if (ctx.copyMachine.engine.name === 'cpu') return ['cpu'];
   if (direction === 'in-host') return has.includes('cpu') ? ['cpu'] : [];
   const tables = { 'to-device': TO_DEVICE, 'to-host': TO_HOST, 'in-device': IN_DEVICE };
-  const known = tables[direction].filter((name) => has.includes(name));
-  return ctx.plan.copy.isFull ? ['auto', ...known] : known;
+  return tables[direction].filter((name) => has.includes(name));
+}
+
+function strategiesFor(ctx: RunContext, direction: Direction): StrategyName[] {
+  const fixed = fixedStrategies(ctx, direction);
+  const hasAuto = ctx.plan.copy.isFull && direction !== 'in-host';
+  return hasAuto && ctx.copyMachine.engine.name !== 'cpu' ? ['auto', ...fixed] : fixed;
 }
 
 /** The cells that fit, in order; the others are noted as left out. */

@@ -4,7 +4,16 @@
  * constant, drawn only then, to every word of every page; after the last cycle all bytes are read
  * by the CPU and have to show all constants. Where the pages are is looked at after each half.
  */
-import { PAGE_DEVICE, PAGE_RAM, PAGE_SIZE, PROT_READ, PROT_WRITE, Prng } from '../src/index.ts';
+import {
+  MADV_HUGEPAGE,
+  PAGE_DEVICE,
+  PAGE_RAM,
+  PAGE_SIZE,
+  PMD_SIZE,
+  PROT_READ,
+  PROT_WRITE,
+  Prng,
+} from '../src/index.ts';
 import type { Process, TestDevice } from '../src/index.ts';
 import { checkPage, fillPage, seedFor } from './content.ts';
 import { scatterFreePages } from './mm-suite.ts';
@@ -39,11 +48,24 @@ export class MigratingProcess {
     this.random = new Prng(seedFor(seed, 'constants'));
   }
 
-  /** Starts a process, maps `pages` pages and writes their content. */
-  static async start(ctx: RunContext, pages: number, name: string): Promise<MigratingProcess> {
+  /**
+   * Starts a process, maps `pages` pages and writes their content.
+   *
+   * @param huge Asks for large folios; `pages` is then a number of whole ones.
+   */
+  static async start(
+    ctx: Pick<RunContext, 'plan' | 'machine'>,
+    pages: number,
+    name: string,
+    huge = false,
+  ): Promise<MigratingProcess> {
     const seed = seedFor(ctx.plan.seed, name);
     const process = await ctx.machine.spawn();
-    const addr = await process.mmap({ length: pages * PAGE_SIZE, prot: PROT_READ | PROT_WRITE });
+    const length = pages * PAGE_SIZE;
+    const room = huge ? length + PMD_SIZE : length;
+    const mapped = await process.mmap({ length: room, prot: PROT_READ | PROT_WRITE });
+    const addr = huge ? Math.ceil(mapped / PMD_SIZE) * PMD_SIZE : mapped;
+    if (huge) await process.madvise(addr, length, MADV_HUGEPAGE);
     const words = new Uint32Array(pages * WORDS_PER_PAGE);
     for (let page = 0; page < pages; page++) {
       fillPage(words, page * WORDS_PER_PAGE, seed, 0, page);

@@ -2,6 +2,8 @@
  * How much of everything: sizes and time boxes of a full run, of a quick one, and the description
  * of a run that tests make smaller still.
  */
+import { FRAGMENTS } from './fragments.ts';
+import type { Fragments } from './fragments.ts';
 import type { SampleBox } from './sampler.ts';
 import { SUITE_NAMES } from './types.ts';
 import type { BenchOptions, SuiteName } from './types.ts';
@@ -35,6 +37,33 @@ export interface GoalPlan {
   readonly batchPages: number;
   /** Batch sizes of the batching curve (G6), ascending from 1. */
   readonly curve: readonly number[];
+  /** Pages in the batch of G2. */
+  readonly coalescePages: number;
+  /** Most samples of each side of G19, whose bound is narrow. */
+  readonly verifyPairs: number;
+  /** A/A comparisons of each operation of G18. */
+  readonly harness: { readonly minComparisons: number; readonly maxComparisons: number };
+  /** Machines that G14 boots. */
+  readonly boots: number;
+  /** Staging lanes of the engines that G17 holds against an engine with one. */
+  readonly lanes: readonly number[];
+  readonly crossover: GridPlan;
+  readonly regret: RegretPlan;
+}
+
+/** Folio sizes and batches of a grid; what moves more than a cell may is left out. */
+export interface GridPlan {
+  readonly folios: readonly number[];
+  readonly batches: readonly number[];
+  readonly maxCellBytes: number;
+  /** Milliseconds of one cell, preparation included. */
+  readonly cellMs: number;
+}
+
+/** The grid on which `auto` is held against every fixed path (G1). */
+export interface RegretPlan extends GridPlan {
+  readonly directions: readonly ('to-device' | 'to-host' | 'in-device')[];
+  readonly fragments: readonly Fragments[];
 }
 
 /** Sizes of the suites on whole migrations. */
@@ -62,6 +91,8 @@ export interface MmPlan {
 /** Everything that a run does. */
 export interface BenchPlan {
   readonly suites: readonly SuiteName[];
+  /** Ids of the goals to measure, and nothing else; empty for everything. */
+  readonly onlyGoals: readonly string[];
   readonly engine: 'webgpu' | 'cpu';
   readonly quick: boolean;
   readonly seed: number;
@@ -89,6 +120,7 @@ export function planRun(options: BenchOptions): BenchPlan {
   const asked = options.suites ?? [];
   const common = {
     suites: asked.length === 0 ? SUITE_NAMES : SUITE_NAMES.filter((name) => asked.includes(name)),
+    onlyGoals: options.goals ?? [],
     engine: options.engine ?? 'webgpu',
     seed: options.seed ?? 1,
     powerPreference: options.powerPreference,
@@ -96,7 +128,7 @@ export function planRun(options: BenchOptions): BenchPlan {
   return { ...common, ...(options.quick === true ? quickPlan() : fullPlan()) };
 }
 
-type Sizes = Omit<BenchPlan, 'suites' | 'engine' | 'seed' | 'powerPreference'>;
+type Sizes = Omit<BenchPlan, 'suites' | 'onlyGoals' | 'engine' | 'seed' | 'powerPreference'>;
 
 function quickPlan(): Sizes {
   return {
@@ -118,6 +150,25 @@ function quickPlan(): Sizes {
       streamPages: 4096,
       batchPages: 512,
       curve: CURVE,
+      coalescePages: 1024,
+      verifyPairs: 400,
+      harness: { minComparisons: 60, maxComparisons: 200 },
+      boots: 5,
+      lanes: [3],
+      crossover: {
+        folios: [4 * KIB, 2 * MIB],
+        batches: [1, 64, 512],
+        maxCellBytes: 8 * MIB,
+        cellMs: 250,
+      },
+      regret: {
+        directions: ['to-device', 'to-host'],
+        fragments: ['scattered'],
+        folios: [4 * KIB, 64 * KIB, 2 * MIB],
+        batches: [1, 64, 1024],
+        maxCellBytes: 4 * MIB,
+        cellMs: 400,
+      },
     },
     migrate: { batches: [1, 8, 64, 512], box: { ...QUICK_BOX, maxSamples: 30 } },
     fault: { pages: 200 },
@@ -146,6 +197,25 @@ function fullPlan(): Sizes {
       streamPages: 4096,
       batchPages: 512,
       curve: CURVE,
+      coalescePages: 4096,
+      verifyPairs: 3000,
+      harness: { minComparisons: 200, maxComparisons: 400 },
+      boots: 15,
+      lanes: [2, 3, 4],
+      crossover: {
+        folios: [4 * KIB, 64 * KIB, 2 * MIB],
+        batches: [1, 8, 64, 512, 4096],
+        maxCellBytes: 32 * MIB,
+        cellMs: 1500,
+      },
+      regret: {
+        directions: ['to-device', 'to-host', 'in-device'],
+        fragments: FRAGMENTS,
+        folios: [4 * KIB, 64 * KIB, 2 * MIB],
+        batches: [1, 8, 64, 512, 4096],
+        maxCellBytes: 32 * MIB,
+        cellMs: 1600,
+      },
     },
     migrate: { batches: [1, 8, 64, 512, 4096], box: { ...FULL_BOX, maxSamples: 100 } },
     fault: { pages: 2000 },

@@ -80,7 +80,7 @@ function curvePlot(report: BenchReport): string {
 }
 
 function migratePlot(report: BenchReport): string {
-  const cells = report.cells.filter((cell) => cell.suite === 'migrate' && cell.verified);
+  const cells = report.cells.filter((cell) => cell.id.startsWith('migrate/') && cell.verified);
   const directions = [...new Set(cells.map((cell) => String(cell.params['direction'])))];
   return svgFigure({
     title: 'Whole migrations of 4 KiB pages',

@@ -67,6 +67,12 @@ export class RunContext {
     return this.plan.runBudgetMs - (performance.now() - this.begun);
   }
 
+  /** Whether the run is to measure that goal. */
+  wants(goal: string): boolean {
+    const { onlyGoals } = this.plan;
+    return onlyGoals.length === 0 || onlyGoals.includes(goal);
+  }
+
   /** Announces how many steps are to come. */
   expect(steps: number): void {
     this.total = this.done + steps;

@@ -7,21 +7,15 @@
 import { OpenError, Prng, bootMachine } from '../src/index.ts';
 import type { LocalMachine } from '../src/index.ts';
 import { detectTickUs } from './clock.ts';
-import { countCopyGoalCells, runCopyGoals } from './copy-goals.ts';
-import { countCopyCells, runCopySuite } from './copy-suite.ts';
 import { describeEnvironment } from './environment.ts';
-import { EARLY_CELLS, runEarlyGoals } from './early-goals.ts';
-import { FAULT_CELLS, runFaultSuite } from './fault-suite.ts';
 import { goalRows } from './goals.ts';
 import { nodeHeap } from './heap.ts';
 import type { HeapReader } from './heap.ts';
-import { countMigrateCells, runMigrateSuite } from './migrate-suite.ts';
-import { MM_CELLS, runMmSuite } from './mm-suite.ts';
 import { planRun } from './plan.ts';
 import type { BenchPlan } from './plan.ts';
 import { RawGpu } from './raw-gpu.ts';
-import { REFERENCE_CELLS, runReferences } from './reference-suite.ts';
 import { RunContext } from './run-context.ts';
+import { listSteps } from './run-steps.ts';
 import { BENCH_SCHEMA } from './types.ts';
 import type { BenchOptions, BenchProgress, BenchReport } from './types.ts';
 
@@ -105,24 +99,13 @@ function createContext(
 }
 
 async function runAll(ctx: RunContext, raw: RawGpu | null): Promise<void> {
-  const { suites } = ctx.plan;
-  const wantsCopy = suites.includes('copy');
-  const wantsReferences = suites.some((name) => name !== 'mm');
-  ctx.expect(
-    (suites.includes('mm') ? MM_CELLS : 0) +
-      (suites.includes('migrate') ? countMigrateCells(ctx) + EARLY_CELLS : 0) +
-      (suites.includes('fault') ? FAULT_CELLS : 0) +
-      (wantsReferences ? REFERENCE_CELLS : 0) +
-      (wantsCopy ? countCopyCells(ctx) : 0) +
-      (wantsCopy && raw !== null ? countCopyGoalCells(ctx) : 0),
+  const { suites, onlyGoals } = ctx.plan;
+  const isSwept = onlyGoals.length === 0;
+  const steps = listSteps(ctx, raw).filter(
+    ({ suite, goals }) =>
+      suites.some((name) => suite.includes(name)) &&
+      (goals.length === 0 ? isSwept : goals.some((id) => ctx.wants(id))),
   );
-  if (suites.includes('mm')) await runMmSuite(ctx, raw);
-  if (suites.includes('migrate')) {
-    await runMigrateSuite(ctx);
-    await runEarlyGoals(ctx);
-  }
-  if (suites.includes('fault')) await runFaultSuite(ctx);
-  if (wantsReferences) await runReferences(ctx, raw);
-  if (wantsCopy) await runCopySuite(ctx);
-  if (wantsCopy && raw !== null) await runCopyGoals(ctx, raw);
+  ctx.expect(steps.reduce((sum, step) => sum + step.cells, 0));
+  for (const step of steps) await step.run();
 }

@@ -188,6 +188,19 @@ export async function sampleOperation(
   return { samples, dropped: box.warmups, chained, failure, phases: meter.result() };
 }
 
+/** Samples of so many operations chained, whatever they take; for operations far below a tick. */
+export async function sampleChained(
+  operation: Operation,
+  chained: number,
+  count: number,
+): Promise<Sampled> {
+  const meter = new PhaseMeter(undefined);
+  const samples: number[] = [];
+  await timeOnce(operation, chained, meter, false);
+  for (let i = 0; i < count; i++) samples.push(await timeOnce(operation, chained, meter, false));
+  return { samples, dropped: 1, chained, failure: null, phases: null };
+}
+
 /** Whether the sample after `taken` ones is the last: at most the maximum, at least the minimum. */
 function isLast(taken: number, box: SampleBox, elapsedMs: number): boolean {
   const next = taken + 1;

@@ -98,7 +98,7 @@ function copyTable(report: BenchReport, direction: string): Table {
 const MIGRATE_PHASES = ['bookkeeping', 'hostCopy', 'encode', 'submit', 'wait'];
 
 function migrateTable(report: BenchReport): Table | null {
-  const cells = report.cells.filter((cell) => cell.suite === 'migrate');
+  const cells = report.cells.filter(({ id }) => id.startsWith('migrate/'));
   if (cells.length === 0) return null;
   const perPage = (cell: BenchCell, phase: string): string =>
     cell.phases?.[phase] === undefined

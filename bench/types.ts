@@ -24,6 +24,11 @@ export type SuiteName = (typeof SUITE_NAMES)[number];
 export interface BenchOptions {
   /** Which suites; all when absent or empty. */
   readonly suites?: readonly SuiteName[];
+  /**
+   * Only the comparisons behind these goals ("G2"), without the sweeps of the suites; all when
+   * absent or empty.
+   */
+  readonly goals?: readonly string[];
   /** Smaller cells and fewer samples, for a run under a minute. Default false. */
   readonly quick?: boolean;
   /** Seed of contents, scattering, order and bootstrap. Default 1. */

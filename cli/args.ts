@@ -43,6 +43,8 @@ export interface ChoiceOption<C extends string = string> extends OptionBase {
 export interface ListOption<C extends string = string> extends OptionBase {
   readonly kind: 'list';
   readonly choices: readonly C[];
+  /** What `--help` shows in place of all choices. */
+  readonly placeholder?: string;
 }
 
 export type Option = FlagOption | TextOption | NumberOption | ChoiceOption | ListOption;
@@ -275,7 +277,7 @@ function placeholder(option: Option): string {
     case 'choice':
       return ` ${option.choices.join('|')}`;
     case 'list':
-      return ` ${option.choices.join(',')}`;
+      return ` ${option.placeholder ?? option.choices.join(',')}`;
   }
 }
 

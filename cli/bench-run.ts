@@ -40,9 +40,10 @@ interface BenchWindow {
 
 /** The query with which the page starts by itself, with these options. */
 export function pageQuery(options: BenchOptions): string {
-  const { suites, quick, seed, engine, powerPreference } = options;
+  const { suites, goals, quick, seed, engine, powerPreference } = options;
   const pairs = ['auto'];
   if (suites !== undefined && suites.length > 0) pairs.push(`suite=${suites.join(',')}`);
+  if (goals !== undefined && goals.length > 0) pairs.push(`goal=${goals.join(',')}`);
   if (quick === true) pairs.push('quick=1');
   if (seed !== undefined) pairs.push(`seed=${seed}`);
   if (engine === 'cpu') pairs.push('engine=cpu');
@@ -140,7 +141,7 @@ export async function runInBrowser(
  */
 async function withHeapGoal(report: BenchReport, options: BenchOptions): Promise<BenchReport> {
   const row = report.goals.find(({ id }) => id === HEAP_GOAL);
-  const isAsked = options.suites?.includes('mm') ?? true;
+  const isAsked = options.suites?.includes('mm') ?? options.goals?.includes(HEAP_GOAL) ?? true;
   if (row === undefined || row.holds !== null || !isAsked) return report;
   const inNode = await runInNode(
     { ...options, suites: ['mm'], quick: true, engine: 'cpu' },

@@ -8,6 +8,7 @@
  * run begins.
  */
 import { isVerified } from '../bench/types.ts';
+import { GOAL_IDS } from '../bench/goals.ts';
 import { SUITE_NAMES } from '../bench/types.ts';
 import type { BenchOptions } from '../bench/types.ts';
 import { readCommandLine } from './args.ts';
@@ -27,6 +28,12 @@ const OPTIONS = {
       'which suites (default: all). copy: the engine by strategy, folio size, batch\n' +
       'and direction; migrate: whole migrations; fault: CPU faults on device pages;\n' +
       'mm: bookkeeping alone',
+  },
+  goal: {
+    kind: 'list',
+    choices: GOAL_IDS,
+    placeholder: 'G1,G2,...',
+    help: 'only the comparisons behind these goals',
   },
   quick: { kind: 'flag', help: 'smaller cells, fewer samples: under a minute' },
   json: {
@@ -77,6 +84,7 @@ export const BENCH_COMMAND = {
 export function benchOptions(values: OptionValues<typeof OPTIONS>): BenchOptions {
   return {
     ...(values.suite === undefined ? {} : { suites: values.suite }),
+    ...(values.goal === undefined ? {} : { goals: values.goal }),
     quick: values.quick,
     seed: values.seed ?? 1,
     engine: values.adapter ?? 'webgpu',

@@ -19,13 +19,15 @@ export function fillForm(form: HTMLFormElement, query: URLSearchParams): void {
   if (seed !== null && query.has('seed')) seed.value = query.get('seed') ?? '';
 }
 
-/** What the form asks for; engine and power are chosen by the address alone. */
+/** What the form asks for; goals, engine and power are chosen by the address alone. */
 export function readForm(form: HTMLFormElement, query: URLSearchParams): BenchOptions {
   const values = new FormData(form);
   const chosen = values.getAll('suite');
   const power = query.get('power');
+  const goals = query.get('goal')?.split(',') ?? [];
   return {
     suites: SUITE_NAMES.filter((name) => chosen.includes(name)),
+    ...(goals.length > 0 ? { goals } : {}),
     quick: values.get('quick') === '1',
     seed: Number(values.get('seed')) >>> 0,
     engine: query.get('engine') === 'cpu' ? 'cpu' : 'webgpu',

@@ -2,7 +2,7 @@
  * A tiny run of all suites on the CPU engine: the report has the documented layout, survives
  * JSON, and is verified; a run that asks for less has less.
  */
-import { beforeAll, describe, expect, test } from 'vitest';
+import { beforeAll, describe, expect, test, vi } from 'vitest';
 import { runBench } from '../../../bench/bench-client.ts';
 import { planRun } from '../../../bench/plan.ts';
 import type { BenchPlan } from '../../../bench/plan.ts';
@@ -10,7 +10,28 @@ import { runPlan } from '../../../bench/run-suites.ts';
 import { BENCH_SCHEMA, SUITE_NAMES, isVerified } from '../../../bench/types.ts';
 import type { BenchCell, BenchProgress, BenchReport } from '../../../bench/types.ts';
 
+/** A run of everything takes seconds, on a busy machine a minute. */
+const PATIENCE_MS = 120_000;
+vi.setConfig({ testTimeout: PATIENCE_MS });
+
 const BOX = { minSamples: 3, maxSamples: 3, budgetMs: 50, warmups: 1 };
+
+/** The goals that the CPU engine can run, a few pages each. */
+function tinyGoals(): BenchPlan['goals'] {
+  const { goals } = planRun({ quick: true, engine: 'cpu' });
+  const grid = { folios: [4096], batches: [1, 16], maxCellBytes: 2 ** 20, cellMs: 5 };
+  return {
+    ...goals,
+    minPairs: 3,
+    maxPairs: 5,
+    budgetMs: 20,
+    batchPages: 16,
+    verifyPairs: 6,
+    harness: { minComparisons: 2, maxComparisons: 2 },
+    crossover: grid,
+    regret: { ...grid, directions: ['in-device'], fragments: ['scattered'] },
+  };
+}
 
 /** All suites, a few pages each. */
 function tinyPlan(change: Partial<BenchPlan> = {}): BenchPlan {
@@ -29,12 +50,15 @@ function tinyPlan(change: Partial<BenchPlan> = {}): BenchPlan {
     fault: { pages: 10 },
     mm: { windows: 1, pairs: 6, warmups: 2, scalePages: 0, spreadBatches: 20 },
     referenceBytes: 2 ** 18,
+    goals: tinyGoals(),
     ...change,
   };
 }
 
+/** Ids of the cells of a suite's sweep, without those of the goals. */
 function ids(report: BenchReport, suite: BenchCell['suite']): string[] {
-  return report.cells.filter((cell) => cell.suite === suite).map(({ id }) => id);
+  const own = report.cells.filter((cell) => cell.suite === suite);
+  return own.map(({ id }) => id).filter((id) => !id.startsWith('goal/'));
 }
 
 describe('a run of all suites on the CPU engine', () => {
@@ -42,7 +66,7 @@ describe('a run of all suites on the CPU engine', () => {
   const progress: BenchProgress[] = [];
   beforeAll(async () => {
     report = await runPlan(tinyPlan(), (step) => progress.push(step));
-  });
+  }, PATIENCE_MS);
 
   test('is verified cell by cell', () => {
     expect(report.cells.filter((cell) => !cell.verified)).toEqual([]);
@@ -85,6 +109,16 @@ describe('a run of all suites on the CPU engine', () => {
     }
   });
 
+  test('the harness is judged without an adapter, paths of a GPU are not', () => {
+    const goal = (id: string) => report.goals.find((one) => one.id === id)!;
+    expect(goal('G18').parts.map(({ what }) => what)[0]).toContain('of 4 comparisons');
+    expect(goal('G19').parts[1]).toMatchObject({ value: 1, holds: true });
+    for (const id of ['G1', 'G20']) expect(goal(id).why).toContain('CPU engine');
+    const names = report.cells.map(({ id }) => id);
+    expect(names).toContain('goal/G1/in-device/scattered/4096/16/auto');
+    expect(names).toContain('goal/G20/offload/4096/16');
+  });
+
   test('bookkeeping needs no adapter to be judged', () => {
     const goal = report.goals.find(({ id }) => id === 'G11')!;
     expect(goal.parts).toHaveLength(4);
@@ -123,6 +157,16 @@ describe('runBench in Node', () => {
 });
 
 describe('a smaller run', () => {
+  test('measures only the goals that were asked for, and no sweep', async () => {
+    const report = await runPlan(tinyPlan({ onlyGoals: ['G19'] }));
+    expect(report.cells.map(({ id }) => id)).toEqual([
+      'goal/G19/verified',
+      'goal/G19/plain',
+      'goal/G19/plain-again',
+    ]);
+    expect(report.goals.filter(({ holds }) => holds !== null).map(({ id }) => id)).toEqual(['G19']);
+  });
+
   test('runs only the suites that were asked for', async () => {
     const report = await runPlan(tinyPlan({ suites: ['mm'] }));
     expect(new Set(report.cells.map(({ suite }) => suite))).toEqual(new Set(['mm']));
@@ -144,7 +188,9 @@ describe('a smaller run', () => {
     const report = await runPlan(tinyPlan({ suites: ['copy'], runBudgetMs: 0 }));
     expect(ids(report, 'copy')).toEqual([]);
     expect(report.omitted.length).toBeGreaterThan(10);
-    expect(report.omitted.filter(({ why }) => why.includes('used up'))).toHaveLength(16);
+    const late = report.omitted.filter(({ why }) => why.includes('used up'));
+    expect(late.filter(({ id }) => id.startsWith('copy/'))).toHaveLength(16);
+    expect(late.filter(({ id }) => id.startsWith('goal/G1/'))).toHaveLength(2);
   });
 
   test('the same seed copies the same pages in the same order', async () => {

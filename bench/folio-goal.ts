@@ -1,0 +1,159 @@
+/**
+ * G13, large folios: a folio of 2 MiB against 512 pages of 4 KiB, bookkeeping alone and whole
+ * migrations. A whole migration of a folio can't be faster than a bare upload of as many bytes,
+ * which is sampled beside it as the limit.
+ */
+import { PAGE_DEVICE, PAGE_RAM, PMD_SIZE } from '../src/index.ts';
+import { seedFor } from './content.ts';
+import { judge } from './goal-parts.ts';
+import { compareSides, shuffledRounds, twoSided } from './goal-runs.ts';
+import type { Side } from './goal-runs.ts';
+import { MigratingProcess } from './migrate-suite.ts';
+import { NullFolioMigration, mapHugeRange } from './null-folios.ts';
+import { NullMigration, WINDOW, mapRange } from './null-migration.ts';
+import type { RawGpu } from './raw-gpu.ts';
+import { contiguousUpload } from './raw-upload.ts';
+import type { RunContext } from './run-context.ts';
+import { OperationFailure } from './sampler.ts';
+import type { Operation } from './sampler.ts';
+import { median, pairedRatio } from './stats.ts';
+import type { GoalLimit, GoalPart } from './types.ts';
+
+/** Folios, and windows of as many pages, of one sample of bookkeeping. */
+const FOLIOS = 4;
+/** Round trips of the folios in one sample, so that it is long against the clock's tick. */
+const REPEATED = 16;
+/** Samples that are thrown away before. */
+const COMPILED = 50;
+const MAX_BOOKKEEPING = 1 / 50;
+const MIN_WHOLE = 3;
+
+/** Cells that runFolioGoal() adds. */
+export const FOLIO_CELLS = 2 + 3;
+
+/** Measures G13. Adds its cells and result to `ctx`. */
+export async function runFolioGoal(ctx: RunContext, raw: RawGpu): Promise<void> {
+  await ctx.say('migrate', 'G13 bookkeeping of large folios');
+  const bookkeeping = await measureBookkeeping(ctx);
+  await ctx.say('migrate', 'G13 whole migrations of a large folio');
+  const whole = await measureWhole(ctx, raw);
+  if (bookkeeping === null || whole === null) return;
+  const forbids = !whole.part.holds && whole.limit.value < MIN_WHOLE;
+  const parts = [bookkeeping, whole.part];
+  ctx.goals.push({ id: 'G13', parts, ...(forbids ? { limit: whole.limit } : {}) });
+}
+
+/** Both ways of all folios against both ways of as many windows of single pages. */
+async function measureBookkeeping(ctx: RunContext): Promise<GoalPart | null> {
+  const { machine } = ctx;
+  const huge = await mapHugeRange(machine, FOLIOS);
+  const single = await mapRange(machine, FOLIOS * WINDOW);
+  const folios = new NullFolioMigration(machine, huge);
+  const pages = new NullMigration(machine, single.vma);
+  // As in a real migration there is a mirror whose notifier is called.
+  await huge.process.openDevice(0);
+  await single.process.openDevice(0);
+  const side = (name: string, params: Side['params'], operation: Operation): Side => ({
+    name: `goal/G13/bookkeeping/${name}`,
+    params: { ...params, copier: 'none', direction: 'both ways' },
+    operation,
+    bytes: 0,
+    pages: 0,
+  });
+  const inRam = (range: typeof huge | typeof single, start: number) => async () => {
+    const codes = await range.process.pageMap(start, FOLIOS * WINDOW);
+    return codes.every((code) => code === PAGE_RAM) ? null : 'a page did not come home';
+  };
+  const sides = [
+    side(
+      'folios',
+      { folioBytes: PMD_SIZE, batch: FOLIOS * REPEATED },
+      {
+        run: () => {
+          for (let i = 0; i < REPEATED; i++) {
+            folios.run('toDevice');
+            folios.run('toRam');
+          }
+          return 0;
+        },
+        verify: inRam(huge, huge.start),
+      },
+    ),
+    side(
+      'pages',
+      { folioBytes: PMD_SIZE / WINDOW, batch: FOLIOS * WINDOW },
+      {
+        run: () => pages.roundTrips(FOLIOS),
+        verify: inRam(single, single.vma.vmStart),
+      },
+    ),
+  ];
+  const { minPairs, maxPairs, budgetMs } = ctx.plan.goals;
+  const box = { minPairs, maxPairs: 4 * maxPairs, budgetMs: budgetMs / 4 };
+  await huge.mm.mmapLock.readLock();
+  await single.mm.mmapLock.readLock();
+  // The compilers need more than the two rounds that a comparison drops.
+  for (let i = 0; i < COMPILED; i++) for (const { operation } of sides) await operation.run();
+  const results = await compareSides(ctx, sides, twoSided, box, 'migrate');
+  huge.mm.mmapLock.readUnlock();
+  single.mm.mmapLock.readUnlock();
+  await huge.process.exit();
+  await single.process.exit();
+  if (results === null) return null;
+  const [ours, theirs] = results;
+  const perFolio = ours!.samples.map((us) => us / REPEATED);
+  const ratio = pairedRatio(perFolio, theirs!.samples, ctx.resampling);
+  return judge('bookkeeping of a 2 MiB folio over 512 pages', ratio, '<=', MAX_BOOKKEEPING);
+}
+
+/** A migration to the device; what the last one took comes home first. */
+function wholeMigration(subject: MigratingProcess): Operation {
+  const expectErrno = (errno: number): void => {
+    if (errno !== 0) throw new OperationFailure(`MIGRATE_TO_SYS answered errno ${errno}`);
+  };
+  return {
+    prepare: async () => expectErrno(await subject.migrate('MIGRATE_TO_SYS')),
+    run: () => subject.migrate('MIGRATE_TO_DEV'),
+    verify: async () => {
+      await subject.expectAll(PAGE_DEVICE);
+      await subject.addOnDevice();
+      await subject.migrate('MIGRATE_TO_SYS');
+      await subject.expectAll(PAGE_RAM);
+      return subject.compare();
+    },
+  };
+}
+
+async function measureWhole(
+  ctx: RunContext,
+  raw: RawGpu,
+): Promise<{ part: GoalPart; limit: GoalLimit } | null> {
+  const single = await MigratingProcess.start(ctx, WINDOW, 'goal/G13/single');
+  const huge = await MigratingProcess.start(ctx, WINDOW, 'goal/G13/huge', true);
+  const seed = seedFor(ctx.plan.seed, 'G13');
+  const side = (name: string, params: Side['params'], operation: Operation): Side => ({
+    name: `goal/G13/to-device/${name}`,
+    params: { direction: 'to-device', ...params, pages: WINDOW },
+    operation,
+    bytes: PMD_SIZE,
+    pages: WINDOW,
+  });
+  const sides = [
+    side('pages', { folioBytes: PMD_SIZE / WINDOW, batch: WINDOW }, wholeMigration(single)),
+    side('folio', { folioBytes: PMD_SIZE, batch: 1 }, wholeMigration(huge)),
+    side('webgpu-contiguous-upload', {}, contiguousUpload(raw.device, PMD_SIZE, seed)),
+  ];
+  const order = shuffledRounds(ctx, sides.length, 'G13 order');
+  const results = await compareSides(ctx, sides, order, ctx.plan.goals, 'migrate');
+  await single.end();
+  await huge.end();
+  if (results === null) return null;
+  const [pages, folio, bare] = results.map((result) => result.samples);
+  const gain = pairedRatio(pages!, folio!, ctx.resampling);
+  const samples = pages!.map((time, i) => time / bare![i]!);
+  const what = 'whole migration of 512 pages over a bare WebGPU upload of 2 MiB';
+  return {
+    part: judge('whole migration of 512 pages over a 2 MiB folio', gain, '>=', MIN_WHOLE),
+    limit: { what, value: median(samples), samples },
+  };
+}

@@ -1,0 +1,82 @@
+/**
+ * What a run consists of, in order: sweeps of the suites, and the comparisons behind the goals.
+ * Those that start processes come before those that take frames behind the allocators' back.
+ */
+import { COALESCE_CELLS, runCoalesceGoal } from './coalesce-goal.ts';
+import { COLD_CELLS, runColdGoal } from './cold-goal.ts';
+import { countCopyGoalCells, runCopyGoals } from './copy-goals.ts';
+import { countCopyCells, runCopySuite } from './copy-suite.ts';
+import { countCrossoverCells, runCrossoverGoal } from './crossover-goal.ts';
+import { EARLY_CELLS, runEarlyGoals } from './early-goals.ts';
+import { countEngineCells, runEngineGoals } from './engine-goals.ts';
+import { FAULT_CELLS, runFaultSuite } from './fault-suite.ts';
+import { FOLIO_CELLS, runFolioGoal } from './folio-goal.ts';
+import { HARNESS_CELLS, runHarnessGoals } from './harness-goals.ts';
+import { countMigrateCells, runMigrateSuite } from './migrate-suite.ts';
+import { MM_CELLS, runMmSuite } from './mm-suite.ts';
+import type { RawGpu } from './raw-gpu.ts';
+import { REFERENCE_CELLS, runReferences } from './reference-suite.ts';
+import { countRegretCells, runRegretGoal } from './regret-goal.ts';
+import type { RunContext } from './run-context.ts';
+import type { SuiteName } from './types.ts';
+
+/** A part of a run. */
+export interface Step {
+  /** It is run with any of these suites. */
+  readonly suite: readonly SuiteName[];
+  /** The goals that it decides; none for a sweep, which a run for single goals leaves out. */
+  readonly goals: readonly string[];
+  readonly cells: number;
+  readonly run: () => Promise<void>;
+}
+
+/** All parts, in order; without a device those that need one are left out. */
+export function listSteps(ctx: RunContext, raw: RawGpu | null): Step[] {
+  const gpu = (step: (raw: RawGpu) => Step): Step[] => (raw === null ? [] : [step(raw)]);
+  return [...bookkeeping(ctx, raw), ...wholeMigrations(ctx, gpu), ...copies(ctx, raw, gpu)];
+}
+
+type OnGpu = (step: (raw: RawGpu) => Step) => Step[];
+
+function step(
+  suite: readonly SuiteName[],
+  goals: readonly string[],
+  cells: number,
+  run: () => Promise<void>,
+): Step {
+  return { suite, goals, cells, run };
+}
+
+function bookkeeping(ctx: RunContext, raw: RawGpu | null): Step[] {
+  const run = (): Promise<void> => runMmSuite(ctx, raw);
+  return [step(['mm'], ctx.plan.onlyGoals.length === 0 ? [] : ['G11', 'G12'], MM_CELLS, run)];
+}
+
+function wholeMigrations(ctx: RunContext, gpu: OnGpu): Step[] {
+  return [
+    step(['migrate'], [], countMigrateCells(ctx), () => runMigrateSuite(ctx)),
+    step(['migrate'], ['G7'], EARLY_CELLS, () => runEarlyGoals(ctx)),
+    ...gpu((raw) => step(['migrate'], ['G13'], FOLIO_CELLS, () => runFolioGoal(ctx, raw))),
+    ...gpu((raw) => step(['migrate'], ['G14'], COLD_CELLS, () => runColdGoal(ctx, raw))),
+    step(['fault'], [], FAULT_CELLS, () => runFaultSuite(ctx)),
+  ];
+}
+
+function copies(ctx: RunContext, raw: RawGpu | null, gpu: OnGpu): Step[] {
+  const any: SuiteName[] = ['migrate', 'fault', 'copy'];
+  const copyGoals = ['G3', 'G4', 'G5', 'G6'];
+  return [
+    step(any, [], REFERENCE_CELLS, () => runReferences(ctx, raw)),
+    step(['copy'], [], countCopyCells(ctx), () => runCopySuite(ctx)),
+    ...gpu((own) =>
+      step(['copy'], copyGoals, countCopyGoalCells(ctx), () => runCopyGoals(ctx, own)),
+    ),
+    ...gpu(() => step(['copy'], ['G2'], COALESCE_CELLS, () => runCoalesceGoal(ctx))),
+    ...gpu((own) =>
+      step(['copy'], ['G15', 'G17'], countEngineCells(ctx), () => runEngineGoals(ctx, own)),
+    ),
+    step(['copy'], ['G20'], countCrossoverCells(ctx), () => runCrossoverGoal(ctx)),
+    step(['copy'], ['G1'], countRegretCells(ctx), () => runRegretGoal(ctx)),
+    step(['copy'], ['G18', 'G19'], HARNESS_CELLS, () => runHarnessGoals(ctx)),
+  ];
+}
