@@ -3,7 +3,7 @@
  * batches, fragmentations and directions.
  *
  * All paths of a cell copy the same frames. First the fixed paths run in turn, and the fastest is
- * picked; a path that is hopeless after two rounds is dropped. Then `auto` and the picked path run
+ * picked; a path that is hopeless after three rounds is dropped. Then `auto` and the picked path run
  * in pairs of their own, so that picking the luckiest of five does not count against `auto`.
  */
 import { PAGE_SIZE } from '../src/index.ts';
@@ -32,7 +32,7 @@ const ROUNDS = { minPairs: 5, maxPairs: 15 };
 const PAIRS = { minPairs: 15, maxPairs: 60 };
 /** A path slower than the fastest by this in the first rounds is not measured further. */
 const HOPELESS = 3;
-const SCOUTS = 2;
+const SCOUTS = 3;
 
 /** A combination in which paths are compared. */
 interface RegretCell {
