@@ -23,6 +23,7 @@ const VM_ENDLESS: u32 = 3u;
 const VM_DIVERGED: u32 = 4u;
 const VM_KILLED: u32 = 5u;
 const VM_PROGRESS: u32 = 6u;
+const VM_STATUS_AT: u32 = 8u;
 
 const VM_SLOT_STOPPED: u32 = 1u;
 const VM_SLOT_LOG_FULL: u32 = 2u;
@@ -30,15 +31,19 @@ const VM_SLOT_ENDLESS: u32 = 4u;
 const VM_SLOT_KILLED: u32 = 8u;
 const VM_SLOT_DIVERGED: u32 = 16u;
 
-const VM_STOP_FAULT: u32 = 1u;
-const VM_STOP_LOG_FULL: u32 = 2u;
-const VM_STOP_ENDLESS: u32 = 3u;
-const VM_STOP_KILLED: u32 = 4u;
+// Why an invocation stopped: its address, with the access plus 1 in the two lowest bits, or this.
+const VM_WHY_ENDLESS: u32 = 4u;
 
-const VM_STATE_WORDS: u32 = 3u;
+const VM_STATE_WORDS: u32 = 4u;
+const VM_STATE_DONE: u32 = 0u;
+const VM_STATE_LOGGED: u32 = 1u;
+const VM_STATE_HASH: u32 = 2u;
+const VM_STATE_WHY: u32 = 3u;
 
-// Where `vm_open` leads when there is no such place.
-const VM_NOWHERE: u32 = 0xffffffffu;
+const VM_FLAG_MEETS: u32 = 1u;
+const VM_FLAG_DEDUP: u32 = 2u;
+const VM_FLAG_FORCE: u32 = 4u;
+const VM_FLAG_COUNTS: u32 = 8u;
 
 struct VmParams {
   context: u32,
@@ -48,6 +53,10 @@ struct VmParams {
   log_words: u32,
   budget: u32,
   force_at: u32,
+  flags: u32,
+  lanes: u32,
+  slots: u32,
+  ring_records: u32,
   reserved: u32,
   args: array<vec4u, 8>,
 }

@@ -2,12 +2,10 @@
 // writes the same value, so it does not matter who writes last.
 
 var<workgroup> vm_left: u32;
-var<workgroup> vm_ended: u32;
 var<workgroup> vm_shown: u32;
 
 fn vm_barrier() -> bool {
-  if (vm_stop != 0u) { vm_left = 1u; }
-  if (vm_stop >= VM_STOP_ENDLESS) { vm_ended = 1u; }
+  if (vm_never != 0u) { vm_left = 1u; }
   return workgroupUniformLoad(&vm_left) == 0u;
 }
 

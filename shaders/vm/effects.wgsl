@@ -18,25 +18,35 @@ var<private> vm_kept_kind_3: u32;
 // Kinds: 0 store, 1 add, 2 sub, 3 min, 4 max, 5 and, 6 or, 7 xor.
 fn vm_effect(at: u32, value: u32, kind: u32) {
   if (VM_DEFER == 0u) {
-    if (kind == 0u) { vm_put(at, value); } else { vm_apply(at, value, kind); }
-    return;
-  }
-  if (VM_DEFER == 1u || vm_kept == 0u) {
-    vm_kept_at_0 = at; vm_kept_value_0 = value; vm_kept_kind_0 = kind;
-  } else if (VM_DEFER == 2u || vm_kept == 1u) {
-    vm_kept_at_1 = at; vm_kept_value_1 = value; vm_kept_kind_1 = kind;
-  } else if (VM_DEFER == 3u || vm_kept == 2u) {
-    vm_kept_at_2 = at; vm_kept_value_2 = value; vm_kept_kind_2 = kind;
+    if (vm_ok) { vm_apply(at, value, kind); }
   } else {
-    vm_kept_at_3 = at; vm_kept_value_3 = value; vm_kept_kind_3 = kind;
+    // The newest is number 0: moving the others costs nothing where there are no loops.
+    if (VM_DEFER > 3u) {
+      vm_kept_at_3 = vm_kept_at_2;
+      vm_kept_value_3 = vm_kept_value_2;
+      vm_kept_kind_3 = vm_kept_kind_2;
+    }
+    if (VM_DEFER > 2u) {
+      vm_kept_at_2 = vm_kept_at_1;
+      vm_kept_value_2 = vm_kept_value_1;
+      vm_kept_kind_2 = vm_kept_kind_1;
+    }
+    if (VM_DEFER > 1u) {
+      vm_kept_at_1 = vm_kept_at_0;
+      vm_kept_value_1 = vm_kept_value_0;
+      vm_kept_kind_1 = vm_kept_kind_0;
+    }
+    vm_kept_at_0 = at;
+    vm_kept_value_0 = value;
+    vm_kept_kind_0 = kind;
+    vm_kept += 1u;
   }
-  vm_kept += 1u;
 }
 
-// Does them, in order.
+// Does them, the oldest first. Nothing stopped, so each was translated.
 fn vm_commit() {
-  if (VM_DEFER > 0u && vm_kept > 0u) { vm_apply(vm_kept_at_0, vm_kept_value_0, vm_kept_kind_0); }
-  if (VM_DEFER > 1u && vm_kept > 1u) { vm_apply(vm_kept_at_1, vm_kept_value_1, vm_kept_kind_1); }
-  if (VM_DEFER > 2u && vm_kept > 2u) { vm_apply(vm_kept_at_2, vm_kept_value_2, vm_kept_kind_2); }
   if (VM_DEFER > 3u && vm_kept > 3u) { vm_apply(vm_kept_at_3, vm_kept_value_3, vm_kept_kind_3); }
+  if (VM_DEFER > 2u && vm_kept > 2u) { vm_apply(vm_kept_at_2, vm_kept_value_2, vm_kept_kind_2); }
+  if (VM_DEFER > 1u && vm_kept > 1u) { vm_apply(vm_kept_at_1, vm_kept_value_1, vm_kept_kind_1); }
+  if (VM_DEFER > 0u && vm_kept > 0u) { vm_apply(vm_kept_at_0, vm_kept_value_0, vm_kept_kind_0); }
 }

@@ -11,16 +11,10 @@ fn vm_main(
   let work = vm_work[vm_params.first + item];
   _ = vm_begin(work, lane);
   kernel(work.x, lane);
-  let finished = vm_barrier();
-  if (finished) {
+  if (vm_barrier()) {
     vm_commit();
-    if (VM_REPLAY) { vm_memo[vm_state_at(0u)] = 0u; }
-    return;
-  }
-  vm_report();
-  if (vm_ended == 0u) {
+    vm_finish();
+  } else {
     vm_save();
-  } else if (VM_REPLAY) {
-    vm_memo[vm_state_at(0u)] = 0u;
   }
 }

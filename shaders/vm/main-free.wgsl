@@ -8,17 +8,13 @@ fn vm_main(
   let item = group.y * vm_params.width + group.x;
   if (item >= vm_params.count) { return; }
   let work = vm_work[vm_params.first + item];
-  if (!vm_begin(work, lane)) { return; }
-  kernel(work.x, lane);
-  if (vm_stop == 0u) {
-    vm_commit();
-    if (VM_REPLAY) { vm_memo[vm_state_at(0u)] = 0u; }
-    return;
-  }
-  vm_report();
-  if (vm_stop < VM_STOP_ENDLESS) {
-    vm_save();
-  } else if (VM_REPLAY) {
-    vm_memo[vm_state_at(0u)] = 0u;
+  if (vm_begin(work, lane)) {
+    kernel(work.x, lane);
+    if (vm_never == 0u) {
+      vm_commit();
+      vm_finish();
+    } else {
+      vm_save();
+    }
   }
 }

@@ -81,17 +81,17 @@ export const SLOT_ENDLESS = 4;
 export const SLOT_KILLED = 8;
 export const SLOT_DIVERGED = 16;
 
-/** Why an invocation stopped. */
-export const STOP_FAULT = 1;
-export const STOP_LOG_FULL = 2;
-export const STOP_ENDLESS = 3;
-export const STOP_KILLED = 4;
-
-/** State of a stopped invocation: words per lane. Word 0 is operations done * 2 + 1, or 0. */
-export const STATE_WORDS = 3;
+/**
+ * State of a stopped invocation, by word: operations done * 2 + 1, or 0 for none; values logged;
+ * hash of its addresses; why it stopped. The last is 0 for one that left with its workgroup, else
+ * the address with the access plus 1 in its two lowest bits, or `WHY_ENDLESS`.
+ */
+export const STATE_WORDS = 4;
 export const STATE_DONE = 0;
 export const STATE_LOGGED = 1;
 export const STATE_HASH = 2;
+export const STATE_WHY = 3;
+export const WHY_ENDLESS = 4;
 
 /** Parameters of a dispatch: words before the arguments, and arguments. */
 export const PARAM_CONTEXT = 0;
@@ -101,9 +101,20 @@ export const PARAM_WIDTH = 3;
 export const PARAM_LOG_WORDS = 4;
 export const PARAM_BUDGET = 5;
 export const PARAM_FORCE_AT = 6;
-export const PARAM_HEADER_WORDS = 8;
+export const PARAM_FLAGS = 7;
+export const PARAM_LANES = 8;
+export const PARAM_SLOTS = 9;
+export const PARAM_RING_RECORDS = 10;
+export const PARAM_HEADER_WORDS = 12;
 export const PARAM_ARGUMENTS = 32;
 export const PARAM_WORDS = PARAM_HEADER_WORDS + PARAM_ARGUMENTS;
+
+/** `PARAM_FLAGS`: workgroups meet at barriers; pages are reported once; faults are made up; and
+ * the first attempt counts its operations. */
+export const FLAG_MEETS = 1;
+export const FLAG_DEDUP = 2;
+export const FLAG_FORCE = 4;
+export const FLAG_COUNTS = 8;
 
 /** `PARAM_FORCE_AT` when no fault is to be made up. */
 export const FORCE_NEVER = 0xffffffff;

@@ -25,16 +25,17 @@ import {
   SLOT_KILLED,
   SLOT_LOG_FULL,
   SLOT_STOPPED,
-  STOP_ENDLESS,
-  STOP_FAULT,
-  STOP_KILLED,
-  STOP_LOG_FULL,
 } from './abi.ts';
 import type { CpuPass, LaneRecord } from './cpu-vm.ts';
 import type { LaneStep, LaneView } from './lane-code.ts';
 import { applyAtomic } from './lane-code.ts';
 
 const NOWHERE = -1;
+/** Why an invocation stopped; from `STOP_ENDLESS` on, for good. */
+const STOP_FAULT = 1;
+const STOP_LOG_FULL = 2;
+const STOP_ENDLESS = 3;
+const STOP_KILLED = 4;
 /** Most steps of one invocation in a row. */
 const BURST = 6;
 

@@ -5,7 +5,7 @@
  * Locking. None. Source: our own.
  */
 import { errno } from '../../base/errno.ts';
-import { STATE_WORDS } from '../../engine/vm/abi.ts';
+import { FLAG_COUNTS, FLAG_DEDUP, FLAG_MEETS, STATE_WORDS } from '../../engine/vm/abi.ts';
 import type { DeviceSpace } from '../../engine/vm/device-space.ts';
 import type {
   VmKernel,
@@ -15,13 +15,7 @@ import type {
   VmRun,
 } from '../../engine/vm/vm-engine.ts';
 import { DEFAULT_LOG_WORDS, DEFAULT_RING_RECORDS } from '../../engine/vm/vm-engine.ts';
-import {
-  BUFFER_COPY_DST,
-  BUFFER_COPY_SRC,
-  BUFFER_MAP_READ,
-  BUFFER_STORAGE,
-  STAGE_COMPUTE,
-} from '../flags.ts';
+import { BUFFER_COPY_DST, BUFFER_COPY_SRC, BUFFER_MAP_READ, BUFFER_STORAGE } from '../flags.ts';
 import type { CheckedKernel } from './check-kernel.ts';
 import type { GpuVmHost } from './gpu-host.ts';
 import type { RunParts } from './gpu-run.ts';
@@ -44,12 +38,14 @@ export class GpuProgram implements VmProgram, RunParts {
   readonly first: GPUComputePipeline;
   /** Compiled while the first pass runs. */
   readonly again: Promise<GPUComputePipeline>;
-  readonly bindings: GPUBindGroupLayout;
   readonly control: GPUBuffer;
   readonly readback: GPUBuffer;
   readonly params: GPUBuffer;
   readonly work: GPUBuffer;
   readonly logWords: number;
+  readonly flags: number;
+  readonly firstFlags: number;
+  readonly forces: boolean;
 
   constructor(made: GpuProgramParts) {
     this.kernel = made.kernel;
@@ -59,8 +55,10 @@ export class GpuProgram implements VmProgram, RunParts {
     this.firstAttempt = made.firstAttempt;
     this.first = made.first;
     this.again = made.again;
-    this.bindings = made.bindings;
     this.logWords = made.logWords;
+    this.flags = made.flags;
+    this.firstFlags = made.firstFlags;
+    this.forces = made.forces;
     const { device } = made.engine;
     const { layout } = made;
     this.control = device.createBuffer({
@@ -92,7 +90,7 @@ export class GpuProgram implements VmProgram, RunParts {
   /** Bytes of states and logs, with so many words of log an invocation. */
   memoBytes(logWords: number): number {
     const { slots, lanes } = this.layout;
-    return slots * lanes * (STATE_WORDS + logWords) * 4;
+    return (slots + slots * lanes * (STATE_WORDS + logWords)) * 4;
   }
 
   /** Whether a log of this size can be had. */
@@ -108,8 +106,10 @@ interface GpuProgramParts {
   readonly firstAttempt: VmProgram['firstAttempt'];
   readonly first: GPUComputePipeline;
   readonly again: Promise<GPUComputePipeline>;
-  readonly bindings: GPUBindGroupLayout;
   readonly logWords: number;
+  readonly flags: number;
+  readonly firstFlags: number;
+  readonly forces: boolean;
 }
 
 /** Checks and compiles a kernel. */
@@ -127,11 +127,11 @@ export async function compileProgram(
     return { errno: errno.EINVAL, problems: [{ line: 1, reason: `${lanes} lanes` }] };
   }
   const logWords = Math.max(4, options.logWords ?? checked.order.logWords ?? DEFAULT_LOG_WORDS);
-  const room = Math.floor(memoLimit(device) / (lanes * (STATE_WORDS + logWords) * 4));
+  const room = Math.floor(memoLimit(device) / (4 + lanes * (STATE_WORDS + logWords) * 4));
   const slots = Math.max(1, Math.min(options.slots, room));
   const layout = layoutOf(lanes, slots, options.ringRecords ?? DEFAULT_RING_RECORDS);
   const { attempt, first, again } = variantsOf(checked, options);
-  const bindings = bindingsOf(device);
+  const { bindings } = engine;
   const firstSource = vmSource(checked, layout, first);
   const made = await pipeline(device, kernel, firstSource, bindings);
   if (!('label' in made)) return { errno: errno.EINVAL, problems: made };
@@ -144,7 +144,11 @@ export async function compileProgram(
   // Whoever replays awaits it; until then a failure is nobody's.
   replay.catch(() => {});
   const parts = { engine, kernel, layout, firstAttempt: attempt, first: made, again: replay };
-  return new GpuProgram({ ...parts, bindings, logWords });
+  const { meets } = checked.order;
+  const flags = (meets ? FLAG_MEETS : 0) | (options.dedup === false ? 0 : FLAG_DEDUP);
+  const firstFlags = flags | (first.log ? FLAG_COUNTS : 0);
+  const forces = options.forceFaults === true;
+  return new GpuProgram({ ...parts, logWords, flags, firstFlags, forces });
 }
 
 /** Which variants a kernel's first attempt and its replays are. */
@@ -156,13 +160,12 @@ export function variantsOf(
   const mode = options.alwaysLog === true && guarded ? 'log' : order.mode;
   const attempt = guarded ? mode : 'none';
   const hash = options.hash === true && guarded;
-  const dedup = options.dedup !== false;
   const force = options.forceFaults === true;
   const log = attempt === 'log';
   const first = { replay: false, log, kept: attempt === 'defer' ? order.kept : 0 };
-  const again = { replay: true, log: guarded, kept: 0, hash, dedup, force: false };
+  const again = { replay: true, log: guarded, kept: 0, hash, force: false };
   // Only a log that the first attempt wrote has addresses to compare with.
-  return { attempt, first: { ...first, hash, dedup, force }, again };
+  return { attempt, first: { ...first, hash, force }, again };
 }
 
 async function pipeline(
@@ -192,25 +195,6 @@ async function pipeline(
   } catch (failure) {
     return [{ line: 1, reason: failure instanceof Error ? failure.message : String(failure) }];
   }
-}
-
-function bindingsOf(device: GPUDevice): GPUBindGroupLayout {
-  const entry = (binding: number, type: GPUBufferBindingType): GPUBindGroupLayoutEntry => ({
-    binding,
-    visibility: STAGE_COMPUTE,
-    buffer: { type, hasDynamicOffset: type === 'uniform' },
-  });
-  return device.createBindGroupLayout({
-    label: 'vm',
-    entries: [
-      entry(0, 'storage'),
-      entry(1, 'read-only-storage'),
-      entry(2, 'storage'),
-      entry(3, 'storage'),
-      entry(4, 'read-only-storage'),
-      entry(5, 'uniform'),
-    ],
-  });
 }
 
 function memoLimit(device: GPUDevice): number {

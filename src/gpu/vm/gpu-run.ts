@@ -14,14 +14,20 @@ import {
   CONTROL_PROGRESS,
   CONTROL_STOPPED,
   FAULT_WORDS,
+  FLAG_FORCE,
+  FORCE_NEVER,
   PARAM_ARGUMENTS,
   PARAM_BUDGET,
   PARAM_CONTEXT,
   PARAM_COUNT,
   PARAM_FIRST,
+  PARAM_FLAGS,
   PARAM_FORCE_AT,
   PARAM_HEADER_WORDS,
+  PARAM_LANES,
   PARAM_LOG_WORDS,
+  PARAM_RING_RECORDS,
+  PARAM_SLOTS,
   PARAM_WIDTH,
   PARAM_WORDS,
 } from '../../engine/vm/abi.ts';
@@ -36,6 +42,8 @@ import type { VmLayout } from './vm-source.ts';
 export const PARAM_STRIDE = 256;
 /** Bytes of the parameters that a dispatch binds. */
 const PARAM_BYTES = PARAM_WORDS * 4;
+/** Slots that a workgroup of the collecting pass looks at. */
+const COLLECT_LANES = 64;
 
 /** What a run uses of its program. */
 export interface RunParts {
@@ -44,11 +52,15 @@ export interface RunParts {
   /** The first attempt, and replays. */
   readonly first: GPUComputePipeline;
   readonly again: Promise<GPUComputePipeline>;
-  readonly bindings: GPUBindGroupLayout;
   readonly control: GPUBuffer;
   readonly readback: GPUBuffer;
   readonly params: GPUBuffer;
   readonly work: GPUBuffer;
+  /** `FLAG_*` of replays, and of first attempts. */
+  readonly flags: number;
+  readonly firstFlags: number;
+  /** Whether first attempts can be made to fail. */
+  readonly forces: boolean;
   /** Words of log of an invocation at first. */
   readonly logWords: number;
   /** Bytes of states and logs, with so many words of log an invocation. */
@@ -90,6 +102,12 @@ export class GpuRun implements VmRun {
     const compute = encoder.beginComputePass();
     if (replay !== undefined) this.dispatch(compute, replay, 0, work.replays.length / 2);
     if (work.fresh.length > 0) this.dispatch(compute, program.first, 1, work.fresh.length / 2);
+    for (const [index, { length }] of [work.replays, work.fresh].entries()) {
+      if (length === 0) continue;
+      compute.setPipeline(program.engine.collect);
+      compute.setBindGroup(0, this.group, [index * PARAM_STRIDE]);
+      compute.dispatchWorkgroups(Math.ceil(length / 2 / COLLECT_LANES));
+    }
     compute.end();
     const bytes = program.readback.size;
     encoder.copyBufferToBuffer(program.control, 0, program.readback, 0, bytes);
@@ -151,7 +169,13 @@ export class GpuRun implements VmRun {
       params[base + PARAM_WIDTH] = Math.min(count, width);
       params[base + PARAM_LOG_WORDS] = this.logWords;
       params[base + PARAM_BUDGET] = work.budget;
+      const forced = index === 1 && program.forces && work.forceAt !== FORCE_NEVER;
       params[base + PARAM_FORCE_AT] = work.forceAt;
+      const flags = index === 0 ? program.flags : program.firstFlags;
+      params[base + PARAM_FLAGS] = flags | (forced ? FLAG_FORCE : 0);
+      params[base + PARAM_LANES] = program.layout.lanes;
+      params[base + PARAM_SLOTS] = program.layout.slots;
+      params[base + PARAM_RING_RECORDS] = program.layout.ringRecords;
     }
     queue.writeBuffer(program.params, 0, params);
     const list = new Uint32Array(work.replays.length + work.fresh.length);
@@ -206,6 +230,6 @@ export class GpuRun implements VmRun {
     }));
     const uniform = { buffer: program.params, size: PARAM_BYTES };
     entries.push({ binding: 5, resource: uniform });
-    return engine.device.createBindGroup({ label: 'vm', layout: program.bindings, entries });
+    return engine.device.createBindGroup({ label: 'vm', layout: engine.bindings, entries });
   }
 }

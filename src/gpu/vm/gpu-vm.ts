@@ -26,15 +26,19 @@ import {
   BUFFER_MAP_READ,
   BUFFER_STORAGE,
   MAP_MODE_READ,
+  STAGE_COMPUTE,
 } from '../flags.ts';
 import type { GpuVmHost } from './gpu-host.ts';
 import { compileProgram } from './gpu-program.ts';
+import { collectSource } from './vm-source.ts';
 
 /** The engine. */
 export class GpuVmEngine implements VmEngine, GpuVmHost {
   readonly frames: number;
   readonly device: GPUDevice;
   readonly arena: GPUBuffer;
+  readonly bindings: GPUBindGroupLayout;
+  readonly collect: GPUComputePipeline;
   private readonly tables = new Map<DeviceSpace, GPUBuffer>();
   private readback: GPUBuffer | undefined;
   private lost = false;
@@ -52,6 +56,12 @@ export class GpuVmEngine implements VmEngine, GpuVmHost {
       label: 'vm arena',
       size: this.frames * PAGE_SIZE,
       usage: BUFFER_STORAGE | BUFFER_COPY_DST | BUFFER_COPY_SRC,
+    });
+    this.bindings = bindingsOf(device);
+    this.collect = device.createComputePipeline({
+      label: 'vm collect',
+      layout: device.createPipelineLayout({ bindGroupLayouts: [this.bindings] }),
+      compute: { module: device.createShaderModule({ code: collectSource() }) },
     });
     void device.lost.then(() => {
       this.lost = true;
@@ -134,4 +144,23 @@ export class GpuVmEngine implements VmEngine, GpuVmHost {
     }
     return this.readback;
   }
+}
+
+function bindingsOf(device: GPUDevice): GPUBindGroupLayout {
+  const entry = (binding: number, type: GPUBufferBindingType): GPUBindGroupLayoutEntry => ({
+    binding,
+    visibility: STAGE_COMPUTE,
+    buffer: { type, hasDynamicOffset: type === 'uniform' },
+  });
+  return device.createBindGroupLayout({
+    label: 'vm',
+    entries: [
+      entry(0, 'storage'),
+      entry(1, 'read-only-storage'),
+      entry(2, 'storage'),
+      entry(3, 'storage'),
+      entry(4, 'read-only-storage'),
+      entry(5, 'uniform'),
+    ],
+  });
 }

@@ -10,6 +10,8 @@ import arenaAtomic from '../../../shaders/vm/arena-atomic.wgsl?raw';
 import arenaPlain from '../../../shaders/vm/arena-plain.wgsl?raw';
 import atomics from '../../../shaders/vm/atomics.wgsl?raw';
 import barrier from '../../../shaders/vm/barrier.wgsl?raw';
+import bindings from '../../../shaders/vm/bindings.wgsl?raw';
+import collect from '../../../shaders/vm/collect.wgsl?raw';
 import effects from '../../../shaders/vm/effects.wgsl?raw';
 import mainBarrier from '../../../shaders/vm/main-barrier.wgsl?raw';
 import mainFree from '../../../shaders/vm/main-free.wgsl?raw';
@@ -21,6 +23,7 @@ import {
   FAULT_WORDS,
   STATE_WORDS,
 } from '../../engine/vm/abi.ts';
+import { linkShader } from '../shader-link.ts';
 import type { CheckedKernel } from './check-kernel.ts';
 
 /** The prelude's parts, for the test that compares constants with the host's. */
@@ -30,6 +33,8 @@ export const VM_PARTS: Readonly<Record<string, string>> = {
   'arena-plain': arenaPlain,
   atomics,
   barrier,
+  bindings,
+  collect,
   effects,
   'main-barrier': mainBarrier,
   'main-free': mainFree,
@@ -46,7 +51,7 @@ export interface VmLayout {
   readonly ringAt: number;
   readonly pendingAt: number;
   readonly controlWords: number;
-  /** Where logs begin in the memo; states come first. */
+  /** Where logs begin in the memo; the slots' flags and states come first. */
   readonly logsAt: number;
 }
 
@@ -57,7 +62,6 @@ export interface VmVariant {
   /** Effects kept back. */
   readonly kept: number;
   readonly hash: boolean;
-  readonly dedup: boolean;
   readonly force: boolean;
 }
 
@@ -74,7 +78,7 @@ export function layoutOf(lanes: number, slots: number, ringRecords: number): VmL
   const ringAt = statusAt + slots;
   const pendingAt = ringAt + ringRecords * FAULT_WORDS;
   const controlWords = pendingAt + CONTROL_PENDING_WORDS;
-  const logsAt = slots * STATE_WORDS * lanes;
+  const logsAt = slots + slots * STATE_WORDS * lanes;
   return { lanes, slots, ringRecords, statusAt, ringAt, pendingAt, controlWords, logsAt };
 }
 
@@ -83,18 +87,15 @@ export function vmSource(kernel: CheckedKernel, layout: VmLayout, variant: VmVar
   const { meets, atomic } = kernel.order;
   const before = [
     `const VM_LANES: u32 = ${layout.lanes}u;`,
-    `const VM_STATUS_AT: u32 = ${layout.statusAt}u;`,
-    `const VM_RING_AT: u32 = ${layout.ringAt}u;`,
-    `const VM_RING_RECORDS: u32 = ${layout.ringRecords}u;`,
-    `const VM_PENDING_AT: u32 = ${layout.pendingAt}u;`,
+    `const VM_SLOTS: u32 = ${layout.slots}u;`,
     `const VM_LOGS_AT: u32 = ${layout.logsAt}u;`,
     `const VM_REPLAY: bool = ${variant.replay};`,
     `const VM_LOG: bool = ${variant.log};`,
     `const VM_DEFER: u32 = ${variant.kept}u;`,
     `const VM_HASH: bool = ${variant.hash};`,
-    `const VM_DEDUP: bool = ${variant.dedup};`,
     `const VM_FORCE: bool = ${variant.force};`,
     abi,
+    bindings,
     atomic ? arenaAtomic : arenaPlain,
     walk,
     effects,
@@ -104,4 +105,9 @@ export function vmSource(kernel: CheckedKernel, layout: VmLayout, variant: VmVar
   ].join('\n');
   const code = `${before}\n${kernel.guarded}\n${meets ? mainBarrier : mainFree}`;
   return { code, linesBefore: before.split('\n').length };
+}
+
+/** The text of the pass that collects stops. */
+export function collectSource(): string {
+  return linkShader('vm/collect', collect, VM_PARTS).code;
 }

@@ -43,12 +43,17 @@ describe('constants', () => {
       VM_SLOT_ENDLESS: abi.SLOT_ENDLESS,
       VM_SLOT_KILLED: abi.SLOT_KILLED,
       VM_SLOT_DIVERGED: abi.SLOT_DIVERGED,
-      VM_STOP_FAULT: abi.STOP_FAULT,
-      VM_STOP_LOG_FULL: abi.STOP_LOG_FULL,
-      VM_STOP_ENDLESS: abi.STOP_ENDLESS,
-      VM_STOP_KILLED: abi.STOP_KILLED,
+      VM_STATUS_AT: abi.CONTROL_HEADER_WORDS,
       VM_STATE_WORDS: abi.STATE_WORDS,
-      VM_NOWHERE: 0xffffffff,
+      VM_STATE_DONE: abi.STATE_DONE,
+      VM_STATE_LOGGED: abi.STATE_LOGGED,
+      VM_STATE_HASH: abi.STATE_HASH,
+      VM_STATE_WHY: abi.STATE_WHY,
+      VM_WHY_ENDLESS: abi.WHY_ENDLESS,
+      VM_FLAG_MEETS: abi.FLAG_MEETS,
+      VM_FLAG_DEDUP: abi.FLAG_DEDUP,
+      VM_FLAG_FORCE: abi.FLAG_FORCE,
+      VM_FLAG_COUNTS: abi.FLAG_COUNTS,
     });
   });
 
@@ -74,6 +79,10 @@ describe('constants', () => {
     expect(fields.indexOf('log_words')).toBe(abi.PARAM_LOG_WORDS);
     expect(fields.indexOf('budget')).toBe(abi.PARAM_BUDGET);
     expect(fields.indexOf('force_at')).toBe(abi.PARAM_FORCE_AT);
+    expect(fields.indexOf('flags')).toBe(abi.PARAM_FLAGS);
+    expect(fields.indexOf('lanes')).toBe(abi.PARAM_LANES);
+    expect(fields.indexOf('slots')).toBe(abi.PARAM_SLOTS);
+    expect(fields.indexOf('ring_records')).toBe(abi.PARAM_RING_RECORDS);
     expect(fields.indexOf('args')).toBe(abi.PARAM_HEADER_WORDS);
     expect(text).toContain(`args: array<vec4u, ${abi.PARAM_ARGUMENTS / 4}>`);
   });
@@ -85,7 +94,7 @@ describe('constants', () => {
     expect(layout.pendingAt).toBe(layout.ringAt + 3 * abi.FAULT_WORDS);
     // Two bits for each page of 4 GiB.
     expect(layout.controlWords - layout.pendingAt).toBe((2 ** 20 * 2) / 32);
-    expect(layout.logsAt).toBe(10 * 64 * abi.STATE_WORDS);
+    expect(layout.logsAt).toBe(10 + 10 * 64 * abi.STATE_WORDS);
   });
 });
 
