@@ -109,8 +109,8 @@ fn vm_begin(work: vec2u, lane: u32) -> bool {
   return goes;
 }
 
-// Writes down where an invocation stopped. One that stops earlier than before, because another one
-// of its workgroup did, keeps the later place.
+// Writes down where an invocation stopped. One that stops earlier than before took another way; it
+// keeps the later place, so that it does nothing twice.
 fn vm_save() {
   var done = vm_done;
   if (!VM_LOG) { done = 0u; }

@@ -158,7 +158,7 @@ export class CpuGroup {
     const { record } = lane;
     const logs = this.pass.options.guard !== 'none';
     const done = logs ? lane.done : 0;
-    // One that stops earlier than before keeps the later place.
+    // One that stops earlier than before took another way; it must do nothing twice all the same.
     const before = this.replay && record.stopped ? record.done : 0;
     if (done >= before) {
       record.done = done;
@@ -211,7 +211,11 @@ export class CpuGroup {
         lane.vars[step.slot] = step.value(lane);
         return;
       case 'pack':
-        for (const [index, part] of step.parts.entries()) lane.vars[step.slot + index] = part(lane);
+        // Parts may read the variable that they make.
+        lane.vars.set(
+          step.parts.map((part) => part(lane)),
+          step.slot,
+        );
         return;
       case 'unless':
         if (step.c(lane) === 0) lane.place = step.to;
