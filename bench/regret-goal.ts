@@ -3,8 +3,8 @@
  * batches, fragmentations and directions.
  *
  * All paths of a cell copy the same frames. First the fixed paths run in turn, and the fastest is
- * picked; a path that is hopeless after three rounds is dropped. Then `auto` and the picked path run
- * in pairs of their own, so that picking the luckiest of five does not count against `auto`.
+ * picked; a path that is hopeless after three rounds is dropped. Then `auto` and the picked path
+ * run in pairs of their own, so that picking the luckiest of five does not count against `auto`.
  */
 import { PAGE_SIZE } from '../src/index.ts';
 import type { StrategyName } from '../src/index.ts';

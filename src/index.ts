@@ -191,3 +191,22 @@ export type { ProgramEvents, RunningProgram } from './worker/running-program.ts'
 export type { ExitStatus, ProgramCpu } from './cpu/program.ts';
 export { CoreEnded, CpuSignal, SyscallError } from './cpu/signals.ts';
 export * from './driver/policy/api.ts';
+// Kernels over virtual memory (docs/device-faults-mechanism.md).
+export * as vmAbi from './engine/vm/abi.ts';
+export { BackingPager } from './engine/vm/backing-pager.ts';
+export { CpuVmEngine } from './engine/vm/cpu-vm.ts';
+export { DeviceSpace } from './engine/vm/device-space.ts';
+export { launchKernel } from './engine/vm/launch.ts';
+export type { FaultBatch, LaunchReport, LaunchRequest, Pager } from './engine/vm/launch.ts';
+export { printRawKernel, printVmKernel } from './engine/vm/print-wgsl.ts';
+export { SHAPE_NAMES, shapeCase } from './engine/vm/shapes.ts';
+export type { VmCase } from './engine/vm/shapes.ts';
+export type {
+  VmEngine,
+  VmKernel,
+  VmProgram,
+  VmProgramOptions,
+  VmRefusal,
+  VmRun,
+} from './engine/vm/vm-engine.ts';
+export { GpuVmEngine } from './gpu/vm/gpu-vm.ts';

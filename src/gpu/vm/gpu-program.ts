@@ -178,13 +178,7 @@ async function pipeline(
   const module = device.createShaderModule({ label: kernel.name, code: source.code });
   const refused = device.popErrorScope();
   const info = await module.getCompilationInfo();
-  const lines = kernel.wgsl.split('\n').length;
-  const problems = info.messages
-    .filter(({ type }) => type === 'error')
-    .map(({ lineNum, message }) => {
-      const line = lineNum - source.linesBefore;
-      return { line: line >= 1 && line <= lines ? line : 1, reason: message };
-    });
+  const problems = problemsOf(info.messages, source, kernel.wgsl.split('\n').length);
   const error = await refused;
   if (problems.length > 0) return problems;
   if (error !== null) return [{ line: 1, reason: error.message }];
@@ -195,6 +189,23 @@ async function pipeline(
   } catch (failure) {
     return [{ line: 1, reason: failure instanceof Error ? failure.message : String(failure) }];
   }
+}
+
+/** The compiler's errors at the kernel's lines. */
+function problemsOf(
+  messages: readonly GPUCompilationMessage[],
+  source: VmSource,
+  lines: number,
+): KernelProblem[] {
+  const lineOf = ({ lineNum }: GPUCompilationMessage): number => lineNum - source.linesBefore;
+  const isOurs = (line: number): boolean => line < 1 || line > lines;
+  return messages.flatMap((message, index) => {
+    if (message.type !== 'error') return [];
+    // What a kernel does wrong with a barrier is found in the barrier; notes lead to the kernel.
+    const rest = messages.slice(index).map(lineOf);
+    const line = rest.find((one) => !isOurs(one)) ?? 1;
+    return [{ line, reason: message.message }];
+  });
 }
 
 function memoLimit(device: GPUDevice): number {
