@@ -46,13 +46,6 @@ export const PG_HUGETLB = 1 << 16;
 
 const PMD_OFFSET_MASK = HPAGE_PMD_NR - 1;
 
-/**
- * Flags of the pages of a folio, and of as many free pages, to be copied: that is one memory move
- * between shared arrays of the same alignment, where filling one stores word by word.
- */
-const FOLIO_FLAGS = new Uint32Array(new SharedArrayBuffer(HPAGE_PMD_NR * 4)).fill(PG_TAIL);
-const NO_FLAGS = new Uint32Array(new SharedArrayBuffer(HPAGE_PMD_NR * 4));
-
 /** Low bit of a mapping word: the rest is an anon_vma number, else a shmem inode number. */
 export const MAPPING_ANON = 1;
 
@@ -68,6 +61,14 @@ interface PageWaiter {
 }
 
 export class MemMap {
+  /**
+   * Flags of the pages of a folio, and of as many free pages, to be copied: that is one memory move
+   * between shared arrays of the same alignment, where filling one stores word by word.
+   */
+  private readonly folioFlags = new Uint32Array(new SharedArrayBuffer(HPAGE_PMD_NR * 4)).fill(
+    PG_TAIL,
+  );
+  private readonly noFlags = new Uint32Array(new SharedArrayBuffer(HPAGE_PMD_NR * 4));
   readonly pageCount: number;
   readonly flags: Uint32Array<SharedArrayBuffer>;
   /** References; 0 = free. */
@@ -167,13 +168,13 @@ export class MemMap {
   prepCompound(head: number): void {
     assert((head & PMD_OFFSET_MASK) === 0, 'I33: a large folio is naturally aligned');
     const bits = this.flags[head]! | PG_HEAD;
-    this.flags.set(FOLIO_FLAGS, head);
+    this.flags.set(this.folioFlags, head);
     this.flags[head] = bits;
   }
 
   /** Makes a large folio that nobody uses any more single pages without flags. */
   clearCompound(head: number): void {
-    this.flags.set(NO_FLAGS, head);
+    this.flags.set(this.noFlags, head);
   }
 
   isLocked(pfn: number): boolean {

@@ -75,6 +75,14 @@ test('from sources, Machine.create in Node is refused with what to use instead',
   expect(String(error)).toMatch(/are sources.*openNodeMachine/);
 });
 
+test('the facade can be loaded where there is no shared memory yet', async () => {
+  vi.stubGlobal('SharedArrayBuffer', undefined);
+  vi.resetModules();
+  const facade = await import('../../../src/index.ts');
+  vi.unstubAllGlobals();
+  expect(facade.Machine).toBeTypeOf('function');
+});
+
 test('without cross-origin isolation the refusal names the headers', async () => {
   vi.stubGlobal('SharedArrayBuffer', undefined);
   const error = await thrown(bootMachine({ engine: 'cpu' }));
