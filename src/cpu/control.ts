@@ -36,15 +36,26 @@ export const CORE_REPLY = 18;
 export const CORE_RESULT = 19;
 /** Next record of the core's ring to be read. */
 export const CORE_RING_TAIL = 20;
-/** Written by the core: number of its last trap, counters. */
+/** Written by the core: number of its last trap, counters, lines printed. */
 export const CORE_TRAPS = 32;
 export const CORE_TLB_MISSES = 33;
 export const CORE_TLB_FLUSHES = 34;
 /** Next record of its ring to be written; records dropped because the ring was full. */
 export const CORE_RING_HEAD = 35;
 export const CORE_RING_DROPPED = 36;
+export const CORE_PRINTED = 37;
+/** Written by the core's host: lines that it has heard of. */
+export const CORE_HEARD = 40;
 /** Length of the text in the core's letter box, written by whoever wrote the text. */
 export const CORE_LETTER_CHARS = 48;
+/** 1 from when the core has rung its doorbell until the kernel looks; written by both. */
+export const CORE_RUNG = 49;
+/** Whether the program may run, decided once: see CORE_MAY_RUN. Written by core and host. */
+export const CORE_PERMIT = 50;
+/** The thread has begun to run the program. */
+export const CORE_MAY_RUN = 1;
+/** The host has ended the thread before that: it will never run the program. */
+export const CORE_MAY_NOT = 2;
 
 /** Words of the header. */
 const HEADER_WORDS = 64;

@@ -38,6 +38,8 @@ const WRITABLE = READABLE | PTE_WRITE | PTE_DIRTY;
 /** What a core needs to run: memory shared with the kernel. Plain data, for other threads. */
 export interface CoreImage {
   readonly slot: number;
+  /** Differs from that of every other core of the machine, which slots don't. */
+  readonly serial: number;
   readonly ram: SharedArrayBuffer;
   readonly pageTables: SharedArrayBuffer;
   readonly control: SharedArrayBuffer;

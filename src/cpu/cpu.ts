@@ -6,6 +6,7 @@
 import { PAGE_SIZE } from '../base/units.ts';
 import { copyBytes, fillBytes, readBytes, writeBytes } from './core-bulk.ts';
 import { Core } from './core.ts';
+import { CORE_SIGNAL } from './control.ts';
 import { RECORD_PREFETCH, RECORD_SYSCALL, pushOrDrop } from './fault-ring.ts';
 import { readLetter, writeLetter } from './letter.ts';
 import { SyscallError } from './signals.ts';
@@ -180,14 +181,17 @@ export class Cpu extends Core {
   /** Says that [addr, addr + length) will be wanted. A hint: it may be dropped, and never waits. */
   prefetch(addr: number, length: number): void {
     const { image, port, control } = this;
+    // A program may do nothing else.
+    this.poll();
     const record = { kind: RECORD_PREFETCH, slot: image.slot, access: 0, address: addr, length };
     if (pushOrDrop(port, control, record)) this.bell.ring();
   }
 
   /** Sleeps for that many milliseconds. Parks. */
   sleep(milliseconds: number): void {
-    const nobody = new Int32Array(new SharedArrayBuffer(4));
-    this.parked(() => Atomics.wait(nobody, 0, 0, milliseconds));
+    const { port, control, image } = this;
+    const signal = control.block(image.slot) + CORE_SIGNAL;
+    this.parked(() => port.wait(control.words, signal, 0, milliseconds));
   }
 
   /** Runs a function that computes for long without touching memory of the program. Parks. */

@@ -3,7 +3,7 @@
  * by what the host can do: `Atomics.waitAsync` (browsers), a message (Node, whose event loop does
  * not hear of waitAsync), or a call where both are in one thread. Our own.
  */
-import { DOORBELL } from './control.ts';
+import { CORE_RUNG, DOORBELL } from './control.ts';
 
 /** The core's side. */
 export interface Doorbell {
@@ -16,9 +16,18 @@ export interface DoorbellListener {
   close(): void;
 }
 
-/** The part of a MessagePort that a doorbell needs, in browsers and in Node. */
+/** The parts of a MessagePort that a doorbell needs, in browsers and in Node. */
 export interface BellPort {
   postMessage(message: unknown): void;
+}
+export interface HearingPort {
+  onmessage: ((event: never) => void) | null;
+}
+
+/** Does something when everything that waits now has had its turn. */
+export interface Deferral {
+  request(): void;
+  close(): void;
 }
 
 /** A bell that whoever sleeps on the header's word hears, by waitAsync. */
@@ -31,9 +40,32 @@ export function wordBell(words: Int32Array): Doorbell {
   };
 }
 
-/** A bell that sends a message. */
-export function portBell(port: BellPort): Doorbell {
-  return { ring: () => port.postMessage(null) };
+/**
+ * A bell that sends a message, one until the kernel has looked: a program that rings without end
+ * must not fill its queue.
+ *
+ * @param block First word of the core's block.
+ */
+export function portBell(port: BellPort, words: Int32Array, block: number): Doorbell {
+  return {
+    ring() {
+      if (Atomics.exchange(words, block + CORE_RUNG, 1) === 0) port.postMessage(null);
+    },
+  };
+}
+
+/** Calls `answer` whenever the portBell of a core rings. Context: kernel thread. */
+export function listenToPort(
+  port: HearingPort,
+  words: Int32Array,
+  block: number,
+  answer: () => void,
+): void {
+  port.onmessage = () => {
+    // Before the look: what comes after it rings again.
+    Atomics.store(words, block + CORE_RUNG, 0);
+    answer();
+  };
 }
 
 /** A bell that calls the kernel at once, in the same thread. */
@@ -46,11 +78,23 @@ export function canWaitAsync(): boolean {
   return 'waitAsync' in Atomics;
 }
 
-/** Calls `answer` whenever a wordBell rings. Context: kernel thread. */
-export function listenToWord(words: Int32Array, answer: () => void): DoorbellListener {
+/** Looks for rings in a row, before others get their turn. */
+const LOOKS = 16;
+
+/**
+ * Calls `answer` whenever a wordBell rings. Context: kernel thread.
+ *
+ * @param defer Makes something happen after others.
+ */
+export function listenToWord(
+  words: Int32Array,
+  answer: () => void,
+  defer: (work: () => void) => Deferral,
+): DoorbellListener {
   const state = { isOpen: true };
   const listen = (): void => {
-    while (state.isOpen) {
+    for (let looks = 0; state.isOpen; looks++) {
+      if (looks === LOOKS) return later.request();
       const rung = Atomics.load(words, DOORBELL);
       answer();
       const wait = Atomics.waitAsync(words, DOORBELL, rung);
@@ -59,10 +103,12 @@ export function listenToWord(words: Int32Array, answer: () => void): DoorbellLis
       return;
     }
   };
+  const later = defer(listen);
   listen();
   return {
     close() {
       state.isOpen = false;
+      later.close();
       Atomics.notify(words, DOORBELL);
     },
   };

@@ -4,6 +4,7 @@
  */
 import type { AtomicsPort } from './atomics-port.ts';
 import type { CoreMemory } from './core-memory.ts';
+import { CORE_HEARD, CORE_PRINTED } from './control.ts';
 import type { CoreImage } from './core.ts';
 import { Cpu } from './cpu.ts';
 import type { Doorbell } from './doorbell.ts';
@@ -11,6 +12,9 @@ import { CoreEnded, CpuSignal } from './signals.ts';
 
 const NO_MAIN =
   'the program has no default export: it needs `export default function main(cpu, args) { ... }`';
+
+/** Lines that a program may be ahead of its host. */
+const UNHEARD_LINES = 256;
 
 /** How a program ended. */
 export interface ExitStatus {
@@ -27,6 +31,8 @@ export type CoreMessage =
   | { readonly kind: 'output'; readonly text: string }
   /** A child process is there and wants a core of its own. */
   | { readonly kind: 'spawn'; readonly pid: number; readonly entry: string; readonly args: unknown }
+  /** Whether something can be sent. */
+  | { readonly kind: 'trial'; readonly args: unknown }
   | ({ readonly kind: 'exit' } & ExitStatus);
 
 /** What a program's module exports. */
@@ -52,16 +58,29 @@ export class ProgramCpu extends Cpu {
     return this.image.slot;
   }
 
-  /** Prints a line. */
+  /** Prints a line. Waits, parked, while the host has not heard of many before. */
   print(...values: readonly unknown[]): void {
+    const { port, control, image } = this;
+    const { words } = control;
+    const block = control.block(image.slot);
+    const lines = (port.load(words, block + CORE_PRINTED) + 1) | 0;
+    port.store(words, block + CORE_PRINTED, lines);
+    for (;;) {
+      const heard = port.load(words, block + CORE_HEARD);
+      if (((lines - heard) | 0) <= UNHEARD_LINES) break;
+      this.parked(() => port.wait(words, block + CORE_HEARD, heard, Infinity));
+    }
     this.send({ kind: 'output', text: values.map(String).join(' ') });
   }
 
   /**
    * Copies this address space, as fork does, and starts `entry` (a module's URL, relative to this
-   * program's) in it on a core of its own. @returns the child's pid.
+   * program's) in it on a core of its own. @returns the child's pid. Throws SyscallError (EAGAIN
+   * when there is no core, ENOMEM).
    */
   fork(entry: string, args: unknown = null): number {
+    // What can't be sent is to be refused before there is a child.
+    this.send({ kind: 'trial', args });
     const pid = this.syscall('fork') as number;
     this.send({ kind: 'spawn', pid, entry, args });
     return pid;
@@ -90,10 +109,18 @@ export async function runProgram(
   } catch (error) {
     if (error instanceof CpuSignal) return failed(error.signal, error.message);
     if (error instanceof CoreEnded) return failed('SIGKILL', error.message);
-    const message = error instanceof Error ? (error.stack ?? error.message) : String(error);
-    return failed('', message);
+    return failed('', describe(error));
   } finally {
     cpu.gate.park();
+  }
+}
+
+/** What was thrown, in words; programs throw anything, also what can't be looked at. */
+function describe(error: unknown): string {
+  try {
+    return String(error instanceof Error ? (error.stack ?? error.message) : error);
+  } catch {
+    return 'the program threw something that can not be shown';
   }
 }
 

@@ -14,9 +14,13 @@ import type { AtomicsPort } from './atomics-port.ts';
 import {
   CORE_DEAD,
   CORE_FREE,
+  CORE_HEARD,
   CORE_PARKED,
+  CORE_PERMIT,
+  CORE_PRINTED,
   CORE_REPLY,
   CORE_REQUEST,
+  CORE_RUNG,
   CORE_RUNNING,
   CORE_SIGNAL,
   CORE_STATUS,
@@ -136,7 +140,9 @@ export function awaitFlush(
 /** Gives a free slot to a core that has not started: parked, all requests acknowledged. */
 export function claimCore(port: AtomicsPort, words: Int32Array, block: number): void {
   const request = port.load(words, block + CORE_REQUEST);
-  port.store(words, block + CORE_SIGNAL, 0);
+  for (const word of [CORE_SIGNAL, CORE_PRINTED, CORE_HEARD, CORE_RUNG, CORE_PERMIT]) {
+    port.store(words, block + word, 0);
+  }
   // The last owner of the slot may have died in a trap.
   port.store(words, block + CORE_REPLY, port.load(words, block + CORE_TRAPS));
   port.store(words, block + CORE_STATUS, makeStatus(request, CORE_PARKED));
@@ -164,6 +170,8 @@ export function signalCore(
   signal: number,
 ): void {
   port.store(words, block + CORE_SIGNAL, signal);
+  // It may sleep.
+  port.notify(words, block + CORE_SIGNAL);
   requestFlush(port, words, block);
 }
 

@@ -60,6 +60,7 @@ function coreKernel(remote: Comlink.Remote<KernelWorkerApi>): CoreKernel {
     attachHost: (port) => remote.attachHost(Comlink.transfer(port, [port])),
     startCore: (pid, bell) =>
       remote.startCore(pid, bell === null ? null : Comlink.transfer(bell, [bell])),
+    signalCore: (slot, signal) => remote.signalCore(slot, signal),
     endCore: (slot) => remote.endCore(slot),
     exit: (pid) => remote.exit(pid),
   };

@@ -4,10 +4,11 @@
  */
 import { errno, isErr } from '../base/errno.ts';
 import { atomicsOf } from '../cpu/atomics-port.ts';
-import { ControlMap } from '../cpu/control.ts';
+import { CORE_HEARD, ControlMap } from '../cpu/control.ts';
 import type { CoreImage } from '../cpu/core.ts';
 import type { CoreMessage, ExitStatus } from '../cpu/program.ts';
 import { markCoreDead } from '../cpu/shootdown.ts';
+import { SIGKILL } from '../cpu/signals.ts';
 import type { CoreBoot } from './core-thread.ts';
 import { ErrnoError } from './errors.ts';
 import type { HostRequest } from './protocol-cores.ts';
@@ -41,19 +42,32 @@ export interface CoreThreads {
 export interface CoreKernel {
   attachHost(port: MessagePort): Promise<number>;
   startCore(pid: number, bell: MessagePort | null): Promise<CoreImage | number>;
+  signalCore(slot: number, signal: number): Promise<number>;
   endCore(slot: number): Promise<number>;
   exit(pid: number): Promise<number>;
 }
 
 interface HostedCore {
-  readonly thread: CoreThread;
+  /** Null until it has been started. */
+  thread: CoreThread | null;
+  /** Why it is to end; '' while it is not. */
   why: string;
+}
+
+interface Program {
+  readonly pid: number;
+  readonly entry: string;
+  readonly args: unknown;
+  readonly events: ProgramEvents;
 }
 
 export class CoreHost {
   private readonly kernel: CoreKernel;
   private readonly threads: CoreThreads;
+  /** By serial number. */
   private readonly cores = new Map<number, HostedCore>();
+  /** Of the cores that we have heard of. */
+  private lastSerial = 0;
   private attached: Promise<void> | null = null;
   private port: MessagePort | null = null;
   /** There is no kernel any more that would answer. */
@@ -88,44 +102,75 @@ export class CoreHost {
   close(why: string): void {
     this.isOver = true;
     this.markOver();
-    for (const slot of this.cores.keys()) this.end(slot, why);
+    for (const serial of this.cores.keys()) this.end(serial, why);
     this.port?.close();
   }
 
-  private launch(
-    image: CoreImage,
-    bell: MessagePort | null,
-    program: { pid: number; entry: string; args: unknown; events: ProgramEvents },
-  ): RunningProgram {
+  private launch(image: CoreImage, bell: MessagePort | null, program: Program): RunningProgram {
     const { pid, entry, args, events } = program;
-    const { slot } = image;
+    const { slot, serial } = image;
+    const core = this.hosted(serial);
+    this.lastSerial = Math.max(this.lastSerial, serial);
+    const map = ControlMap.attach(image.control, image.ringCapacity);
+    const heard = map.block(slot) + CORE_HEARD;
     const lock = `webhmm-core-${crypto.randomUUID()}`;
     let last: ExitStatus | null = null;
     let settle: (status: ExitStatus) => void = () => undefined;
     const exited = new Promise<ExitStatus>((resolve) => (settle = resolve));
     const hear = (message: CoreMessage): void => {
-      if (message.kind === 'output') events.onOutput?.(message.text, pid);
-      else if (message.kind === 'spawn') void this.spawn(message, entry, events);
-      else {
+      if (message.kind === 'output') {
+        Atomics.add(map.words, heard, 1);
+        Atomics.notify(map.words, heard);
+        events.onOutput?.(message.text, pid);
+      } else if (message.kind === 'spawn') void this.spawn(message, entry, events);
+      else if (message.kind === 'exit') {
         last = { status: message.status, signal: message.signal, message: message.message };
-        this.cores.get(slot)?.thread.terminate();
+        core.thread?.terminate();
       }
     };
-    const thread = this.threads.start({ image, entry, args, bell, lock }, hear, (why) => {
-      const cause = this.cores.get(slot)?.why ?? '';
-      this.cores.delete(slot);
-      const died = { status: -1, signal: 'SIGKILL', message: cause === '' ? why : cause };
-      void this.bury(image).then(() => settle(last ?? died));
-    });
-    this.cores.set(slot, { thread, why: '' });
-    return handle(pid, slot, exited, () => this.end(slot, 'killed'));
+    const onDead = (why: string): void => {
+      this.cores.delete(serial);
+      const message = core.why === '' ? why : core.why;
+      const died = { status: -1, signal: 'SIGKILL', message };
+      // A program that was told to end says so itself, but not why.
+      const isDone = last !== null && !(last.signal === 'SIGKILL' && core.why !== '');
+      void this.bury(image).then(() => settle(isDone ? last! : died));
+    };
+    try {
+      core.thread = this.threads.start({ image, entry, args, bell, lock }, hear, onDead);
+    } catch (error) {
+      // Arguments that can't be sent to another thread, or no thread to be had.
+      onDead(String(error));
+      throw error;
+    }
+    if (core.why !== '') core.thread.terminate();
+    return handle(pid, slot, exited, () => this.kill(image));
   }
 
-  private end(slot: number, why: string): void {
-    const core = this.cores.get(slot);
+  private kill({ slot, serial }: CoreImage): void {
+    if (!this.cores.has(serial)) return;
+    // A thread that leaves by itself is gone sooner: Chromium lets a busy one run for seconds.
+    void this.kernel.signalCore(slot, SIGKILL);
+    this.end(serial, 'killed');
+  }
+
+  private hosted(serial: number): HostedCore {
+    let core = this.cores.get(serial);
+    if (core === undefined) this.cores.set(serial, (core = { thread: null, why: '' }));
+    return core;
+  }
+
+  private end(serial: number, why: string): void {
+    const core = this.cores.get(serial);
     if (core === undefined) return;
     if (core.why === '') core.why = why;
-    core.thread.terminate();
+    core.thread?.terminate();
+  }
+
+  /** The kernel wants a core to end, perhaps one that it has just made and we have not heard of. */
+  private obey({ end, why }: HostRequest): void {
+    if (end > this.lastSerial) this.hosted(end);
+    this.end(end, why);
   }
 
   /** The thread is gone: nobody has to wait for it any more. */
@@ -163,7 +208,7 @@ export class CoreHost {
   private async attach(): Promise<void> {
     const { port1, port2 } = this.threads.newChannel();
     this.port = port2;
-    port2.onmessage = ({ data }: MessageEvent<HostRequest>) => this.end(data.end, data.why);
+    port2.onmessage = ({ data }: MessageEvent<HostRequest>) => this.obey(data);
     await this.kernel.attachHost(port1);
   }
 }

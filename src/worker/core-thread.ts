@@ -3,6 +3,7 @@
  * sent, runs the program, and reports.
  */
 import { atomicsOf } from '../cpu/atomics-port.ts';
+import { ControlMap } from '../cpu/control.ts';
 import type { CoreImage } from '../cpu/core.ts';
 import { portBell, wordBell } from '../cpu/doorbell.ts';
 import type { BellPort } from '../cpu/doorbell.ts';
@@ -26,7 +27,10 @@ export interface CoreBoot {
 export async function runCore(boot: CoreBoot, send: (message: CoreMessage) => void): Promise<void> {
   const port = atomicsOf(() => performance.now());
   const { image, entry, args } = boot;
-  const bell = boot.bell === null ? wordBell(new Int32Array(image.control)) : portBell(boot.bell);
+  const map = ControlMap.attach(image.control, image.ringCapacity);
+  const { words } = map;
+  const bell =
+    boot.bell === null ? wordBell(words) : portBell(boot.bell, words, map.block(image.slot));
   const cpu = makeCpu(image, port, bell, send);
   const load = (): Promise<unknown> => import(/* @vite-ignore */ entry) as Promise<unknown>;
   send({ kind: 'exit', ...(await runProgram(cpu, load, args)) });

@@ -18,7 +18,7 @@ export function nodeCoreThreads(entry: URL): CoreThreads {
         transferList: transferList as never,
         name: `core ${boot.image.slot}`,
       });
-      let why = 'ended';
+      let why = 'its thread ended by itself';
       worker.on('message', (message: CoreMessage) => onMessage(message));
       worker.on('error', (error: Error) => (why = `the core's thread failed: ${error.message}`));
       worker.on('exit', () => onDead(why));

@@ -1,32 +1,61 @@
 /** Threads of cores in browsers: dedicated workers, whose death a Web Lock proves. */
+import { CORE_MAY_NOT, CORE_PERMIT, ControlMap } from '../cpu/control.ts';
 import { canWaitAsync } from '../cpu/doorbell.ts';
-import type { CoreThreads } from './core-host.ts';
 import type { CoreMessage } from '../cpu/program.ts';
+import type { CoreThreads } from './core-host.ts';
+import type { CoreBoot } from './core-thread.ts';
 
 /** The threads of a page. */
 export function webCoreThreads(): CoreThreads {
   return {
     hearsWords: canWaitAsync(),
     newChannel: () => new MessageChannel(),
-    start(boot, onMessage, onDead) {
-      // Bundlers find the worker by this very form, with options that say nothing of this moment.
-      const worker = new Worker(new URL('./core-worker.ts', import.meta.url), { type: 'module' });
-      let isEnding = false;
-      const end = (why: string): void => {
-        if (isEnding) return;
-        isEnding = true;
-        worker.terminate();
-        // Granted when the thread is gone, or never came so far as to ask for it.
-        void navigator.locks.request(boot.lock, () => onDead(why));
-      };
-      worker.addEventListener('message', ({ data }: MessageEvent<CoreMessage>) => onMessage(data));
-      worker.addEventListener('error', (event) => {
-        event.preventDefault();
-        end(`the core's worker failed: ${event.message}`);
-      });
-      const { bell } = boot;
-      worker.postMessage(boot, bell === null ? [] : [bell as MessagePort]);
-      return { terminate: () => end('ended') };
-    },
+    start: startWorker,
   };
+}
+
+const startWorker: CoreThreads['start'] = (boot, onMessage, onDead) => {
+  // Bundlers find the worker by this very form, with options that say nothing of this moment.
+  const worker = new Worker(new URL('./core-worker.ts', import.meta.url), { type: 'module' });
+  let why = 'its thread ended by itself';
+  let isWatched = false;
+  /** The lock is granted when the thread that holds it is gone. */
+  const watch = (): void => {
+    if (isWatched) return;
+    isWatched = true;
+    void navigator.locks.request(boot.lock, () => {
+      worker.terminate();
+      onDead(why);
+    });
+  };
+  const end = (cause: string): void => {
+    if (!isWatched) why = cause;
+    worker.terminate();
+    // Who has not begun to run the program never will: then nobody holds the lock.
+    forbid(boot);
+    watch();
+  };
+  worker.addEventListener('message', ({ data }: MessageEvent<CoreMessage | null>) => {
+    if (data === null) watch();
+    else onMessage(data);
+  });
+  worker.addEventListener('error', (event) => {
+    event.preventDefault();
+    why = `the core's worker failed: ${event.message}`;
+    end(why);
+  });
+  const { bell } = boot;
+  try {
+    worker.postMessage(boot, bell === null ? [] : [bell as MessagePort]);
+  } catch (error) {
+    worker.terminate();
+    throw error;
+  }
+  return { terminate: () => end('ended') };
+};
+
+function forbid({ image }: CoreBoot): void {
+  const map = ControlMap.attach(image.control, image.ringCapacity);
+  const permit = map.block(image.slot) + CORE_PERMIT;
+  Atomics.compareExchange(map.words, permit, 0, CORE_MAY_NOT);
 }

@@ -3,14 +3,14 @@
  * one process; its thread is started, ended and proven dead by the host (the thread that holds the
  * machine), which the kernel asks through a port, so that it is heard even while the kernel blocks.
  */
-import { errno } from '../base/errno.ts';
+import { errno, isErr } from '../base/errno.ts';
 import { isPending } from '../base/maybe.ts';
 import type { MaybePromise } from '../base/maybe.ts';
 import { atomicsOf } from '../cpu/atomics-port.ts';
 import type { AtomicsPort } from '../cpu/atomics-port.ts';
 import { CORE_DEAD, ControlMap, MAX_CORES } from '../cpu/control.ts';
 import type { CoreImage } from '../cpu/core.ts';
-import { listenToWord } from '../cpu/doorbell.ts';
+import { listenToPort, listenToWord } from '../cpu/doorbell.ts';
 import type { DoorbellListener } from '../cpu/doorbell.ts';
 import {
   RECORD_FAULT,
@@ -28,14 +28,19 @@ import { addTlbListener, removeTlbListener } from '../mm/tlb.ts';
 import { FAULT_OK, accessiblePage, faultInUser } from '../mm/uaccess.ts';
 import { CoreSet, LIMIT_MS, silence } from './core-set.ts';
 import type { FlushTarget } from './core-set.ts';
+import { Later } from './later.ts';
 import type { HostRequest } from './protocol-cores.ts';
 
 /** Records of a core's ring: a core waits for its traps, so nearly all are hints. */
 const RING_CAPACITY = 16;
 /** How long a call that can't fail asks running cores, before it lets others run meanwhile. */
 const ASK_MS = 0.05;
+/** Records of a core that are answered in a row, before others get their turn. */
+const DRAIN_RECORDS = 8;
 
 interface KernelCore extends FlushTarget {
+  /** Differs from that of every other core since boot, which slots don't. */
+  readonly serial: number;
   readonly pid: number;
   readonly mm: MmStruct;
   readonly bell: MessagePort | null;
@@ -55,6 +60,11 @@ export class KernelCores {
   private readonly cores: (KernelCore | null)[] = Array.from({ length: MAX_CORES }, () => null);
   private readonly sets = new Map<MmStruct, CoreSet>();
   private readonly record = newRecord();
+  /** Processes that programs have forked, whose cores the host will ask for; by whom. */
+  private readonly expected = new Map<number, KernelCore>();
+  private later: Later | null = null;
+  private forks = 0;
+  private lastSerial = 0;
   private host: MessagePort | null = null;
   private listener: DoorbellListener | null = null;
 
@@ -75,6 +85,8 @@ export class KernelCores {
   /** See CoreApi. */
   start(pid: number, mm: MmStruct, bell: MessagePort | null): CoreImage | number {
     if (this.host === null) return errno.EOPNOTSUPP;
+    const isExpected = this.expected.delete(pid);
+    if (!isExpected && !this.hasRoom()) return errno.EAGAIN;
     const slot = this.cores.indexOf(null);
     if (slot < 0) return errno.EAGAIN;
     const block = this.map.block(slot);
@@ -83,13 +95,21 @@ export class KernelCores {
     let markEnded: () => void = () => undefined;
     const ended = new Promise<void>((resolve) => (markEnded = resolve));
     const isSilent = false;
-    const core = { slot, block, request: 0, isSilent, pid, mm, bell, ended, markEnded };
+    const serial = (this.lastSerial += 1);
+    const core = { slot, serial, block, request: 0, isSilent, pid, mm, bell, ended, markEnded };
     this.cores[slot] = core;
     this.setOf(mm).cores.push(core);
-    if (bell === null) this.listener ??= listenToWord(this.map.words, () => this.drain());
-    else bell.onmessage = () => this.drain();
+    this.later ??= new Later(() => this.drain());
+    if (bell === null)
+      this.listener ??= listenToWord(
+        this.map.words,
+        () => this.drain(),
+        (work) => new Later(work),
+      );
+    else listenToPort(bell, this.map.words, block, () => this.drain());
     return {
       slot,
+      serial,
       ram: this.sys.ram.buffer,
       pageTables: this.sys.pageTables.words.buffer,
       control: this.map.words.buffer,
@@ -123,6 +143,7 @@ export class KernelCores {
     releaseCore(this.port, this.map.words, core.block);
     clearRing(this.port, this.map, slot);
     this.cores[slot] = null;
+    this.endOrphans(core);
     core.markEnded();
     return 0;
   }
@@ -140,6 +161,7 @@ export class KernelCores {
 
   /** Ends all cores of a process, and waits until they are dead. */
   async endAll(pid: number): Promise<void> {
+    this.expected.delete(pid);
     const own = this.cores.filter((core) => core?.pid === pid) as KernelCore[];
     for (const core of own) {
       this.signal(core.slot, SIGKILL);
@@ -151,6 +173,7 @@ export class KernelCores {
   /** Stops listening. */
   close(): void {
     this.listener?.close();
+    this.later?.close();
     this.host?.close();
   }
 
@@ -170,8 +193,16 @@ export class KernelCores {
   }
 
   private condemn(core: FlushTarget, why: string): void {
-    const request: HostRequest = { end: core.slot, why };
+    const serial = this.coreAt(core.slot)?.serial;
+    if (serial === undefined) return;
+    const request: HostRequest = { end: serial, why };
     this.host?.postMessage(request);
+  }
+
+  /** True when one more core can be had. */
+  private hasRoom(): boolean {
+    const taken = this.cores.reduce((count, core) => count + (core === null ? 0 : 1), 0);
+    return taken + this.forks + this.expected.size < MAX_CORES;
   }
 
   /** Some cores are busy without touching memory: others may run while they get their second. */
@@ -190,14 +221,18 @@ export class KernelCores {
 
   /** Does what the rings hold. Context: event loop of the kernel thread. */
   private drain(): void {
+    let isMore = false;
     for (const core of this.cores) {
       if (core === null) continue;
-      while (popRecord(this.port, this.map, core.slot, this.record)) {
+      for (let records = 0; records < DRAIN_RECORDS; records++) {
+        if (!popRecord(this.port, this.map, core.slot, this.record)) break;
         const { kind, address, access } = this.record;
         if (kind === RECORD_FAULT) this.fault(core, address, access);
         else if (kind === RECORD_SYSCALL) void this.call(core);
+        isMore ||= records === DRAIN_RECORDS - 1;
       }
     }
+    if (isMore) this.later?.request();
   }
 
   private fault(core: KernelCore, address: number, access: number): void {
@@ -207,15 +242,51 @@ export class KernelCores {
   }
 
   private async call(core: KernelCore): Promise<void> {
-    const [name, args] = readLetter(this.map, core.slot) as [string, unknown[]];
-    const result = await this.syscall(core.pid, name, args);
+    const letter = readCall(this.map, core.slot);
+    if (letter === null) return this.answer(core, errno.EFAULT);
+    const [name, args] = letter;
+    const result =
+      name === 'fork' ? await this.fork(core) : await this.syscall(core.pid, name, args);
+    // Its slot, and with it the letter box, may have gone to another.
+    if (this.coreAt(core.slot) !== core) return;
     this.answer(core, writeLetter(this.map, core.slot, result));
+  }
+
+  /** A child that runs on a core of its own: EAGAIN when there is none, as for too many threads. */
+  private async fork(core: KernelCore): Promise<number> {
+    if (!this.hasRoom()) return errno.EAGAIN;
+    this.forks++;
+    const child = (await this.syscall(core.pid, 'fork', [])) as number;
+    this.forks--;
+    if (isErr(child)) return child;
+    this.expected.set(child, core);
+    if (this.coreAt(core.slot) !== core) this.endOrphans(core);
+    return child;
+  }
+
+  /** Children that a core has forked and had no time to start. */
+  private endOrphans(parent: KernelCore): void {
+    for (const [child, core] of this.expected) {
+      if (core === parent) void this.syscall(child, 'exit', []);
+    }
   }
 
   private answer(core: KernelCore, result: number): void {
     // The trap of a core that was told to end may have been answered already.
     if (this.coreAt(core.slot) !== core) return;
     answerTrap(this.port, this.map.words, core.block, result);
+  }
+}
+
+/** What a program asks for; null for what is no call. */
+function readCall(map: ControlMap, slot: number): [string, unknown[]] | null {
+  try {
+    const letter = readLetter(map, slot) as [unknown, unknown] | null;
+    const [name, args] = letter ?? [];
+    return typeof name === 'string' && Array.isArray(args) ? [name, args] : null;
+  } catch {
+    // A program can write there as it likes.
+    return null;
   }
 }
 

@@ -8,6 +8,7 @@ import type { KernelApi } from './protocol.ts';
 /** Calls whose first argument is the caller's pid, which is put in here. */
 const OWN_CALLS = new Set<string>([
   'clearRefs',
+  'exit',
   'fork',
   'madvise',
   'mincore',

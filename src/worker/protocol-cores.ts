@@ -3,7 +3,7 @@ import type { CoreImage } from '../cpu/core.ts';
 
 /** What the kernel tells the thread that starts and ends cores. */
 export interface HostRequest {
-  /** End the core in that slot, whatever it does. */
+  /** End the core with that serial number, whatever it does. */
   readonly end: number;
   readonly why: string;
 }

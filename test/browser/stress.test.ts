@@ -16,6 +16,7 @@ test.for(['webgpu', 'cpu'] as const)(
       expect(figures.migrations).toBeGreaterThan(100);
       expect(Math.min(...figures.faults)).toBeGreaterThan(50);
       expect(figures.downgrades).toBeGreaterThan(10);
+      expect(figures.folios).toBeGreaterThan(0);
     } finally {
       await machine.close();
     }

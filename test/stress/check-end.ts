@@ -19,7 +19,7 @@ export async function checkEnd(
     for (const [at, region] of owner.words.entries()) {
       const words = await wordsOf(owner.process, region);
       for (const core of owner.cores) {
-        const rank = at === 0 ? owner.cores.indexOf(core) : core;
+        const rank = region.isShared ? core : owner.cores.indexOf(core);
         const hash = hashOf(words, rank, region.sharers);
         if (hash === reports[core]!.hashes![at]) continue;
         throw new Error(`the words of core ${core} in ${region.name} are not what it stored`);

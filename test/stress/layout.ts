@@ -3,10 +3,12 @@
  * of them.
  */
 import {
+  MADV_HUGEPAGE,
   MAP_ANONYMOUS,
   MAP_PRIVATE,
   MAP_SHARED,
   PAGE_SIZE,
+  PMD_SIZE,
   PROT_READ,
   PROT_WRITE,
 } from '../../src/index.ts';
@@ -19,6 +21,8 @@ const WORD_PAGES = 32;
 const SHARED_PAGES = 8;
 const COUNTER_PAGES = 6;
 const LOCK_PAGES = 4;
+/** One large folio. */
+const HUGE_PAGES = PMD_SIZE / PAGE_SIZE;
 const BULK_PAGES_EACH = 16;
 /** Counters of a page that cores add to; devices add to all of its words. */
 export const COUNTER_SLOTS = 64;
@@ -35,6 +39,8 @@ export interface Region {
 /** A region of words, whose writers take turns: word `w` is that of rank `w % sharers`. */
 export interface WordRegion extends Region {
   readonly sharers: number;
+  /** All cores write to it, or those of its process. */
+  readonly isShared: boolean;
 }
 
 /** One process of a run. */
@@ -43,7 +49,7 @@ export interface StressProcess {
   readonly devices: readonly TestDevice[];
   /** Numbers of its cores. */
   readonly cores: readonly number[];
-  /** Private words, then those that both processes share. */
+  /** Private words, those of a large folio, and those that both processes share. */
   readonly words: readonly WordRegion[];
   /** Private counters, then shared ones. */
   readonly counters: readonly Region[];
@@ -102,8 +108,9 @@ async function layOutOne(
     devices,
     cores: own,
     words: [
-      { ...(await map('private', WORD_PAGES)), sharers },
-      { ...(await map('shared', SHARED_PAGES, shared.words)), sharers: cores },
+      { ...(await map('private', WORD_PAGES)), sharers, isShared: false },
+      { ...(await mapHuge(process)), sharers, isShared: false },
+      { ...(await map('shared', SHARED_PAGES, shared.words)), sharers: cores, isShared: true },
     ],
     counters: [
       await map('private counters', COUNTER_PAGES),
@@ -113,20 +120,24 @@ async function layOutOne(
       await map('private locks', LOCK_PAGES),
       await map('shared locks', LOCK_PAGES, shared.locks),
     ],
-    bulk: { ...(await map('bulk', BULK_PAGES_EACH * sharers)), sharers },
+    bulk: { ...(await map('bulk', BULK_PAGES_EACH * sharers)), sharers, isShared: false },
     stop: (await map('stop', 1, shared.stop)).addr,
   };
+}
+
+/** Memory that is one large folio, as long as nobody splits it. */
+async function mapHuge(process: Process): Promise<Region> {
+  const addr = await process.mmap({ length: 2 * PMD_SIZE, prot: RW });
+  const start = Math.ceil(addr / PMD_SIZE) * PMD_SIZE;
+  await process.madvise(start, PMD_SIZE, MADV_HUGEPAGE);
+  return { name: 'huge', addr: start, pages: HUGE_PAGES };
 }
 
 /** What a core's program is told (args.layout of fixtures/programs/stress.js). */
 export function layoutFor(owner: StressProcess, core: number): unknown {
   const rank = owner.cores.indexOf(core);
-  const [own, shared] = owner.words;
   return {
-    words: [
-      { ...own, rank },
-      { ...shared, rank: core },
-    ],
+    words: owner.words.map((region) => ({ ...region, rank: region.isShared ? core : rank })),
     counters: owner.counters.map((region) => ({ ...region, slots: COUNTER_SLOTS })),
     locks: owner.locks,
     bulk: { ...owner.bulk, rank },

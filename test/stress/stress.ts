@@ -7,6 +7,7 @@
  */
 import {
   ErrnoError,
+  MADV_COLLAPSE,
   PAGE_SIZE,
   PROT_NONE,
   PROT_READ,
@@ -59,6 +60,8 @@ export interface StressFigures {
   readonly downgrades: number;
   /** Accesses that mprotect refused. */
   readonly signals: number;
+  /** Large folios made; all but the first by putting pages together again. */
+  readonly folios: number;
   /** Pages to which a device added, and pages that it read. */
   readonly deviceAdds: number;
   readonly deviceReads: number;
@@ -158,6 +161,7 @@ class Stress {
       this.again(() => this.deviceRead()),
       this.again(() => this.fork()),
       this.again(() => this.protect()),
+      this.again(() => this.fold()),
     ];
   }
 
@@ -205,14 +209,32 @@ class Stress {
   /** Pages go to a device, home, or are claimed by one. What could not go stays. */
   private async command(): Promise<void> {
     const owner = this.one(this.processes);
-    const regions = [owner.words[0]!, owner.words[0]!, owner.bulk, owner.counters[0]!];
-    const range = this.range(this.one([...regions, owner.locks[0]!]));
+    const [small, huge] = owner.words;
+    const others = [owner.bulk, owner.bulk, owner.counters[0]!, owner.locks[0]!];
+    const isRare = this.random.below(16) === 0;
+    const range = this.range(isRare ? huge! : this.one([small!, small!, small!, ...others]));
     const dice = this.random.below(10);
     const name = dice < 7 ? 'MIGRATE_TO_DEV' : dice < 9 ? 'MIGRATE_TO_SYS' : 'EXCLUSIVE';
     const result = await this.one(owner.devices).tryIoctl(name, { ...range, ptr: 0 });
     const { ENOENT, EBUSY, EINVAL, ENOMEM, EPERM, EFAULT } = errno;
     const known: number[] = [0, ENOENT, EBUSY, EINVAL, ENOMEM, EPERM, EFAULT];
     if (!known.includes(result.errno)) throw new ErrnoError(result.errno, name);
+  }
+
+  /** A large folio goes to a device as a whole, or is put together again. */
+  private async fold(): Promise<void> {
+    const { process, devices, words } = this.one(this.processes);
+    const { addr, pages } = words[1]!;
+    const request = { addr, npages: pages, ptr: 0 };
+    if (this.random.below(4) === 0) {
+      await this.one(devices).tryIoctl('MIGRATE_TO_DEV', request);
+      return;
+    }
+    for (const device of devices) await device.tryIoctl('MIGRATE_TO_SYS', request);
+    await process.madvise(addr, pages * PAGE_SIZE, MADV_COLLAPSE).catch((error: unknown) => {
+      // It is not all there, or in use: nothing was done.
+      if (!(error instanceof ErrnoError)) throw error;
+    });
   }
 
   /** A device adds to all words of a page, which counts if it says so. */
@@ -293,6 +315,7 @@ class Stress {
       faults: Array.from(this.reports, (report) => report?.faults ?? 0),
       signals: sum(({ signals }) => signals),
       ...this.tally,
+      folios: vm['thp_fault_alloc']! + vm['thp_collapse_alloc']!,
       counters: vm,
     };
   }
@@ -309,10 +332,10 @@ function pause(milliseconds: number): Promise<void> {
 /** The figures in a line or two. */
 export function describeFigures(figures: StressFigures): string {
   const { seconds, operations, migrations, faults, downgrades, signals } = figures;
-  const { deviceAdds, deviceReads } = figures;
+  const { deviceAdds, deviceReads, folios } = figures;
   return (
     `${operations.toExponential(2)} operations in ${seconds.toFixed(0)} s, ` +
     `${migrations} page migrations, ${faults.join('/')} faults, ${downgrades} downgrades, ` +
-    `${signals} refused accesses, ${deviceAdds} device additions, ${deviceReads} device reads`
+    `${signals} refused accesses, ${deviceAdds} device additions, ${deviceReads} device reads, ${folios} large folios`
   );
 }

@@ -13,6 +13,7 @@ test('cores, devices and the kernel lose no store and tear no word', async () =>
     expect(figures.migrations).toBeGreaterThan(100);
     expect(Math.min(...figures.faults)).toBeGreaterThan(50);
     expect(figures.downgrades).toBeGreaterThan(10);
+    expect(figures.folios).toBeGreaterThan(0);
   } finally {
     await machine.close();
   }

@@ -54,6 +54,7 @@ export async function tlbCore(pages: number): Promise<TlbCore> {
   };
   const image = {
     slot: 0,
+    serial: 1,
     ram: sys.ram.buffer,
     pageTables: sys.pageTables.words.buffer,
     control: map.words.buffer,
