@@ -336,6 +336,7 @@ export function describeFigures(figures: StressFigures): string {
   return (
     `${operations.toExponential(2)} operations in ${seconds.toFixed(0)} s, ` +
     `${migrations} page migrations, ${faults.join('/')} faults, ${downgrades} downgrades, ` +
-    `${signals} refused accesses, ${deviceAdds} device additions, ${deviceReads} device reads, ${folios} large folios`
+    `${signals} refused accesses, ${deviceAdds} device additions, ${deviceReads} device reads, ` +
+    `${folios} large folios`
   );
 }

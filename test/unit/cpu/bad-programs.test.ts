@@ -118,7 +118,7 @@ test.for(['spin', 'spinOnMemory', 'catchAll', 'floodFaults', 'floodHints', 'comm
   },
 );
 
-test('a program without memory accesses is ended by name when a call needs it, no other', async () => {
+test('a program without memory accesses is ended by name when a call needs it, alone', async () => {
   const { process, addr, running } = await start('spin');
   const peer = await start('spinOnMemory', {}, process);
   await process.write(addr, new Uint8Array(4));
@@ -134,7 +134,7 @@ test('a program without memory accesses is ended by name when a call needs it, n
 });
 
 describe('memory that a program may not touch', () => {
-  test('is SIGSEGV with address and access, which ends a program that does not catch it', async () => {
+  test('is SIGSEGV with address and access, which ends whoever does not catch it', async () => {
     const { running } = await start('load', { addr: 0x1000 });
     const { status, signal, message } = await running.exited;
     expect([status, signal]).toEqual([-1, 'SIGSEGV']);
@@ -180,7 +180,7 @@ test('a program that is killed within device commands leaves the device to other
   await process.exit();
 });
 
-test('a program that waits for a monitor in vain can be killed, and its process exits', async () => {
+test('a program that waits for a monitor in vain can be killed, its process exits', async () => {
   const process = await machine.spawn();
   const addr = await process.mmap({ length: PAGE_SIZE, prot: RW });
   const uffd = await process.userfaultfd();

@@ -46,7 +46,7 @@ test('a parent may return before its child, which goes on', async () => {
   expect(lines).toEqual(['still here']);
 });
 
-test('a child that can not be started fails by itself; what can not be sent makes no child', async () => {
+test('a child that can not be started fails alone; what can not be sent makes none', async () => {
   const { parent, children, lines } = await start('badForks');
   expect((await parent.exited).status).toBe(0);
   expect(lines).toHaveLength(1);
@@ -57,7 +57,7 @@ test('a child that can not be started fails by itself; what can not be sent make
   expect(message).toMatch('no-such-program');
 });
 
-test('a fork bomb gets as many cores as there are, then EAGAIN; all of them can be had again', async () => {
+test('a fork bomb gets all cores, then EAGAIN; all of them can be had again', async () => {
   const { parent, process, children, lines } = await start('forkBomb');
   expect((await parent.exited).status).toBe(0);
   expect(lines).toEqual(['63 forks, then SyscallError -11  ']);
