@@ -55,6 +55,8 @@ export interface CommandSpec<T extends Readonly<Record<string, Option>>> {
   /** What the command does, in a line or a few. */
   readonly summary: string;
   readonly options: T;
+  /** The whole usage line of `--help`, where it is not `npm run NAME [-- options]`. */
+  readonly usage?: string;
   /** Names the arguments that are no options, as in `--help`; without it there may be none. */
   readonly positionals?: string;
 }
@@ -146,8 +148,8 @@ export function helpText(spec: CommandSpec<Readonly<Record<string, Option>>>): s
     return `  ${left!}${gap}${help!.replaceAll('\n', indent)}`;
   });
   const rest = spec.positionals === undefined ? '' : ` [${spec.positionals}]`;
-  const usage = `usage: npm run ${spec.name} [-- options${rest}]`;
-  return `${usage}\n\n${spec.summary}\n\n${lines.join('\n')}\n`;
+  const usage = spec.usage ?? `npm run ${spec.name} [-- options${rest}]`;
+  return `usage: ${usage}\n\n${spec.summary}\n\n${lines.join('\n')}\n`;
 }
 
 interface RawCommandLine {

@@ -14,6 +14,7 @@ import type { BenchOptions } from '../bench/types.ts';
 import { readCommandLine } from './args.ts';
 import type { OptionValues } from './args.ts';
 import { refuseBrowser } from './browser.ts';
+import { compareMain, showMain } from './bench-files.ts';
 import { printReport, prepareOutput, writeReport } from './bench-output.ts';
 import { runInBrowser, runInNode } from './bench-run.ts';
 import { runCommand } from './cleanup.ts';
@@ -76,7 +77,9 @@ export const BENCH_COMMAND = {
   name: 'bench',
   summary:
     'Measures how pages reach the device and come back, in a real browser, headless.\n' +
-    'Prints tables; writes the full report as JSON and as an HTML page.',
+    'Prints tables; writes the full report as JSON and as an HTML page.\n' +
+    'With reports that were written: npm run bench -- compare A.json B.json,\n' +
+    'npm run bench -- show A.json (each has a --help of its own).',
   options: OPTIONS,
 } as const;
 
@@ -95,6 +98,9 @@ export function benchOptions(values: OptionValues<typeof OPTIONS>): BenchOptions
 }
 
 export function main(): Promise<never> {
+  const [subcommand, ...rest] = process.argv.slice(2);
+  if (subcommand === 'compare') return compareMain(rest);
+  if (subcommand === 'show') return showMain(rest);
   const { values } = readCommandLine(BENCH_COMMAND);
   return runCommand('bench', async () => {
     const options = benchOptions(values);

@@ -1,0 +1,107 @@
+/**
+ * Reports for other programs and for mailing lists: tidy CSV with a row for each sample, and the
+ * table that the authors of the kernel's DMA offload series post, GB/s by folio size and channels.
+ */
+import { directionName, formatNumber, shortBytes } from './format.ts';
+import type { Table } from './tables.ts';
+import type { BenchCell, BenchReport } from './types.ts';
+
+/** How often a byte counts that was read once and written once. */
+export type Counted = 'once' | 'twice';
+
+/** GB/s of a cell; each byte counted as often as said. */
+export function gbPerSecond(cell: BenchCell, counted: Counted): number | null {
+  if (cell.gbPerSecond === null) return null;
+  return counted === 'once' ? cell.gbPerSecond : 2 * cell.gbPerSecond;
+}
+
+/** "GB/s moved once", "GB/s read and written". */
+export function countedName(counted: Counted): string {
+  return counted === 'once' ? 'GB/s moved once' : 'GB/s read and written (x2)';
+}
+
+/** A field of CSV: quoted where it has to be. */
+function field(value: string | number | boolean | null): string {
+  const text = value === null ? '' : String(value);
+  return /[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
+}
+
+const FIXED = ['commit', 'browser', 'adapter', 'suite', 'cell', 'verified', 'unit', 'bytes'];
+
+/**
+ * Tidy CSV: a header, then a row for each sample. Parameters that cells differ in have a column
+ * each, named "param_...", empty where a cell has none.
+ */
+export function tidyCsv(report: BenchReport): string {
+  const names = [...new Set(report.cells.flatMap((cell) => Object.keys(cell.params)))].toSorted();
+  const { browser, version, adapter } = report.env;
+  const about = [report.commit, `${browser} ${version}`, adapter.description || adapter.device];
+  const rows = report.cells.flatMap((cell) => {
+    const { suite, id, verified, unit, bytes } = cell;
+    const params = names.map((name) => cell.params[name] ?? null);
+    const fixed = [...about, suite, id, verified, unit, bytes, ...params];
+    return cell.samples.map((value, at) => [...fixed, at, value]);
+  });
+  const header = [...FIXED, ...names.map((name) => `param_${name}`), 'sample', 'value'];
+  return [header, ...rows]
+    .map((row) => row.map(field).join(','))
+    .join('\r\n')
+    .concat('\r\n');
+}
+
+function isStrategyCell(cell: BenchCell): boolean {
+  return cell.id.startsWith('copy/') && cell.gbPerSecond !== null;
+}
+
+function largestBatch(cells: readonly BenchCell[]): BenchCell | undefined {
+  return cells.toSorted((a, b) => Number(b.params['batch']) - Number(a.params['batch']))[0];
+}
+
+/** GB/s with its spread, "1.23±0.04"; the spread is the wider half of the 95% interval. */
+export function withSpread(cell: BenchCell | undefined, counted: Counted): string {
+  if (cell === undefined) return '-';
+  if (!cell.verified) return 'FAIL';
+  const value = gbPerSecond(cell, counted);
+  if (value === null) return '-';
+  const ends = cell.ci.map((us) => Math.abs((value * cell.median) / Math.max(us, 1e-9) - value));
+  return `${formatNumber(value)}±${formatNumber(Math.max(...ends))}`;
+}
+
+/**
+ * GB/s by folio size (columns) and channels (rows): the cells of the preset `dma-offload` where
+ * the run has them, else strategies of the copy suite with their largest batch, as one channel.
+ */
+export function mailTable(report: BenchReport, counted: Counted): Table[] {
+  const preset = report.cells.filter(({ id }) => id.startsWith('preset/dma-offload/'));
+  if (preset.length > 0) return [table('RAM to VRAM', preset, 'path', counted)];
+  const cells = report.cells.filter(isStrategyCell);
+  const directions = [...new Set(cells.map(({ params }) => String(params['direction'])))];
+  return directions.map((direction) => {
+    const own = cells.filter(({ params }) => params['direction'] === direction);
+    return table(directionName(direction), own, 'strategy', counted);
+  });
+}
+
+function table(
+  title: string,
+  cells: readonly BenchCell[],
+  rowsBy: 'path' | 'strategy',
+  counted: Counted,
+): Table {
+  const sizes = [...new Set(cells.map(({ params }) => Number(params['folioBytes'])))];
+  sizes.sort((a, b) => a - b);
+  const names = [...new Set(cells.map(({ params }) => String(params[rowsBy])))];
+  return {
+    title: `${title}, ${countedName(counted)}`,
+    columns: [rowsBy, ...sizes.map(shortBytes)],
+    rows: names.map((name) => [
+      name,
+      ...sizes.map((size) => {
+        const own = cells.filter(
+          ({ params }) => params[rowsBy] === name && params['folioBytes'] === size,
+        );
+        return withSpread(largestBatch(own), counted);
+      }),
+    ]),
+  };
+}

@@ -1,0 +1,99 @@
+/**
+ * Reads reports that were written earlier, and pools repeated runs. What is no report of this
+ * schema is refused with its version named; runs on different adapters are never pooled.
+ */
+import { makeCell } from './cells.ts';
+import { adapterName } from './format.ts';
+import type { RandomSource } from './stats.ts';
+import { BENCH_SCHEMA } from './types.ts';
+import type { BenchCell, BenchReport } from './types.ts';
+
+/** Why a file can't be used, in one line. */
+export class ReportRefusal extends Error {
+  override readonly name = 'ReportRefusal';
+}
+
+function isObject(value: unknown): value is Record<string, unknown> {
+  return typeof value === 'object' && value !== null && !Array.isArray(value);
+}
+
+/**
+ * The report in a JSON text.
+ *
+ * @param file Names it in refusals.
+ * @throws ReportRefusal for anything but a report of this version's schema
+ */
+export function readReport(text: string, file: string): BenchReport {
+  let value: unknown;
+  try {
+    value = JSON.parse(text);
+  } catch {
+    throw new ReportRefusal(`${file} is no JSON`);
+  }
+  const schema = isObject(value) ? value['schema'] : undefined;
+  if (schema !== BENCH_SCHEMA) {
+    const named = typeof schema === 'string' ? `is of schema '${schema}'` : 'names no schema';
+    throw new ReportRefusal(`${file} ${named}; this version reads '${BENCH_SCHEMA}'`);
+  }
+  const report = value as BenchReport;
+  const parts = [report.cells, report.goals, report.omitted];
+  const isWhole =
+    isObject(report.env) && isObject(report.env.adapter) && parts.every(Array.isArray);
+  if (!isWhole) throw new ReportRefusal(`${file} is a report without environment, cells or goals`);
+  return report;
+}
+
+/**
+ * Several runs as one: samples of equal cells together. The goals are those of the first run: they
+ * rest on pairs of one run.
+ *
+ * @throws ReportRefusal for runs on different adapters or of different browsers
+ */
+export function poolReports(
+  reports: readonly BenchReport[],
+  files: readonly string[],
+  random: RandomSource,
+): BenchReport {
+  const [first, ...others] = reports;
+  if (first === undefined) throw new ReportRefusal('no report was given');
+  others.forEach((other, i) => refuseToPool(first, other, files[0]!, files[i + 1]!));
+  if (others.length === 0) return first;
+  const ids = [...new Set(reports.flatMap(({ cells }) => cells.map(({ id }) => id)))];
+  const cells = ids.map((id) =>
+    poolCells(
+      reports.flatMap((report) => report.cells.filter((cell) => cell.id === id)),
+      random,
+    ),
+  );
+  return { ...first, cells };
+}
+
+function refuseToPool(a: BenchReport, b: BenchReport, fileA: string, fileB: string): void {
+  const sides = [a, b].map(({ env }) => ({
+    adapter: adapterName(env.adapter),
+    browser: `${env.engine} engine in ${env.browser}`,
+  }));
+  for (const what of ['adapter', 'browser'] as const) {
+    const [ours, theirs] = sides.map((side) => side[what]);
+    if (ours === theirs) continue;
+    const both = `${fileA} (${ours}) and ${fileB} (${theirs})`;
+    throw new ReportRefusal(`${both} are not averaged: they differ in ${what}`);
+  }
+}
+
+function poolCells(cells: readonly BenchCell[], random: RandomSource): BenchCell {
+  const first = cells[0]!;
+  if (cells.length === 1) return first;
+  const { suite, id, params, unit, bytes } = first;
+  const { usPerPage, median } = first;
+  const pages = usPerPage === null || usPerPage === 0 ? 0 : Math.round(median / usPerPage);
+  const failure = cells.find((cell) => !cell.verified)?.failure ?? null;
+  const sampled = {
+    samples: cells.flatMap((cell) => cell.samples),
+    dropped: cells.reduce((sum, cell) => sum + cell.dropped, 0),
+    chained: first.chained,
+    failure,
+    phases: null,
+  };
+  return makeCell({ suite, id, params, unit, bytes, pages }, sampled, random);
+}

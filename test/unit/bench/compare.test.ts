@@ -1,0 +1,205 @@
+/*
+ * Reports against each other, pooled, and exported, on invented ones.
+ */
+import { describe, expect, test } from 'vitest';
+import { compareReports, comparisonLines, comparisonTables } from '../../../bench/compare.ts';
+import { countVerdicts, ratioInterval } from '../../../bench/compare.ts';
+import { mailTable, tidyCsv, withSpread } from '../../../bench/exports.ts';
+import { ReportRefusal, poolReports, readReport } from '../../../bench/read-report.ts';
+import { textTable } from '../../../bench/report-text.ts';
+import type { BenchCell, BenchReport } from '../../../bench/types.ts';
+import { Prng } from '../../../src/base/prng.ts';
+import { syntheticReport } from './synthetic-report.ts';
+
+const base = syntheticReport();
+
+/** The report with every cell's time multiplied, some by a factor of their own. */
+function scaled(by: (cell: BenchCell) => number, width = 0.01): BenchReport {
+  const cells = base.cells.map((cell): BenchCell => {
+    const median = cell.median * by(cell);
+    const ci = [median * (1 - width), median * (1 + width)] as const;
+    return { ...cell, median, ci };
+  });
+  return { ...base, cells };
+}
+
+const before = scaled(() => 1);
+
+function refusal(run: () => unknown): string {
+  try {
+    run();
+  } catch (error) {
+    if (error instanceof ReportRefusal) return error.message;
+    throw error;
+  }
+  throw new Error('nothing was refused');
+}
+
+describe('a comparison', () => {
+  test('of a report with itself finds only noise', () => {
+    const { cells, goals, drift } = compareReports(before, before);
+    expect(new Set(cells.map(({ verdict }) => verdict))).toEqual(
+      new Set(['noise', 'not verified']),
+    );
+    expect(drift).toBe(1);
+    expect(goals.map(({ id, verdict }) => `${id} ${verdict}`)).toEqual([
+      'G4 MISS, a difference within noise',
+    ]);
+  });
+
+  test('names what is slower and what is faster, beyond noise', () => {
+    const after = scaled(({ id }) =>
+      id.startsWith('fault') ? 1.2 : id.startsWith('migrate/to-device/64') ? 0.7 : 1,
+    );
+    const { cells } = compareReports(before, after);
+    const verdicts = new Map(cells.map(({ id, verdict }) => [id, verdict]));
+    expect(verdicts.get('fault/read/1')).toBe('slower');
+    expect(verdicts.get('migrate/to-device/64')).toBe('faster');
+    expect(verdicts.get('migrate/to-device/1')).toBe('noise');
+  });
+
+  test('the same difference is noise where the intervals are wide', () => {
+    const slower = ({ id }: BenchCell) => (id.startsWith('fault') ? 1.2 : 1);
+    const { cells } = compareReports(
+      scaled(() => 1, 0.2),
+      scaled(slower, 0.2),
+    );
+    expect(cells.find(({ id }) => id === 'fault/read/1')?.verdict).toBe('noise');
+  });
+
+  test('what moved as far as the reference lines is drift of the machine', () => {
+    const { cells, drift } = compareReports(
+      before,
+      scaled(() => 1.3),
+    );
+    expect(drift).toBeCloseTo(1.3, 3);
+    const verified = cells.filter(({ verdict }) => verdict !== 'not verified');
+    expect(new Set(verified.map(({ verdict }) => verdict))).toEqual(new Set(['drift']));
+  });
+
+  test('cells that were not verified are never better or worse', () => {
+    const { cells } = compareReports(
+      before,
+      scaled(() => 9),
+    );
+    expect(cells.find(({ id }) => id === 'copy/to-device/runs/4096/512')?.verdict).toBe(
+      'not verified',
+    );
+  });
+
+  test('cells of one side only are counted, different adapters are said first', () => {
+    const adapter = { ...base.env.adapter, description: 'another' };
+    const other = { ...base, cells: base.cells.slice(2), env: { ...base.env, adapter } };
+    const comparison = compareReports(base, other);
+    expect(comparison.onlyBefore).toHaveLength(2);
+    expect(comparisonLines(comparison)[0]).toMatch(/^DIFFERENT ADAPTERS: .*, then .*another$/);
+  });
+
+  test('the table shows what differs, and everything only when asked', () => {
+    const after = scaled(({ id }) => (id.startsWith('fault') ? 1.2 : 1));
+    const comparison = compareReports(before, after);
+    const few = comparisonTables(comparison, false).map(textTable).join('\n');
+    expect(few).toContain('fault/read/1');
+    expect(few).toMatch(/fault\/read\/1 .* 1\.20 .*slower/);
+    expect(few).not.toContain('migrate/to-device/1');
+    expect(comparisonTables(comparison, true).map(textTable).join('\n')).toContain('noise');
+    expect(countVerdicts(comparison.cells)).toBe('1 slower, 6 noise, 1 not verified');
+  });
+
+  test('errors of both sides add up as independent ones do', () => {
+    const side = { value: 1, ci: [1 / 1.1, 1.1] as const };
+    const [low, high] = ratioInterval(side, side);
+    expect(Math.log(high)).toBeCloseTo(Math.SQRT2 * Math.log(1.1), 9);
+    expect(low).toBeCloseTo(1 / high, 9);
+  });
+});
+
+describe('reading a report', () => {
+  test('what was written can be read', () => {
+    expect(readReport(JSON.stringify(base), 'a.json')).toEqual(base);
+  });
+
+  test('another schema is refused with its version named', () => {
+    const other = JSON.stringify({ ...base, schema: 'webhmm-bench/0' });
+    expect(refusal(() => readReport(other, 'a.json'))).toBe(
+      "a.json is of schema 'webhmm-bench/0'; this version reads 'webhmm-bench/1'",
+    );
+  });
+
+  test.each([
+    ['{', 'a.json is no JSON'],
+    ['[]', 'a.json names no schema'],
+    ['{"schema":7}', 'a.json names no schema'],
+    ['{"schema":"webhmm-bench/1"}', 'a.json is a report without environment, cells or goals'],
+  ])('%s is refused in one line', (text, says) => {
+    expect(refusal(() => readReport(text, 'a.json'))).toContain(says);
+  });
+});
+
+describe('pooling', () => {
+  const pool = (...reports: BenchReport[]) =>
+    poolReports(
+      reports,
+      reports.map((_, i) => `${i}.json`),
+      new Prng(1),
+    );
+
+  test('repeated runs have the samples of all, and what belongs to one run alone', () => {
+    const more = { ...base, cells: base.cells.slice(0, 2) };
+    const { cells } = pool(base, more);
+    expect(cells.map(({ samples }) => samples.length)).toEqual([6, 6, 3, 3, 3, 3, 3, 3]);
+    expect(cells[0]?.gbPerSecond).toBeCloseTo(base.cells[0]!.gbPerSecond!, 6);
+    expect(cells[0]?.usPerPage).toBeCloseTo(base.cells[0]!.usPerPage!, 6);
+  });
+
+  test('a failure of one run fails the cell', () => {
+    const cells = base.cells.map((cell) => ({ ...cell, verified: false, failure: 'broken' }));
+    expect(pool(base, { ...base, cells }).cells[0]).toMatchObject({ failure: 'broken' });
+  });
+
+  test('runs on different adapters are not averaged', () => {
+    const adapter = { ...base.env.adapter, description: 'another' };
+    const other = { ...base, env: { ...base.env, adapter } };
+    expect(refusal(() => pool(base, other))).toMatch(
+      /^0\.json \(.*\) and 1\.json \(.*\) are not averaged: they differ in adapter$/,
+    );
+  });
+
+  test('runs in different browsers are not averaged', () => {
+    const other = { ...base, env: { ...base.env, browser: 'Firefox' } };
+    expect(refusal(() => pool(base, other))).toContain('they differ in browser');
+  });
+});
+
+describe('exports', () => {
+  test('CSV has a row for each sample, with the parameters in columns', () => {
+    const lines = tidyCsv(base).trimEnd().split('\r\n');
+    const samples = base.cells.reduce((sum, { samples: { length } }) => sum + length, 0);
+    expect(lines).toHaveLength(1 + samples);
+    const header = lines[0]!.split(',');
+    expect(header.slice(0, 3)).toEqual(['commit', 'browser', 'adapter']);
+    expect(header).toContain('param_folioBytes');
+    expect(new Set(lines.map((line) => line.split(',').length))).toEqual(new Set([header.length]));
+  });
+
+  test('fields with commas and quotes are quoted', () => {
+    const commit = 'a,"b"';
+    expect(tidyCsv({ ...base, commit }).split('\r\n')[1]).toMatch(/^"a,""b""",/);
+  });
+
+  test('the mailing-list table has folio sizes as columns and strategies as rows', () => {
+    const text = mailTable(base, 'once').map(textTable).join('\n');
+    expect(text).toContain('RAM to VRAM, GB/s moved once');
+    expect(text).toMatch(/strategy +4K +2M/);
+    expect(text).toMatch(/staging +2\.00±0\.\d+ +-/);
+    expect(text).toMatch(/runs +FAIL/);
+  });
+
+  test('counted twice it says so, and every figure is the double', () => {
+    expect(mailTable(base, 'twice')[0]?.title).toContain('read and written (x2)');
+    const [once, twice] = (['once', 'twice'] as const).map((counted) =>
+      Number.parseFloat(withSpread(base.cells[0], counted)),
+    );
+    expect(twice).toBe(2 * once!);
+  });
+});
