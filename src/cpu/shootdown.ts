@@ -32,7 +32,7 @@ import {
 } from './control.ts';
 
 /** Looks at a core's status before the kernel sleeps: most answer within a microsecond. */
-const SPINS = 64;
+export const SPINS = 64;
 
 /** The core's side. */
 export class CoreGate {

@@ -57,6 +57,9 @@ class MmuGather {
   begin(start: number, end: number): void {
     this.start = start;
     this.end = end;
+    // Nothing is left, unless the last one ended in an exception.
+    this.presentPages = 0;
+    this.count = 0;
   }
 
   /** Notes a cleared entry, for that many pages, that a core could have cached. */

@@ -52,11 +52,21 @@ interface KernelCore extends FlushTarget {
 /** Makes a system call of a process: a name and arguments, the result as data. */
 export type Syscall = (pid: number, call: string, args: readonly unknown[]) => Promise<unknown>;
 
+/** Through what the kernel and its cores talk. */
+export interface CoreWiring {
+  readonly port: AtomicsPort;
+  readonly map: ControlMap;
+}
+
+function newWiring(): CoreWiring {
+  return { port: atomicsOf(() => performance.now()), map: ControlMap.create(RING_CAPACITY) };
+}
+
 export class KernelCores {
-  readonly map = ControlMap.create(RING_CAPACITY);
+  readonly map: ControlMap;
   private readonly sys: System;
   private readonly syscall: Syscall;
-  private readonly port: AtomicsPort = atomicsOf(() => performance.now());
+  private readonly port: AtomicsPort;
   private readonly cores: (KernelCore | null)[] = Array.from({ length: MAX_CORES }, () => null);
   private readonly sets = new Map<MmStruct, CoreSet>();
   private readonly record = newRecord();
@@ -68,9 +78,11 @@ export class KernelCores {
   private host: MessagePort | null = null;
   private listener: DoorbellListener | null = null;
 
-  constructor(sys: System, syscall: Syscall) {
+  constructor(sys: System, syscall: Syscall, wiring: CoreWiring = newWiring()) {
     this.sys = sys;
     this.syscall = syscall;
+    this.port = wiring.port;
+    this.map = wiring.map;
   }
 
   /** See CoreApi. */
@@ -113,7 +125,7 @@ export class KernelCores {
       ram: this.sys.ram.buffer,
       pageTables: this.sys.pageTables.words.buffer,
       control: this.map.words.buffer,
-      ringCapacity: RING_CAPACITY,
+      ringCapacity: this.map.ringCapacity,
       pgd: mm.pgd,
     };
   }
