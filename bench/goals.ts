@@ -17,6 +17,8 @@ interface GoalDefinition {
 
 const NOT_MEASURED = 'not measured by this version';
 
+const NOT_ASKED = 'this run was not asked for it';
+
 function decided(id: string, title: string, suite: SuiteName, needsWebGpu = true): GoalDefinition {
   return { id, title, suite, needsWebGpu };
 }
@@ -55,11 +57,13 @@ export const GOAL_IDS: readonly string[] = DEFINITIONS.map(({ id }) => id);
  * The rows of all goals.
  *
  * @param results What the suites measured. @param suites The suites that ran.
+ * @param isAsked Whether the run was to measure a goal.
  */
 export function goalRows(
   results: readonly GoalResult[],
   suites: readonly SuiteName[],
   engine: 'webgpu' | 'cpu',
+  isAsked: (id: string) => boolean = () => true,
 ): BenchGoal[] {
   return DEFINITIONS.map((definition) => {
     const result = results.find((one) => one.id === definition.id);
@@ -67,7 +71,8 @@ export function goalRows(
     if (result !== undefined && result.parts.length > 0 && !isOpen) {
       return decidedRow(definition, result);
     }
-    return openRow(definition, reason(definition, suites, engine));
+    const asked = isAsked(definition.id);
+    return openRow(definition, asked ? reason(definition, suites, engine) : NOT_ASKED);
   });
 }
 

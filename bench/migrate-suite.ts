@@ -132,9 +132,10 @@ export async function withProcess(
   pages: number,
   name: string,
   work: (subject: MigratingProcess) => Promise<Sampled>,
+  huge = false,
 ): Promise<Sampled> {
   try {
-    const subject = await MigratingProcess.start(ctx, pages, name);
+    const subject = await MigratingProcess.start(ctx, pages, name, huge);
     const sampled = await work(subject);
     await subject.end();
     return sampled;
@@ -144,7 +145,7 @@ export async function withProcess(
 }
 
 /** The half of a cycle that is timed; the other half is part of its preparation. */
-function halfCycle(
+export function halfCycle(
   ctx: RunContext,
   subject: MigratingProcess,
   direction: 'to-device' | 'to-host',
@@ -186,7 +187,7 @@ function halfCycle(
 }
 
 /** "bookkeeping" is what is left of a migration when the engine's own times are taken out. */
-function renameOther(sampled: Sampled): Sampled {
+export function renameOther(sampled: Sampled): Sampled {
   if (sampled.phases === null) return sampled;
   const { other, ...engine } = sampled.phases;
   return { ...sampled, phases: { ...engine, bookkeeping: other ?? 0 } };

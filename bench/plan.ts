@@ -6,7 +6,7 @@ import { FRAGMENTS } from './fragments.ts';
 import type { Fragments } from './fragments.ts';
 import type { SampleBox } from './sampler.ts';
 import { SUITE_NAMES } from './types.ts';
-import type { BenchOptions, SuiteName } from './types.ts';
+import type { BenchOptions, PresetName, SuiteName } from './types.ts';
 
 const KIB = 1024;
 const MIB = 1024 * KIB;
@@ -93,6 +93,8 @@ export interface BenchPlan {
   readonly suites: readonly SuiteName[];
   /** Ids of the goals to measure, and nothing else; empty for everything. */
   readonly onlyGoals: readonly string[];
+  /** The published table to mirror, and nothing else; null for none. */
+  readonly preset: PresetName | null;
   readonly engine: 'webgpu' | 'cpu';
   readonly quick: boolean;
   readonly seed: number;
@@ -108,6 +110,8 @@ export interface BenchPlan {
   readonly mm: MmPlan;
   /** Bytes of one operation of the reference lines. */
   readonly referenceBytes: number;
+  /** Bytes of one operation of a preset, and the most that one moves. */
+  readonly presetBytes: number;
 }
 
 const CURVE = [1, 2, 4, 8, 16, 32, 64, 128, 256, 512];
@@ -121,6 +125,7 @@ export function planRun(options: BenchOptions): BenchPlan {
   const common = {
     suites: asked.length === 0 ? SUITE_NAMES : SUITE_NAMES.filter((name) => asked.includes(name)),
     onlyGoals: options.goals ?? [],
+    preset: options.preset ?? null,
     engine: options.engine ?? 'webgpu',
     seed: options.seed ?? 1,
     powerPreference: options.powerPreference,
@@ -128,7 +133,10 @@ export function planRun(options: BenchOptions): BenchPlan {
   return { ...common, ...(options.quick === true ? quickPlan() : fullPlan()) };
 }
 
-type Sizes = Omit<BenchPlan, 'suites' | 'onlyGoals' | 'engine' | 'seed' | 'powerPreference'>;
+type Sizes = Omit<
+  BenchPlan,
+  'suites' | 'onlyGoals' | 'preset' | 'engine' | 'seed' | 'powerPreference'
+>;
 
 function quickPlan(): Sizes {
   return {
@@ -174,6 +182,7 @@ function quickPlan(): Sizes {
     fault: { pages: 200 },
     mm: { windows: 8, pairs: 32, warmups: 30, scalePages: 0, spreadBatches: 2000 },
     referenceBytes: 16 * MIB,
+    presetBytes: 8 * MIB,
   };
 }
 
@@ -221,5 +230,6 @@ function fullPlan(): Sizes {
     fault: { pages: 2000 },
     mm: { windows: 8, pairs: 100, warmups: 50, scalePages: 1_000_448, spreadBatches: 4000 },
     referenceBytes: 64 * MIB,
+    presetBytes: 64 * MIB,
   };
 }

@@ -69,7 +69,8 @@ export class RunContext {
 
   /** Whether the run is to measure that goal. */
   wants(goal: string): boolean {
-    const { onlyGoals } = this.plan;
+    const { onlyGoals, preset } = this.plan;
+    if (preset !== null) return false;
     return onlyGoals.length === 0 || onlyGoals.includes(goal);
   }
 

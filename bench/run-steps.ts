@@ -14,10 +14,12 @@ import { FOLIO_CELLS, runFolioGoal } from './folio-goal.ts';
 import { HARNESS_CELLS, runHarnessGoals } from './harness-goals.ts';
 import { countMigrateCells, runMigrateSuite } from './migrate-suite.ts';
 import { MM_CELLS, runMmSuite } from './mm-suite.ts';
+import { countPresetCells, runPreset } from './preset-suite.ts';
 import type { RawGpu } from './raw-gpu.ts';
 import { REFERENCE_CELLS, runReferences } from './reference-suite.ts';
 import { countRegretCells, runRegretGoal } from './regret-goal.ts';
 import type { RunContext } from './run-context.ts';
+import { SUITE_NAMES } from './types.ts';
 import type { SuiteName } from './types.ts';
 
 /** A part of a run. */
@@ -33,6 +35,13 @@ export interface Step {
 /** All parts, in order; without a device those that need one are left out. */
 export function listSteps(ctx: RunContext, raw: RawGpu | null): Step[] {
   const gpu = (step: (raw: RawGpu) => Step): Step[] => (raw === null ? [] : [step(raw)]);
+  const { preset } = ctx.plan;
+  if (preset !== null) {
+    return [
+      step(SUITE_NAMES, [], REFERENCE_CELLS, () => runReferences(ctx, raw)),
+      step(SUITE_NAMES, [], countPresetCells(preset), () => runPreset(ctx, preset)),
+    ];
+  }
   return [...bookkeeping(ctx, raw), ...wholeMigrations(ctx, gpu), ...copies(ctx, raw, gpu)];
 }
 

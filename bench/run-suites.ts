@@ -13,6 +13,7 @@ import { nodeHeap } from './heap.ts';
 import type { HeapReader } from './heap.ts';
 import { planRun } from './plan.ts';
 import type { BenchPlan } from './plan.ts';
+import { presetTable } from './presets.ts';
 import { RawGpu } from './raw-gpu.ts';
 import { RunContext } from './run-context.ts';
 import { listSteps } from './run-steps.ts';
@@ -60,7 +61,8 @@ export async function runPlan(
       wallSeconds: Math.round(performance.now() - begun) / 1000,
       cells: ctx.cells,
       omitted: ctx.omitted,
-      goals: goalRows(ctx.goals, plan.suites, plan.engine),
+      goals: goalRows(ctx.goals, plan.suites, plan.engine, (id) => ctx.wants(id)),
+      ...(plan.preset === null ? {} : { presets: [presetTable(plan.preset, ctx.cells)] }),
     };
   } finally {
     raw?.close();

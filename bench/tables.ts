@@ -2,6 +2,7 @@
  * The report as tables of text, which the terminal prints and the HTML report wraps in markup.
  * What is shown is decided here, once.
  */
+import { presetTextTable } from './presets.ts';
 import { directionName, formatNumber, shortBytes } from './format.ts';
 import type { BenchCell, BenchEnvironment, BenchGoal, BenchReport, GoalPart } from './types.ts';
 
@@ -229,6 +230,7 @@ function goalText(goal: BenchGoal): string {
 /** All tables of the report, in the order to read them. */
 export function reportTables(report: BenchReport): Table[] {
   const tables: (Table | null)[] = [
+    ...(report.presets ?? []).map(presetTextTable),
     ...copyDirections(report).map((direction) => copyTable(report, direction)),
     migrateTable(report),
     faultTable(report),

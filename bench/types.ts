@@ -20,6 +20,34 @@ export const SUITE_NAMES = ['mm', 'migrate', 'fault', 'copy'] as const;
  */
 export type SuiteName = (typeof SUITE_NAMES)[number];
 
+/** Runs that mirror a published table. */
+export const PRESET_NAMES = ['dma-offload', 'thp-migration', 'nvbandwidth', 'xe-phases'] as const;
+
+/**
+ * `dma-offload`: copies by folio size and channels. `thp-migration`: whole migrations with and
+ * without large folios. `nvbandwidth`: a matrix of directions. `xe-phases`: 2 MiB by phase.
+ */
+export type PresetName = (typeof PRESET_NAMES)[number];
+
+/** A row of a preset's table; null where there is no figure. */
+export interface PresetRow {
+  readonly label: string;
+  readonly values: readonly (number | null)[];
+}
+
+/** A published table and ours. */
+export interface PresetTable {
+  readonly preset: PresetName;
+  readonly title: string;
+  /** Who published it, where and when, on what. */
+  readonly source: string;
+  readonly unit: 'GB/s' | 'us';
+  readonly columns: readonly string[];
+  readonly published: readonly PresetRow[];
+  readonly measured: readonly PresetRow[];
+  readonly notes: readonly string[];
+}
+
 /** What to run. */
 export interface BenchOptions {
   /** Which suites; all when absent or empty. */
@@ -29,6 +57,8 @@ export interface BenchOptions {
    * absent or empty.
    */
   readonly goals?: readonly string[];
+  /** Only the cells of that published table, and the reference lines. */
+  readonly preset?: PresetName;
   /** Smaller cells and fewer samples, for a run under a minute. Default false. */
   readonly quick?: boolean;
   /** Seed of contents, scattering, order and bootstrap. Default 1. */
@@ -181,6 +211,8 @@ export interface BenchReport {
   readonly cells: readonly BenchCell[];
   readonly omitted: readonly OmittedCell[];
   readonly goals: readonly BenchGoal[];
+  /** The published tables that the run mirrors; absent where it mirrors none. */
+  readonly presets?: readonly PresetTable[];
 }
 
 /** True when every cell of the report was verified. */

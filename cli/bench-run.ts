@@ -40,10 +40,11 @@ interface BenchWindow {
 
 /** The query with which the page starts by itself, with these options. */
 export function pageQuery(options: BenchOptions): string {
-  const { suites, goals, quick, seed, engine, powerPreference } = options;
+  const { suites, goals, preset, quick, seed, engine, powerPreference } = options;
   const pairs = ['auto'];
   if (suites !== undefined && suites.length > 0) pairs.push(`suite=${suites.join(',')}`);
   if (goals !== undefined && goals.length > 0) pairs.push(`goal=${goals.join(',')}`);
+  if (preset !== undefined) pairs.push(`preset=${preset}`);
   if (quick === true) pairs.push('quick=1');
   if (seed !== undefined) pairs.push(`seed=${seed}`);
   if (engine === 'cpu') pairs.push('engine=cpu');
@@ -141,7 +142,8 @@ export async function runInBrowser(
  */
 async function withHeapGoal(report: BenchReport, options: BenchOptions): Promise<BenchReport> {
   const row = report.goals.find(({ id }) => id === HEAP_GOAL);
-  const isAsked = options.suites?.includes('mm') ?? options.goals?.includes(HEAP_GOAL) ?? true;
+  const hasGoal = options.goals?.includes(HEAP_GOAL) ?? options.preset === undefined;
+  const isAsked = hasGoal && (options.suites?.includes('mm') ?? true);
   if (row === undefined || row.holds !== null || !isAsked) return report;
   const inNode = await runInNode(
     { ...options, suites: ['mm'], quick: true, engine: 'cpu' },

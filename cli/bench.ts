@@ -9,7 +9,7 @@
  */
 import { isVerified } from '../bench/types.ts';
 import { GOAL_IDS } from '../bench/goals.ts';
-import { SUITE_NAMES } from '../bench/types.ts';
+import { PRESET_NAMES, SUITE_NAMES } from '../bench/types.ts';
 import type { BenchOptions } from '../bench/types.ts';
 import { readCommandLine } from './args.ts';
 import type { OptionValues } from './args.ts';
@@ -35,6 +35,11 @@ const OPTIONS = {
     choices: GOAL_IDS,
     placeholder: 'G1,G2,...',
     help: 'only the comparisons behind these goals',
+  },
+  preset: {
+    kind: 'choice',
+    choices: PRESET_NAMES,
+    help: 'only what a published table shows, its figures beside ours',
   },
   quick: { kind: 'flag', help: 'smaller cells, fewer samples: under a minute' },
   json: {
@@ -87,6 +92,7 @@ export const BENCH_COMMAND = {
 export function benchOptions(values: OptionValues<typeof OPTIONS>): BenchOptions {
   return {
     ...(values.suite === undefined ? {} : { suites: values.suite }),
+    ...(values.preset === undefined ? {} : { preset: values.preset }),
     ...(values.goal === undefined ? {} : { goals: values.goal }),
     quick: values.quick,
     seed: values.seed ?? 1,

@@ -2,6 +2,7 @@
  * What to run: from the address into the form, from the form to the benchmark, and back into the
  * address, so that it can be passed on.
  */
+import { isPresetName } from '../../bench/presets.ts';
 import { SUITE_NAMES } from '../../bench/types.ts';
 import type { BenchOptions } from '../../bench/types.ts';
 
@@ -19,15 +20,17 @@ export function fillForm(form: HTMLFormElement, query: URLSearchParams): void {
   if (seed !== null && query.has('seed')) seed.value = query.get('seed') ?? '';
 }
 
-/** What the form asks for; goals, engine and power are chosen by the address alone. */
+/** What the form asks for; goals, preset, engine and power are chosen by the address alone. */
 export function readForm(form: HTMLFormElement, query: URLSearchParams): BenchOptions {
   const values = new FormData(form);
   const chosen = values.getAll('suite');
   const power = query.get('power');
+  const preset = query.get('preset');
   const goals = query.get('goal')?.split(',') ?? [];
   return {
     suites: SUITE_NAMES.filter((name) => chosen.includes(name)),
     ...(goals.length > 0 ? { goals } : {}),
+    ...(isPresetName(preset) ? { preset } : {}),
     quick: values.get('quick') === '1',
     seed: Number(values.get('seed')) >>> 0,
     engine: query.get('engine') === 'cpu' ? 'cpu' : 'webgpu',

@@ -50,6 +50,7 @@ function tinyPlan(change: Partial<BenchPlan> = {}): BenchPlan {
     fault: { pages: 10 },
     mm: { windows: 1, pairs: 6, warmups: 2, scalePages: 0, spreadBatches: 20 },
     referenceBytes: 2 ** 18,
+    presetBytes: 2 ** 22,
     goals: tinyGoals(),
     ...change,
   };
