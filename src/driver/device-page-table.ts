@@ -26,6 +26,8 @@ export class DevicePageTable {
   private readonly leaves = new Map<number, Uint32Array>();
   /** Entries that are present. */
   mapped = 0;
+  /** Told of every range of page numbers, [first, end), that is unmapped, in the same breath. */
+  onErase: ((first: number, end: number) => void) | null = null;
 
   /** The entry for a virtual page number, 0 when there is none. */
   lookup(page: number): number {
@@ -57,6 +59,7 @@ export class DevicePageTable {
 
   /** Unmaps one virtual page number. */
   erase(page: number): void {
+    this.onErase?.(page, page + 1);
     const leaf = this.leaves.get(Math.floor(page / PTRS_PER_TABLE));
     if (leaf === undefined) return;
     const at = page % PTRS_PER_TABLE;
@@ -68,6 +71,7 @@ export class DevicePageTable {
   eraseRange(start: number, end: number): void {
     const first = Math.floor(start / PAGE_SIZE);
     const last = Math.ceil(end / PAGE_SIZE);
+    this.onErase?.(first, last);
     const firstKey = Math.floor(first / PTRS_PER_TABLE);
     const lastKey = Math.floor((last - 1) / PTRS_PER_TABLE);
     if (lastKey - firstKey < this.leaves.size) {

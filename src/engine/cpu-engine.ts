@@ -100,6 +100,11 @@ export class CpuEngine implements CopyEngine {
     return this.lostMessage !== '';
   }
 
+  /** Contents of VRAM, for kernels that run over it: frame `hostFrames` is its first page. */
+  get vramWords(): Uint32Array {
+    return this.vram;
+  }
+
   submit(list: CommandList, strategy: StrategyName = 'auto'): number {
     list.done.fill(0, 0, list.length);
     if (this.isLost) return errno.ENODEV;

@@ -68,10 +68,11 @@ export class CpuVmEngine implements VmEngine {
   /**
    * @param frames frames of device memory
    * @param seed of the order in which invocations run
+   * @param memory the frames' contents, where they are somebody else's
    */
-  constructor(frames: number, seed = 1) {
+  constructor(frames: number, seed = 1, memory?: Uint32Array) {
     this.frames = frames;
-    this.memory = new Uint32Array(frames * WORDS_PER_PAGE);
+    this.memory = memory ?? new Uint32Array(frames * WORDS_PER_PAGE);
     this.prng = new Prng(seed);
   }
 
@@ -92,15 +93,20 @@ export class CpuVmEngine implements VmEngine {
   }
 
   writeFrame(frame: number, bytes: Uint8Array): void {
-    new Uint8Array(this.memory.buffer).set(bytes, frame * PAGE_SIZE);
+    this.bytes().set(bytes, frame * PAGE_SIZE);
   }
 
   readFrames(frames: readonly number[]): readonly Uint8Array[] {
-    const bytes = new Uint8Array(this.memory.buffer);
+    const bytes = this.bytes();
     return frames.map((frame) => bytes.slice(frame * PAGE_SIZE, (frame + 1) * PAGE_SIZE));
   }
 
   drop(): void {}
+
+  private bytes(): Uint8Array {
+    const { buffer, byteOffset, byteLength } = this.memory;
+    return new Uint8Array(buffer, byteOffset, byteLength);
+  }
 
   destroy(): void {}
 }

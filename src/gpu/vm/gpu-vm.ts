@@ -39,6 +39,7 @@ export class GpuVmEngine implements VmEngine, GpuVmHost {
   readonly arena: GPUBuffer;
   readonly bindings: GPUBindGroupLayout;
   readonly collect: GPUComputePipeline;
+  private readonly ownsArena: boolean;
   private readonly tables = new Map<DeviceSpace, GPUBuffer>();
   private readback: GPUBuffer | undefined;
   private lost = false;
@@ -46,17 +47,21 @@ export class GpuVmEngine implements VmEngine, GpuVmHost {
   /**
    * @param device an open device, which the caller keeps and destroys
    * @param frames frames of device memory; limited by the device's largest storage binding
+   * @param arena where they are, if they are somebody else's
    */
-  constructor(device: GPUDevice, frames: number) {
+  constructor(device: GPUDevice, frames: number, arena?: GPUBuffer) {
     const { maxStorageBufferBindingSize, maxBufferSize } = device.limits;
     const limit = Math.floor(Math.min(maxStorageBufferBindingSize, maxBufferSize) / PAGE_SIZE);
     this.frames = Math.min(frames, limit);
     this.device = device;
-    this.arena = device.createBuffer({
-      label: 'vm arena',
-      size: this.frames * PAGE_SIZE,
-      usage: BUFFER_STORAGE | BUFFER_COPY_DST | BUFFER_COPY_SRC,
-    });
+    this.ownsArena = arena === undefined;
+    this.arena =
+      arena ??
+      device.createBuffer({
+        label: 'vm arena',
+        size: this.frames * PAGE_SIZE,
+        usage: BUFFER_STORAGE | BUFFER_COPY_DST | BUFFER_COPY_SRC,
+      });
     this.bindings = bindingsOf(device);
     this.collect = device.createComputePipeline({
       label: 'vm collect',
@@ -115,7 +120,7 @@ export class GpuVmEngine implements VmEngine, GpuVmHost {
     for (const table of this.tables.values()) table.destroy();
     this.tables.clear();
     this.readback?.destroy();
-    this.arena.destroy();
+    if (this.ownsArena) this.arena.destroy();
   }
 
   /** A context's page table, made at its first use. */

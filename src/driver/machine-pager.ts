@@ -1,0 +1,220 @@
+/*
+ * A pager on the machine's own memory: faults of a kernel over virtual memory become device faults
+ * of a process. A page comes to the device by `migrateVma`; permissions are those of
+ * `hmmRangeFault`; and whatever takes a page away from the mirror's page table takes it out of the
+ * kernel's page table in the same breath.
+ *
+ * Promises. An entry of the context's page table exists only while the mirror's page table, which
+ * the interval notifier keeps right, has the page in this device's memory. Passes that were
+ * submitted before an entry went see the old one; copies and clears of its frame are queued behind
+ * them. What a batch was granted is not evicted before the next pass.
+ *
+ * Locking. Takes none itself; the mirror's commands take the mmap lock for read. Between looking a
+ * page up in the mirror's page table and mapping it nothing waits. Source: our own; the steps are
+ * those of a driver's fault handler.
+ *
+ * Leaves out: the aperture: a page that can't come to the device (pinned, shared file pages) ends
+ * the invocation like a bad address. Policies: single pages, evicted in the order they came.
+ */
+import { errno, isErr } from '../base/errno.ts';
+import { PAGE_SIZE } from '../base/units.ts';
+import {
+  ACCESS_PREFETCH,
+  ACCESS_PREFETCH_WRITE,
+  ACCESS_READ,
+  FAULT_ACCESS,
+  FAULT_ADDRESS,
+  FAULT_WORDS,
+  PTE_ALL,
+  PTE_KILL_ATOMIC,
+  PTE_KILL_READ,
+  PTE_KILL_WRITE,
+  PTE_READ,
+  VM_SPACE_BYTES,
+} from '../engine/vm/abi.ts';
+import type { DeviceSpace } from '../engine/vm/device-space.ts';
+import type { FaultBatch } from '../engine/vm/launch.ts';
+import { DPT_WRITE, dptPfn } from './device-page-table.ts';
+import {
+  HMM_DMIRROR_MIGRATE_TO_DEV,
+  HMM_DMIRROR_MIGRATE_TO_SYS,
+  newDmirrorCmd,
+} from './dmirror.ts';
+import type { Dmirror } from './dmirror.ts';
+
+const KILL_WRITES = PTE_KILL_WRITE | PTE_KILL_ATOMIC;
+/** Rounds of bringing one page, against CPUs that take it away at once. */
+const MAX_TRIES = 16;
+
+/** What became of the faults so far. */
+export interface MachinePagerStats {
+  /** Pages mapped for the context. */
+  mapped: number;
+  /** Entries that the notifier, a migration or an eviction took away. */
+  erased: number;
+  evicted: number;
+  /** Pages whose accesses of some kind end their invocation. */
+  cancelled: number;
+}
+
+/** See the file header. */
+export class MachinePager {
+  readonly stats: MachinePagerStats = { mapped: 0, erased: 0, evicted: 0, cancelled: 0 };
+  private readonly mirror: Dmirror;
+  private readonly space: DeviceSpace;
+  private readonly origin: number;
+  private readonly firstFrame: number;
+  /** Page numbers mapped for the context, oldest first. */
+  private readonly mapped = new Set<number>();
+  /** Page numbers with refusals. */
+  private readonly refused = new Set<number>();
+  /** Page numbers of the batch at hand. */
+  private batch = new Set<number>();
+
+  /**
+   * @param mirror the process's open device; no other pager may be on it
+   * @param space the context's page table
+   * @param origin virtual address that is address 0 of the context, page aligned
+   * @param firstFrame pfn of the first VRAM frame of the engine's arena
+   */
+  constructor(mirror: Dmirror, space: DeviceSpace, origin: number, firstFrame: number) {
+    this.mirror = mirror;
+    this.space = space;
+    this.origin = origin;
+    this.firstFrame = firstFrame;
+    mirror.pageTable.onErase = (first, end) => this.forget(first, end);
+  }
+
+  /**
+   * Serves a batch, page by page in the order of the records.
+   *
+   * @returns true, so that the launch goes on; false when the engine or the file is gone
+   *
+   * Context: takes the mmap lock for read; waits.
+   */
+  async serve(batch: FaultBatch): Promise<boolean> {
+    const wanted = this.wantedPages(batch);
+    this.batch = new Set(wanted.keys());
+    let granted = 0;
+    for (const [page, access] of wanted) {
+      const write = access !== ACCESS_READ && access !== ACCESS_PREFETCH;
+      const status = await this.bring(page, write);
+      if (status === errno.ENODEV || status === errno.EIO || status === errno.EINTR) return false;
+      if (!isErr(status)) granted += 1;
+      // The rest of a batch that fills the device comes again when this much is done.
+      const comesAgain = status === errno.EBUSY && granted > 0;
+      const isHint = access === ACCESS_PREFETCH || access === ACCESS_PREFETCH_WRITE;
+      if (isErr(status) && !isHint && !comesAgain) this.refuse(page, write);
+    }
+    this.batch.clear();
+    return true;
+  }
+
+  /** Ends the connection: the context maps nothing any more. Pages stay on the device. */
+  close(): void {
+    this.mirror.pageTable.onErase = null;
+    this.forget(0, Infinity);
+  }
+
+  /** Pages of a batch with the strongest access of each; bad addresses are the process's own. */
+  private wantedPages({ records }: FaultBatch): Map<number, number> {
+    const wanted = new Map<number, number>();
+    for (let at = 0; at < records.length; at += FAULT_WORDS) {
+      const page = Math.floor((this.origin + records[at + FAULT_ADDRESS]!) / PAGE_SIZE);
+      const access = records[at + FAULT_ACCESS]!;
+      const before = wanted.get(page) ?? ACCESS_PREFETCH;
+      wanted.set(page, strength(access) > strength(before) ? access : before);
+    }
+    return wanted;
+  }
+
+  /** Makes a page usable and maps it. Returns 0, or why it can't be. */
+  private async bring(page: number, write: boolean): Promise<number> {
+    const address = page * PAGE_SIZE;
+    const cmd = newDmirrorCmd(address, 1, 0);
+    let failure: number = errno.EBUSY;
+    for (let attempt = 0; attempt < MAX_TRIES; attempt++) {
+      if (this.map(page, write)) return 0;
+      const moved = await this.mirror.ioctl(HMM_DMIRROR_MIGRATE_TO_DEV, cmd);
+      if (moved === errno.ENODEV || moved === errno.EIO) return moved;
+      if (this.map(page, write)) return 0;
+      failure = await this.mirror.fault(address, address + PAGE_SIZE, write);
+      if (isErr(failure) && failure !== errno.EBUSY) return failure;
+      if (this.map(page, write)) return 0;
+      // It is in RAM: no room on the device, or it can't be moved.
+      failure = errno.EBUSY;
+      if (!(await this.evictOne()) && attempt > 1) return errno.EBUSY;
+    }
+    return failure;
+  }
+
+  /** Maps a page that the mirror's page table has on the device, with what it allows. */
+  private map(page: number, write: boolean): boolean {
+    const entry = this.mirror.pageTable.lookup(page);
+    const frame = dptPfn(entry) - this.firstFrame;
+    // HMM gives a driver no private pages of other devices, so what is in VRAM is this one's.
+    if (entry === 0 || frame < 0) return false;
+    const writable = (entry & DPT_WRITE) !== 0;
+    if (write && !writable) return false;
+    const kills = this.refused.has(page) && !writable ? KILL_WRITES : 0;
+    this.space.mapPage(this.inContext(page), frame, (writable ? PTE_ALL : PTE_READ) | kills);
+    if (!this.mapped.has(page)) this.stats.mapped += 1;
+    this.mapped.add(page);
+    return true;
+  }
+
+  /** From now on such accesses end their invocation; reads of a readable page go on. */
+  private refuse(page: number, write: boolean): void {
+    this.refused.add(page);
+    this.stats.cancelled += 1;
+    if (write && this.map(page, false)) return;
+    const kills = write ? KILL_WRITES : KILL_WRITES | PTE_KILL_READ;
+    this.space.unmapPage(this.inContext(page), kills);
+  }
+
+  /** Sends the oldest page that is not of this batch home. */
+  private async evictOne(): Promise<boolean> {
+    // What is left where it is moves to the end of the set, so the set itself can't be walked.
+    const oldestFirst = Array.from(this.mapped);
+    for (const page of oldestFirst) {
+      if (this.batch.has(page)) continue;
+      const cmd = newDmirrorCmd(page * PAGE_SIZE, 1, 0);
+      const status = await this.mirror.ioctl(HMM_DMIRROR_MIGRATE_TO_SYS, cmd);
+      // One that stays (locked, pinned) goes to the end of the line.
+      if (this.mapped.delete(page)) this.mapped.add(page);
+      if (!isErr(status) && cmd.cpages > 0) {
+        this.stats.evicted += 1;
+        return true;
+      }
+    }
+    return false;
+  }
+
+  /** Pages [first, end) are gone from the mirror's page table. */
+  private forget(first: number, end: number): void {
+    for (const pages of [this.mapped, this.refused]) {
+      if (end - first <= pages.size) {
+        for (let page = first; page < end; page++) this.drop(pages, page);
+      } else {
+        for (const page of pages) if (page >= first && page < end) this.drop(pages, page);
+      }
+    }
+  }
+
+  private drop(pages: Set<number>, page: number): void {
+    if (!pages.delete(page)) return;
+    if (pages === this.mapped) this.stats.erased += 1;
+    this.space.unmapPage(this.inContext(page));
+  }
+
+  private inContext(page: number): number {
+    return (page * PAGE_SIZE - this.origin) % VM_SPACE_BYTES;
+  }
+}
+
+/** Order of accesses: hints, reads, writes and atomics. */
+function strength(access: number): number {
+  if (access === ACCESS_PREFETCH) return 0;
+  if (access === ACCESS_PREFETCH_WRITE) return 1;
+  return access + 2;
+}

@@ -1,0 +1,6 @@
+/*
+ * Kernels over a process's memory on WebGPU: migration and kernels work on the same arena.
+ */
+import { describeVmMachine } from '../contract/vm-machine-contract.ts';
+
+describeVmMachine('webgpu');

@@ -1,0 +1,97 @@
+/*
+ * Kernels over the memory of a process: the machine's own engine moves the pages, an engine for
+ * kernels works on the same frames.
+ */
+import { PROT_READ, PROT_WRITE, bootMachine } from '../../src/index.ts';
+import type { LocalMachine, MachineOptions, Process } from '../../src/index.ts';
+import { Dmirror } from '../../src/driver/dmirror.ts';
+import { MachinePager } from '../../src/driver/machine-pager.ts';
+import { CpuEngine } from '../../src/engine/cpu-engine.ts';
+import type { CopyEngine } from '../../src/engine/copy-engine.ts';
+import { CpuVmEngine } from '../../src/engine/vm/cpu-vm.ts';
+import { DeviceSpace } from '../../src/engine/vm/device-space.ts';
+import type { FaultBatch, LaunchReport, LaunchRequest } from '../../src/engine/vm/launch.ts';
+import { launchKernel } from '../../src/engine/vm/launch.ts';
+import type { VmCase } from '../../src/engine/vm/shapes.ts';
+import type { VmEngine } from '../../src/engine/vm/vm-engine.ts';
+import { WebGpuEngine } from '../../src/gpu/engine-core.ts';
+import { GpuVmEngine } from '../../src/gpu/vm/gpu-vm.ts';
+
+const KIB = 1024;
+
+/** A machine with a process whose device runs kernels. */
+export interface MachineRig {
+  readonly machine: LocalMachine;
+  readonly process: Process;
+  readonly mirror: Dmirror;
+  readonly engine: VmEngine;
+  readonly firstFrame: number;
+}
+
+/** Boots a machine; `devicePages` frames of device memory. */
+export async function openMachineRig(
+  engine: 'cpu' | 'webgpu',
+  devicePages: number,
+): Promise<MachineRig> {
+  const bytes = devicePages * 4 * KIB;
+  const options: MachineOptions = {
+    engine,
+    ramBytes: 8 * KIB * KIB,
+    deviceBytes: bytes,
+    chunkBytes: bytes,
+  };
+  const machine = await bootMachine(options);
+  const process = await machine.spawn();
+  const { kernel } = machine;
+  const mm = [...kernel.sys.mms][0]!;
+  const mirror = Dmirror.open(kernel.devices[0]!, mm);
+  if (typeof mirror === 'number') throw new Error(`open ${mirror}`);
+  const { hostFrames } = kernel.engine.geometry;
+  return { machine, process, mirror, engine: kernelsOver(kernel.engine), firstFrame: hostFrames };
+}
+
+/** An engine for kernels on the frames of a copy engine. */
+function kernelsOver(engine: CopyEngine): VmEngine {
+  const frames = engine.geometry.vramFrames;
+  if (engine instanceof CpuEngine) return new CpuVmEngine(frames, 5, engine.vramWords);
+  if (engine instanceof WebGpuEngine) {
+    return new GpuVmEngine(engine.device, frames, engine.vram.arenas[0]);
+  }
+  throw new Error(`no kernels over ${engine.name}`);
+}
+
+/** Maps a case's memory in the process; answers its address. */
+export async function mapCase(rig: MachineRig, one: VmCase): Promise<number> {
+  const prot = PROT_READ | PROT_WRITE;
+  const addr = await rig.process.mmap({ length: one.bytes.length, prot });
+  await rig.process.write(addr, one.bytes);
+  return addr;
+}
+
+/** Runs a case whose address 0 is `addr`, with something done after each batch. */
+export async function runOnMachine(
+  rig: MachineRig,
+  one: VmCase,
+  addr: number,
+  between: (batch: FaultBatch) => Promise<void> | void = () => {},
+  request: Partial<LaunchRequest> = {},
+): Promise<{ report: LaunchReport; pager: MachinePager }> {
+  const space = new DeviceSpace(1);
+  const pager = new MachinePager(rig.mirror, space, addr - one.base, rig.firstFrame);
+  const program = await rig.engine.compile(one.kernel, { slots: 4, hash: true });
+  if ('problems' in program) throw new Error(JSON.stringify(program.problems));
+  const report = await launchKernel(program, {
+    space,
+    workgroups: one.workgroups,
+    args: one.args,
+    pager: async (batch) => {
+      const goesOn = await pager.serve(batch);
+      await between(batch);
+      return goesOn;
+    },
+    ...request,
+  });
+  pager.close();
+  rig.engine.drop(space);
+  return { report, pager };
+}
