@@ -165,8 +165,9 @@ export class Residency implements PolicyView {
     return needsCopy;
   }
 
-  /** Maps a page in RAM for the device. */
+  /** Maps a page in RAM for the device; its uses over the link are counted anew. */
   mapRemote(page: number): void {
+    this.remoteUses[page >>> GROUP_SHIFT] = 0;
     this.where[page]! |= IN_RAM;
     this.mapped[page] = this.permissionOf(page);
     this.remote[page] = 1;

@@ -130,12 +130,14 @@ export class TraceDevice {
     const end = laneStart[lane + 1]!;
     const stopped = this.stoppedAt[lane]!;
     if (this.isAck && stopped >= 0) {
-      const { mapped, remote } = this.service.space;
+      const { mapped, remote, remoteUses } = this.service.space;
       const needed = access[this.at[lane]!]!;
       const allowed = mapped[stopped] ?? 0;
-      // What is mapped and still waits has raised a counter notification: it waits for the move.
-      const isCounted = this.isCounted[lane] === 1;
-      if (allowed === 0 || allowed < needed || (isCounted && remote[stopped] === 1)) return;
+      if (allowed === 0 || allowed < needed) return;
+      // What is mapped and waits has raised a counter notification: it waits for the answer, which
+      // moves the page or starts the count anew.
+      const waits = this.isCounted[lane] === 1 && remote[stopped] === 1;
+      if (waits && remoteUses[stopped >>> GROUP_SHIFT]! > 0) return;
     }
     this.stoppedAt[lane] = -1;
     for (let i = this.at[lane]!; i < end; i++) {

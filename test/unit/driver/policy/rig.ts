@@ -3,6 +3,7 @@ import { plainRegion, TraceWriter } from '../../../../src/driver/policy/access-t
 import type { AccessTrace } from '../../../../src/driver/policy/access-trace.ts';
 import { ModelRun, runModel } from '../../../../src/driver/policy/model-run.ts';
 import type { ModelOptions, ModelResult } from '../../../../src/driver/policy/model-run.ts';
+import type { PlacementStep } from '../../../../src/driver/policy/placement-rows.ts';
 import { policyByName } from '../../../../src/driver/policy/policies.ts';
 import type { FaultPolicy, PolicyFactory, Region } from '../../../../src/driver/policy/policy.ts';
 
@@ -42,3 +43,18 @@ export function pageByPage(over: Partial<FaultPolicy> = {}): PolicyFactory {
 
 export { ModelRun, policyByName, runModel };
 export type { ModelOptions, ModelResult };
+
+/** Drives a run to its end, showing each step that moves or maps pages before it counts. */
+export function drive(run: ModelRun, onStep: (step: PlacementStep) => void = () => {}): void {
+  while (!run.isDone) {
+    if (run.service.ring.pending === 0) {
+      run.device.run();
+      continue;
+    }
+    for (const step of run.service.pass()) {
+      if (step.kind === 'replay') run.device.run(step.isAck);
+      else if (step.kind === 'cancel') run.device.cancel(step.page, step.from);
+      else onStep(step);
+    }
+  }
+}

@@ -1,11 +1,11 @@
 /** A user's policy: what it may be, and what is said of one that throws or answers nonsense. */
 import { describe, expect, test } from 'vitest';
 import { StuckError } from '../../../../src/driver/policy/model-run.ts';
-import { ACCESS_READ, PolicyError } from '../../../../src/driver/policy/policy.ts';
+import { ACCESS_READ, ON_DEVICE, PolicyError } from '../../../../src/driver/policy/policy.ts';
 import type { FaultPolicy } from '../../../../src/driver/policy/policy.ts';
 import { userPolicy } from '../../../../src/driver/policy/user-policy.ts';
 import { makeWorkload } from '../../../../src/driver/policy/workloads.ts';
-import { blocks, pageByPage, policyByName, runModel, traceOf } from './rig.ts';
+import { blocks, drive, ModelRun, pageByPage, policyByName, runModel, traceOf } from './rig.ts';
 
 const setup = { pageCount: 512, devicePages: 512, seed: 1 };
 const good = pageByPage()(setup);
@@ -102,7 +102,16 @@ describe('answers that can not be carried out', () => {
     const chooseVictims: FaultPolicy['chooseVictims'] = (_request, view, victims) => {
       for (let page = 0; page < view.pageCount; page++) victims.evict(page);
     };
-    expect(failure({ chooseVictims }, 300)).toBe(undefined);
+    const policy = userPolicy({ policy: { ...good, chooseVictims } }, 'mine.js');
+    const run = new ModelRun(trace, policy, { devicePages: 300 });
+    let wrong = 0;
+    drive(run, ({ kind, pages, count }) => {
+      if (kind !== 'evict') return;
+      for (const page of pages.subarray(0, count)) {
+        if (run.space.isProtected(page) || (run.space.where[page]! & ON_DEVICE) === 0) wrong++;
+      }
+    });
+    expect([wrong, run.service.counts.evictedPages > 0]).toEqual([0, true]);
   });
 
   test('no victims at all: what has no room is served from RAM', () => {
