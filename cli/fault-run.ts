@@ -128,8 +128,17 @@ function loadTrace({ workload, size, passes, seed }: FaultRunOptions): AccessTra
   });
 }
 
+/** Other names of policies. */
+const ALIASES: Readonly<Record<string, PolicyName>> = {
+  gpusvm: 'xe',
+  amdkfd: 'kfd',
+  nvidia: 'uvm',
+  off: 'none',
+};
+
 async function loadPolicy(options: FaultRunOptions): Promise<PolicyFactory> {
-  const { policy, evict, granularity } = options;
+  const { evict, granularity } = options;
+  const policy = ALIASES[options.policy] ?? options.policy;
   if (POLICIES.includes(policy as PolicyName)) {
     return policyByName(policy as PolicyName, {
       ...(evict === undefined ? {} : { evict }),

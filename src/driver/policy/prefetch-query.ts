@@ -12,6 +12,13 @@ export const PREFETCHERS = ['uvm', 'tbn', 'sl64k', 'random', 'none'] as const;
 /** Names of prefetchers. */
 export type PrefetcherName = (typeof PREFETCHERS)[number];
 
+/** Other names that papers and drivers use. */
+const ALIASES: Readonly<Record<string, PrefetcherName>> = {
+  uvm51: 'uvm',
+  sl: 'sl64k',
+  off: 'none',
+};
+
 /** What the query's answer is printed as. */
 export interface PrefetchAnswer {
   /** Pages that came to the device, the faulted ones included, ascending. */
@@ -125,9 +132,11 @@ function readQuery(input: unknown): Query {
   if (unknown !== undefined) {
     throw new QueryError(`knows no field '${unknown}'; fields are ${FIELDS.join(', ')}`);
   }
-  const policy = fields['policy'] ?? 'uvm';
+  const given = fields['policy'] ?? 'uvm';
+  const word = typeof given === 'string' ? given.toLowerCase() : given;
+  const policy = ALIASES[word as string] ?? word;
   if (!PREFETCHERS.includes(policy as PrefetcherName)) {
-    throw new QueryError(`policy is one of ${PREFETCHERS.join(', ')}, not ${show(policy)}`);
+    throw new QueryError(`policy is one of ${PREFETCHERS.join(', ')}, not ${show(given)}`);
   }
   const { first, outer } = readRegion(fields['region']);
   const faulted = readMask('faulted', fields['faulted']);

@@ -7,6 +7,17 @@ test('pages are numbers and pairs [first, end)', () => {
   expect(answer).toEqual({ moved: [3, 9], faults: 2 });
 });
 
+test.each([
+  ['UVM51', 'uvm', 6],
+  ['SL', 'sl64k', 32],
+  ['TBN', 'tbn', 6],
+  ['off', 'none', 512],
+])('policy %s is %s', (alias, policy, faults) => {
+  const answer = answerPrefetchQuery({ policy: alias, sequence: 'forward' });
+  expect(answer).toEqual(answerPrefetchQuery({ policy, sequence: 'forward' }));
+  expect(answer.faults).toBe(faults);
+});
+
 test('an empty query moves nothing', () => {
   expect(answerPrefetchQuery({})).toEqual({ moved: [], faults: 0 });
 });
