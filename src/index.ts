@@ -86,6 +86,7 @@ export type { MachineEnd } from './worker/errors.ts';
 export { Machine } from './worker/machine.ts';
 export { Process } from './worker/process.ts';
 export { TestDevice } from './worker/test-device.ts';
+export type { FaultKind, FaultLatency, FaultLatencySummary } from './cpu/fault-latency.ts';
 export { TraceSubscription } from './worker/trace.ts';
 export type {
   FaultEvent,

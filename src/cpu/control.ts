@@ -36,6 +36,8 @@ export const CORE_REPLY = 18;
 export const CORE_RESULT = 19;
 /** Next record of the core's ring to be read. */
 export const CORE_RING_TAIL = 20;
+/** FAULT_* kind of the fault that was answered. */
+export const CORE_FAULT_KIND = 21;
 /** Written by the core: number of its last trap, counters, lines printed. */
 export const CORE_TRAPS = 32;
 export const CORE_TLB_MISSES = 33;

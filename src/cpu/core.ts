@@ -24,8 +24,15 @@ import {
 import { ACCESS_READ, ACCESS_WRITE, FAULT_ENOMEM, FAULT_OK, FAULT_SIGBUS } from '../mm/uaccess.ts';
 import type { AtomicsPort } from './atomics-port.ts';
 import { CoreMemory, POLL_INTERVAL, TLB_ENTRIES, tlbIndex, tlbTag } from './core-memory.ts';
-import { CORE_TLB_FLUSHES, CORE_TLB_MISSES, CORE_TRAPS, ControlMap } from './control.ts';
+import {
+  CORE_FAULT_KIND,
+  CORE_TLB_FLUSHES,
+  CORE_TLB_MISSES,
+  CORE_TRAPS,
+  ControlMap,
+} from './control.ts';
 import type { Doorbell } from './doorbell.ts';
+import { FaultLatency } from './fault-latency.ts';
 import { RECORD_FAULT, newRecord } from './fault-ring.ts';
 import { CoreGate } from './shootdown.ts';
 import { CoreEnded, CpuSignal } from './signals.ts';
@@ -44,6 +51,8 @@ export interface CoreImage {
   readonly pageTables: SharedArrayBuffer;
   readonly control: SharedArrayBuffer;
   readonly ringCapacity: number;
+  /** Where it counts how long faults take: numbers of a FaultLatency. */
+  readonly latency: SharedArrayBuffer;
   /** The address space: number of its top page table. */
   readonly pgd: number;
 }
@@ -55,6 +64,7 @@ export class Core {
   readonly gate: CoreGate;
   readonly bell: Doorbell;
   readonly memory: CoreMemory;
+  private readonly latency: FaultLatency;
   private readonly tables: Int32Array<SharedArrayBuffer>;
   private readonly block: number;
   private readonly record = newRecord();
@@ -73,6 +83,7 @@ export class Core {
     this.memory = memory;
     this.port = port;
     this.bell = bell;
+    this.latency = new FaultLatency(image.latency);
     this.control = ControlMap.attach(image.control, image.ringCapacity);
     this.block = this.control.block(image.slot);
     this.tables = new Int32Array(image.pageTables);
@@ -218,7 +229,11 @@ export class Core {
   }
 
   private fault(addr: number, access: number): void {
+    const { port, image } = this;
+    const begun = port.nowMs();
     const outcome = this.trap(RECORD_FAULT, addr, access);
+    const kind = port.load(this.control.words, this.block + CORE_FAULT_KIND);
+    this.latency.add(image.slot, kind, (port.nowMs() - begun) * 1e6);
     if (outcome === FAULT_OK) return;
     if (outcome === FAULT_SIGBUS) {
       throw new CpuSignal('SIGBUS', addr, nameOf(access), 'the contents of the page are lost');

@@ -11,6 +11,8 @@ import { RECORD_PREFETCH, RECORD_SYSCALL, pushOrDrop } from './fault-ring.ts';
 import { readLetter, writeLetter } from './letter.ts';
 import { SyscallError } from './signals.ts';
 
+const MAX_PREFETCH = 2 ** 30;
+
 /** What mmap may be asked for: see MmapRequest of the facade. */
 export interface MmapArguments {
   readonly addr?: number;
@@ -183,7 +185,10 @@ export class Cpu extends Core {
     const { image, port, control } = this;
     // A program may do nothing else.
     this.poll();
-    const record = { kind: RECORD_PREFETCH, slot: image.slot, access: 0, address: addr, length };
+    // A record holds 32 bits of the length; the kernel serves less of it anyway.
+    const bytes = Math.max(0, Math.min(length, MAX_PREFETCH));
+    const slot = image.slot;
+    const record = { kind: RECORD_PREFETCH, slot, access: 0, address: addr, length: bytes };
     if (pushOrDrop(port, control, record)) this.bell.ring();
   }
 

@@ -37,12 +37,17 @@ import {
 import type { MigrateVma } from '../mm/migrate-types.ts';
 import type { MmStruct, System, Vma } from '../mm/mm-types.ts';
 import { allocHugeFolio, allocPage, allocPages, putPage } from '../mm/page-alloc.ts';
+import { markReadahead } from '../mm/readahead.ts';
 import { splitFolio } from '../mm/split-folio.ts';
+import { vmEventIndex } from '../mm/vmstat.ts';
 import { DeviceMemory } from './device-memory.ts';
 import type { DeviceChunk } from './device-memory.ts';
 import type { DevicePageTable } from './device-page-table.ts';
+import type { FaultAround } from './fault-around.ts';
 import { MigrateWindowPool } from './migrate-window.ts';
 import type { MigrateWindow } from './migrate-window.ts';
+
+const PREFETCH_FAULT_AROUND = vmEventIndex('prefetch_fault_around');
 
 /** What a driver needs from the machine it runs on. */
 export interface DriverContext {
@@ -79,6 +84,8 @@ export class DmirrorDevice {
   readonly apertureLock = new Mutex();
   /** Bytes that went into the aperture and out of it since boot. */
   apertureBytes = 0;
+  /** What a CPU fault brings home besides its page; null is nothing. */
+  faultAround: FaultAround | null = null;
   /** The list of the pass that holds `apertureLock`. */
   readonly passList = new CommandList(APERTURE_PAGES);
 
@@ -157,21 +164,52 @@ export class DmirrorDevice {
    * waits.
    */
   async migrateToRam(vmf: VmFault): Promise<number> {
+    const page = vmf.address - (vmf.address % PAGE_SIZE);
     // A PMD that faulted comes home whole; of a large folio that PTEs map, the one page.
-    const bytes = vmf.ptePresent ? PAGE_SIZE : PMD_SIZE;
-    const window = this.windows.take(bytes / PAGE_SIZE);
-    const start = vmf.address - (vmf.address % bytes);
+    if (!vmf.ptePresent) {
+      const start = page - (page % PMD_SIZE);
+      return this.migrateFaulted(vmf, start, start + PMD_SIZE);
+    }
+    const { mem } = this.context.sys;
+    if (this.faultAround !== null && !mem.isLarge(mem.folioOf(vmf.page))) {
+      const { start, end } = this.faultAround.next(vmf.vma, page);
+      const outcome = await this.migrateFaulted(vmf, start, end);
+      // Where RAM is short, the page alone may find room.
+      if (outcome !== VM_FAULT_OOM) return outcome;
+    }
+    return this.migrateFaulted(vmf, page, page + PAGE_SIZE);
+  }
+
+  /** Brings the device pages of a range home, the page that faulted among them. */
+  private async migrateFaulted(vmf: VmFault, start: number, end: number): Promise<number> {
+    const window = this.windows.take((end - start) / PAGE_SIZE);
     const select = this.selectOwn | MIGRATE_VMA_SELECT_COMPOUND;
-    const args = this.migrateArgs(window, vmf.vma, start, start + bytes, select, vmf.page);
+    const args = this.migrateArgs(window, vmf.vma, start, end, select, vmf.page);
+    const slot = Math.floor((vmf.address - start) / PAGE_SIZE);
     try {
       if (isErr(migrateVmaSetup(args))) return VM_FAULT_SIGBUS;
       if (args.cpages === 0) return 0;
       const allocated = this.allocateHome(window);
       if (isErr(allocated)) return VM_FAULT_OOM;
       const copied = this.finishHome(window, await this.copyOut(window));
-      return isErr(copied) ? VM_FAULT_SIGBUS : 0;
+      if (vmf.ptePresent) this.markUnasked(window, slot, PREFETCH_FAULT_AROUND);
+      // What was lost beside the page that faulted is found out when it is asked for.
+      return isErr(copied) && !hasMoved(window, slot) ? VM_FAULT_SIGBUS : 0;
     } finally {
       this.windows.give(window);
+    }
+  }
+
+  /**
+   * Marks the pages of a window that came home without having been asked for.
+   *
+   * @param asked Slot of the page that was, -1 for none. @param event Counter of the way it came.
+   */
+  markUnasked(window: MigrateWindow, asked: number, event: number): void {
+    const { sys } = this.context;
+    for (let i = 0; i < window.args.npages; i++) {
+      if (i === asked || !hasMoved(window, i)) continue;
+      markReadahead(sys, migratePfnToPage(window.dst[i]!), event);
     }
   }
 
@@ -388,6 +426,13 @@ export class DmirrorDevice {
       this.windows.give(window);
     }
   }
+}
+
+/** True when the page of a slot went to its destination, and is a single one. */
+function hasMoved(window: MigrateWindow, slot: number): boolean {
+  if ((window.src[slot]! & MIGRATE_PFN_MIGRATE) === 0) return false;
+  const entry = window.dst[slot]!;
+  return migratePfnToPage(entry) >= 0 && (entry & MIGRATE_PFN_COMPOUND) === 0;
 }
 
 /** Allocates locked pages of RAM. @returns how many there are, 0 to `count`. */

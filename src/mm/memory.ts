@@ -90,6 +90,7 @@ import {
   ptePfn,
   ptePresent,
 } from './swapops.ts';
+import { noteFirstTouch } from './readahead.ts';
 import { flushTlbRange } from './tlb.ts';
 import { isCowMapping } from './vma.ts';
 import { TRACE_FAULT } from './trace.ts';
@@ -190,6 +191,7 @@ function handlePteFault(
   const unshare = (flags & FAULT_FLAG_UNSHARE) !== 0 && isCowMapping(vma);
   assert(!(write && unshare), 'a fault is for a write or for unsharing');
   if ((write || unshare) && (pte & PTE_WRITE) === 0) return doWpPage(vma, address, at, pte, flags);
+  if ((pte & PTE_YOUNG) === 0) noteFirstTouch(sys, ptePfn(pte));
   // Somebody else made the entry good in the meantime; hardware would have set these bits.
   sys.pageTables.words[at] = (pte | PTE_YOUNG | (write ? PTE_DIRTY : 0)) >>> 0;
   return 0;

@@ -43,6 +43,8 @@ export const PG_HWPOISON = 1 << 15;
 export const PG_SWAPCACHE = 1 << 14;
 /** Head of a folio of the hugetlb pool (PGTY_hugetlb). */
 export const PG_HUGETLB = 1 << 16;
+/** Came before anybody asked for it, and was not touched since: see readahead.ts. */
+export const PG_READAHEAD = 1 << 17;
 
 const PMD_OFFSET_MASK = HPAGE_PMD_NR - 1;
 

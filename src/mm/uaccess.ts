@@ -23,6 +23,7 @@ import {
 } from './memory.ts';
 import { VM_ACCESS_FLAGS, VM_WRITE } from './mm-types.ts';
 import type { MmStruct } from './mm-types.ts';
+import { noteFirstTouch } from './readahead.ts';
 import { PTE_DIRTY, PTE_PRESENT, PTE_PROTNONE, PTE_WRITE, PTE_YOUNG, leafPfn } from './swapops.ts';
 import { vmaLookup } from './vma-lookup.ts';
 
@@ -99,6 +100,7 @@ export function accessiblePage(mm: MmStruct, addr: number, access: number): numb
   const isWrite = access === ACCESS_WRITE;
   const needed = isWrite ? PTE_PRESENT | PTE_WRITE : PTE_PRESENT;
   if ((pte & (needed | PTE_PROTNONE)) !== needed) return 0;
+  if ((pte & PTE_YOUNG) === 0) noteFirstTouch(mm.sys, leafPfn(pte, addr));
   pageTables.words[at] = (pte | (isWrite ? PTE_YOUNG | PTE_DIRTY : PTE_YOUNG)) >>> 0;
   return leafPfn(pte, addr);
 }

@@ -43,6 +43,13 @@ export const VM_EVENTS = [
   'thp_collapse_alloc_failed',
   'htlb_buddy_alloc_success',
   'htlb_buddy_alloc_fail',
+  'prefetch_fault_around',
+  'prefetch_hinted',
+  'prefetch_used',
+  'prefetch_wasted',
+  'prefetch_hints',
+  'prefetch_hints_merged',
+  'prefetch_hints_dropped',
 ] as const;
 
 /** A counter name. */

@@ -4,12 +4,13 @@
  * do), since they cross to other threads.
  */
 import { errno, isErr } from '../base/errno.ts';
-import { PAGE_SIZE, PFN_LIMIT, bytesToPages } from '../base/units.ts';
+import { PAGE_SIZE, PFN_LIMIT, PMD_SIZE, bytesToPages } from '../base/units.ts';
 import { CpuEngine } from '../engine/cpu-engine.ts';
 import type { CopyEngine, FrameGeometry } from '../engine/copy-engine.ts';
 import { smallestChunk } from '../driver/device-memory.ts';
 import { APERTURE_PAGES, DmirrorDevice } from '../driver/dmirror-device.ts';
 import type { DriverContext } from '../driver/dmirror-device.ts';
+import { FaultAround } from '../driver/fault-around.ts';
 import type { Scratch } from '../gpu/calibrate.ts';
 import { createWebGpuEngine } from '../gpu/webgpu-engine.ts';
 import { createSystem } from '../mm/system.ts';
@@ -72,6 +73,11 @@ export async function boot(options: MachineOptions = {}): Promise<Kernel | OpenF
     await engine.close();
     return failure(devices, 'the device memory does not fit the pfn space', 'ask for less');
   }
+  const badWindow = addFaultAround(devices, options.faultAroundBytes ?? PAGE_SIZE);
+  if (badWindow !== null) {
+    await engine.close();
+    return badWindow;
+  }
   const kernel = new Kernel({
     sys,
     engine,
@@ -106,6 +112,18 @@ function addSwap(sys: System, bytes: number): OpenFailure | null {
   }
   const status = swapon(sys, bytesToPages(bytes));
   return isErr(status) ? failure(status, `${cause} does not fit this host`, 'ask for less') : null;
+}
+
+/** Gives each device its windows for CPU faults; or why it has none. */
+function addFaultAround(devices: readonly DmirrorDevice[], bytes: number): OpenFailure | null {
+  const isWindow = isSize(bytes, PAGE_SIZE, PMD_SIZE) && Number.isInteger(Math.log2(bytes));
+  if (!isWindow) {
+    const cause = `fault-around of ${bytes} bytes`;
+    return failure(errno.EINVAL, cause, 'give a power of two from 4 KiB to 2 MiB');
+  }
+  if (bytes === PAGE_SIZE) return null;
+  for (const device of devices) device.faultAround = new FaultAround(bytesToPages(bytes));
+  return null;
 }
 
 /** All devices, private ones first; or an errno. */

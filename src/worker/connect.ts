@@ -46,8 +46,9 @@ export async function connectKernel(
     if (failure !== null) throw new OpenError(failure);
     const report = await Promise.race([remote.report(), died]);
     const vmstat = await Promise.race([remote.liveCounters(), died]);
+    const faultLatency = await Promise.race([remote.liveFaultLatency(), died]);
     const cores = new CoreHost(coreKernel(remote), thread.cores);
-    return { link: { api: remote, died, dispose, cores, vmstat }, report };
+    return { link: { api: remote, died, dispose, cores, vmstat, faultLatency }, report };
   } catch (error) {
     dispose();
     throw error;

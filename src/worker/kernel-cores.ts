@@ -8,26 +8,31 @@ import { isPending } from '../base/maybe.ts';
 import type { MaybePromise } from '../base/maybe.ts';
 import { atomicsOf } from '../cpu/atomics-port.ts';
 import type { AtomicsPort } from '../cpu/atomics-port.ts';
-import { CORE_DEAD, ControlMap, MAX_CORES } from '../cpu/control.ts';
+import { CORE_DEAD, CORE_FAULT_KIND, ControlMap, MAX_CORES } from '../cpu/control.ts';
 import type { CoreImage } from '../cpu/core.ts';
 import { listenToPort, listenToWord } from '../cpu/doorbell.ts';
 import type { DoorbellListener } from '../cpu/doorbell.ts';
+import { FAULT_MAJOR, FAULT_MINOR, FAULT_PROTECTION, FaultLatency } from '../cpu/fault-latency.ts';
 import {
   RECORD_FAULT,
+  RECORD_PREFETCH,
   RECORD_SYSCALL,
   clearRing,
   newRecord,
   popRecord,
 } from '../cpu/fault-ring.ts';
+import type { DmirrorDevice } from '../driver/dmirror-device.ts';
 import { readLetter, writeLetter } from '../cpu/letter.ts';
 import { claimCore, coreState, releaseCore, signalCore } from '../cpu/shootdown.ts';
 import { SIGKILL } from '../cpu/signals.ts';
 import { answerTrap, hasTrapped } from '../cpu/trap.ts';
 import type { MmStruct, System } from '../mm/mm-types.ts';
+import { PTE_PRESENT, PTE_YOUNG } from '../mm/swapops.ts';
 import { addTlbListener, removeTlbListener } from '../mm/tlb.ts';
 import { FAULT_OK, accessiblePage, faultInUser } from '../mm/uaccess.ts';
 import { CoreSet, LIMIT_MS, silence } from './core-set.ts';
 import type { FlushTarget } from './core-set.ts';
+import { PrefetchQueue } from './kernel-prefetch.ts';
 import { Later } from './later.ts';
 import type { HostRequest } from './protocol-cores.ts';
 
@@ -69,6 +74,9 @@ export class KernelCores {
   private readonly port: AtomicsPort;
   private readonly cores: (KernelCore | null)[] = Array.from({ length: MAX_CORES }, () => null);
   private readonly sets = new Map<MmStruct, CoreSet>();
+  /** How long faults take. */
+  readonly latency = new FaultLatency();
+  private readonly prefetches: PrefetchQueue;
   private readonly record = newRecord();
   /** Processes that programs have forked, whose cores the host will ask for; by whom. */
   private readonly expected = new Map<number, KernelCore>();
@@ -78,7 +86,13 @@ export class KernelCores {
   private host: MessagePort | null = null;
   private listener: DoorbellListener | null = null;
 
-  constructor(sys: System, syscall: Syscall, wiring: CoreWiring = newWiring()) {
+  constructor(
+    sys: System,
+    syscall: Syscall,
+    wiring: CoreWiring = newWiring(),
+    devices: readonly DmirrorDevice[] = [],
+  ) {
+    this.prefetches = new PrefetchQueue(sys, devices);
     this.sys = sys;
     this.syscall = syscall;
     this.port = wiring.port;
@@ -126,6 +140,7 @@ export class KernelCores {
       pageTables: this.sys.pageTables.words.buffer,
       control: this.map.words.buffer,
       ringCapacity: this.map.ringCapacity,
+      latency: this.latency.numbers.buffer,
       pgd: mm.pgd,
     };
   }
@@ -150,6 +165,7 @@ export class KernelCores {
     if (set.cores.length === 0) {
       removeTlbListener(core.mm, set);
       this.sets.delete(core.mm);
+      this.prefetches.forget(core.mm);
     }
     core.bell?.close();
     releaseCore(this.port, this.map.words, core.block);
@@ -238,9 +254,10 @@ export class KernelCores {
       if (core === null) continue;
       for (let records = 0; records < DRAIN_RECORDS; records++) {
         if (!popRecord(this.port, this.map, core.slot, this.record)) break;
-        const { kind, address, access } = this.record;
+        const { kind, address, access, length } = this.record;
         if (kind === RECORD_FAULT) this.fault(core, address, access);
         else if (kind === RECORD_SYSCALL) void this.call(core);
+        else if (kind === RECORD_PREFETCH) this.prefetches.add(core.mm, address, length);
         isMore ||= records === DRAIN_RECORDS - 1;
       }
     }
@@ -248,9 +265,16 @@ export class KernelCores {
   }
 
   private fault(core: KernelCore, address: number, access: number): void {
+    const kind = isMapped(core.mm, address) ? FAULT_PROTECTION : FAULT_MINOR;
     const outcome = faultIn(core.mm, address, access);
-    if (isPending(outcome)) void outcome.then((settled) => this.answer(core, settled));
-    else this.answer(core, outcome);
+    if (isPending(outcome)) {
+      void outcome.then((settled) => this.answerFault(core, FAULT_MAJOR, settled));
+    } else this.answerFault(core, kind, outcome);
+  }
+
+  private answerFault(core: KernelCore, kind: number, outcome: number): void {
+    this.port.store(this.map.words, core.block + CORE_FAULT_KIND, kind);
+    this.answer(core, outcome);
   }
 
   private async call(core: KernelCore): Promise<void> {
@@ -300,6 +324,13 @@ function readCall(map: ControlMap, slot: number): [string, unknown[]] | null {
     // A program can write there as it likes.
     return null;
   }
+}
+
+/** True when a page is mapped there and was touched: what fails is the permission. */
+function isMapped(mm: MmStruct, address: number): boolean {
+  const { words } = mm.sys.pageTables;
+  const touched = PTE_PRESENT | PTE_YOUNG;
+  return (words[mm.sys.pageTables.leafOffset(mm.pgd, address)]! & touched) === touched;
 }
 
 /** Makes an access possible, or says why it is not. Sets young and dirty for the core. */

@@ -1,9 +1,12 @@
 /** Small results and checks that the calls of the kernel share. */
 import { TASK_SIZE, isAddress } from '../base/units.ts';
 import type { DmirrorDevice } from '../driver/dmirror-device.ts';
+import type { CopyEngine } from '../engine/copy-engine.ts';
+import type { System } from '../mm/mm-types.ts';
+import { updateWasted } from '../mm/readahead.ts';
 import { skipReasonName } from '../mm/skip-reason.ts';
 import { ACCESS_OK } from './protocol.ts';
-import type { AccessResult, DeviceCounters, DmirrorResult } from './protocol.ts';
+import type { AccessResult, Counters, DeviceCounters, DmirrorResult } from './protocol.ts';
 
 /** Pages that one call of pageMap answers for: more would block the machine for seconds. */
 export const MAX_PAGE_MAP = 2 ** 23;
@@ -11,8 +14,23 @@ export const MAX_PAGE_MAP = 2 ** 23;
 export const NO_BYTES = new Uint8Array(0);
 
 /** What a device counts. */
-export function deviceCounters({ minor, memory, apertureBytes }: DmirrorDevice): DeviceCounters {
+function deviceCounters({ minor, memory, apertureBytes }: DmirrorDevice): DeviceCounters {
   return { minor, calloc: memory.calloc, cfree: memory.cfree, apertureBytes };
+}
+
+/** All counters of a machine, those that are only worked out when asked for among them. */
+export function allCounters(
+  sys: System,
+  engine: CopyEngine,
+  devices: readonly DmirrorDevice[],
+): Counters {
+  updateWasted(sys);
+  return {
+    vm: sys.vmstat.snapshot(),
+    engine: { ...engine.stats },
+    ramFreePages: sys.pageAllocator.freePages,
+    devices: devices.map(deviceCounters),
+  };
 }
 
 /** A buffer of that many bytes, null when the host has none. */

@@ -46,6 +46,7 @@ import {
 } from '../mm/uaccess.ts';
 import type { CopyFault } from '../mm/uaccess.ts';
 import { KernelCores } from './kernel-cores.ts';
+import type { Syscall } from './kernel-cores.ts';
 import { runSyscall } from './kernel-syscalls.ts';
 import { KernelFiles } from './kernel-files.ts';
 import { KernelGup } from './kernel-gup.ts';
@@ -53,8 +54,8 @@ import { KernelMemory } from './kernel-mm-calls.ts';
 import {
   MAX_PAGE_MAP,
   NO_BYTES,
+  allCounters,
   allocBytes,
-  deviceCounters,
   failedCommand,
   isRecord,
   isUserRange,
@@ -139,7 +140,8 @@ export class Kernel implements KernelApi {
     this.userPages = new KernelGup(parts.sys);
     this.tmpfiles = new KernelFiles(parts.sys, () => this.nextFd++);
     this.trace = new KernelTrace(parts.sys, parts.devices);
-    this.cores = new KernelCores(parts.sys, (pid, call, args) => runSyscall(this, pid, call, args));
+    const syscall: Syscall = (pid, call, args) => runSyscall(this, pid, call, args);
+    this.cores = new KernelCores(parts.sys, syscall, undefined, parts.devices);
   }
 
   report(): MachineReport {
@@ -147,16 +149,15 @@ export class Kernel implements KernelApi {
   }
 
   counters(): Counters {
-    return {
-      vm: this.sys.vmstat.snapshot(),
-      engine: { ...this.engine.stats },
-      ramFreePages: this.sys.pageAllocator.freePages,
-      devices: this.devices.map(deviceCounters),
-    };
+    return allCounters(this.sys, this.engine, this.devices);
   }
 
   liveCounters(): Float64Array<SharedArrayBuffer> {
     return this.sys.vmstat.counters;
+  }
+
+  liveFaultLatency(): SharedArrayBuffer {
+    return this.cores.latency.numbers.buffer;
   }
 
   spawn(): number {

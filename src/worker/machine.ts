@@ -10,6 +10,7 @@ import { connectKernel } from './connect.ts';
 import type { CoreHost } from './core-host.ts';
 import { ErrnoError, MachineError, checked } from './errors.ts';
 import type { Kernel } from './kernel.ts';
+import { FaultLatency } from '../cpu/fault-latency.ts';
 import { LiveCounters } from './live-counters.ts';
 import type { CreateOptions } from './create-options.ts';
 import { Process } from './process.ts';
@@ -37,6 +38,8 @@ export interface KernelLink {
   readonly cores?: CoreHost | null;
   /** The kernel's counters, in shared memory. */
   readonly vmstat: Float64Array<SharedArrayBuffer>;
+  /** What cores count of their faults, in shared memory. */
+  readonly faultLatency: SharedArrayBuffer;
 }
 
 /** A shared memory object that several mappings and processes can share. */
@@ -59,6 +62,8 @@ export class Machine implements AsyncDisposable {
   readonly report: MachineReport;
   /** Counters that can be read at any time without asking the kernel. */
   readonly vmstat: LiveCounters;
+  /** How long faults kept CPU cores waiting, by kind; live, like `vmstat`. */
+  readonly faultLatency: FaultLatency;
   private readonly link: KernelLink;
   private closing: Promise<void> | null = null;
   /** How to reject the calls in progress, for when the kernel dies. */
@@ -72,6 +77,7 @@ export class Machine implements AsyncDisposable {
     this.link = link;
     this.report = report;
     this.vmstat = new LiveCounters(link.vmstat);
+    this.faultLatency = new FaultLatency(link.faultLatency);
     // Calls are made before `call` sees them, and there is nobody left to make them to.
     this.dead = new Proxy({} as AsyncKernel, {
       get: () => () => Promise.reject(this.death ?? new MachineError('closed', '')),

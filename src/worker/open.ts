@@ -21,6 +21,8 @@ export async function bootMachine(options: MachineOptions = {}): Promise<LocalMa
     die(Object.assign(new MachineError('panic', describePanic(cause).why), { cause }));
   });
   const vmstat = kernel.liveCounters();
-  const machine = new Machine({ api, died, dispose: () => undefined, vmstat }, kernel.report());
+  const faultLatency = kernel.liveFaultLatency();
+  const link = { api, died, dispose: () => undefined, vmstat, faultLatency };
+  const machine = new Machine(link, kernel.report());
   return Object.assign(machine, { kernel });
 }

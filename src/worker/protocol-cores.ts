@@ -19,6 +19,8 @@ export interface CoreApi {
   startCore(pid: number, bell: MessagePort | null): CoreImage | number;
   /** Tells a core to end by a signal when it next touches memory, or blocks. EINVAL. */
   signalCore(slot: number, signal: number): number;
+  /** Memory of the FaultLatency that cores write: shared, and live. */
+  liveFaultLatency(): SharedArrayBuffer;
   /** The core's thread is gone, its block says so: frees the slot. EINVAL, EBUSY. */
   endCore(slot: number): number;
 }

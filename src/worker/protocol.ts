@@ -41,6 +41,12 @@ export interface MachineOptions {
   readonly powerPreference?: 'high-performance' | 'low-power';
   /** Upper bound of one VRAM arena, for tests of machines with several. */
   readonly maxArenaBytes?: number;
+  /**
+   * Most bytes that a CPU fault on device memory brings home, a power of two from 4 KiB to 2 MiB:
+   * the device's driver widens its window as faults follow each other. Default 4 KiB: the page
+   * alone.
+   */
+  readonly faultAroundBytes?: number;
   /** Brackets every queue submission with error scopes. Default true. */
   readonly checked?: boolean;
 }

@@ -118,6 +118,7 @@ function hasReadSource(args: readonly unknown[]): boolean {
 export const CALLS: { readonly [K in keyof KernelApi]: Call } = {
   report: { args: () => [] },
   counters: { args: () => [] },
+  liveFaultLatency: { args: () => [] },
   liveCounters: { args: () => [] },
   spawn: { args: (pool) => [pool.or(() => 0)] },
   // Out of memory on the way, the parent is left write-protected, as in Linux.

@@ -5,6 +5,7 @@
 import { atomicsOf } from '../../../src/cpu/atomics-port.ts';
 import { ControlMap } from '../../../src/cpu/control.ts';
 import { makeCpu } from '../../../src/cpu/fast-cpu.ts';
+import { FaultLatency } from '../../../src/cpu/fault-latency.ts';
 import { newRecord, popRecord } from '../../../src/cpu/fault-ring.ts';
 import type { ProgramCpu } from '../../../src/cpu/program.ts';
 import { claimCore, requestFlush } from '../../../src/cpu/shootdown.ts';
@@ -59,6 +60,7 @@ export async function tlbCore(pages: number): Promise<TlbCore> {
     pageTables: sys.pageTables.words.buffer,
     control: map.words.buffer,
     ringCapacity: 4,
+    latency: new FaultLatency().numbers.buffer,
     pgd: mm.pgd,
   };
   const cpu = makeCpu(image, port, { ring: answer }, () => undefined);

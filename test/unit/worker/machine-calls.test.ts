@@ -15,7 +15,9 @@ async function makeDoomed(): Promise<Doomed> {
   let kill: (reason: Error) => void = () => undefined;
   const died = new Promise<never>((_resolve, reject) => (kill = reject));
   const vmstat = kernel.liveCounters();
-  const link: KernelLink = { api: kernel, died, dispose: () => undefined, vmstat };
+  const faultLatency = kernel.liveFaultLatency();
+  const dispose = (): void => undefined;
+  const link: KernelLink = { api: kernel, died, dispose, vmstat, faultLatency };
   return { machine: new Machine(link, report), kill };
 }
 
@@ -52,7 +54,9 @@ test('a call waits for the death of the kernel once a machine, not once a call',
   // Each reaction to a promise that never settles is kept for good, with all that it can reach.
   const waits = vi.spyOn(died, 'then');
   const vmstat = kernel.liveCounters();
-  const machine = new Machine({ api: kernel, died, dispose: () => undefined, vmstat }, report);
+  const faultLatency = kernel.liveFaultLatency();
+  const dispose = (): void => undefined;
+  const machine = new Machine({ api: kernel, died, dispose, vmstat, faultLatency }, report);
   for (let i = 0; i < 10; i++) await machine.counters();
   expect(waits).toHaveBeenCalledTimes(1);
 });
