@@ -13,6 +13,8 @@ import type { BenchOptions, BenchProgress, BenchReport } from './types.ts';
 export type WorkerMessage =
   | { readonly kind: 'progress'; readonly progress: BenchProgress }
   | { readonly kind: 'heap' }
+  /** Asks the main thread to pass messages on, from a core to the kernel. */
+  | { readonly kind: 'hops'; readonly from: MessagePort; readonly to: MessagePort }
   | { readonly kind: 'report'; readonly report: BenchReport }
   | { readonly kind: 'failed'; readonly message: string };
 
@@ -74,6 +76,7 @@ function runInWorker(
       const message = event.data;
       if (message.kind === 'progress') onProgress(message.progress);
       else if (message.kind === 'heap') void answerHeap(worker, askHeap());
+      else if (message.kind === 'hops') passOn(message.from, message.to);
       else if (message.kind === 'report') resolve(message.report);
       else reject(new Error(message.message));
     };
@@ -94,6 +97,11 @@ function runInWorker(
 async function answerHeap(worker: Worker, bytes: Promise<number | null>): Promise<void> {
   const answer: HeapAnswer = { heap: await bytes.catch(() => null) };
   worker.postMessage(answer);
+}
+
+/** Passes on what comes in by one port, as a page would that stands between core and kernel. */
+function passOn(from: MessagePort, to: MessagePort): void {
+  from.onmessage = () => to.postMessage(null);
 }
 
 /** Notices that the tab was hidden, now or later: a hidden tab is throttled. */

@@ -30,6 +30,17 @@ function askHeap(): Promise<number | null> {
   });
 }
 
+/** A port by way of the main thread to this one, which then calls `answer`. */
+function askMainThread(answer: () => void): MessagePort {
+  const core = new MessageChannel();
+  const kernel = new MessageChannel();
+  kernel.port1.onmessage = answer;
+  const transfer = [core.port2, kernel.port2];
+  const message: WorkerMessage = { kind: 'hops', from: core.port2, to: kernel.port2 };
+  postMessage(message, { transfer });
+  return core.port1;
+}
+
 async function run(options: BenchOptions): Promise<void> {
   try {
     const report = await runSuites(
@@ -37,6 +48,7 @@ async function run(options: BenchOptions): Promise<void> {
       (progress) => send({ kind: 'progress', progress }),
       abort.signal,
       await askedHeap(askHeap),
+      askMainThread,
     );
     send({ kind: 'report', report });
   } catch (error) {

@@ -75,6 +75,11 @@ export interface MigratePlan {
 export interface FaultPlan {
   /** Pages faulted back one by one; as many samples. */
   readonly pages: number;
+  /** Faults of a core of each kind, first touches of 2 MiB, rounds of hops, pairs of loops. */
+  readonly pairs: number;
+  readonly sweeps: number;
+  readonly hops: number;
+  readonly tlbPairs: number;
 }
 
 export interface MmPlan {
@@ -179,7 +184,7 @@ function quickPlan(): Sizes {
       },
     },
     migrate: { batches: [1, 8, 64, 512], box: { ...QUICK_BOX, maxSamples: 30 } },
-    fault: { pages: 200 },
+    fault: { pages: 200, pairs: 60, sweeps: 5, hops: 60, tlbPairs: 40 },
     mm: { windows: 8, pairs: 32, warmups: 30, scalePages: 0, spreadBatches: 2000 },
     referenceBytes: 16 * MIB,
     presetBytes: 8 * MIB,
@@ -227,7 +232,7 @@ function fullPlan(): Sizes {
       },
     },
     migrate: { batches: [1, 8, 64, 512, 4096], box: { ...FULL_BOX, maxSamples: 100 } },
-    fault: { pages: 2000 },
+    fault: { pages: 2000, pairs: 500, sweeps: 15, hops: 400, tlbPairs: 100 },
     mm: { windows: 8, pairs: 100, warmups: 50, scalePages: 1_000_448, spreadBatches: 4000 },
     referenceBytes: 64 * MIB,
     presetBytes: 64 * MIB,

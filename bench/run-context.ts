@@ -19,6 +19,9 @@ export interface GoalResult {
   readonly limit?: GoalLimit;
 }
 
+/** Gives a port that leads through the page's main thread back to this one, to `answer`. */
+export type AskMain = (answer: () => void) => MessagePort;
+
 /** See the file header. */
 export class RunContext {
   readonly plan: BenchPlan;
@@ -28,6 +31,8 @@ export class RunContext {
   readonly signal: AbortSignal | undefined;
   /** Null where nobody can tell how much of the heap is in use. */
   readonly heap: HeapReader | null;
+  /** Null where no other thread answers: outside browsers. */
+  readonly askMain: AskMain | null;
   readonly cells: BenchCell[] = [];
   readonly omitted: OmittedCell[] = [];
   readonly goals: GoalResult[] = [];
@@ -42,7 +47,7 @@ export class RunContext {
   constructor(
     parts: Pick<
       RunContext,
-      'plan' | 'machine' | 'copyMachine' | 'tickUs' | 'signal' | 'heap' | 'random'
+      'plan' | 'machine' | 'copyMachine' | 'tickUs' | 'signal' | 'heap' | 'askMain' | 'random'
     >,
     onProgress: (progress: BenchProgress) => void,
   ) {
@@ -52,6 +57,7 @@ export class RunContext {
     this.tickUs = parts.tickUs;
     this.signal = parts.signal;
     this.heap = parts.heap;
+    this.askMain = parts.askMain;
     this.random = parts.random;
     this.bootstrapRandom = parts.random.fork('bootstrap');
     this.onProgress = onProgress;

@@ -6,6 +6,7 @@ import { COALESCE_CELLS, runCoalesceGoal } from './coalesce-goal.ts';
 import { COLD_CELLS, runColdGoal } from './cold-goal.ts';
 import { countCopyGoalCells, runCopyGoals } from './copy-goals.ts';
 import { countCopyCells, runCopySuite } from './copy-suite.ts';
+import { CORE_CELLS, runCoreSuite } from './core-suite.ts';
 import { countCrossoverCells, runCrossoverGoal } from './crossover-goal.ts';
 import { EARLY_CELLS, runEarlyGoals } from './early-goals.ts';
 import { countEngineCells, runEngineGoals } from './engine-goals.ts';
@@ -20,7 +21,10 @@ import { REFERENCE_CELLS, runReferences } from './reference-suite.ts';
 import { countRegretCells, runRegretGoal } from './regret-goal.ts';
 import type { RunContext } from './run-context.ts';
 import { SUITE_NAMES } from './types.ts';
+import { TLB_CELLS, runTlbSuite } from './tlb-suite.ts';
 import type { SuiteName } from './types.ts';
+
+const CORE_GOALS = ['G8', 'G9', 'G10'];
 
 /** A part of a run. */
 export interface Step {
@@ -68,6 +72,8 @@ function wholeMigrations(ctx: RunContext, gpu: OnGpu): Step[] {
     ...gpu((raw) => step(['migrate'], ['G13'], FOLIO_CELLS, () => runFolioGoal(ctx, raw))),
     ...gpu((raw) => step(['migrate'], ['G14'], COLD_CELLS, () => runColdGoal(ctx, raw))),
     step(['fault'], [], FAULT_CELLS, () => runFaultSuite(ctx)),
+    step(['fault'], ['TLB'], TLB_CELLS, () => runTlbSuite(ctx)),
+    ...gpu((raw) => step(['fault'], CORE_GOALS, CORE_CELLS, () => runCoreSuite(ctx, raw))),
   ];
 }
 

@@ -16,6 +16,7 @@ import type { BenchPlan } from './plan.ts';
 import { presetTable } from './presets.ts';
 import { RawGpu } from './raw-gpu.ts';
 import { RunContext } from './run-context.ts';
+import type { AskMain } from './run-context.ts';
 import { listSteps } from './run-steps.ts';
 import { BENCH_SCHEMA } from './types.ts';
 import type { BenchOptions, BenchProgress, BenchReport } from './types.ts';
@@ -28,8 +29,9 @@ export function runSuites(
   onProgress: (progress: BenchProgress) => void = () => {},
   signal?: AbortSignal,
   heap: HeapReader | null = nodeHeap(),
+  askMain: AskMain | null = null,
 ): Promise<BenchReport> {
-  return runPlan(planRun(options), onProgress, signal, heap);
+  return runPlan(planRun(options), onProgress, signal, heap, askMain);
 }
 
 /**
@@ -43,6 +45,7 @@ export async function runPlan(
   onProgress: (progress: BenchProgress) => void = () => {},
   signal?: AbortSignal,
   heap: HeapReader | null = nodeHeap(),
+  askMain: AskMain | null = null,
 ): Promise<BenchReport> {
   const startedAt = new Date().toISOString();
   const begun = performance.now();
@@ -50,7 +53,7 @@ export async function runPlan(
   const machine = await openOrExplain(plan);
   const raw = plan.engine === 'webgpu' ? await RawGpu.open(plan.powerPreference) : null;
   try {
-    const ctx = createContext({ plan, machine, signal, heap }, onProgress);
+    const ctx = createContext({ plan, machine, signal, heap, askMain }, onProgress);
     const timestampTickNs = (await raw?.timestampTickNs()) ?? null;
     await runAll(ctx, raw);
     const { adapter } = machine.report;
@@ -89,7 +92,7 @@ function strayErrorsOf(machine: LocalMachine): () => number {
 }
 
 function createContext(
-  given: Pick<RunContext, 'plan' | 'machine' | 'signal' | 'heap'>,
+  given: Pick<RunContext, 'plan' | 'machine' | 'signal' | 'heap' | 'askMain'>,
   onProgress: (progress: BenchProgress) => void,
 ): RunContext {
   const { plan, machine } = given;

@@ -119,13 +119,16 @@ function migrateTable(report: BenchReport): Table | null {
 }
 
 function faultTable(report: BenchReport): Table | null {
-  const cells = report.cells.filter((cell) => cell.suite === 'fault');
+  const cells = report.cells.filter(
+    ({ suite, params }) => suite === 'fault' && params['access'] !== 'tlb',
+  );
   if (cells.length === 0) return null;
   return {
     title: 'CPU fault on a device page until it is back in RAM, us',
-    columns: ['access', 'p50', 'p90', 'p99', 'max', 'n'],
+    columns: ['access', 'what', 'p50', 'p90', 'p99', 'max', 'n'],
     rows: cells.map((cell) => [
       String(cell.params['access']),
+      String(cell.params['what'] ?? '4KiB'),
       figure(cell, (one) => one.p50),
       figure(cell, (one) => one.p90),
       figure(cell, (one) => one.p99),

@@ -78,8 +78,8 @@ describe('rows', () => {
   const row = (parts: readonly GoalPart[]) =>
     goalRows([{ id: 'G11', parts, limit }], ['mm'], 'webgpu').find(({ id }) => id === 'G11')!;
 
-  test('there is a row for each of the 20 goals, in order', () => {
-    expect(GOAL_IDS).toEqual(Array.from({ length: 20 }, (_, i) => `G${i + 1}`));
+  test('there is a row for each of the 20 goals, in order, and one for the TLB', () => {
+    expect(GOAL_IDS).toEqual([...Array.from({ length: 20 }, (_, i) => `G${i + 1}`), 'TLB']);
     expect(goalRows([], SUITE_NAMES, 'webgpu').map(({ id }) => id)).toEqual(GOAL_IDS);
   });
 

@@ -47,7 +47,7 @@ function tinyPlan(change: Partial<BenchPlan> = {}): BenchPlan {
       box: BOX,
     },
     migrate: { batches: [1, 8], box: BOX },
-    fault: { pages: 10 },
+    fault: { pages: 10, pairs: 2, sweeps: 1, hops: 2, tlbPairs: 2 },
     mm: { windows: 1, pairs: 6, warmups: 2, scalePages: 0, spreadBatches: 20 },
     referenceBytes: 2 ** 18,
     presetBytes: 2 ** 22,

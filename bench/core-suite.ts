@@ -1,0 +1,280 @@
+/**
+ * Faults of a CPU core in a worker of its own, each timed in that worker from the load to its
+ * value: against bare copy and mapAsync (G8), in windows against single pages (G9), and without the
+ * device against a bare round trip between threads and one through the main thread (G10).
+ */
+import { PAGE_SIZE, PROT_READ, PROT_WRITE } from '../src/index.ts';
+import { BenchCore, hasCores, startWorker } from './bench-core.ts';
+import { seedFor } from './content.ts';
+import { FaultAround } from './insides.ts';
+import { judge } from './goal-parts.ts';
+import { withProcess } from './migrate-suite.ts';
+import type { MigratingProcess } from './migrate-suite.ts';
+import type { RawGpu } from './raw-gpu.ts';
+import type { RunContext } from './run-context.ts';
+import { OperationFailure, interleave } from './sampler.ts';
+import type { Operation, Sampled } from './sampler.ts';
+import { bootstrap, pairedRatio, quantile } from './stats.ts';
+import type { GoalLimit, GoalPart } from './types.ts';
+
+/** Pages of the range: 2 MiB, aligned within the mapping. */
+const RANGE_PAGES = 512;
+const WINDOW_PAGES = 16;
+const WARMUPS = 5;
+const MAX_OVER_BARE = 1.25;
+const MAX_TAIL = 1.5;
+const MAX_WINDOW = 1.3;
+const MIN_SWEEP_GAIN = 10;
+const MAX_OVER_RAW = 2.5;
+const MIN_OVER_MAIN = 4;
+/** Hops that make one sample, so that it is long against the clock's tick. */
+const CHAIN = 8;
+
+/** Cells that the suite adds: bare, 4 KiB, 64 KiB, two sweeps, four hops. */
+export const CORE_CELLS = 9;
+
+/** Measures G8 to G10. Adds their cells and results to `ctx`. */
+export async function runCoreSuite(ctx: RunContext, raw: RawGpu): Promise<void> {
+  if (!hasCores()) return ctx.omit('fault/core', 'cores are started in browsers only');
+  await ctx.say('fault', 'G8, G9 faults of a core');
+  await withProcess(ctx, 2 * RANGE_PAGES, 'fault/core', async (subject) => {
+    const core = await BenchCore.start(ctx, subject.process);
+    try {
+      await measureFaults(ctx, raw, subject, core);
+      return sampledOf([1]);
+    } finally {
+      core.end();
+    }
+  });
+  await ctx.say('fault', 'G10 hops');
+  await measureHops(ctx);
+}
+
+function sampledOf(samples: number[]): Sampled {
+  return { samples, dropped: 0, chained: 1, failure: null, phases: null };
+}
+
+/** An operation whose time is what another thread says. */
+function timedElsewhere(
+  prepare: () => Promise<void>,
+  measure: () => Promise<number>,
+  verify?: () => Promise<string | null>,
+): Operation {
+  let total = 0;
+  const run = async (): Promise<number> => {
+    total += await measure();
+    return 0;
+  };
+  return { prepare, run, clock: () => total, ...(verify === undefined ? {} : { verify }) };
+}
+
+async function toDevice(subject: MigratingProcess): Promise<void> {
+  const errno = await subject.migrate('MIGRATE_TO_DEV');
+  if (errno !== 0) throw new OperationFailure(`MIGRATE_TO_DEV answered errno ${errno}`);
+}
+
+async function measureFaults(
+  ctx: RunContext,
+  raw: RawGpu,
+  subject: MigratingProcess,
+  core: BenchCore,
+): Promise<void> {
+  const device = ctx.machine.kernel.devices[0]!;
+  const size = RANGE_PAGES * PAGE_SIZE;
+  const start = Math.ceil(subject.addr / size) * size;
+  let page = 0;
+  const totals = ctx.copyMachine.engine.stats;
+  const fault = (window: number): Operation => ({
+    totals,
+    ...timedElsewhere(
+      async () => {
+        // What the last faults brought goes back; most of the range is there still.
+        await toDevice(subject);
+        device.faultAround = window === 1 ? null : new FaultAround(window);
+        page = (page + WINDOW_PAGES * 5) % RANGE_PAGES;
+      },
+      () => core.touch(start + page * PAGE_SIZE),
+      () => subject.compare(),
+    ),
+  });
+  const sweep = (window: number): Operation =>
+    timedElsewhere(
+      async () => {
+        await toDevice(subject);
+        device.faultAround = window === 1 ? null : new FaultAround(window);
+      },
+      () => core.sweep(start, RANGE_PAGES),
+    );
+  try {
+    const into = new Uint8Array(new SharedArrayBuffer(PAGE_SIZE));
+    const bare = await raw.contiguousReadback(into, seedFor(ctx.plan.seed, 'G8'));
+    // The time between what is prepared and what is timed is the same for all: a message away.
+    const resident = subject.addr + (start === subject.addr ? RANGE_PAGES * PAGE_SIZE : 0);
+    const bareBeside: Operation = {
+      ...bare,
+      prepare: async (last) => {
+        await bare.prepare?.(last);
+        await core.touch(resident);
+      },
+    };
+    const { pairs, sweeps } = ctx.plan.fault;
+    // First, so that the others find their code compiled.
+    const sweepOrder = alternating(2, sweeps);
+    const all = await interleave([sweep(1), sweep(RANGE_PAGES)], () => sweepOrder, 1, ctx.signal);
+    const order = alternating(3, pairs);
+    const faults = await interleave(
+      [bareBeside, fault(1), fault(WINDOW_PAGES)],
+      () => order,
+      WARMUPS,
+      ctx.signal,
+    );
+    report(ctx, faults, all);
+  } finally {
+    device.faultAround = null;
+  }
+}
+
+/** 0, 1, 2, 2, 1, 0, 0, ...: each as often. */
+function alternating(operations: number, rounds: number): number[] {
+  const round = Array.from({ length: operations }, (_, i) => i);
+  return Array.from({ length: rounds }, (_, i) =>
+    i % 2 === 0 ? round : round.toReversed(),
+  ).flat();
+}
+
+const FAULT_NAMES = ['bare', '4KiB', '64KiB'] as const;
+const SWEEP_NAMES = ['sweep-4KiB', 'sweep-around'] as const;
+
+function report(ctx: RunContext, faults: readonly Sampled[], sweeps: readonly Sampled[]): void {
+  const add = (name: string, pages: number, sampled: Sampled): void => {
+    const params = { access: 'core', what: name, pages, direction: 'to-host', strategy: 'auto' };
+    const id = `fault/core/${name}`;
+    const bytes = pages * PAGE_SIZE;
+    ctx.addCell({ suite: 'fault', id, params, unit: 'us', bytes, pages }, sampled);
+  };
+  FAULT_NAMES.forEach((name, i) => add(name, i === 2 ? WINDOW_PAGES : 1, faults[i]!));
+  SWEEP_NAMES.forEach((name, i) => add(name, RANGE_PAGES, sweeps[i]!));
+  if ([...faults, ...sweeps].some(({ failure }) => failure !== null)) return;
+  const [bare, single, window] = faults.map(({ samples }) => samples);
+  const random = ctx.resampling;
+  const middle = pairedRatio(single!, bare!, random);
+  const tail = bootstrap(
+    [single!, bare!],
+    ([ours, theirs]) => quantile(ours!, 0.99) / quantile(theirs!, 0.99),
+    random,
+  );
+  ctx.goals.push({
+    id: 'G8',
+    parts: [
+      judge('fault of a core on 4 KiB over bare copy and mapAsync', middle, '<=', MAX_OVER_BARE),
+      judge('its p99 over the p99 of the bare operation', tail, '<=', MAX_TAIL),
+    ],
+  });
+  const wider = pairedRatio(window!, single!, random);
+  const gain = pairedRatio(sweeps[0]!.samples, sweeps[1]!.samples, random);
+  ctx.goals.push({
+    id: 'G9',
+    parts: [
+      judge('fault on 64 KiB over one on 4 KiB', wider, '<=', MAX_WINDOW),
+      judge('first touch of 2 MiB by 4 KiB over one with fault-around', gain, '>=', MIN_SWEEP_GAIN),
+    ],
+  });
+}
+
+async function measureHops(ctx: RunContext): Promise<void> {
+  if (ctx.askMain === null) return ctx.omit('fault/hop', 'there is no main thread to ask');
+  const rounds = ctx.plan.fault.hops;
+  const words = (): Int32Array => new Int32Array(new SharedArrayBuffer(8));
+  const echoWorker = startWorker();
+  const process = await ctx.machine.spawn();
+  const core = await BenchCore.start(ctx, process);
+  try {
+    const length = (rounds + WARMUPS) * CHAIN * PAGE_SIZE;
+    const addr = await process.mmap({ length, prot: PROT_READ | PROT_WRITE });
+    const echo = words();
+    const main = words();
+    const loop = words();
+    const closeLoop = answerByLoop(loop);
+    echoWorker.postMessage({ kind: 'echo', words: echo });
+    const port = ctx.askMain(() => {
+      Atomics.store(main, 1, Atomics.load(main, 0));
+      Atomics.notify(main, 1);
+    });
+    const times = await core.hops({
+      kind: 'hops',
+      addr,
+      rounds: rounds + WARMUPS,
+      chain: CHAIN,
+      echo,
+      loop,
+      main,
+      port,
+    });
+    closeLoop();
+    reportHops(ctx, times.fault, times.raw, times.main, times.loop);
+  } finally {
+    core.end();
+    echoWorker.terminate();
+    await process.exit();
+  }
+}
+
+/** Answers on these words from this thread's event loop, as the kernel does. */
+function answerByLoop(words: Int32Array): () => void {
+  const state = { isOpen: true };
+  const listen = (): void => {
+    while (state.isOpen) {
+      const question = Atomics.load(words, 0);
+      Atomics.store(words, 1, question);
+      Atomics.notify(words, 1);
+      const wait = Atomics.waitAsync(words, 0, question);
+      if (!wait.async) continue;
+      void wait.value.then(listen);
+      return;
+    }
+  };
+  listen();
+  return () => {
+    state.isOpen = false;
+    Atomics.notify(words, 0);
+  };
+}
+
+function reportHops(ctx: RunContext, ...taken: number[][]): void {
+  const names = [
+    'minor-fault',
+    'atomics-round-trip',
+    'main-thread-round-trip',
+    'event-loop-round-trip',
+  ];
+  const [fault, raw, main, loop] = taken.map((samples, i) => {
+    const kept = samples.slice(WARMUPS);
+    const name = names[i]!;
+    const spec = { suite: 'fault' as const, id: `fault/hop/${name}`, unit: 'us' as const };
+    const params = { access: 'hop', what: name, chain: CHAIN };
+    const sampled = { ...sampledOf(kept), dropped: WARMUPS, chained: CHAIN };
+    ctx.addCell({ ...spec, params, bytes: 0, pages: 0 }, sampled);
+    return kept;
+  });
+  const parts: GoalPart[] = [
+    judge(
+      'fault of a core without the device over a bare Atomics round trip',
+      pairedRatio(fault!, raw!, ctx.resampling),
+      '<=',
+      MAX_OVER_RAW,
+    ),
+    judge(
+      'round trip through the main thread over such a fault',
+      pairedRatio(main!, fault!, ctx.resampling),
+      '>=',
+      MIN_OVER_MAIN,
+    ),
+  ];
+  const limit: GoalLimit = {
+    what: 'bare round trip to an event loop that hears by waitAsync, over one between two sleepers',
+    value: pairedRatio(loop!, raw!, ctx.resampling).value,
+    samples: loop!.map((us, i) => us / raw![i]!),
+  };
+  const forbids = !parts[0]!.holds && limit.value > MAX_OVER_RAW;
+  ctx.goals.push({ id: 'G10', parts, ...(forbids ? { limit } : {}) });
+}

@@ -1,0 +1,91 @@
+/** The timing of TLB hits, in the thread of the core. */
+import { PAGE_SIZE } from '../src/index.ts';
+import type { ProgramCpu } from '../src/index.ts';
+import { ACCESSES, LOOP_BYTES, LOOP_PAIRS, RawViews } from './tlb-loops.ts';
+
+const KIB = 1024;
+/** Runs that make one sample: long against a clock of 5 us. */
+export const REPEATS = 16;
+const WARMUPS = 4;
+/** Where the plain twin of the range starts: not at 0, so that its base has to be added, too. */
+const RAW_BASE = 2 * PAGE_SIZE;
+const MOST = 4096 * KIB;
+/** Bytes that the core's process has mapped. */
+export const TLB_BYTES = 2 * MOST;
+
+/** Bulk operations and their sizes. */
+export const BULK_CASES = [64, 1024, 4096].flatMap((kib) =>
+  (['read', 'write', 'copy', 'fill'] as const).map((name) => ({ name, bytes: kib * KIB })),
+);
+
+/** Microseconds of one run, in pairs. */
+export interface TlbTimes {
+  readonly name: string;
+  readonly core: number[];
+  readonly plain: number[];
+}
+
+function timed(work: () => unknown, repeats: number): number {
+  const begun = performance.now();
+  for (let i = 0; i < repeats; i++) work();
+  return ((performance.now() - begun) * 1000) / repeats;
+}
+
+function compare(
+  name: string,
+  ours: () => unknown,
+  raw: () => unknown,
+  pairs: number,
+  repeats: number,
+): TlbTimes {
+  const core: number[] = [];
+  const plain: number[] = [];
+  for (let i = 0; i < WARMUPS * REPEATS; i++) {
+    ours();
+    raw();
+  }
+  for (let pair = 0; pair < pairs; pair++) {
+    if (pair % 2 === 0) core.push(timed(ours, repeats));
+    plain.push(timed(raw, repeats));
+    if (pair % 2 === 1) core.push(timed(ours, repeats));
+  }
+  return { name, core, plain };
+}
+
+/** Times everything on [base, base + TLB_BYTES), which nobody else uses. */
+export function timeTlb(cpu: ProgramCpu, base: number, pairs: number): TlbTimes[] {
+  const views = new RawViews(new SharedArrayBuffer(LOOP_BYTES + RAW_BASE));
+  const words = LOOP_BYTES / 4;
+  const offsets = Uint32Array.from(
+    { length: ACCESSES },
+    (_, i) => ((Math.imul(i, 2_654_435_761) >>> 7) % words) * 4,
+  );
+  const loops = LOOP_PAIRS.map(({ name, ours, raw }) =>
+    compare(
+      name,
+      () => ours(cpu, base, offsets),
+      () => raw(views, RAW_BASE, offsets),
+      pairs,
+      REPEATS,
+    ),
+  );
+  return [...loops, ...timeBulk(cpu, base, pairs)];
+}
+
+function timeBulk(cpu: ProgramCpu, base: number, pairs: number): TlbTimes[] {
+  const shared = new Uint8Array(new SharedArrayBuffer(2 * MOST));
+  const buffer = new Uint8Array(MOST);
+  return BULK_CASES.map(({ name, bytes }) => {
+    const mine = buffer.subarray(0, bytes);
+    const other = shared.subarray(0, bytes);
+    const source = shared.subarray(MOST, MOST + bytes);
+    const [ours, plain] = {
+      read: [() => cpu.read(base, mine), () => mine.set(other)],
+      write: [() => cpu.write(base, mine), () => other.set(mine)],
+      copy: [() => cpu.copy(base, base + MOST, bytes), () => other.set(source)],
+      fill: [() => cpu.fill(base, bytes, 3), () => other.fill(3)],
+    }[name] as [() => unknown, () => unknown];
+    const repeats = Math.max(1, (1024 * KIB) / bytes);
+    return compare(`${name} of ${bytes / KIB} KiB`, ours, plain, pairs, repeats);
+  });
+}
