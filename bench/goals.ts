@@ -89,7 +89,7 @@ function reason(
     return 'needs a WebGPU adapter; this run used the CPU engine';
   if (definition.id === 'G12')
     return 'nobody tells this page the size of a heap; run npm run bench';
-  return 'a cell that it rests on failed';
+  return 'a cell that it rests on failed or was left out';
 }
 
 function openRow(definition: GoalDefinition, why: string): BenchGoal {

@@ -81,8 +81,8 @@ export async function runRegretGoal(ctx: RunContext): Promise<void> {
   const measured: CellRegret[] = [];
   for (const at of order) {
     const cell = cells[at]!;
-    if (ctx.msLeft <= 0) {
-      ctx.omit(idOf(cell), `the run's ${ctx.plan.runBudgetMs / 1000} s were used up`);
+    if (ctx.msLeftForLast <= 0) {
+      ctx.omit(idOf(cell), `the run's ${ctx.plan.lastBudgetMs / 1000} s were used up`);
       continue;
     }
     await ctx.say('goals', `G1 ${idOf(cell)}`);

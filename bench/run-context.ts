@@ -73,6 +73,11 @@ export class RunContext {
     return this.plan.runBudgetMs - (performance.now() - this.begun);
   }
 
+  /** Milliseconds that are left to what comes last. */
+  get msLeftForLast(): number {
+    return this.plan.lastBudgetMs - (performance.now() - this.begun);
+  }
+
   /** Whether the run is to measure that goal. */
   wants(goal: string): boolean {
     const { onlyGoals, preset } = this.plan;

@@ -91,7 +91,7 @@ function copies(ctx: RunContext, raw: RawGpu | null, gpu: OnGpu): Step[] {
       step(['copy'], ['G15', 'G17'], countEngineCells(ctx), () => runEngineGoals(ctx, own)),
     ),
     step(['copy'], ['G20'], countCrossoverCells(ctx), () => runCrossoverGoal(ctx)),
-    step(['copy'], ['G1'], countRegretCells(ctx), () => runRegretGoal(ctx)),
     step(['copy'], ['G18', 'G19'], HARNESS_CELLS, () => runHarnessGoals(ctx)),
+    step(['copy'], ['G1'], countRegretCells(ctx), () => runRegretGoal(ctx)),
   ];
 }
