@@ -13,6 +13,8 @@ export class ReportRefusal extends Error {
   override readonly name = 'ReportRefusal';
 }
 
+const READABLE = `this version reads '${BENCH_SCHEMA}'`;
+
 function isObject(value: unknown): value is Record<string, unknown> {
   return typeof value === 'object' && value !== null && !Array.isArray(value);
 }
@@ -28,18 +30,19 @@ export function readReport(text: string, file: string): BenchReport {
   try {
     value = JSON.parse(text);
   } catch {
-    throw new ReportRefusal(`${file} is no JSON`);
+    throw new ReportRefusal(`${file} is not JSON`);
   }
   const schema = isObject(value) ? value['schema'] : undefined;
   if (schema !== BENCH_SCHEMA) {
-    const named = typeof schema === 'string' ? `is of schema '${schema}'` : 'names no schema';
-    throw new ReportRefusal(`${file} ${named}; this version reads '${BENCH_SCHEMA}'`);
+    const named = typeof schema === 'string' ? `its schema is '${schema}'` : 'it names no schema';
+    throw new ReportRefusal(`${file} is not a report that can be read: ${named}, ${READABLE}`);
   }
   const report = value as BenchReport;
   const parts = [report.cells, report.goals, report.omitted];
   const isWhole =
     isObject(report.env) && isObject(report.env.adapter) && parts.every(Array.isArray);
-  if (!isWhole) throw new ReportRefusal(`${file} is a report without environment, cells or goals`);
+  if (!isWhole)
+    throw new ReportRefusal(`${file} is not a whole report: it lacks environment, cells or goals`);
   return report;
 }
 

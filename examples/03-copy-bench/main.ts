@@ -1,20 +1,21 @@
 /*
  * The page around the benchmark: controls, progress, results. A driver opens it with
- * `?auto&suite=copy,migrate&quick=1&seed=N` (also `engine=cpu`, `power=high`), awaits
+ * `?auto&suite=copy,migrate&quick=1&seed=N` (also `engine=cpu`, `power=high`,
+ * `goal=G2,G18`, `preset=xe-phases`), awaits
  * `webhmmBench`, the report, and may give functions: `reportProgress` hears of each step,
  * `readWorkerHeap` tells how much of the worker's JS heap is in use.
  */
 import { runBench } from '../../bench/bench-client.ts';
+import { tidyCsv } from '../../bench/exports.ts';
 import type { BenchCell, BenchProgress, BenchReport } from '../../bench/types.ts';
 import { byId, byIdAs } from '../_shell/dom.ts';
 import { digits, plural } from '../_shell/numbers.ts';
 import { runPage } from '../_shell/page.ts';
 import type { Page } from '../_shell/page.ts';
 import { probeAdapter } from '../_shell/status.ts';
-import { fileName, readReport, save } from './report-files.ts';
+import { fileName, openReport, save } from './report-files.ts';
 import { ReportView } from './report-view.ts';
 import { fillForm, readForm, writeAddress } from './settings.ts';
-import { toCsv } from './tables.ts';
 
 declare global {
   interface Window {
@@ -101,13 +102,13 @@ function wireFiles(page: Page, view: ReportView): void {
     save(JSON.stringify(shown, null, 1), fileName(shown, 'json'), 'application/json');
   });
   byId('save-csv').addEventListener('click', () => {
-    if (shown !== null) save(toCsv(shown.cells), fileName(shown, 'csv'), 'text/csv');
+    if (shown !== null) save(tidyCsv(shown), fileName(shown, 'csv'), 'text/csv');
   });
   const open = byIdAs('open', HTMLInputElement);
   open.addEventListener('change', () => {
     const file = open.files?.[0];
     if (file === undefined) return;
-    readReport(file).then(
+    openReport(file).then(
       (report) => showReport(page, view, report),
       (error: Error) => note(`${error.message}.`),
     );

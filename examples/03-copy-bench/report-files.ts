@@ -1,7 +1,7 @@
 /*
  * Reports as files: saved as JSON or CSV, and opened again.
  */
-import { BENCH_SCHEMA } from '../../bench/types.ts';
+import { readReport } from '../../bench/read-report.ts';
 import type { BenchReport } from '../../bench/types.ts';
 import { el } from '../_shell/dom.ts';
 
@@ -21,14 +21,6 @@ export function fileName({ env }: BenchReport, extension: string): string {
 }
 
 /** Reads a report that was saved before. Throws an Error for people where it is none. */
-export async function readReport(file: File): Promise<BenchReport> {
-  let value: unknown;
-  try {
-    value = JSON.parse(await file.text());
-  } catch {
-    throw new Error(`${file.name} is not JSON`);
-  }
-  const schema = (value as { schema?: unknown } | null)?.schema;
-  if (schema === BENCH_SCHEMA) return value as BenchReport;
-  throw new Error(`${file.name} is not a report of this version (${BENCH_SCHEMA})`);
+export async function openReport(file: File): Promise<BenchReport> {
+  return readReport(await file.text(), file.name);
 }

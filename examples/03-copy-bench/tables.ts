@@ -1,5 +1,5 @@
 /*
- * A report as tables: goals, cells, environment; and as CSV.
+ * A report as tables: goals, cells, environment.
  */
 import type {
   BenchCell,
@@ -112,17 +112,4 @@ export function environmentTable(env: BenchEnvironment, commit: string | null): 
   ];
   const rows = entries.map(([name, value]) => row(name, value));
   return el('table', { class: 'numbers text' }, el('tbody', {}, ...rows));
-}
-
-/** Cells as CSV, one line each, without the raw samples. */
-export function toCsv(cells: readonly BenchCell[]): string {
-  const columns = [
-    ...(['suite', 'id', 'unit', 'verified', 'median', 'p50', 'p90', 'p99', 'min', 'max'] as const),
-    ...(['cv', 'bytes', 'gbPerSecond', 'usPerPage', 'dropped', 'chained'] as const),
-  ];
-  const header = [...columns, 'ci_low', 'ci_high', 'samples'].join(',');
-  const lines = cells.map((cell) =>
-    [...columns.map((name) => String(cell[name] ?? '')), ...cell.ci, cell.samples.length].join(','),
-  );
-  return `${[header, ...lines].join('\n')}\n`;
 }

@@ -55,7 +55,7 @@ function refusal(task: () => unknown): string {
 
 describe('a side of a comparison', () => {
   test('another schema is refused with its version named', () => {
-    expect(refusal(() => readSide(old))).toContain("is of schema 'webhmm-bench/0'");
+    expect(refusal(() => readSide(old))).toContain("its schema is 'webhmm-bench/0'");
   });
 
   test('a file that is not there is refused', () => {
@@ -111,7 +111,7 @@ describe('the commands', () => {
   test('compare refuses another schema with one line and status 1', () => {
     const ran = bench('compare', mine, old);
     expect(ran).toMatchObject({ status: 1, stdout: '' });
-    expect(ran.stderr).toMatch(/^bench: .*webhmm-bench\/0'; this version reads [^\n]*\n$/);
+    expect(ran.stderr).toMatch(/^bench: .*webhmm-bench\/0', this version reads [^\n]*\n$/);
   });
 
   test('compare --help names both files and its options', () => {

@@ -122,15 +122,19 @@ describe('reading a report', () => {
   test('another schema is refused with its version named', () => {
     const other = JSON.stringify({ ...base, schema: 'webhmm-bench/0' });
     expect(refusal(() => readReport(other, 'a.json'))).toBe(
-      "a.json is of schema 'webhmm-bench/0'; this version reads 'webhmm-bench/1'",
+      "a.json is not a report that can be read: its schema is 'webhmm-bench/0', " +
+        "this version reads 'webhmm-bench/1'",
     );
   });
 
   test.each([
-    ['{', 'a.json is no JSON'],
-    ['[]', 'a.json names no schema'],
-    ['{"schema":7}', 'a.json names no schema'],
-    ['{"schema":"webhmm-bench/1"}', 'a.json is a report without environment, cells or goals'],
+    ['{', 'a.json is not JSON'],
+    ['[]', 'it names no schema'],
+    ['{"schema":7}', 'it names no schema'],
+    [
+      '{"schema":"webhmm-bench/1"}',
+      'a.json is not a whole report: it lacks environment, cells or goals',
+    ],
   ])('%s is refused in one line', (text, says) => {
     expect(refusal(() => readReport(text, 'a.json'))).toContain(says);
   });
