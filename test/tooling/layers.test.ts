@@ -61,7 +61,7 @@ const CASES: readonly Case[] = [
   arrow('src/sim/good.ts', '../driver/target.ts'),
   arrow('src/gpu/bad-mm.ts', '../mm/target.ts', 'imports only engine, base and shaders'),
   arrow('src/gpu/bad-driver.ts', '../driver/target.ts', 'imports only engine, base and shaders'),
-  arrow('src/gpu/bad-package.ts', 'webgpu', 'no packages'),
+  arrow('src/gpu/bad-package.ts', 'webgpu', 'no packages but'),
   arrow('src/gpu/good.ts', '../engine/target.ts'),
   arrow('src/worker/bad-sim.ts', '../sim/target.ts', 'sim is another root'),
   arrow('src/worker/bad-index.ts', '../index.ts', 'sim is another root'),
