@@ -114,6 +114,18 @@ describe('answers that can not be carried out', () => {
     expect([wrong, run.service.counts.evictedPages > 0]).toEqual([0, true]);
   });
 
+  test('a policy that names everything gets nothing of the batch in service evicted', () => {
+    const chooseVictims: FaultPolicy['chooseVictims'] = (_request, view, victims) => {
+      for (let page = 0; page < view.pageCount; page++) victims.evict(page);
+    };
+    const lanes = Array.from({ length: 20 }, (_, i) => {
+      return [[i < 10 ? i : 512 + i, ACCESS_READ] as const];
+    });
+    const policy = userPolicy({ policy: { ...good, chooseVictims } }, 'mine.js');
+    const { counts } = runModel(traceOf(blocks(2), ...lanes), policy, { devicePages: 12 });
+    expect([counts.batches, counts.evictedPages, counts.fallbacks]).toEqual([1, 0, 8]);
+  });
+
   test('no victims at all: what has no room is served from RAM', () => {
     const policy = userPolicy({ policy: { ...good, chooseVictims() {} } }, 'mine.js');
     const { counts, accesses } = runModel(trace, policy, { devicePages: 100 });
