@@ -53,7 +53,7 @@ import {
   ptePfn,
   ptePresent,
 } from './swapops.ts';
-import { flushTlbRange } from './tlb.ts';
+import { flushTlbRange, syncTableWalks } from './tlb.ts';
 import { findVma, vmaLookup } from './vma-lookup.ts';
 import { vmEventIndex } from './vmstat.ts';
 
@@ -308,6 +308,8 @@ function replacePages(vma: Vma, addr: number, first: number, folio: number): voi
     replaced[i] = pte === 0 || ptePfn(pte) === sys.zeroPfn ? 0 : ptePfn(pte);
   }
   flushTlbRange(mm, addr, addr + PMD_SIZE, present);
+  // Nor of one without entries, which would do for another range of this pmd table next.
+  if (present === 0) syncTableWalks(mm, 1);
   for (let i = 0; i < HPAGE_PMD_NR; i++) takeOver(sys, mm, folio + i, replaced[i]!);
   folioAddNewAnonRmapPmd(sys, folio, vma, addr);
   sys.mem.setFlag(folio, PG_UPTODATE | PG_LRU);

@@ -227,7 +227,7 @@ function mapInPlace(sys: System, at: number, source: number, target: number, pro
     mapcount[target] = 1;
     if (leafKind(entry) !== LEAF_MIGRATION_READ) bits |= PG_ANON_EXCLUSIVE;
     const isPrivate = pgmapType[owner] === MEMORY_DEVICE_PRIVATE;
-    words[at] = mappingFor(entry, target, prot, isPrivate, bits);
+    sys.pageTables.publish(at, mappingFor(entry, target, prot, isPrivate, bits));
   }
   flags[target] = bits;
 }

@@ -61,7 +61,8 @@ export function finishPlainPages(
   const { vma, src, dst, faultPage } = args;
   const { sys } = vma.mm;
   const { flags, refcount, mapcount, mapping, index, pgmap, pgmapType } = sys.mem;
-  const { words } = sys.pageTables;
+  const { pageTables } = sys;
+  const { words } = pageTables;
   const firstIndex = linearPageIndex(vma, args.start + from * PAGE_SIZE) - from;
   const prot = vmaPageProt(vma);
   const sourceOwner = pgmap[src[from]! >>> MIGRATE_PFN_SHIFT]!;
@@ -87,7 +88,9 @@ export function finishPlainPages(
     if ((flags[source]! & LOCK_STATE) !== PG_LOCKED || (bits & LOCK_STATE) !== PG_LOCKED) break;
     if (pgmap[source] !== sourceOwner || pgmap[target] !== targetOwner) break;
     mapcount[target] = 1;
-    words[firstAt + i] = mappingFor(pte, target, prot, isPrivate, bits);
+    const mapped = mappingFor(pte, target, prot, isPrivate, bits);
+    if (isPrivate) words[firstAt + i] = mapped;
+    else pageTables.publish(firstAt + i, mapped);
     const exclusive = leafKind(pte) !== LEAF_MIGRATION_READ ? PG_ANON_EXCLUSIVE : 0;
     flags[target] = (bits & ~(PG_LOCKED | PG_ISOLATED)) | lru | exclusive;
     // The last reference goes: what a free page says of itself.

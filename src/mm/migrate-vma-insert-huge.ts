@@ -6,7 +6,7 @@
  * Locking: as migrate-vma-insert.ts, which calls this.
  */
 import { isErr } from '../base/errno.ts';
-import { HPAGE_PMD_NR } from '../base/units.ts';
+import { HPAGE_PMD_NR, PMD_SIZE } from '../base/units.ts';
 import { userfaultfdMissing } from './fs-userfaultfd.ts';
 import { pmdFits } from './huge-memory.ts';
 import { vmaIsAnonymous } from './mm-types.ts';
@@ -21,12 +21,13 @@ import {
   SKIP_USERFAULTFD,
 } from './skip-reason.ts';
 import { PTE_HUGE, PTE_SPECIAL, ptePfn, ptePresent } from './swapops.ts';
+import { flushTlbRange } from './tlb.ts';
 
 /**
  * Maps a large destination over an empty PMD range.
  *
  * @param mapped The entry for it; PTE_HUGE is added to a present one.
- * @returns pages whose translation has to be flushed, or minus a SKIP_* code.
+ * @returns pages whose translation is still to be flushed, or minus a SKIP_* code.
  */
 export function insertHugePage(vma: Vma, addr: number, target: number, mapped: number): number {
   const { mm } = vma;
@@ -50,8 +51,17 @@ export function insertHugePage(vma: Vma, addr: number, target: number, mapped: n
   const isDevice = mem.isZoneDevice(target);
   mem.setFlag(target, isDevice ? PG_UPTODATE : PG_UPTODATE | PG_LRU);
   mem.getPage(target);
-  pageTables.setPte(at, ptePresent(mapped) ? (mapped | PTE_HUGE) >>> 0 : mapped);
-  return isZero ? HPAGE_PMD_NR : 0;
+  if (!ptePresent(mapped)) {
+    pageTables.setPte(at, mapped);
+    return isZero ? HPAGE_PMD_NR : 0;
+  }
+  if (isZero) {
+    // No core may still see zeroes when another one stores to what is there instead.
+    pageTables.setPte(at, 0);
+    flushTlbRange(mm, addr, addr + PMD_SIZE, HPAGE_PMD_NR);
+  }
+  pageTables.setPte(at, (mapped | PTE_HUGE) >>> 0);
+  return 0;
 }
 
 /** True for the PMD entry of the huge zero page (is_huge_zero_pmd). */

@@ -153,8 +153,17 @@ function insertPage(vma: Vma, addr: number, target: number): number {
   // The caller's reference stays until finalize; the mapping has one of its own.
   mem.getPage(target);
   const isPrivate = mem.isDevicePrivate(target);
-  pageTables.setPte(at, isPrivate ? devicePte(vma, target) : presentPte(vma, target));
-  return isZeroPage ? INSERTED_FOR_ZERO_PAGE : INSERTED;
+  if (isPrivate) {
+    pageTables.setPte(at, devicePte(vma, target));
+    return isZeroPage ? INSERTED_FOR_ZERO_PAGE : INSERTED;
+  }
+  if (isZeroPage) {
+    // No core may still see zeroes when another one stores to what is there instead.
+    pageTables.setPte(at, 0);
+    flushTlbRange(mm, addr, addr + PAGE_SIZE, 1);
+  }
+  pageTables.setPte(at, presentPte(vma, target));
+  return INSERTED;
 }
 
 function devicePte(vma: Vma, target: number): number {

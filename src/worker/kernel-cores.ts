@@ -210,6 +210,12 @@ export class KernelCores {
     return typeof slot === 'number' ? (this.cores[slot] ?? null) : null;
   }
 
+  /** The core itself, as long as its slot is not free, or another's. */
+  private current(core: FlushTarget): KernelCore | null {
+    const own = this.coreAt(core.slot);
+    return own === core ? own : null;
+  }
+
   private setOf(mm: MmStruct): CoreSet {
     let set = this.sets.get(mm);
     if (set === undefined) {
@@ -221,9 +227,9 @@ export class KernelCores {
   }
 
   private condemn(core: FlushTarget, why: string): void {
-    const serial = this.coreAt(core.slot)?.serial;
-    if (serial === undefined) return;
-    const request: HostRequest = { end: serial, why };
+    const own = this.current(core);
+    if (own === null) return;
+    const request: HostRequest = { end: own.serial, why };
     this.host?.postMessage(request);
   }
 
@@ -239,11 +245,11 @@ export class KernelCores {
     let left = silent;
     while (left.length > 0 && this.port.nowMs() < deadline) {
       await new Promise((resolve) => setTimeout(resolve, 1));
-      left = left.filter((core) => !set.hasAnswered(core));
+      left = left.filter((core) => this.current(core) !== null && !set.hasAnswered(core));
     }
     for (const core of left) {
       this.condemn(core, silence(core));
-      await this.coreAt(core.slot)?.ended;
+      await this.current(core)?.ended;
     }
   }
 

@@ -7,6 +7,7 @@ import { HPAGE_PMD_NR, PAGE_SIZE, PMD_SIZE } from '../../../src/base/units.ts';
 import { dupMmap } from '../../../src/mm/fork.ts';
 import { FOLL_WRITE, pinUserPagesFast, unpinUserPages } from '../../../src/mm/gup.ts';
 import { madviseCollapse } from '../../../src/mm/khugepaged.ts';
+import { MADV_DONTNEED, doMadvise } from '../../../src/mm/madvise.ts';
 import { MEMORY_DEVICE_COHERENT, MEMORY_DEVICE_PRIVATE } from '../../../src/mm/memory-type.ts';
 import {
   MAP_SHARED,
@@ -29,6 +30,7 @@ import {
   mkLeaf,
   ptePfn,
 } from '../../../src/mm/swapops.ts';
+import { addTlbListener } from '../../../src/mm/tlb.ts';
 import { vmaLookup } from '../../../src/mm/vma-lookup.ts';
 import { checkInvariants } from '../../model/check-invariants.ts';
 import {
@@ -98,6 +100,31 @@ describe('collapsing', () => {
     expect(sys.pageTables.tablesInUse).toBe(tables);
     expect(mm.anonRss).toBe(HPAGE_PMD_NR);
     expect(sys.vmstat.read('thp_collapse_alloc')).toBe(1);
+    checkInvariants(sys);
+  });
+
+  test.each([
+    ['entries: flushed', 1, 0],
+    ['nothing but holes: no core may still be reading it', 0, 1],
+  ])('a page table goes into deposit that had %s', (_what, flushes, syncs) => {
+    const { sys, mm, base } = scene();
+    if (flushes === 0) expect(expectSync(doMadvise(mm, base, PMD_SIZE, MADV_DONTNEED))).toBe(0);
+    const heard = { flushes: 0, syncs: 0 };
+    const note = (what: keyof typeof heard): void => {
+      heard[what]++;
+      // Out of the walks' way, and not in use for anything else yet.
+      expect(pmdAt(mm, base)).toBe(0);
+    };
+    const listener = {
+      flush: () => {
+        note('flushes');
+        return true;
+      },
+      sync: () => note('syncs'),
+    };
+    addTlbListener(mm, listener);
+    expect(collapse(mm, base)).toBe(0);
+    expect(heard).toEqual({ flushes, syncs });
     checkInvariants(sys);
   });
 

@@ -1,14 +1,22 @@
-import { describe, expect, test } from 'vitest';
+import { describe, expect, test, vi } from 'vitest';
 import { PAGE_SIZE, TASK_SIZE } from '../../../src/base/units.ts';
 import { dupMmap } from '../../../src/mm/fork.ts';
 import { PROT_READ } from '../../../src/mm/mm-types.ts';
-import type { MmStruct } from '../../../src/mm/mm-types.ts';
+import type { MmStruct, System } from '../../../src/mm/mm-types.ts';
 import { doMunmap } from '../../../src/mm/mmap.ts';
 import { doMprotect } from '../../../src/mm/mprotect.ts';
 import { tryToMigrate } from '../../../src/mm/try-to-migrate.ts';
 import { ptePfn, ptePresent } from '../../../src/mm/swapops.ts';
 import { addTlbListener, flushTlbRange, removeTlbListener } from '../../../src/mm/tlb.ts';
 import { expectSync, load, makeMm, makeSystem, mapAnon, pteAt, store } from './fixture.ts';
+import {
+  Migration,
+  TO_RAM,
+  makeBench,
+  makeCoherentBench,
+  mapFilled,
+  mapOnDevice,
+} from './migration.ts';
 
 interface Flush {
   readonly first: number;
@@ -32,6 +40,16 @@ function listen(mm: MmStruct, base: number): Flush[] {
     },
   });
   return flushes;
+}
+
+/** The entries that other threads see with all that was written before. */
+function published({ pageTables }: System, change: () => void): number[] {
+  pageTables.isShared = true;
+  const store = vi.spyOn(Atomics, 'store');
+  change();
+  const calls = store.mock.calls.filter(([words]) => Object.is(words, pageTables.words));
+  store.mockRestore();
+  return calls.map(([, , entry]) => Number(entry) >>> 0);
 }
 
 function onePage(): { mm: MmStruct; base: number } {
@@ -80,6 +98,39 @@ describe('caches of translations hear of every flush, with its range', () => {
     expect(mm.sys.mem.trylockPage(pfn)).toBe(true);
     expect(tryToMigrate(mm.sys, pfn)).toBe(true);
     expect(flushes).toEqual([{ first: 0, pages: 1, present: false, references: 2 }]);
+  });
+
+  test('a coherent page over the zero page: while nothing is mapped there', () => {
+    const bench = makeCoherentBench();
+    const { mm } = bench;
+    const base = mapAnon(mm, 2);
+    load(mm, base);
+    const flushes = listen(mm, base);
+    expect(new Migration(bench, base, 2).run().reasons).toEqual(['none', 'none']);
+    expect(flushes.map(({ present }) => present)).toEqual([false]);
+    expect(ptePresent(pteAt(mm, base))).toBe(true);
+  });
+});
+
+describe('what cores on other threads see with an entry was written before it', () => {
+  test.each([1, 3])('%i pages that come home are published', (pages) => {
+    const bench = makeBench();
+    const base = mapOnDevice(bench, pages);
+    const migration = new Migration(bench, base, pages, TO_RAM).setup().supply().pages();
+    const entries = published(bench.sys, () => migration.finalize());
+    expect(migration.reasons[0]).toBe('none');
+    expect(entries).toEqual(
+      Array.from({ length: pages }, (_, i) => pteAt(bench.mm, base + i * PAGE_SIZE) >>> 0),
+    );
+  });
+
+  test('a page that stays where it is, too', () => {
+    const bench = makeBench();
+    const base = mapFilled(bench.mm, 1);
+    const migration = new Migration(bench, base, 1).setup().pages();
+    const entries = published(bench.sys, () => migration.finalize());
+    expect(migration.reasons).toEqual(['no destination']);
+    expect(entries).toEqual([pteAt(bench.mm, base) >>> 0]);
   });
 });
 
