@@ -1,0 +1,74 @@
+/* The three doorbells, in one thread. */
+import { describe, expect, test } from 'vitest';
+import { ControlMap, DOORBELL } from '../../../src/cpu/control.ts';
+import {
+  canWaitAsync,
+  directBell,
+  listenToWord,
+  portBell,
+  wordBell,
+} from '../../../src/cpu/doorbell.ts';
+
+const turn = (): Promise<void> => new Promise((resolve) => setTimeout(resolve, 5));
+
+/** Waits until it holds, for half a second at most. */
+async function until(holds: () => boolean): Promise<void> {
+  for (let i = 0; i < 100 && !holds(); i++) await turn();
+}
+
+describe('doorbells', () => {
+  test('a direct bell calls at once, once a ring', () => {
+    let calls = 0;
+    const bell = directBell(() => calls++);
+    bell.ring();
+    expect(calls).toBe(1);
+    bell.ring();
+    expect(calls).toBe(2);
+  });
+
+  test('a port bell sends a message a ring', () => {
+    const messages: unknown[] = [];
+    portBell({ postMessage: (message) => void messages.push(message) }).ring();
+    expect(messages).toEqual([null]);
+  });
+
+  test('a word bell counts its rings, across the wrap', () => {
+    const { words } = ControlMap.create(4);
+    words[DOORBELL] = 2 ** 31 - 1;
+    wordBell(words).ring();
+    expect(words[DOORBELL]).toBe(-(2 ** 31));
+  });
+});
+
+describe.runIf(canWaitAsync())('listening to the word', () => {
+  test('looks at once, and again when it rings; not after it was closed', async () => {
+    const { words } = ControlMap.create(4);
+    let looks = 0;
+    const listener = listenToWord(words, () => looks++);
+    expect(looks).toBe(1);
+    // Keeps the event loop awake: Node does not, for waitAsync alone.
+    const awake = setInterval(() => undefined, 1);
+    wordBell(words).ring();
+    await until(() => looks === 2);
+    expect(looks).toBe(2);
+    listener.close();
+    await turn();
+    const after = looks;
+    wordBell(words).ring();
+    await turn();
+    clearInterval(awake);
+    expect(looks).toBe(after);
+  });
+
+  test('a ring during a look is not lost', async () => {
+    const { words } = ControlMap.create(4);
+    const bell = wordBell(words);
+    let looks = 0;
+    const listener = listenToWord(words, () => {
+      if (++looks === 1) bell.ring();
+    });
+    await until(() => looks === 2);
+    expect(looks).toBe(2);
+    listener.close();
+  });
+});
