@@ -79,7 +79,8 @@ function findName(at: number): WordName {
       return { name, field: word < 2 ? 'record' : 'payload' };
     }
   }
-  throw new Error(`unknown control word ${at}`);
+  // Words that have nothing to do with shootdown and traps.
+  return { name: `control word ${at}`, field: 'other' };
 }
 
 export function isKernelWord(word: WordName): boolean {
