@@ -10,7 +10,7 @@ import { isErr } from '../base/errno.ts';
 import { isPending } from '../base/maybe.ts';
 import type { MaybePromise } from '../base/maybe.ts';
 import { pageAlignDown } from '../base/units.ts';
-import { vmaMayWrite, vmaPageProt } from './mm-types.ts';
+import { needsSoftDirtyWp, vmaMayWrite, vmaPageProt } from './mm-types.ts';
 import type { System, Vma } from './mm-types.ts';
 import { allocPage } from './page-alloc.ts';
 import { PG_LRU, PG_UPTODATE } from './page.ts';
@@ -89,7 +89,9 @@ function mapSwapPage(vma: Vma, addr: number, at: number, pfn: number, isWrite: b
   if ((isWrite && mem.refcount[pfn] === 2) || swap.isHalfFull) folioFreeSwap(sys, pfn);
   const exclusive = (entry & PTE_SWP_EXCLUSIVE) !== 0 || mem.refcount[pfn] === 1;
   const carried = entry & (PTE_SOFT_DIRTY | PTE_UFFD_WP);
-  const mayWrite = exclusive && vmaMayWrite(vma) && (entry & PTE_UFFD_WP) === 0;
+  // After a load the first store is to be noted, which takes a fault of its own.
+  const isTracked = (entry & PTE_UFFD_WP) !== 0 || (!isWrite && needsSoftDirtyWp(vma, entry));
+  const mayWrite = exclusive && vmaMayWrite(vma) && !isTracked;
   const written = mayWrite && isWrite ? PTE_DIRTY | PTE_SOFT_DIRTY : 0;
   addRmap(sys, pfn, vma, addr, exclusive);
   mm.swapEnts--;

@@ -2,6 +2,7 @@
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { errno } from '../../../src/base/errno.ts';
 import { PAGE_SIZE } from '../../../src/base/units.ts';
+import { CLEAR_REFS_SOFT_DIRTY, clearRefs } from '../../../src/mm/clear-refs.ts';
 import { dupMmap, mmput } from '../../../src/mm/fork.ts';
 import { pinUserPage, unpinUserPage } from '../../../src/mm/gup.ts';
 import { MADV_COLD, MADV_FREE, MADV_PAGEOUT, doMadvise } from '../../../src/mm/madvise.ts';
@@ -202,6 +203,21 @@ describe('paging out', () => {
 });
 
 describe('swapping in', () => {
+  test.each([
+    ['a load brought back', true],
+    ['was away', false],
+  ])('a store to a page that %s is noted as soft-dirty [F92]', (_what, isLoaded) => {
+    const addr = mapFilled(mm, 2);
+    expect(expectSync(clearRefs(mm, CLEAR_REFS_SOFT_DIRTY))).toBe(0);
+    expect(pageout(mm, addr, 2)).toBe(2);
+    if (isLoaded) load(mm, addr);
+    load(mm, addr + PAGE_SIZE);
+    store(mm, addr, 9);
+    const noted = [0, PAGE_SIZE].map((offset) => pteAt(mm, addr + offset) & PTE_SOFT_DIRTY);
+    expect(noted).toEqual([PTE_SOFT_DIRTY, 0]);
+    expect(pteWrite(pteAt(mm, addr))).toBe(true);
+  });
+
   test('for a read keeps the slot; the page goes out again without being written', () => {
     const addr = mapSwapped(1);
     expect(load(mm, addr)).toBe(1);
