@@ -42,8 +42,8 @@ export interface Way {
  * until its first window was done. There is one wait for each window, that for its copies, and no
  * function that waits for another: each would leave garbage behind.
  *
- * @returns pages migrated; EINVAL for a missing or unreadable VMA, or what ended a window: those
- * that have begun are finished, no further one begins.
+ * @returns pages migrated; EINVAL for a missing or unreadable VMA, or what ended a window, by
+ * whichever comes first in the range: windows that have begun are finished, no further one begins.
  * Context: takes the mmap lock for read; waits.
  */
 export async function walkWindows(mirror: Dmirror, cmd: DmirrorCmd, way: Way): Promise<number> {
@@ -53,13 +53,15 @@ export async function walkWindows(mirror: Dmirror, cmd: DmirrorCmd, way: Way): P
   const flying: MigrateWindow[] = [];
   let moved = 0;
   let failure = 0;
+  let gap = 0;
   await mm.mmapLock.readLock();
   try {
     for (let addr = cmd.addr; addr < end || flying.length > 0;) {
       if (addr < end) {
         const vma = vmaLookup(mm, addr);
         if (vma === null || (vma.vmFlags & VM_READ) === 0) {
-          failure ||= errno.EINVAL;
+          // Those that are still in progress come before it, and so do their failures.
+          gap = errno.EINVAL;
           addr = end;
           continue;
         }
@@ -85,6 +87,7 @@ export async function walkWindows(mirror: Dmirror, cmd: DmirrorCmd, way: Way): P
   } finally {
     mm.mmapLock.readUnlock();
   }
+  failure ||= gap;
   return failure === 0 ? moved : failure;
 }
 

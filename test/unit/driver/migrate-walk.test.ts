@@ -95,3 +95,19 @@ test('windows that have begun are finished when a later one can not begin', asyn
   expect(codes.filter((code) => code === PAGE_DEVICE)).toHaveLength(1024);
   await rig.machine.close();
 });
+
+test.each([
+  ['the window before it fails', true, errno.ENOMEM],
+  ['all before it came home', false, errno.EINVAL],
+])('a gap in the range: %s, and that is what the caller hears', async (_what, fails, expected) => {
+  const rig = await makeRig();
+  const addr = await mapFilled(rig, 4);
+  await rig.device.ioctl('MIGRATE_TO_DEV', { addr, ptr: 0, npages: 2 });
+  await rig.process.munmap(addr + 2 * PAGE_SIZE, PAGE_SIZE);
+  rig.machine.kernel.devices[0]!.failNextAllocation = fails;
+  const result = await rig.device.tryIoctl('MIGRATE_TO_SYS', { addr, ptr: 0, npages: 4 });
+  expect(result.errno).toBe(expected);
+  const onDevice = (await rig.process.pageMap(addr, 2)).filter((page) => page >= PAGE_DEVICE);
+  expect(onDevice).toHaveLength(fails ? 2 : 0);
+  await rig.machine.close();
+});
