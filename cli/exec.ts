@@ -22,6 +22,7 @@ const MAIN = 'export default function main(cpu, args) { ... }';
 
 const SPEC = {
   name: 'exec',
+  usage: 'npm run exec -- [options] PROGRAM.js',
   summary:
     'Runs a program on the CPU cores of a fresh machine: an ES module with\n' +
     `\`${MAIN}\`.\n` +
@@ -29,7 +30,7 @@ const SPEC = {
     'ended it. The options for the program, as `--arg`, come before or after its name.',
   positionals: 'PROGRAM.js',
   options: {
-    arg: { kind: 'text', placeholder: 'JSON', help: "main's second argument (null)" },
+    arg: { kind: 'text', placeholder: 'JSON', help: "main's second argument; without it, null" },
     cores: {
       kind: 'number',
       placeholder: 'N',
@@ -110,7 +111,8 @@ export function programUrl(positionals: readonly string[], folder: string): URL 
   if (!existsSync(file)) {
     throw new UsageError(`there is no file ${file}: give the path of a JavaScript module`);
   }
-  if (!statSync(file).isFile()) throw new UsageError(`${file} is no file`);
+  if (!statSync(file).isFile())
+    throw new UsageError(`${file} is no file: give the path of a JavaScript module`);
   if (/\.[mc]?tsx?$/.test(file)) {
     throw new UsageError(`${file} is TypeScript: compile it first, a core runs JavaScript modules`);
   }
