@@ -17,12 +17,15 @@ const files: Readonly<Record<string, () => Promise<unknown>>> = {
 
 /** All documents: the README, then the others by name. */
 export function listDocuments(): readonly SiteDocument[] {
-  return Object.entries(files).map(([path, load]) => {
+  const documents = Object.entries(files).map(([path, load]) => {
     const name = (/([^/]+)\.md$/.exec(path)?.[1] ?? path).toLowerCase();
     const words = name === 'readme' ? 'overview' : name.replaceAll('-', ' ');
     const title = words.slice(0, 1).toUpperCase() + words.slice(1);
     return { name, title, load: async () => String(await load()) };
   });
+  // Not by file name, where `a-b.md` comes before `a.md`.
+  const rank = ({ name }: SiteDocument): string => (name === 'readme' ? '' : name);
+  return documents.toSorted((a, b) => (rank(a) < rank(b) ? -1 : 1));
 }
 
 /** The document of that name, whatever its case. */
