@@ -76,13 +76,17 @@ export class ProgramCpu extends Cpu {
   /**
    * Copies this address space, as fork does, and starts `entry` (a module's URL, relative to this
    * program's) in it on a core of its own. @returns the child's pid. Throws SyscallError (EAGAIN
-   * when there is no core, ENOMEM).
+   * when there is no core, ENOMEM), TypeError when `entry` is neither text nor a URL.
    */
-  fork(entry: string, args: unknown = null): number {
+  fork(entry: string | { readonly href: string }, args: unknown = null): number {
+    // Programs are JavaScript: without this, nothing at all is a module named 'undefined'.
+    const url: unknown = typeof entry === 'string' ? entry : (entry as typeof entry | null)?.href;
+    if (typeof url !== 'string' || url === '')
+      throw new TypeError("fork takes a module's URL, as './child.js'");
     // What can't be sent is to be refused before there is a child.
     this.send({ kind: 'trial', args });
     const pid = this.syscall('fork') as number;
-    this.send({ kind: 'spawn', pid, entry, args });
+    this.send({ kind: 'spawn', pid, entry: url, args });
     return pid;
   }
 }
@@ -118,7 +122,9 @@ export async function runProgram(
 /** What was thrown, in words; programs throw anything, also what can't be looked at. */
 function describe(error: unknown): string {
   try {
-    return String(error instanceof Error ? (error.stack ?? error.message) : error);
+    const text = String(error instanceof Error ? (error.stack ?? error.message) : error);
+    // Node's own frames below a failed import say nothing about the program.
+    return text.replaceAll(/\n +at [^\n]*\bnode:internal\/[^\n]*/g, '');
   } catch {
     return 'the program threw something that can not be shown';
   }

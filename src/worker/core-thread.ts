@@ -32,6 +32,17 @@ export async function runCore(boot: CoreBoot, send: (message: CoreMessage) => vo
   const bell =
     boot.bell === null ? wordBell(words) : portBell(boot.bell, words, map.block(image.slot));
   const cpu = makeCpu(image, port, bell, send);
-  const load = (): Promise<unknown> => import(/* @vite-ignore */ entry) as Promise<unknown>;
-  send({ kind: 'exit', ...(await runProgram(cpu, load, args)) });
+  send({ kind: 'exit', ...(await runProgram(cpu, () => load(entry), args)) });
+}
+
+/** Imports the program's module. A syntax error, which does not say where, is told the module. */
+async function load(entry: string): Promise<unknown> {
+  try {
+    return (await import(/* @vite-ignore */ entry)) as unknown;
+  } catch (error) {
+    if (error instanceof SyntaxError && !String(error.stack).includes(entry)) {
+      error.stack = `SyntaxError: ${error.message} (in ${entry}, or a module that it imports)`;
+    }
+    throw error;
+  }
 }

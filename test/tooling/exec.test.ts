@@ -97,7 +97,12 @@ describe('a program', () => {
 
   test.for([
     ['no default export', 'export const main = 1;', /needs `export default function main\(cpu/],
-    ['a syntax error', 'export default function {', /exec: SyntaxError/],
+    ['a syntax error', 'export default function {', /^exec: SyntaxError: .*bad-\d+\.js.*\n$/],
+    [
+      'a child that is no module',
+      'export default (cpu) => cpu.fork(undefined);',
+      /fork takes a module's URL, as '.\/child.js'/,
+    ],
   ] as const)('with %s is status 1 and says so', SLOW, async ([, code, message]) => {
     const ran = await exec(program(`bad-${code.length}.js`, code));
     expect(ran.status).toBe(1);
@@ -112,7 +117,7 @@ describe('a program', () => {
       }
       cpu.sleep(50);
       cpu.print(args);
-      if (args === 'child') cpu.fork('./family.js', 'grandchild');
+      if (args === 'child') cpu.fork(new URL('./family.js', import.meta.url), 'grandchild');
       else cpu.load8(1);
       return 5;
     }`;
