@@ -14,6 +14,7 @@ export const FAULT_PROTECTION = 2;
 
 /** Names of the kinds, in the order of their numbers. */
 export const FAULT_KINDS = ['minor', 'major', 'protection'] as const;
+/** What a fault needed: see FAULT_KINDS. */
 export type FaultKind = (typeof FAULT_KINDS)[number];
 
 /** Bucket b counts faults of 2^b to 2^(b+1) nanoseconds; the last one, all that took longer. */
@@ -34,6 +35,7 @@ export interface FaultLatencySummary {
   readonly histogram: readonly number[];
 }
 
+/** How long faults took, by kind: counts, totals and histograms in shared memory. */
 export class FaultLatency {
   readonly numbers: Float64Array<SharedArrayBuffer>;
 

@@ -76,6 +76,7 @@ export class CpuVmEngine implements VmEngine {
     this.prng = new Prng(seed);
   }
 
+  /** Compiles a kernel, or says what is wrong with it (VmEngine). */
   compile(kernel: VmKernel, options: VmProgramOptions): VmProgram | VmRefusal {
     const { ir } = kernel;
     if (ir === undefined) {
@@ -92,15 +93,18 @@ export class CpuVmEngine implements VmEngine {
     };
   }
 
+  /** Fills a frame with the bytes of one page, ordered before later passes (VmEngine). */
   writeFrame(frame: number, bytes: Uint8Array): void {
     this.bytes().set(bytes, frame * PAGE_SIZE);
   }
 
+  /** Contents of frames after all passes so far, one page each (VmEngine). */
   readFrames(frames: readonly number[]): readonly Uint8Array[] {
     const bytes = this.bytes();
     return frames.map((frame) => bytes.slice(frame * PAGE_SIZE, (frame + 1) * PAGE_SIZE));
   }
 
+  /** Forgets a context (VmEngine). */
   drop(): void {}
 
   private bytes(): Uint8Array {
@@ -108,6 +112,7 @@ export class CpuVmEngine implements VmEngine {
     return new Uint8Array(buffer, byteOffset, byteLength);
   }
 
+  /** Gives everything back (VmEngine). */
   destroy(): void {}
 }
 

@@ -78,11 +78,13 @@ export class GpuVmEngine implements VmEngine, GpuVmHost {
     return this.lost;
   }
 
+  /** Compiles a kernel, or says what is wrong with it (VmEngine). */
   async compile(kernel: VmKernel, options: VmProgramOptions): Promise<VmProgram | VmRefusal> {
     if (this.lost) return { errno: errno.ENODEV, problems: [] };
     return compileProgram(this, kernel, options);
   }
 
+  /** Fills a frame with the bytes of one page, ordered before later passes (VmEngine). */
   writeFrame(frame: number, bytes: Uint8Array): void {
     // Dawn in Node crashes on shared memory.
     const own = bytes.buffer instanceof ArrayBuffer ? bytes : bytes.slice();
@@ -95,6 +97,7 @@ export class GpuVmEngine implements VmEngine, GpuVmHost {
     );
   }
 
+  /** Contents of frames after all passes so far, one page each (VmEngine). */
   async readFrames(frames: readonly number[]): Promise<readonly Uint8Array[]> {
     if (frames.length === 0) return [];
     const bytes = frames.length * PAGE_SIZE;
@@ -111,11 +114,13 @@ export class GpuVmEngine implements VmEngine, GpuVmHost {
     return frames.map((_, index) => copy.subarray(index * PAGE_SIZE, (index + 1) * PAGE_SIZE));
   }
 
+  /** Forgets a context (VmEngine). */
   drop(space: DeviceSpace): void {
     this.tables.get(space)?.destroy();
     this.tables.delete(space);
   }
 
+  /** Gives everything back (VmEngine). */
   destroy(): void {
     for (const table of this.tables.values()) table.destroy();
     this.tables.clear();

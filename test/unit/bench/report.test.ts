@@ -79,8 +79,8 @@ describe('the text report', () => {
   });
 
   test('fault latencies are shown as percentiles', () => {
-    expect(line('access')).toBe('access  p50  p90  p99  max  n');
-    expect(line('read')).toMatch(/^read +700 +812 +837 +840 +3$/);
+    expect(line('access')).toBe('access  what  p50  p90  p99  max  n');
+    expect(line('read')).toMatch(/^read +4KiB +700 +812 +837 +840 +3$/);
   });
 });
 

@@ -19,6 +19,7 @@ export const BREAKS = {
   flush: 'the ring is not flushed before a replay',
   commands: 'a copy command costs nothing',
 } as const;
+/** The name of one of them. */
 export type BreakName = keyof typeof BREAKS;
 
 /** What an experiment is given. */
@@ -45,11 +46,13 @@ export interface Curve {
   readonly points: readonly (readonly [x: number, y: number])[];
 }
 
+/** What came out of one. */
 export interface ExperimentResult {
   readonly relations: readonly Relation[];
   readonly curves: readonly Curve[];
 }
 
+/** One published result, and how it is reproduced here. */
 export interface Experiment {
   readonly number: number;
   readonly name: string;
