@@ -115,8 +115,10 @@ function mapOnDevice(mirror: Dmirror, args: MigrateVma): number {
     const pages = migrateEntryPages(args.dst[i]!);
     for (let page = 0; page < pages; page++) {
       const addr = args.start + (i + page) * PAGE_SIZE;
-      if (!cpuMaps(mirror.mm, addr, pfn + page, false)) continue;
-      mirror.pageTable.store(addr / PAGE_SIZE, pfn + page, writable);
+      // A userfaultfd's monitor may have write-protected the page while it was copied.
+      const mayWrite = writable && cpuMaps(mirror.mm, addr, pfn + page, true);
+      if (!mayWrite && !cpuMaps(mirror.mm, addr, pfn + page, false)) continue;
+      mirror.pageTable.store(addr / PAGE_SIZE, pfn + page, mayWrite);
       moved++;
     }
   }

@@ -4,7 +4,7 @@
  */
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { PAGE_SIZE } from '../../../src/base/units.ts';
-import { dptPfn } from '../../../src/driver/device-page-table.ts';
+import { DPT_WRITE, dptPfn } from '../../../src/driver/device-page-table.ts';
 import { Dmirror, HMM_DMIRROR_MIGRATE_TO_DEV, newDmirrorCmd } from '../../../src/driver/dmirror.ts';
 import type { CommandList } from '../../../src/engine/command-list.ts';
 import type { StrategyName } from '../../../src/engine/copy-engine.ts';
@@ -124,4 +124,24 @@ test('a claim sees a zap also while an invalidation of somebody else lasts', asy
     }
     await zap(addr);
   }
+});
+
+test('a page write-protected while it was copied is not writable for the device', async () => {
+  const addr = await mapFilled(rig, 2);
+  const uffd = await rig.process.userfaultfd();
+  await uffd.register(addr, 2 * PAGE_SIZE, { writeProtect: true });
+  const { engine } = rig.machine.kernel;
+  const submit = engine.submit.bind(engine);
+  engine.submit = async (list: CommandList, strategy?: StrategyName): Promise<number> => {
+    engine.submit = submit;
+    await uffd.writeprotect(addr, PAGE_SIZE);
+    return submit(list, strategy);
+  };
+  expect(await run(rig.device, 'MIGRATE_TO_DEV', addr, 2)).toBe('0 2 0');
+  const [mirror] = rig.machine.kernel.devices[0]!.mirrors;
+  const rights = [0, 1].map(
+    (page) => mirror!.pageTable.lookup(addr / PAGE_SIZE + page) & DPT_WRITE,
+  );
+  expect(rights).toEqual([0, DPT_WRITE]);
+  await uffd.close();
 });
