@@ -167,7 +167,9 @@ async function runAll(
       for (;;) {
         const next = failure === null ? requests.next() : { done: true as const };
         if (next.done === true) return;
-        failure ??= await ask(worker, next.value, totals);
+        // Not `failure ??= await`: that looks before it waits, and would lose another thread's.
+        const found = await ask(worker, next.value, totals);
+        failure ??= found;
       }
     }),
   );
