@@ -66,9 +66,12 @@ export class Monitor {
   private async answer(msg: UffdMsg): Promise<void> {
     const { ctx } = this;
     const { address } = msg;
-    const status = await ((msg.flags & UFFD_PAGEFAULT_FLAG_WP) === 0
+    let status = await ((msg.flags & UFFD_PAGEFAULT_FLAG_WP) === 0
       ? userfaultfdZeropage(ctx, address, PAGE_SIZE, 0)
       : userfaultfdWriteprotect(ctx, address, PAGE_SIZE, 0));
+    // The marker of a protection that came before the page is in the way: it goes, and the access
+    // comes again.
+    if (status === errno.EEXIST) status = await userfaultfdWriteprotect(ctx, address, PAGE_SIZE, 0);
     if (status === errno.ENOMEM) await this.close();
     // The page came by itself, or the range went: the access finds out what there is now.
     else if (isErr(status)) ctx.wake(address, PAGE_SIZE);
