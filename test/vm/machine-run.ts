@@ -51,7 +51,7 @@ export async function openMachineRig(
 }
 
 /** An engine for kernels on the frames of a copy engine. */
-function kernelsOver(engine: CopyEngine): VmEngine {
+export function kernelsOver(engine: CopyEngine): VmEngine {
   const frames = engine.geometry.vramFrames;
   if (engine instanceof CpuEngine) return new CpuVmEngine(frames, 5, engine.vramWords);
   if (engine instanceof WebGpuEngine) {

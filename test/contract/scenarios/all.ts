@@ -1,0 +1,13 @@
+/*
+ * Every scenario that runs on the machine itself, for one engine. docs/scenarios.md lists them.
+ */
+import { describe } from 'vitest';
+import { describeUnmappedMeanwhile } from './unmapped-meanwhile.ts';
+import type { StageEngine } from './stage.ts';
+
+/** Declares them. */
+export function describeScenarios(engine: StageEngine): void {
+  describe(`scenarios on the machine: ${engine}`, () => {
+    describeUnmappedMeanwhile(engine);
+  });
+}
