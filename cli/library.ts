@@ -27,7 +27,7 @@ const BUNDLED = ['comlink', 'wgsl_reflect'];
 /** For bundlers: what nobody imports from index.js may go, but the workers run for themselves. */
 const INNER_PACKAGE = {
   type: 'module',
-  sideEffects: ['./*/kernel-worker.js', './*/core-worker.js'],
+  sideEffects: ['./*/kernel-worker.js', './*/core-worker.js', './*/copy-worker.js'],
 };
 
 /** The command. Ends the process. */
@@ -39,8 +39,9 @@ export function main(): Promise<never> {
   });
   return runCommand('library', async () => {
     await rm(LIB, { recursive: true, force: true });
-    await bundle('browser', 'kernel-worker.ts', 'core-worker.ts');
-    await bundle('node', 'kernel-worker-node.ts', 'core-worker-node.ts');
+    await bundle('browser', 'kernel-worker.ts', 'core-worker.ts', 'copy-worker.ts');
+    const ofNode = ['kernel', 'core', 'copy'].map((name) => `${name}-worker-node.ts`);
+    await bundle('node', ...ofNode);
     await declarations();
     await writeFile(join(LIB, 'THIRD-PARTY.md'), licences());
     await writeFile(join(LIB, 'package.json'), `${JSON.stringify(INNER_PACKAGE, null, 2)}\n`);
@@ -49,7 +50,7 @@ export function main(): Promise<never> {
 }
 
 /** Bundles the facade and the worker entries for one kind of host. */
-async function bundle(host: 'browser' | 'node', kernel: string, core: string): Promise<void> {
+async function bundle(host: 'browser' | 'node', ...workers: readonly string[]): Promise<void> {
   const isNode = host === 'node';
   const worker = (name: string): string => join(ROOT, 'src/worker', name);
   await build({
@@ -68,8 +69,7 @@ async function bundle(host: 'browser' | 'node', kernel: string, core: string): P
       rolldownOptions: {
         input: {
           index: join(ROOT, 'src/index.ts'),
-          'kernel-worker': worker(kernel),
-          'core-worker': worker(core),
+          ...Object.fromEntries(workers.map((name) => [outputName(name), worker(name)])),
         },
         output: {
           format: 'es',
@@ -79,6 +79,11 @@ async function bundle(host: 'browser' | 'node', kernel: string, core: string): P
       },
     },
   });
+}
+
+/** "core-worker" for core-worker.ts and core-worker-node.ts. */
+function outputName(source: string): string {
+  return source.replace(/(-node)?\.ts$/, '');
 }
 
 /** Workers are named by their sources there, and by what is built of them here. */

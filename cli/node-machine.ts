@@ -29,7 +29,8 @@ export async function openNodeMachine(
   if (options.engine !== 'cpu') await openNodeGpu(say);
   const kernel = await bundleNodeWorker('src/worker/kernel-worker-node.ts');
   const core = await bundleNodeWorker('src/worker/core-worker-node.ts');
-  const opening = Machine.create({ ...options, workers: { kernel, core } });
+  const copy = await bundleNodeWorker('src/worker/copy-worker-node.ts');
+  const opening = Machine.create({ ...options, workers: { kernel, core, copy } });
   onExit(async () => {
     const closed = opening.then((machine) => machine.close()).catch(() => {});
     await Promise.race([closed, delay(CLOSE_MS, undefined, { ref: false })]);

@@ -64,7 +64,7 @@ const PACKAGES: Readonly<Record<string, RegExp>> = {
   'src/driver': /^$/,
   'src/sim': /^$/,
   'src/gpu': /^wgsl_reflect\//,
-  'src/worker': /^(comlink(\/|$)|node:|webgpu$|#platform$)/,
+  'src/worker': /^(comlink(\/|$)|node:|webgpu$|#platform$|#copy-threads$)/,
   'src/index.ts': /^(comlink(\/|$)|node:)/,
   examples: /^(comlink|uplot)(\/|$)/,
 };

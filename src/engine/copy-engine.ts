@@ -14,6 +14,7 @@
  */
 import type { MaybePromise } from '../base/maybe.ts';
 import type { CommandList } from './command-list.ts';
+import type { HostCopiers } from './host-copiers.ts';
 
 /** How an engine moves the pages of a list. `auto` lets the engine choose. */
 export type StrategyName =
@@ -79,6 +80,8 @@ export interface CopyEngine {
   readonly stats: EngineStats;
   /** The strategies that `submit` accepts besides `auto`. */
   readonly strategies: readonly StrategyName[];
+  /** Threads that help with copies within the shared memory; the engine closes them. */
+  readonly hostCopiers?: HostCopiers | undefined;
   /** True once the device is gone: VRAM contents are lost, each submit answers ENODEV. */
   readonly isLost: boolean;
   /** Resolves with a message when the device is lost; never rejects. */

@@ -18,8 +18,9 @@ import type { CommandList } from './command-list.ts';
 import { JOB_ADD, JOB_CHECKSUM, JOB_CLEAR } from './command-list.ts';
 import type { AdapterReport, CopyEngine, FrameGeometry, StrategyName } from './copy-engine.ts';
 import { createEngineStats } from './engine-stats.ts';
+import type { HostCopiers } from './host-copiers.ts';
 import type { HostMemory } from './host-jobs.ts';
-import { createHostMemory, hostBytesOf, isHostJob, runHostJob } from './host-jobs.ts';
+import { createHostMemory, hostBytesOf, isHostJob, runHostJob, runHostJobs } from './host-jobs.ts';
 import {
   BATCH_HEADER_WORDS,
   BATCH_JOB_COUNT,
@@ -49,6 +50,8 @@ export interface CpuEngineOptions {
   readonly geometry: FrameGeometry;
   /** Milliseconds for the totals; they stay 0 without. */
   readonly now?: () => number;
+  /** Threads that help with copies within the shared memory. */
+  readonly hostCopiers?: HostCopiers | undefined;
   /**
    * For tests: a job for which this answers true fails as a device would fail it. Its done bit
    * stays clear, its VRAM target is wrecked, its RAM target is as it was, and `submit` answers EIO.
@@ -73,6 +76,7 @@ export class CpuEngine implements CopyEngine {
   readonly adapter = CPU_ADAPTER;
   readonly stats = createEngineStats();
   readonly strategies: readonly StrategyName[] = ['cpu'];
+  readonly hostCopiers: HostCopiers | undefined;
   readonly lost: Promise<string>;
   private readonly host: HostMemory;
   private readonly vram: Uint32Array;
@@ -87,6 +91,9 @@ export class CpuEngine implements CopyEngine {
   constructor(options: CpuEngineOptions) {
     this.options = options;
     this.geometry = options.geometry;
+    this.hostCopiers = options.hostCopiers;
+    const isEither = options.failJob === undefined || options.hostCopiers === undefined;
+    assert(isEither, 'threads that help do not ask which job is to fail');
     this.host = createHostMemory(options.ram, options.geometry.hostFrames);
     this.vram = new Uint32Array(options.geometry.vramFrames * WORDS_PER_PAGE);
     this.scratch = createCheckScratch(options.geometry);
@@ -117,6 +124,9 @@ export class CpuEngine implements CopyEngine {
     const started = this.options.now?.() ?? 0;
     this.stats.lists += 1;
     let result = 0;
+    const { hostCopiers, host } = this;
+    const { hostFrames } = this.geometry;
+    if (hostCopiers !== undefined) runHostJobs(host, hostCopiers, list, hostFrames, this.stats);
     for (let row = 0; row < list.length; row++) {
       if (this.runJob(list, row)) {
         list.done[row] = 1;
@@ -139,6 +149,7 @@ export class CpuEngine implements CopyEngine {
 
   close(): void {
     this.markLost('the engine was closed');
+    this.hostCopiers?.close();
   }
 
   private runJob(list: CommandList, row: number): boolean {
@@ -149,6 +160,7 @@ export class CpuEngine implements CopyEngine {
     this.stats.jobs += 1;
     this.stats.pages += list.count[row]!;
     if (isHostJob(list, row, this.geometry.hostFrames)) {
+      if (this.hostCopiers !== undefined) return true;
       runHostJob(this.host, list, row);
       this.stats.bytesInHost += hostBytesOf(list, row);
     } else {

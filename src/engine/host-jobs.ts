@@ -1,15 +1,17 @@
 /*
  * The jobs whose frames are all in RAM: copy, clear and checksum. Every engine runs them the same
- * way, on this thread, because a device could only lose time on them.
+ * way, on this thread and those that help it, because a device could only lose time on them.
  *
  * Locking. The caller makes sure that no earlier list still has to write the frames concerned.
- * Leaves out: copies by several workers, which the worker layer does. Source: our own.
+ * Leaves out: the threads that help; host-copiers.ts is the port to them. Source: our own.
  */
 import { assert } from '../base/assert.ts';
 import { PAGE_SIZE } from '../base/units.ts';
 import { checksumPageRange } from './checksum.ts';
 import type { CommandList } from './command-list.ts';
 import { JOB_CHECKSUM, JOB_CLEAR, JOB_COPY } from './command-list.ts';
+import type { EngineStats } from './copy-engine.ts';
+import type { HostCopiers } from './host-copiers.ts';
 
 /** Two views of the shared memory, made once. */
 export interface HostMemory {
@@ -52,6 +54,30 @@ export function runHostJob(memory: HostMemory, list: CommandList, row: number): 
     memory.bytes.fill(0, from, from + count * PAGE_SIZE);
   } else {
     list.result[row] = checksumPageRange(memory.words, list.source[row]!, count);
+  }
+}
+
+/**
+ * Runs all rows of a list for which `isHostJob` holds and sets their done bits.
+ *
+ * @param copiers threads that help with copies and clears; undefined for none
+ * @param stats where the bytes are counted
+ *
+ * Context: no lock; blocks the thread as long as copiers are at work. Source: our own.
+ */
+export function runHostJobs(
+  memory: HostMemory,
+  copiers: HostCopiers | undefined,
+  list: CommandList,
+  hostFrames: number,
+  stats: EngineStats,
+): void {
+  copiers?.run(list, hostFrames);
+  for (let row = 0; row < list.length; row++) {
+    if (!isHostJob(list, row, hostFrames)) continue;
+    if (copiers === undefined || list.op[row] === JOB_CHECKSUM) runHostJob(memory, list, row);
+    stats.bytesInHost += hostBytesOf(list, row);
+    list.done[row] = 1;
   }
 }
 

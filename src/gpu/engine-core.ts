@@ -28,8 +28,9 @@ import type {
   FrameGeometry,
   StrategyName,
 } from '../engine/copy-engine.ts';
+import type { HostCopiers } from '../engine/host-copiers.ts';
 import type { HostMemory } from '../engine/host-jobs.ts';
-import { hostBytesOf, isHostJob, runHostJob } from '../engine/host-jobs.ts';
+import { runHostJobs } from '../engine/host-jobs.ts';
 import { calibrate } from './calibrate.ts';
 import type { Scratch } from './calibrate.ts';
 import { Fifo } from './fifo.ts';
@@ -67,6 +68,7 @@ export interface EngineParts {
   readonly geometry: FrameGeometry;
   readonly resources: EncodeResources;
   readonly memory: HostMemory;
+  readonly hostCopiers: HostCopiers | undefined;
   readonly uploads: SlotRing;
   readonly readbacks: SlotRing;
   readonly bouncePages: number;
@@ -83,6 +85,7 @@ export class WebGpuEngine implements CopyEngine, FlightListener {
   readonly adapter: AdapterReport;
   readonly stats: EngineStats;
   readonly strategies: readonly StrategyName[] = STRATEGY_NAMES;
+  readonly hostCopiers: HostCopiers | undefined;
   readonly lost: Promise<string>;
   /** Errors that the device reported, the last few, newest last. */
   readonly deviceErrors: string[] = [];
@@ -117,6 +120,7 @@ export class WebGpuEngine implements CopyEngine, FlightListener {
     this.parts = parts;
     this.geometry = geometry;
     this.adapter = parts.adapter;
+    this.hostCopiers = parts.hostCopiers;
     this.paths = usualPaths(parts.adapter.isSoftware);
     this.stats = resources.stats;
     this.launcher = new Launcher(resources, this, parts.checked);
@@ -205,6 +209,7 @@ export class WebGpuEngine implements CopyEngine, FlightListener {
 
   async close(): Promise<void> {
     this.markLost('the engine was closed');
+    this.hostCopiers?.close();
     if (this.outstanding > 0) {
       const quiet = new Promise<void>((resolve) => {
         this.onQuiet = resolve;
@@ -274,12 +279,7 @@ export class WebGpuEngine implements CopyEngine, FlightListener {
     const { hostFrames } = this.geometry;
     if (run.hostRows > 0) {
       const begun = this.encodingSince;
-      for (let row = 0; row < list.length; row++) {
-        if (!isHostJob(list, row, hostFrames)) continue;
-        runHostJob(this.parts.memory, list, row);
-        this.stats.bytesInHost += hostBytesOf(list, row);
-        list.done[row] = 1;
-      }
+      runHostJobs(this.parts.memory, this.hostCopiers, list, hostFrames, this.stats);
       this.encodingSince = performance.now();
       this.stats.hostCopyMs += this.encodingSince - begun;
     }

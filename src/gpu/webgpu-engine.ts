@@ -7,6 +7,7 @@
 import { PAGE_SIZE } from '../base/units.ts';
 import type { FrameGeometry } from '../engine/copy-engine.ts';
 import { createEngineStats } from '../engine/engine-stats.ts';
+import type { HostCopiers } from '../engine/host-copiers.ts';
 import { createHostMemory } from '../engine/host-jobs.ts';
 import { openDevice } from './adapter.ts';
 import { BUFFER_COPY_DST, BUFFER_COPY_SRC, BUFFER_STORAGE } from './flags.ts';
@@ -41,6 +42,8 @@ export interface WebGpuEngineOptions {
   readonly tuning?: KernelTuning | undefined;
   /** Workgroups a dispatch may have in one dimension; default: the adapter's limit. */
   readonly maxGroupsPerDimension?: number | undefined;
+  /** Threads that help with copies within the shared memory; closed with the engine. */
+  readonly hostCopiers?: HostCopiers | undefined;
   /** Whether `writeBuffer` can read shared memory; default: everywhere but in Node. */
   readonly writesShared?: boolean | undefined;
 }
@@ -97,6 +100,7 @@ export async function createWebGpuEngine(
     geometry,
     resources: { device, vram, bounce, sums, jobs, kernels, host, stats: createEngineStats() },
     memory,
+    hostCopiers: options.hostCopiers,
     uploads,
     readbacks,
     bouncePages,

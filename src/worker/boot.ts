@@ -17,6 +17,9 @@ import { createSystem } from '../mm/system.ts';
 import { THP_ALWAYS, THP_MADVISE, THP_NEVER } from '../mm/mm-types.ts';
 import type { System } from '../mm/mm-types.ts';
 import { swapon } from '../mm/swapfile.ts';
+import { openCrew } from './copy-crew-open.ts';
+import type { CopyCrew } from './copy-crew.ts';
+import type { BootOptions } from './create-options.ts';
 import { Kernel } from './kernel.ts';
 import type { MachineOptions, OpenFailure } from './protocol.ts';
 
@@ -52,7 +55,7 @@ interface Plan {
  * @returns the kernel, or why there is none: EINVAL for bad options, ENOMEM, ENODEV without a
  *   usable adapter.
  */
-export async function boot(options: MachineOptions = {}): Promise<Kernel | OpenFailure> {
+export async function boot(options: BootOptions = {}): Promise<Kernel | OpenFailure> {
   const plan = planMachine(options);
   if ('remedy' in plan) return plan;
   const sys = reserveMemory(plan);
@@ -60,8 +63,13 @@ export async function boot(options: MachineOptions = {}): Promise<Kernel | OpenF
   sys.thpMode = THP_MODES[options.thp ?? 'madvise'];
   const noSwap = addSwap(sys, options.swapBytes ?? 0);
   if (noSwap !== null) return noSwap;
-  const engine = await openEngine(options, plan, sys);
-  if ('remedy' in engine) return engine;
+  const crew = await openCrew(sys.ram, options.copyThreads ?? 1, options.copyWorker);
+  if (crew !== null && 'remedy' in crew) return crew;
+  const engine = await openEngine(options, plan, sys, crew ?? undefined);
+  if ('remedy' in engine) {
+    crew?.close();
+    return engine;
+  }
   const context: DriverContext = {
     sys,
     engine,
@@ -277,11 +285,14 @@ async function openEngine(
   options: MachineOptions,
   plan: Plan,
   sys: System,
+  hostCopiers: CopyCrew | undefined,
 ): Promise<CopyEngine | OpenFailure> {
-  if (options.engine === 'cpu') return new CpuEngine({ ram: sys.ram, geometry: plan.geometry });
+  const { geometry } = plan;
+  if (options.engine === 'cpu') return new CpuEngine({ ram: sys.ram, geometry, hostCopiers });
   const engine = await createWebGpuEngine({
     ram: sys.ram,
-    geometry: plan.geometry,
+    geometry,
+    hostCopiers,
     powerPreference: options.powerPreference,
     maxArenaBytes: options.maxArenaBytes,
     checked: options.checked ?? true,

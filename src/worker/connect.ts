@@ -8,14 +8,15 @@ import type { CoreKernel } from './core-host.ts';
 import { MachineError, OpenError } from './errors.ts';
 import type { KernelLink } from './machine.ts';
 import type { Panic } from './panic.ts';
-import type { CreateOptions } from './create-options.ts';
+import { bootOptions } from './create-options.ts';
+import type { BootOptions, CreateOptions } from './create-options.ts';
 import type { Platform } from './platform.ts';
-import type { KernelApi, MachineOptions, MachineReport, OpenFailure } from './protocol.ts';
+import type { KernelApi, MachineReport, OpenFailure } from './protocol.ts';
 
 /** What the kernel worker exposes. */
 export interface KernelWorkerApi extends KernelApi {
   /** Builds the machine. To be called once, first. */
-  boot(options: MachineOptions): Promise<OpenFailure | null>;
+  boot(options: BootOptions): Promise<OpenFailure | null>;
   /** Resolves when the kernel panics: nothing is answered from then on. */
   watch(): Promise<Panic>;
   /** Holds a Web Lock as long as the thread lives; resolves when it does. Browsers only. */
@@ -27,7 +28,6 @@ export async function connectKernel(
   platform: Platform,
   options: CreateOptions,
 ): Promise<{ readonly link: KernelLink; readonly report: MachineReport }> {
-  const { workers: _files, ...machine } = options;
   const thread = await platform.startKernel(options);
   const remote = Comlink.wrap<KernelWorkerApi>(thread.endpoint);
   const dispose = (): void => {
@@ -42,7 +42,7 @@ export async function connectKernel(
   // A worker that dies after `close` must not become an unhandled rejection.
   died.catch(() => undefined);
   try {
-    const failure = await Promise.race([remote.boot(machine), died]);
+    const failure = await Promise.race([remote.boot(bootOptions(options)), died]);
     if (failure !== null) throw new OpenError(failure);
     const report = await Promise.race([remote.report(), died]);
     const vmstat = await Promise.race([remote.liveCounters(), died]);

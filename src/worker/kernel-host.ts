@@ -5,6 +5,7 @@
 import * as Comlink from 'comlink';
 import { assert } from '../base/assert.ts';
 import { boot } from './boot.ts';
+import type { BootOptions } from './create-options.ts';
 import type { KernelWorkerApi } from './connect.ts';
 import type { Kernel } from './kernel.ts';
 import { describePanic, guardKernel } from './panic.ts';
@@ -30,7 +31,7 @@ export function createKernelHost(
   const panicked = new Promise<Panic>((resolve) => (tell = resolve));
   const panic = (error: unknown): void => tell(describePanic(error));
   const host = {
-    async boot(options: MachineOptions) {
+    async boot(options: BootOptions) {
       const obstacle = await prepare(options);
       if (obstacle !== null) return obstacle;
       const result = await boot(options);

@@ -37,6 +37,11 @@ export interface MachineOptions {
   readonly swapBytes?: number;
   /** How the copy engine moves pages. Default `auto`. */
   readonly strategy?: StrategyName;
+  /**
+   * Threads that copy within RAM, 1 to 16, the kernel's among them: coherent device memory lies
+   * there. Default 1: the kernel's alone.
+   */
+  readonly copyThreads?: number;
   /** Which adapter to ask for where there are several. */
   readonly powerPreference?: 'high-performance' | 'low-power';
   /** Upper bound of one VRAM arena, for tests of machines with several. */
