@@ -22,12 +22,34 @@ export function dptPfn(entry: number): number {
   return entry >>> PFN_SHIFT;
 }
 
+/** Hears of a range of page numbers, [first, end). It must not wait, nor change a page table. */
+export type EraseListener = (first: number, end: number) => void;
+
 export class DevicePageTable {
   private readonly leaves = new Map<number, Uint32Array>();
   /** Entries that are present. */
   mapped = 0;
-  /** Told of every range of page numbers, [first, end), that is unmapped, in the same breath. */
-  onErase: ((first: number, end: number) => void) | null = null;
+  private readonly listeners = new Set<EraseListener>();
+
+  /** Has `listener` told of every range that is unmapped or begins to leave, in the same breath. */
+  listen(listener: EraseListener): void {
+    this.listeners.add(listener);
+  }
+
+  /** Takes back `listen`. */
+  unlisten(listener: EraseListener): void {
+    this.listeners.delete(listener);
+  }
+
+  /** True when somebody listens. */
+  get isHeard(): boolean {
+    return this.listeners.size > 0;
+  }
+
+  /** Tells all listeners of [first, end), page numbers. */
+  tell(first: number, end: number): void {
+    for (const listener of this.listeners) listener(first, end);
+  }
 
   /** The entry for a virtual page number, 0 when there is none. */
   lookup(page: number): number {
@@ -59,7 +81,7 @@ export class DevicePageTable {
 
   /** Unmaps one virtual page number. */
   erase(page: number): void {
-    this.onErase?.(page, page + 1);
+    if (this.isHeard) this.tell(page, page + 1);
     const leaf = this.leaves.get(Math.floor(page / PTRS_PER_TABLE));
     if (leaf === undefined) return;
     const at = page % PTRS_PER_TABLE;
@@ -71,7 +93,7 @@ export class DevicePageTable {
   eraseRange(start: number, end: number): void {
     const first = Math.floor(start / PAGE_SIZE);
     const last = Math.ceil(end / PAGE_SIZE);
-    this.onErase?.(first, last);
+    if (this.isHeard) this.tell(first, last);
     const firstKey = Math.floor(first / PTRS_PER_TABLE);
     const lastKey = Math.floor((last - 1) / PTRS_PER_TABLE);
     if (lastKey - firstKey < this.leaves.size) {

@@ -86,6 +86,11 @@ export class DmirrorDevice {
   apertureBytes = 0;
   /** What a CPU fault brings home besides its page; null is nothing. */
   faultAround: FaultAround | null = null;
+  /**
+   * Held by who serves a kernel's faults, until the pass that they are for has been submitted: what
+   * one kernel was granted no other kernel's faults take away before it was used.
+   */
+  readonly faultLock = new Mutex();
   /** The list of the pass that holds `apertureLock`. */
   readonly passList = new CommandList(APERTURE_PAGES);
 
@@ -224,7 +229,35 @@ export class DmirrorDevice {
     const { args } = window;
     const allocated = this.allocateRam(window, args.npages, true);
     if (isErr(allocated)) migrateVmaFinalize(args);
+    else this.tellOfLeaving(args);
     return allocated;
+  }
+
+  /**
+   * Tells those who map pages for kernels that they are about to be copied home: what a kernel
+   * stored there behind the copy would be lost. The mirrors' own entries go when the copy is done:
+   * who uses them locks the page.
+   */
+  private tellOfLeaving({ vma, src, start, npages }: MigrateVma): void {
+    for (const { mm, pageTable } of this.mirrors) {
+      if (mm !== vma.mm || !pageTable.isHeard) continue;
+      for (let i = 0; i < npages; i += migrateEntryPages(src[i]!)) {
+        if ((src[i]! & MIGRATE_PFN_MIGRATE) === 0) continue;
+        const page = start / PAGE_SIZE + i;
+        pageTable.tell(page, page + migrateEntryPages(src[i]!));
+      }
+    }
+  }
+
+  /**
+   * Sends one page of the device home, or the large folio that it belongs to, whoever has it.
+   *
+   * @param pfn One of the device's. @returns 0, also when it stayed, being locked or pinned; ENOMEM
+   * when RAM is full; ENODEV or EIO. Context: no lock; waits.
+   */
+  evictPage(pfn: number): Promise<number> {
+    const { mem } = this.context.sys;
+    return this.evictRange(mem.folioOf(pfn), mem.folioNrPages(pfn));
   }
 
   /**

@@ -5,16 +5,19 @@
  * kernel's page table in the same breath.
  *
  * Promises. An entry of the context's page table exists only while the mirror's page table, which
- * the interval notifier keeps right, has the page in this device's memory. Passes that were
- * submitted before an entry went see the old one; copies and clears of its frame are queued behind
- * them. What a batch was granted is not evicted before the next pass.
+ * the interval notifier keeps right, has the page in this device's memory, and goes before a copy
+ * home begins. Passes that were submitted before an entry went see the old one; copies and clears
+ * of its frame are queued behind them. What a batch was granted is not evicted before the next
+ * pass, neither by this context nor by others of the device, of whatever process.
  *
- * Locking. Takes none itself; the mirror's commands take the mmap lock for read. Between looking a
- * page up in the mirror's page table and mapping it nothing waits. Source: our own; the steps are
- * those of a driver's fault handler.
+ * Locking. `serve` takes the device's fault lock, and keeps it until `passSubmitted` or `close`:
+ * contexts of a device that is too small for all of them take turns. The mirror's commands take the
+ * mmap lock for read. Between looking a page up in the mirror's page table and mapping it nothing
+ * waits. Source: our own; the steps are those of a driver's fault handler.
  *
  * Leaves out: the aperture: a page that can't come to the device (pinned, shared file pages) ends
- * the invocation like a bad address. Policies: single pages, evicted in the order they came.
+ * the invocation like a bad address. Policies: single pages; the context's own go in the order they
+ * came, then whatever is on the device.
  */
 import { errno, isErr } from '../base/errno.ts';
 import { PAGE_SIZE } from '../base/units.ts';
@@ -34,17 +37,17 @@ import {
 } from '../engine/vm/abi.ts';
 import type { DeviceSpace } from '../engine/vm/device-space.ts';
 import type { FaultBatch } from '../engine/vm/launch.ts';
+import { cpuMaps } from './cpu-maps.ts';
 import { DPT_WRITE, dptPfn } from './device-page-table.ts';
-import {
-  HMM_DMIRROR_MIGRATE_TO_DEV,
-  HMM_DMIRROR_MIGRATE_TO_SYS,
-  newDmirrorCmd,
-} from './dmirror.ts';
+import type { EraseListener } from './device-page-table.ts';
+import { HMM_DMIRROR_MIGRATE_TO_DEV, newDmirrorCmd } from './dmirror.ts';
 import type { Dmirror } from './dmirror.ts';
 
 const KILL_WRITES = PTE_KILL_WRITE | PTE_KILL_ATOMIC;
 /** Rounds of bringing one page, against CPUs that take it away at once. */
 const MAX_TRIES = 16;
+/** Batches in a row, none of which gets a page, after which a page that is asked for is refused. */
+const MAX_BUSY = 64;
 
 /** What became of the faults so far. */
 export interface MachinePagerStats {
@@ -70,9 +73,16 @@ export class MachinePager {
   private readonly refused = new Set<number>();
   /** Page numbers of the batch at hand. */
   private batch = new Set<number>();
+  private readonly onErase: EraseListener = (first, end) => this.forget(first, end);
+  /** Pages that could not be had, with the number of batches since one could. */
+  private readonly busy = new Map<number, number>();
+  /** The device's fault lock is this pager's. */
+  private holdsDevice = false;
+  /** Where the search for a page to evict goes on, from the device's first pfn. */
+  private hand = 0;
 
   /**
-   * @param mirror the process's open device; no other pager may be on it
+   * @param mirror the process's open device, which has memory of its own
    * @param space the context's page table
    * @param origin virtual address that is address 0 of the context, page aligned
    * @param firstFrame pfn of the first VRAM frame of the engine's arena
@@ -82,7 +92,7 @@ export class MachinePager {
     this.space = space;
     this.origin = origin;
     this.firstFrame = firstFrame;
-    mirror.pageTable.onErase = (first, end) => this.forget(first, end);
+    mirror.pageTable.listen(this.onErase);
   }
 
   /**
@@ -90,9 +100,11 @@ export class MachinePager {
    *
    * @returns true, so that the launch goes on; false when the engine or the file is gone
    *
-   * Context: takes the mmap lock for read; waits.
+   * Context: takes the device's fault lock and keeps it, and the mmap lock for read; waits.
    */
   async serve(batch: FaultBatch): Promise<boolean> {
+    if (!this.holdsDevice) await this.mirror.device.faultLock.lock();
+    this.holdsDevice = true;
     const wanted = this.wantedPages(batch);
     this.batch = new Set(wanted.keys());
     let granted = 0;
@@ -101,19 +113,35 @@ export class MachinePager {
       const status = await this.bring(page, write);
       if (status === errno.ENODEV || status === errno.EIO || status === errno.EINTR) return false;
       if (!isErr(status)) granted += 1;
-      // The rest of a batch that fills the device comes again when this much is done.
-      const comesAgain = status === errno.EBUSY && granted > 0;
       const isHint = access === ACCESS_PREFETCH || access === ACCESS_PREFETCH_WRITE;
+      // The rest of a batch that fills the device comes again when this much is done.
+      const comesAgain = status === errno.EBUSY && (granted > 0 || this.mayWait(page));
       if (isErr(status) && !isHint && !comesAgain) this.refuse(page, write);
     }
+    if (granted > 0) this.busy.clear();
     this.batch.clear();
     return true;
   }
 
+  /** The pass that uses what was granted is queued: others may evict it from now on. */
+  passSubmitted(): void {
+    if (!this.holdsDevice) return;
+    this.holdsDevice = false;
+    this.mirror.device.faultLock.unlock();
+  }
+
+  /** Whether a page that could not be had is left for later: a CPU may be using it just now. */
+  private mayWait(page: number): boolean {
+    const batches = (this.busy.get(page) ?? 0) + 1;
+    this.busy.set(page, batches);
+    return batches < MAX_BUSY;
+  }
+
   /** Ends the connection: the context maps nothing any more. Pages stay on the device. */
   close(): void {
-    this.mirror.pageTable.onErase = null;
+    this.mirror.pageTable.unlisten(this.onErase);
     this.forget(0, Infinity);
+    this.passSubmitted();
   }
 
   /** Pages of a batch with the strongest access of each; bad addresses are the process's own. */
@@ -156,6 +184,8 @@ export class MachinePager {
     if (entry === 0 || frame < 0) return false;
     const writable = (entry & DPT_WRITE) !== 0;
     if (write && !writable) return false;
+    // While a page is copied home its entry is still there.
+    if (!cpuMaps(this.mirror.mm, page * PAGE_SIZE, dptPfn(entry), writable)) return false;
     const kills = this.refused.has(page) && !writable ? KILL_WRITES : 0;
     this.space.mapPage(this.inContext(page), frame, (writable ? PTE_ALL : PTE_READ) | kills);
     if (!this.mapped.has(page)) this.stats.mapped += 1;
@@ -172,22 +202,43 @@ export class MachinePager {
     this.space.unmapPage(this.inContext(page), kills);
   }
 
-  /** Sends the oldest page that is not of this batch home. */
+  /** Sends a page home that is not of this batch: the oldest of the context's, or any other. */
   private async evictOne(): Promise<boolean> {
     // What is left where it is moves to the end of the set, so the set itself can't be walked.
     const oldestFirst = Array.from(this.mapped);
     for (const page of oldestFirst) {
-      if (this.batch.has(page)) continue;
-      const cmd = newDmirrorCmd(page * PAGE_SIZE, 1, 0);
-      const status = await this.mirror.ioctl(HMM_DMIRROR_MIGRATE_TO_SYS, cmd);
+      if (this.batch.has(page) || !this.mapped.has(page)) continue;
+      if (await this.evictPage(dptPfn(this.mirror.pageTable.lookup(page)))) return true;
       // One that stays (locked, pinned) goes to the end of the line.
       if (this.mapped.delete(page)) this.mapped.add(page);
-      if (!isErr(status) && cmd.cpages > 0) {
-        this.stats.evicted += 1;
-        return true;
-      }
+    }
+    return this.evictAny();
+  }
+
+  /** The same for pages that this context does not map: of other contexts, or of nobody's. */
+  private async evictAny(): Promise<boolean> {
+    const { startPfn, capacityPages } = this.mirror.device.memory;
+    const { mem } = this.mirror.mm.sys;
+    const { pageTable } = this.mirror;
+    const granted = new Set(
+      [...this.batch].map((page) => mem.folioOf(dptPfn(pageTable.lookup(page)))),
+    );
+    for (let tried = 0; tried < capacityPages; tried++) {
+      const pfn = startPfn + this.hand;
+      this.hand = (this.hand + 1) % capacityPages;
+      if (mem.refcount[pfn] === 0 || granted.has(pfn)) continue;
+      if (await this.evictPage(pfn)) return true;
     }
     return false;
+  }
+
+  private async evictPage(pfn: number): Promise<boolean> {
+    const { device, mm } = this.mirror;
+    const status = await device.evictPage(pfn);
+    const { mem } = mm.sys;
+    if (isErr(status) || mem.refcount[mem.folioOf(pfn)] !== 0) return false;
+    this.stats.evicted += 1;
+    return true;
   }
 
   /** Pages [first, end) are gone from the mirror's page table. */

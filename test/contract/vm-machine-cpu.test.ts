@@ -1,6 +1,8 @@
 /*
  * Kernels over a process's memory on the CPU engine.
  */
+import { describeVmContexts } from './vm-contexts-contract.ts';
 import { describeVmMachine } from './vm-machine-contract.ts';
 
 describeVmMachine('cpu');
+describeVmContexts('cpu');

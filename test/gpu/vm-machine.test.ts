@@ -1,6 +1,8 @@
 /*
  * Kernels over a process's memory on WebGPU: migration and kernels work on the same arena.
  */
+import { describeVmContexts } from '../contract/vm-contexts-contract.ts';
 import { describeVmMachine } from '../contract/vm-machine-contract.ts';
 
 describeVmMachine('webgpu');
+describeVmContexts('webgpu');

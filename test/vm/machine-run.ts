@@ -18,6 +18,7 @@ import { WebGpuEngine } from '../../src/gpu/engine-core.ts';
 import { GpuVmEngine } from '../../src/gpu/vm/gpu-vm.ts';
 
 const KIB = 1024;
+let contexts = 0;
 
 /** A machine with a process whose device runs kernels. */
 export interface MachineRig {
@@ -50,6 +51,16 @@ export async function openMachineRig(
   return { machine, process, mirror, engine: kernelsOver(kernel.engine), firstFrame: hostFrames };
 }
 
+/** Another process with the same device. */
+export async function besides(rig: MachineRig): Promise<MachineRig> {
+  const { machine } = rig;
+  const process = await machine.spawn();
+  const { kernel } = machine;
+  const mirror = Dmirror.open(kernel.devices[0]!, [...kernel.sys.mms].at(-1)!);
+  if (typeof mirror === 'number') throw new Error(`open ${mirror}`);
+  return { ...rig, process, mirror };
+}
+
 /** An engine for kernels on the frames of a copy engine. */
 export function kernelsOver(engine: CopyEngine): VmEngine {
   const frames = engine.geometry.vramFrames;
@@ -76,7 +87,7 @@ export async function runOnMachine(
   between: (batch: FaultBatch) => Promise<void> | void = () => {},
   request: Partial<LaunchRequest> = {},
 ): Promise<{ report: LaunchReport; pager: MachinePager }> {
-  const space = new DeviceSpace(1);
+  const space = new DeviceSpace((contexts += 1));
   const pager = new MachinePager(rig.mirror, space, addr - one.base, rig.firstFrame);
   const program = await rig.engine.compile(one.kernel, { slots: 4, hash: true });
   if ('problems' in program) throw new Error(JSON.stringify(program.problems));
@@ -89,6 +100,7 @@ export async function runOnMachine(
       await between(batch);
       return goesOn;
     },
+    onSubmitted: () => pager.passSubmitted(),
     ...request,
   });
   pager.close();

@@ -167,6 +167,7 @@ class CpuRun implements VmRun {
     };
     const replays = this.groups(shared, work.replays, true);
     interleave([...replays, ...this.groups(shared, work.fresh, false)], this.prng);
+    work.onSubmitted?.();
     const kept = Math.min(shared.faults, this.options.ringRecords ?? DEFAULT_RING_RECORDS);
     const { status, stopped, killed, diverged, progress } = shared;
     const faults = Uint32Array.from(shared.records.slice(0, kept * FAULT_WORDS));

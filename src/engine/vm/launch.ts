@@ -44,6 +44,12 @@ export interface LaunchRequest {
   readonly forceAt?: number;
   /** Passes without progress after which it is given up; default 256. */
   readonly patience?: number;
+  /** Told when a pass is queued: from then on what it needs may be evicted. */
+  readonly onSubmitted?: () => void;
+  /** Told after each pass. */
+  readonly onPass?: (counts: LaunchCounts, batch: VmPassResult) => void;
+  /** Asked before each pass; true ends the launch as `aborted`. */
+  readonly isAborted?: () => boolean;
   /** Rearranges the work of a pass (pairs of workgroup and slot), for tests. */
   readonly arrange?: (work: Uint32Array) => void;
 }
@@ -61,14 +67,13 @@ export type LaunchOutcome =
   | 'logFull'
   /** A replay took another way than the run before: the kernel is not deterministic. */
   | 'diverged'
+  /** `isAborted` said so. */
+  | 'aborted'
   /** The device was lost, or a dispatch failed. */
   | 'failed';
 
-/** What happened. */
-export interface LaunchReport {
-  readonly outcome: LaunchOutcome;
-  /** `failed`: why. */
-  readonly errno: Errno | 0;
+/** What has happened so far. */
+export interface LaunchCounts {
   readonly passes: number;
   /** Workgroups dispatched again, summed over passes. */
   readonly replayed: number;
@@ -80,6 +85,13 @@ export interface LaunchReport {
   readonly logGrowths: number;
   /** Workgroups that finished. */
   readonly finished: number;
+}
+
+/** What happened. */
+export interface LaunchReport extends LaunchCounts {
+  readonly outcome: LaunchOutcome;
+  /** `failed`: why. */
+  readonly errno: Errno | 0;
 }
 
 const DEFAULT_BUDGET = 1 << 20;
@@ -135,7 +147,9 @@ class Launch {
   }
 
   async toEnd(): Promise<LaunchReport> {
+    const { isAborted, onSubmitted, onPass } = this.request;
     while (this.stopped.length > 0 || this.next < this.request.workgroups) {
+      if (isAborted?.() === true) return this.report('aborted');
       const replays = this.replays();
       const fresh = this.admit();
       const answer = this.run.pass({
@@ -143,12 +157,14 @@ class Launch {
         fresh,
         budget: this.request.budget ?? DEFAULT_BUDGET,
         forceAt: this.request.forceAt ?? FORCE_NEVER,
+        onSubmitted,
       });
       const result = answer instanceof Promise ? await answer : answer;
       if (typeof result === 'number') return this.report('failed', result);
       const before = this.finished;
       const failure = this.take(result, replays.length + fresh.length);
       this.passes += 1;
+      onPass?.(this.counts(), result);
       if (failure !== undefined) return this.report(failure);
       if (!(await this.serve(result))) return this.report('cancelled');
       if (!this.advances(result, fresh.length > 0 || this.finished > before)) {
@@ -230,8 +246,11 @@ class Launch {
   }
 
   private report(outcome: LaunchOutcome, why: Errno | 0 = 0): LaunchReport {
+    return { outcome, errno: why, ...this.counts() };
+  }
+
+  private counts(): LaunchCounts {
     const { passes, replayed, faults, overflow, killed, diverged, logGrowths, finished } = this;
-    const counts = { passes, replayed, faults, overflow, killed, diverged, logGrowths, finished };
-    return { outcome, errno: why, ...counts };
+    return { passes, replayed, faults, overflow, killed, diverged, logGrowths, finished };
   }
 }

@@ -57,6 +57,8 @@ export interface VmPass {
   readonly budget: number;
   /** Number of the operation at which every fresh invocation fails; `FORCE_NEVER` for none. */
   readonly forceAt: number;
+  /** Called as soon as changes of the page table and of frames come after the pass. */
+  readonly onSubmitted?: (() => void) | undefined;
 }
 
 /** What a pass left behind. */

@@ -112,6 +112,7 @@ export class GpuRun implements VmRun {
     const bytes = program.readback.size;
     encoder.copyBufferToBuffer(program.control, 0, program.readback, 0, bytes);
     device.queue.submit([encoder.finish()]);
+    work.onSubmitted?.();
     const scope = device.popErrorScope();
     try {
       await program.readback.mapAsync(MAP_MODE_READ);

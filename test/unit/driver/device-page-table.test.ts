@@ -64,3 +64,21 @@ test('random stores and erasures agree with a map', () => {
   );
   expect(table.mapped).toBe(model.size);
 });
+
+test('all who listen hear of what is erased, those who have stopped do not', () => {
+  const table = new DevicePageTable();
+  const heard: string[] = [];
+  const one = (first: number, end: number): void => void heard.push(`one ${first} ${end}`);
+  const two = (first: number, end: number): void => void heard.push(`two ${first} ${end}`);
+  expect(table.isHeard).toBe(false);
+  table.listen(one);
+  table.listen(two);
+  table.store(5, 1, true);
+  table.erase(5);
+  table.unlisten(one);
+  table.eraseRange(3 * PAGE_SIZE, 9 * PAGE_SIZE);
+  table.unlisten(two);
+  table.erase(5);
+  expect(heard).toEqual(['one 5 6', 'two 5 6', 'two 3 9']);
+  expect(table.isHeard).toBe(false);
+});
