@@ -9,11 +9,12 @@ import { runBench } from '../../bench/bench-client.ts';
 import { tidyCsv } from '../../bench/exports.ts';
 import type { BenchCell, BenchProgress, BenchReport } from '../../bench/types.ts';
 import { byId, byIdAs } from '../_shell/dom.ts';
+import { save } from '../_shell/files.ts';
 import { digits, plural } from '../_shell/numbers.ts';
 import { runPage } from '../_shell/page.ts';
 import type { Page } from '../_shell/page.ts';
 import { probeAdapter } from '../_shell/status.ts';
-import { fileName, openReport, save } from './report-files.ts';
+import { fileName, openReport } from './report-files.ts';
 import { ReportView } from './report-view.ts';
 import { fillForm, readForm, writeAddress } from './settings.ts';
 

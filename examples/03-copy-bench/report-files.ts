@@ -3,15 +3,6 @@
  */
 import { readReport } from '../../bench/read-report.ts';
 import type { BenchReport } from '../../bench/types.ts';
-import { el } from '../_shell/dom.ts';
-
-/** Offers `text` as a download. */
-export function save(text: string, name: string, type: string): void {
-  const url = URL.createObjectURL(new Blob([text], { type }));
-  el('a', { href: url, download: name }).click();
-  // The browser has taken its own reference by the next task.
-  setTimeout(() => URL.revokeObjectURL(url));
-}
 
 /** "webhmm-bench-google-swiftshader-2026-11-21T07-30-00.json" */
 export function fileName({ env }: BenchReport, extension: string): string {

@@ -1,0 +1,218 @@
+/*
+ * The page around the sweep: settings, a worker that runs the model, curves that grow with it,
+ * files. `?manual` opens it without a run; all settings are in the address.
+ */
+import { readTrace, WORKLOAD_HELP, WORKLOADS } from '../../src/index.ts';
+import type { AccessTrace, ExperimentReport } from '../../src/index.ts';
+import { CostForm } from '../_shell/cost-form.ts';
+import { costFrom } from '../_shell/cost-text.ts';
+import { byId, byIdAs, el } from '../_shell/dom.ts';
+import { save } from '../_shell/files.ts';
+import { digits, formatBytes, formatCount, plural } from '../_shell/numbers.ts';
+import { runPage } from '../_shell/page.ts';
+import type { Page } from '../_shell/page.ts';
+import { fillForm, queryOf, readForm, settingsFrom, writeAddress } from '../_shell/settings.ts';
+import { sweepCsv } from './cliff.ts';
+import { FIELDS, sweepOf } from './settings.ts';
+import type { SweepMessage, SweepRequest } from './sweep-worker.ts';
+import { CONTENDER_HELP, CONTENDERS, pagesOf } from './sweep.ts';
+import type { SweepCell, SweepOptions } from './sweep.ts';
+import { reportTable, SweepView } from './views.ts';
+
+/** How often the curves are drawn while cells come in. */
+const REDRAW_MS = 250;
+
+const form = byIdAs('form', HTMLFormElement);
+const bar = byIdAs('bar', HTMLProgressElement);
+const cancel = byIdAs('cancel', HTMLButtonElement);
+
+function note(text: string): void {
+  byId('note').textContent = text;
+}
+
+/** Runs a request in a worker of its own until it says that it is done, or Cancel is pressed. */
+function ask(request: SweepRequest, hear: (message: SweepMessage) => void): Promise<boolean> {
+  const worker = new Worker(new URL('./sweep-worker.ts', import.meta.url), { type: 'module' });
+  const ended = new Promise<boolean>((resolve, reject) => {
+    cancel.onclick = () => resolve(false);
+    worker.onerror = (event) => reject(new Error(event.message || 'the worker could not start'));
+    worker.onmessage = ({ data }: MessageEvent<SweepMessage>) => {
+      if (data.kind === 'failed') return reject(new Error(data.message));
+      hear(data);
+      if (data.kind === 'done' || data.kind === 'report') resolve(true);
+    };
+  });
+  cancel.disabled = false;
+  worker.postMessage(request);
+  return ended.finally(() => {
+    worker.terminate();
+    cancel.disabled = true;
+  });
+}
+
+class Oversubscription {
+  private readonly page: Page;
+  private readonly view = new SweepView();
+  private trace: AccessTrace | null = null;
+  /** The last sweep, for files. */
+  private last: { readonly options: SweepOptions; readonly cells: readonly SweepCell[] } | null =
+    null;
+
+  constructor(page: Page) {
+    this.page = page;
+    page.action('start', () => this.sweep());
+    page.action('reproduce', () => this.reproduce());
+    byId('save-csv').addEventListener('click', () => this.saveCsv());
+    byId('save-json').addEventListener('click', () => this.saveJson());
+    byIdAs('open', HTMLInputElement).addEventListener('change', () => void this.open());
+    byId('drop').addEventListener('click', () => this.use(null));
+  }
+
+  /** Runs what the form asks for. */
+  async sweep(): Promise<void> {
+    if (!form.reportValidity()) return;
+    const settings = readForm(form, FIELDS);
+    const options = sweepOf(settings, this.trace);
+    if (options.contenders.length === 0) return note('Choose at least one policy.');
+    writeAddress(FIELDS, settings);
+    const cells: SweepCell[] = [];
+    const began = performance.now();
+    let drawn = began;
+    let accesses = 0;
+    [bar.max, bar.value] = [options.contenders.length * options.ratios.length, 0];
+    note('Making the access trace…');
+    const isWhole = await ask({ kind: 'sweep', options }, (message) => {
+      if (message.kind === 'trace') ({ accesses } = message);
+      if (message.kind === 'step') bar.value = cells.length + message.fraction;
+      if (message.kind !== 'cell') return;
+      cells.push(message.cell);
+      bar.value = message.done;
+      const { contender, ratio } = message.cell;
+      note(`${message.done} of ${message.total} runs · ${contender} at ${ratio}×`);
+      if (performance.now() - drawn < REDRAW_MS) return;
+      this.view.update(options.contenders, cells);
+      drawn = performance.now();
+    });
+    this.view.update(options.contenders, cells);
+    this.last = { options, cells };
+    for (const id of ['save-csv', 'save-json']) byIdAs(id, HTMLButtonElement).disabled = false;
+    const runs = plural(cells.length, 'run');
+    if (!isWhole) return note(`Cancelled after ${runs}.`);
+    const pages = cells[0]?.pages ?? 0;
+    const what = `${formatCount(accesses)} accesses to ${formatBytes(pages * 4096)}`;
+    note(`${runs} of ${what} in ${digits((performance.now() - began) / 1000)} s.`);
+    this.page.result('ok');
+  }
+
+  /** Runs the experiment that holds the curves against published ones. */
+  async reproduce(): Promise<void> {
+    if (!form.reportValidity()) return;
+    const { cost } = readForm(form, FIELDS);
+    const summary = byId('experiment-note');
+    summary.textContent = 'Running…';
+    const request = { kind: 'experiment', name: 'cliff', cost: costFrom(cost) } as const;
+    let report: ExperimentReport | null = null;
+    const isWhole = await ask(request, (message) => {
+      if (message.kind === 'report') ({ report } = message);
+    });
+    summary.textContent = isWhole ? '' : 'Cancelled.';
+    byId('experiment').replaceChildren(...(report === null ? [] : [reportTable(report)]));
+  }
+
+  private async open(): Promise<void> {
+    const input = byIdAs('open', HTMLInputElement);
+    const file = input.files?.[0];
+    if (file === undefined) return;
+    try {
+      this.use(readTrace(await file.text(), file.name));
+    } catch (error) {
+      note(`${file.name}: ${error instanceof Error ? error.message : String(error)}.`);
+    }
+    // The same file may be chosen again, once it has been put right.
+    input.value = '';
+  }
+
+  /** Takes a recorded trace instead of a workload; null goes back. */
+  private use(trace: AccessTrace | null): void {
+    this.trace = trace;
+    byId('trace').hidden = trace === null;
+    byIdAs('workload', HTMLSelectElement).disabled = trace !== null;
+    for (const id of ['size', 'passes']) byIdAs(id, HTMLInputElement).disabled = trace !== null;
+    if (trace === null) return note('The workload is chosen above.');
+    const pages = formatBytes(pagesOf(trace) * 4096);
+    byId('trace-name').textContent =
+      `${trace.name}: ${formatCount(trace.pages.length)} accesses to ${pages}`;
+    note('The recorded trace takes the place of the workload. Start sweeps it.');
+  }
+
+  private saveCsv(): void {
+    if (this.last === null) return;
+    const { options, cells } = this.last;
+    const notes = [
+      `WebHMM oversubscription sweep of ${this.workName(options)}`,
+      `window ${options.window}, batch ${options.batchLimit ?? 'own'}, ` +
+        `replay ${options.replay ?? 'own'}, evict ${options.evict ?? 'own'}, seed ${options.seed}`,
+      `cost ${JSON.stringify(options.cost)}`,
+    ];
+    save(sweepCsv(cells, notes), 'webhmm-oversubscription.csv', 'text/csv');
+  }
+
+  private saveJson(): void {
+    if (this.last === null) return;
+    const { options, cells } = this.last;
+    const content = { schema: 'webhmm-oversubscription-1', ...options };
+    const text = JSON.stringify({ ...content, work: this.workName(options), cells }, null, 1);
+    save(text, 'webhmm-oversubscription.json', 'application/json');
+  }
+
+  private workName({ work }: SweepOptions): string {
+    if ('regions' in work) return `the trace ${work.name}`;
+    const passes = work.passes === null ? '' : `, ${work.passes} passes`;
+    return `${work.name}, ${work.pages} pages${passes}`;
+  }
+}
+
+/** Fills in what the model knows by name. */
+function buildForm(): CostForm {
+  const workloads = WORKLOADS.map((name) => el('option', { value: name }, name));
+  byId('workload').append(...workloads);
+  const boxes = CONTENDERS.map((name) =>
+    el(
+      'label',
+      {},
+      el('input', { type: 'checkbox', name: 'policies', value: name }),
+      el('span', {}, el('b', {}, name), ` ${CONTENDER_HELP[name]}`),
+    ),
+  );
+  byId('policies').append(...boxes);
+  for (const id of ['evict', 'replay'] as const) {
+    const options = FIELDS[id].values.map((name) =>
+      el('option', { value: name }, name === 'own' ? "each policy's own" : name),
+    );
+    byId(id).append(...options);
+  }
+  const cost = new CostForm();
+  byId('cost').append(cost.element);
+  return cost;
+}
+
+function showHelp(): void {
+  const name = byIdAs('workload', HTMLSelectElement).value as keyof typeof WORKLOAD_HELP;
+  byId('workload-help').textContent = WORKLOAD_HELP[name];
+}
+
+await runPage(async (page) => {
+  const cost = buildForm();
+  const settings = settingsFrom(FIELDS, page.query);
+  fillForm(form, FIELDS, settings);
+  cost.show(settings.cost);
+  byIdAs('more', HTMLDetailsElement).open = ['evict', 'replay', 'window', 'batch', 'seed'].some(
+    (name) => queryOf(FIELDS, settings).has(name),
+  );
+  showHelp();
+  page.status.set('Clock', 'virtual', []);
+  byId('workload').addEventListener('change', showHelp);
+  form.addEventListener('submit', (event) => event.preventDefault());
+  const sweep = new Oversubscription(page);
+  if (page.isAutomatic) await page.run(() => sweep.sweep());
+});

@@ -1,0 +1,194 @@
+/*
+ * The sweep: a workload on devices that are ever smaller than it, under each policy. Pure, so that
+ * it runs in a worker and in tests.
+ */
+import {
+  makeWorkload,
+  ModelRun,
+  POLICIES,
+  POLICY_HELP,
+  policyByName,
+  PolicyError,
+  StuckError,
+} from '../../src/index.ts';
+import type {
+  AccessTrace,
+  CostModel,
+  EvictionName,
+  ModelResult,
+  PolicyFactory,
+  PolicyName,
+  ReplayPolicy,
+  WorkloadName,
+} from '../../src/index.ts';
+
+/** The policies that can be chosen: all of them, and the pair behind the published cliff. */
+export const CONTENDERS = [...POLICIES, 'tbn-lru4k'] as const;
+/** A policy of the sweep. */
+export type Contender = (typeof CONTENDERS)[number];
+
+/** What each is, in a line. */
+export const CONTENDER_HELP: Readonly<Record<Contender, string>> = {
+  ...POLICY_HELP,
+  'tbn-lru4k': 'tbn that stops prefetching when memory is full, and evicts single pages (LRU)',
+};
+
+/** Working set over device memory. */
+const FEW = [0.5, 0.75, 0.9, 1, 1.05, 1.1, 1.25, 1.5, 2, 3, 4];
+const MORE = [0.6, 0.8, 0.95, 1.025, 1.075, 1.15, 1.2, 1.35, 1.75, 2.5, 3.5];
+/** Points of a curve, by name. */
+export const RATIOS = {
+  few: FEW,
+  many: [...FEW, ...MORE].toSorted((a, b) => a - b),
+} as const satisfies Readonly<Record<string, readonly number[]>>;
+
+/** What a sweep runs. */
+export interface SweepOptions {
+  /** A workload to be made, or a trace that was recorded. */
+  readonly work:
+    | {
+        readonly name: WorkloadName;
+        readonly pages: number;
+        readonly passes: number | null;
+      }
+    | AccessTrace;
+  readonly contenders: readonly Contender[];
+  readonly ratios: readonly number[];
+  readonly evict: EvictionName | null;
+  readonly window: number;
+  readonly batchLimit: number | null;
+  readonly replay: ReplayPolicy | null;
+  readonly seed: number;
+  readonly cost: CostModel;
+}
+
+/** One point: what a run on a device of that size gave. */
+export interface SweepCell {
+  readonly contender: Contender;
+  readonly ratio: number;
+  readonly devicePages: number;
+  /** Pages of the working set. */
+  readonly pages: number;
+  /** Null where the run did not end; `failure` says why. */
+  readonly result: Pick<ModelResult, 'us' | 'accesses' | 'counts' | 'times'> | null;
+  readonly failure?: string;
+}
+
+/** What a sweep says while it goes on. */
+export interface SweepListener {
+  /** The trace, before the first run. */
+  readonly onTrace?: (trace: AccessTrace) => void;
+  readonly onCell?: (cell: SweepCell, done: number, total: number) => void;
+  /** How far the run in progress is, 0 to 1; called every few steps. */
+  readonly onStep?: (fraction: number) => void;
+}
+
+/** Steps of a run between two calls of onStep(). */
+const STEPS = 256;
+
+/** Indices 0 to `count` - 1, both ends first, then always the middles of what is left. */
+export function coarseFirst(count: number): number[] {
+  if (count <= 2) return Array.from({ length: count }, (_, i) => i);
+  const order = [0, count - 1];
+  let gaps: [number, number][] = [[0, count - 1]];
+  while (gaps.length > 0) {
+    gaps = gaps.flatMap(([low, high]): [number, number][] => {
+      if (high - low < 2) return [];
+      const middle = (low + high) >>> 1;
+      order.push(middle);
+      return [
+        [low, middle],
+        [middle, high],
+      ];
+    });
+  }
+  return order;
+}
+
+/** Pages that a trace has, touched or not. */
+export function pagesOf(trace: AccessTrace): number {
+  return trace.regions.reduce((sum, { first, outer }) => sum + outer - first, 0);
+}
+
+/** The trace that a sweep runs. */
+export function traceOf({ work, seed }: Pick<SweepOptions, 'work' | 'seed'>): AccessTrace {
+  if ('regions' in work) return work;
+  const { name, pages, passes } = work;
+  return makeWorkload(name, { pages, seed, ...(passes === null ? {} : { passes }) });
+}
+
+/** What makes a contender's policy. */
+export function policyOf(contender: Contender, evict: EvictionName | null): PolicyFactory {
+  const order = evict === null ? {} : { evict };
+  if (contender !== 'tbn-lru4k') return policyByName(contender satisfies PolicyName, order);
+  return policyByName('tbn', { smart: { pressurePrefetch: 'none', evict: evict ?? 'lru4k' } });
+}
+
+/**
+ * Runs the whole sweep: all policies at the first ratio, at the next, and so on, coarse first.
+ *
+ * @returns the cells in the order in which they were run
+ *
+ * Context: pure and synchronous, up to minutes: for a worker.
+ */
+export function runSweep(options: SweepOptions, listener: SweepListener = {}): SweepCell[] {
+  const { contenders, ratios } = options;
+  const trace = traceOf(options);
+  listener.onTrace?.(trace);
+  const total = contenders.length * ratios.length;
+  const cells: SweepCell[] = [];
+  for (const at of coarseFirst(ratios.length)) {
+    for (const contender of contenders) {
+      const cell = runCell(options, trace, contender, ratios[at]!, listener.onStep);
+      cells.push(cell);
+      listener.onCell?.(cell, cells.length, total);
+    }
+  }
+  return cells;
+}
+
+function runCell(
+  options: SweepOptions,
+  trace: AccessTrace,
+  contender: Contender,
+  ratio: number,
+  onStep: SweepListener['onStep'],
+): SweepCell {
+  const pages = pagesOf(trace);
+  const devicePages = Math.max(1, Math.floor(pages / ratio));
+  const base = { contender, ratio, devicePages, pages };
+  const { evict, window, seed, cost, replay, batchLimit } = options;
+  const traits = {
+    ...(replay === null ? {} : { replay }),
+    ...(batchLimit === null ? {} : { batchLimit }),
+  };
+  try {
+    const policy = policyOf(contender, evict);
+    const run = new ModelRun(trace, policy, { devicePages, window, seed, cost, traits });
+    for (let step = 1; !run.isDone; step++) {
+      run.step();
+      if (step % STEPS === 0) onStep?.(run.device.accesses / trace.pages.length);
+    }
+    const { us, accesses, counts, times } = run.result();
+    return { ...base, result: { us, accesses, counts, times } };
+  } catch (error) {
+    if (!(error instanceof StuckError) && !(error instanceof PolicyError)) throw error;
+    return { ...base, result: null, failure: error.message };
+  }
+}
+
+/** Virtual time of an access, µs, with all that it waited for; null where the run did not end. */
+export function usPerAccess({ result }: SweepCell): number | null {
+  return result === null || result.accesses === 0 ? null : result.us / result.accesses;
+}
+
+/** Fault records per page of the working set. */
+export function faultsPerPage({ result, pages }: SweepCell): number | null {
+  return result === null ? null : result.counts.faults / pages;
+}
+
+/** Bytes moved both ways, in working sets. */
+export function workingSetsMoved({ result, pages }: SweepCell): number | null {
+  if (result === null) return null;
+  return (result.counts.bytesIn + result.counts.bytesOut) / (pages * 4096);
+}
