@@ -51,7 +51,8 @@ export async function dmirrorMigrateToSystem(mirror: Dmirror, cmd: DmirrorCmd): 
   return 0;
 }
 
-const toDevice: Way = {
+/** To the device. */
+export const toDevice: Way = {
   select: () => MIGRATE_VMA_SELECT_SYSTEM,
   allocate: (mirror, window) => {
     allocateOnDevice(mirror, window, window.args.npages);
@@ -72,7 +73,8 @@ const toDevice: Way = {
   },
 };
 
-const toSystem: Way = {
+/** From this device to RAM. */
+export const toSystem: Way = {
   select: (device) => device.selectOwn,
   allocate: (mirror, window) => mirror.device.allocateHome(window),
   copy: (mirror, window) => mirror.device.copyOut(window),

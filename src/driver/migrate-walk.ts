@@ -19,7 +19,7 @@ import { MAX_WINDOW_PAGES, WINDOW_PAGES } from './migrate-window.ts';
 import type { MigrateWindow } from './migrate-window.ts';
 
 /** Windows that are in progress at the same time. */
-const IN_FLIGHT = 3;
+export const IN_FLIGHT = 3;
 /** Pages of the first window of a long range. */
 const FIRST_PAGES = 64;
 /** Pages of the others: enough to make a round trip cheap, few for those who wait for a page. */
@@ -91,8 +91,12 @@ export async function walkWindows(mirror: Dmirror, cmd: DmirrorCmd, way: Way): P
   return failure === 0 ? moved : failure;
 }
 
-/** Collects the pages of [start, end) and begins to copy them; none may be left to copy. */
-function beginWindow(
+/**
+ * Collects the pages of [start, end) and begins to copy them; none may be left to copy.
+ *
+ * @param start Page aligned, as `end`; both in `vma`. Context: mmap lock held; never waits.
+ */
+export function beginWindow(
   mirror: Dmirror,
   vma: Vma,
   start: number,

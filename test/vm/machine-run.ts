@@ -6,6 +6,9 @@ import { PROT_READ, PROT_WRITE, bootMachine } from '../../src/index.ts';
 import type { LocalMachine, MachineOptions, Process } from '../../src/index.ts';
 import { Dmirror } from '../../src/driver/dmirror.ts';
 import { MachinePager } from '../../src/driver/machine-pager.ts';
+import { launchUnder } from '../../src/driver/launch-under.ts';
+import { ServicePager } from '../../src/driver/service-pager.ts';
+import type { ServicePagerOptions } from '../../src/driver/service-pager.ts';
 import { CpuEngine } from '../../src/engine/cpu-engine.ts';
 import type { CopyEngine } from '../../src/engine/copy-engine.ts';
 import { CpuVmEngine } from '../../src/engine/vm/cpu-vm.ts';
@@ -13,7 +16,7 @@ import { DeviceSpace } from '../../src/engine/vm/device-space.ts';
 import type { FaultBatch, LaunchReport, LaunchRequest } from '../../src/engine/vm/launch.ts';
 import { launchKernel } from '../../src/engine/vm/launch.ts';
 import type { VmCase } from '../../src/engine/vm/shapes.ts';
-import type { VmEngine } from '../../src/engine/vm/vm-engine.ts';
+import type { VmEngine, VmProgramOptions } from '../../src/engine/vm/vm-engine.ts';
 import { WebGpuEngine } from '../../src/gpu/engine-core.ts';
 import { GpuVmEngine } from '../../src/gpu/vm/gpu-vm.ts';
 
@@ -103,6 +106,42 @@ export async function runOnMachine(
     onSubmitted: () => pager.passSubmitted(),
     ...request,
   });
+  pager.close();
+  rig.engine.drop(space);
+  return { report, pager };
+}
+
+/** What a run under a policy is made with, and what happens after each batch. */
+export interface ServedOptions extends ServicePagerOptions {
+  readonly slots?: number;
+  readonly program?: Partial<VmProgramOptions>;
+  readonly between?: (batch: FaultBatch, pager: ServicePager) => Promise<void> | void;
+  readonly request?: Partial<LaunchRequest>;
+}
+
+/** Runs a case whose address 0 is `addr` under a policy, all bookkeeping checked. */
+export async function runServed(
+  rig: MachineRig,
+  one: VmCase,
+  addr: number,
+  options: ServedOptions,
+): Promise<{ report: LaunchReport; pager: ServicePager }> {
+  const space = new DeviceSpace(1);
+  const { slots = 4, between, request } = options;
+  const pager = new ServicePager(rig.mirror, space, addr - one.base, rig.firstFrame, {
+    checks: true,
+    ...options,
+  });
+  const program = await rig.engine.compile(one.kernel, { slots, hash: true, ...options.program });
+  if ('problems' in program) throw new Error(JSON.stringify(program.problems));
+  const { workgroups, args } = one;
+  const serve = pager.serve.bind(pager);
+  pager.serve = async (batch) => {
+    const answer = await serve(batch);
+    await between?.(batch, pager);
+    return answer;
+  };
+  const report = await launchUnder(pager, program, { space, workgroups, args, ...request });
   pager.close();
   rig.engine.drop(space);
   return { report, pager };

@@ -25,7 +25,7 @@ import type { FaultRing } from './fault-ring.ts';
 import { Placement } from './placement.ts';
 import type { PlacementStep } from './placement-rows.ts';
 import { asPolicyError, refusePromise } from './policy-error.ts';
-import { ACCESS_COUNTER, ACCESS_PREFETCH, ACCESS_READ, ACCESS_WRITE } from './policy.ts';
+import { ACCESS_COUNTER, ACCESS_PREFETCH, ACCESS_READ, ACCESS_WRITE, IN_RAM } from './policy.ts';
 import { PolicyError, UVM_SERVICE, WHOLE_BLOCK_MIN } from './policy.ts';
 import type { FaultPolicy, ServiceTraits } from './policy.ts';
 import type { Residency } from './residency.ts';
@@ -318,9 +318,19 @@ export class FaultService {
     this.space.nextRound();
   }
 
-  /** Pages left the device by themselves, as by munmap: notes it. */
+  /** A page left the device by itself, and is nowhere now, as by munmap: notes it. */
   forget(page: number): void {
-    this.placement.forget(page);
+    this.placement.leave(page, 0, 'user');
+  }
+
+  /** A page was brought to RAM by somebody else than this service: notes it. */
+  cameHome(page: number): void {
+    this.placement.leave(page, IN_RAM, 'cpu');
+  }
+
+  /** A page is on the device without having been asked for, as by a migration command: notes it. */
+  adopt(page: number): void {
+    this.placement.adopt(page);
   }
 
   private isDead(context: number): boolean {

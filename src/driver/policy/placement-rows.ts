@@ -4,13 +4,18 @@
 import { BLOCK_PAGES, BLOCK_SHIFT } from './block.ts';
 import type { FaultGroup } from './policy.ts';
 
+/** The page could not be moved. */
+export const MOVE_FAILED = 1;
+/** It was moved, and may only be read for now: somebody else has a copy, or watches stores. */
+export const MOVED_READABLE = 2;
+
 /** Pages to move, map or send home. */
 export interface PlacementStep {
   readonly kind: 'migrate' | 'duplicate' | 'remote' | 'evict' | 'home';
   readonly count: number;
   /** The first `count` are the step's. */
   readonly pages: Int32Array;
-  /** The driver sets 1 for each page that it could not move. */
+  /** The driver sets MOVE_FAILED or MOVED_READABLE for a page that it could not move as asked. */
   readonly failed: Uint8Array;
 }
 

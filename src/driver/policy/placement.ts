@@ -16,10 +16,10 @@ import { linkUs } from './cost-model.ts';
 import type { FaultBatch } from './fault-batch.ts';
 import type { Outcome, Stage } from './fault-lives.ts';
 import type { FaultService } from './fault-service.ts';
-import { GroupRows, PageStep } from './placement-rows.ts';
+import { GroupRows, MOVED_READABLE, MOVE_FAILED, PageStep } from './placement-rows.ts';
 import type { PlacementStep } from './placement-rows.ts';
 import { asPolicyError } from './policy-error.ts';
-import { ACCESS_WRITE, IN_RAM, ON_DEVICE } from './policy.ts';
+import { ACCESS_READ, ACCESS_WRITE, IN_RAM, ON_DEVICE } from './policy.ts';
 import type { Cause } from './policy.ts';
 
 /** Carries out answers for one fault service. */
@@ -165,7 +165,7 @@ export class Placement {
     let block = -1;
     let us = 0;
     for (let i = 0; i < evicts.count; i++) {
-      if (evicts.failed[i] === 1) continue;
+      if (evicts.failed[i] === MOVE_FAILED) continue;
       const page = evicts.pages[i]!;
       if (page >>> BLOCK_SHIFT !== block) {
         us += linkUs(cost, copied * PAGE_SIZE);
@@ -241,13 +241,14 @@ export class Placement {
     for (let i = 0; i < moves.count; i++) {
       const page = moves.pages[i]!;
       const isPrefetch = i >= this.faultedMoves;
-      if (moves.failed[i] === 1) {
+      if (moves.failed[i] === MOVE_FAILED) {
         if (!isPrefetch) this.fallBack(page);
         continue;
       }
       const was = space.where[page]!;
       if (was === (IN_RAM | ON_DEVICE)) counts.duplicatesDropped++;
       this.arrive(page, false, isPrefetch, was);
+      if (moves.failed[i] === MOVED_READABLE) space.mapped[page] = ACCESS_READ;
     }
   }
 
@@ -255,7 +256,7 @@ export class Placement {
     const { space, counts } = this.service;
     for (let i = 0; i < this.copies.count; i++) {
       const page = this.copies.pages[i]!;
-      if (this.copies.failed[i] === 1) {
+      if (this.copies.failed[i] === MOVE_FAILED) {
         this.fallBack(page);
         continue;
       }
@@ -380,7 +381,7 @@ export class Placement {
     if (homes.count > 0) yield homes;
     let copied = 0;
     for (let i = 0; i < homes.count; i++) {
-      if (homes.failed[i] === 1) continue;
+      if (homes.failed[i] === MOVE_FAILED) continue;
       const one = homes.pages[i]!;
       if (space.prefetched[one] === 1) counts.prefetchedUnused++;
       if (space.toRam(one)) copied++;
@@ -409,15 +410,28 @@ export class Placement {
     }
   }
 
-  /** A page is no longer on the device, and was not copied home. */
-  forget(page: number): void {
+  /** A page is no longer on the device, nor mapped: now it is at `where`, IN_RAM or 0. */
+  leave(page: number, where: number, cause: Cause): void {
     const { space } = this.service;
     if ((space.where[page]! & ON_DEVICE) !== 0) {
       space.toRam(page);
-      this.tellLeft(page, 'user');
+      this.tellLeft(page, cause);
     }
-    space.where[page] = 0;
+    space.where[page] = where;
     space.unmap(page);
+  }
+
+  /** A page is on the device without having been asked for. */
+  adopt(page: number): void {
+    const { space, policy } = this.service;
+    if ((space.where[page]! & ON_DEVICE) !== 0) return;
+    space.firstTouch(page);
+    space.toDevice(page, false, false);
+    try {
+      policy.arrived?.(page, 'user', space);
+    } catch (error) {
+      throw asPolicyError(error, policy, 'arrived');
+    }
   }
 
   private mark(stage: Stage): void {

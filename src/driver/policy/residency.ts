@@ -60,9 +60,31 @@ export class Residency implements PolicyView {
     this.isSeen = new Uint8Array(pageCount);
     this.blockPages = new Uint16Array(pageCount >>> BLOCK_SHIFT);
     this.servedIn = new Uint32Array(pageCount);
-    regions.forEach(({ first, outer }, at) => {
+    this.enterRegions();
+  }
+
+  private enterRegions(): void {
+    this.ranges.forEach(({ first, outer }, at) => {
       this.regionAt.fill(at + 1, first, outer);
       for (let page = first; page < outer; page++) this.blockPages[page >>> BLOCK_SHIFT]!++;
+    });
+  }
+
+  /**
+   * The address space has changed. Pages that are in no region any more stay where they are until
+   * somebody says where they went.
+   *
+   * @param regions ranges inside the pages that there are
+   */
+  replaceRegions(regions: readonly Region[]): void {
+    this.ranges = [...regions];
+    this.regionAt.fill(0);
+    this.blockPages.fill(0);
+    this.enterRegions();
+    if (!this.wholeBlocks) return;
+    this.usedPages = 0;
+    this.blockResident.forEach((pages, block) => {
+      if (pages > 0) this.usedPages += Math.max(pages, this.blockPages[block]!);
     });
   }
 

@@ -25,16 +25,23 @@ export interface FaultBatch {
   readonly overflow: number;
   /** Number of the pass, from 0. */
   readonly pass: number;
+  /** Workgroups that the next pass begins, if it may. */
+  readonly next: number;
 }
 
-/** Serves faults: moves contents, changes the page table. `false` gives the launch up. */
-export type Pager = (batch: FaultBatch) => MaybePromise<boolean | undefined | void>;
+/**
+ * Serves faults: moves contents, changes the page table. `false` gives the launch up; `'hold'` lets
+ * the next pass go on with the stopped workgroups alone and begin none.
+ */
+export type Pager = (batch: FaultBatch) => MaybePromise<boolean | 'hold' | undefined | void>;
 
 /** A launch. */
 export interface LaunchRequest {
   readonly space: DeviceSpace;
   readonly workgroups: number;
   readonly pager: Pager;
+  /** Whether the pager hears of passes without faults, too. */
+  readonly everyPass?: boolean;
   readonly args?: readonly number[];
   /** Most workgroups in flight; default and limit: the program's slots. */
   readonly window?: number;
@@ -136,6 +143,7 @@ class Launch {
   private logGrowths = 0;
   private finished = 0;
   private idle = 0;
+  private holds = false;
   private lastProgress = -1;
 
   constructor(program: VmProgram, run: VmRun, request: LaunchRequest) {
@@ -185,9 +193,14 @@ class Launch {
     return work;
   }
 
+  /** Workgroups that have not run, as many as there are free slots. */
+  private get admissible(): number {
+    return Math.min(this.freeSlots.length, this.request.workgroups - this.next);
+  }
+
   /** Gives free slots to workgroups that have not run. */
   private admit(): Uint32Array {
-    const count = Math.min(this.freeSlots.length, this.request.workgroups - this.next);
+    const count = this.holds ? 0 : this.admissible;
     const work = new Uint32Array(count * 2);
     for (let index = 0; index < count; index++) {
       const slot = this.freeSlots.pop()!;
@@ -232,10 +245,18 @@ class Launch {
   }
 
   private async serve({ faults, overflow }: VmPassResult): Promise<boolean> {
-    if (faults.length === 0 && overflow === 0) return true;
-    const batch = { records: faults, count: faults.length / 8, overflow, pass: this.passes - 1 };
-    const answer = this.request.pager(batch);
-    return (answer instanceof Promise ? await answer : answer) !== false;
+    if (faults.length === 0 && overflow === 0 && this.request.everyPass !== true) return true;
+    const batch = {
+      records: faults,
+      count: faults.length / 8,
+      overflow,
+      pass: this.passes - 1,
+      next: this.admissible,
+    };
+    const asked = this.request.pager(batch);
+    const answer = asked instanceof Promise ? await asked : asked;
+    this.holds = answer === 'hold' && this.stopped.length > 0;
+    return answer !== false;
   }
 
   private advances(result: VmPassResult, moved: boolean): boolean {

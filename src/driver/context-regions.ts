@@ -1,0 +1,97 @@
+/**
+ * What a process's address space looks like to a fault service: VMAs as regions of context pages,
+ * and where each page is by the CPU page table. Our own.
+ *
+ * Locking: none; nothing waits. What is read is true until the next wait.
+ */
+import { PAGE_SIZE } from '../base/units.ts';
+import { VM_HUGETLB, VM_READ, VM_SPECIAL, VM_WRITE } from '../mm/mm-types.ts';
+import type { Vma } from '../mm/mm-types.ts';
+import { vmaIndexAfter } from '../mm/vma-lookup.ts';
+import { isDevicePrivateEntry, leafPfn, pteNone, ptePresent } from '../mm/swapops.ts';
+import type { Dmirror } from './dmirror.ts';
+import { IN_RAM, NO_HINTS, ON_DEVICE } from './policy/policy.ts';
+import type { Hints, Region } from './policy/policy.ts';
+
+/** What a user has said about pages [first, outer) of a context. */
+export interface RangeHints {
+  readonly first: number;
+  readonly outer: number;
+  readonly hints: Hints;
+}
+
+/**
+ * The readable VMAs of the context's pages [0, pages), in address order.
+ *
+ * @param originPage virtual page number of the context's page 0
+ */
+export function regionsOf(
+  mirror: Dmirror,
+  originPage: number,
+  pages: number,
+  context: number,
+  said: readonly RangeHints[] = [],
+): Region[] {
+  const { mm } = mirror;
+  const regions: Region[] = [];
+  for (let at = vmaIndexAfter(mm, originPage * PAGE_SIZE); at < mm.vmas.length; at++) {
+    const vma = mm.vmas[at]!;
+    const first = Math.max(0, vma.vmStart / PAGE_SIZE - originPage);
+    const outer = Math.min(pages, vma.vmEnd / PAGE_SIZE - originPage);
+    if (first >= pages) break;
+    if ((vma.vmFlags & VM_READ) !== 0)
+      splitByHints(regionOf(vma, first, outer, context), said, regions);
+  }
+  return regions;
+}
+
+function regionOf(vma: Vma, first: number, outer: number, context: number): Region {
+  const isWritable = (vma.vmFlags & VM_WRITE) !== 0;
+  const isMigratable = vma.inode === null && (vma.vmFlags & (VM_SPECIAL | VM_HUGETLB)) === 0;
+  return { first, outer, context, isWritable, isMigratable, hints: NO_HINTS };
+}
+
+/** Cuts a region where hints begin and end; of hints that overlap the last ones count. */
+function splitByHints(region: Region, said: readonly RangeHints[], regions: Region[]): void {
+  const cuts = new Set([region.first, region.outer]);
+  for (const { first, outer } of said) {
+    for (const cut of [first, outer]) if (cut > region.first && cut < region.outer) cuts.add(cut);
+  }
+  const sorted = [...cuts].toSorted((a, b) => a - b);
+  for (let i = 0; i + 1 < sorted.length; i++) {
+    const first = sorted[i]!;
+    const last = said.findLast((one) => one.first <= first && first < one.outer);
+    regions.push({ ...region, first, outer: sorted[i + 1]!, hints: last?.hints ?? NO_HINTS });
+  }
+}
+
+/**
+ * Where a page is by the CPU page table: ON_DEVICE in memory of this device, IN_RAM anywhere else
+ * that has contents, 0 where nobody has touched it.
+ *
+ * @param page virtual page number
+ */
+export function whereIs(mirror: Dmirror, page: number): number {
+  const { mm, device } = mirror;
+  const { pageTables } = mm.sys;
+  const address = page * PAGE_SIZE;
+  const entry = pageTables.words[pageTables.leafOffset(mm.pgd, address)]!;
+  if (pteNone(entry)) return 0;
+  if (!ptePresent(entry) && !isDevicePrivateEntry(entry)) return IN_RAM;
+  return device.memory.has(leafPfn(entry, address)) ? ON_DEVICE : IN_RAM;
+}
+
+/** Whether two lists of regions say the same. */
+export function areSameRegions(a: readonly Region[], b: readonly Region[]): boolean {
+  if (a.length !== b.length) return false;
+  return a.every((one, i) => {
+    const other = b[i]!;
+    return (
+      one.first === other.first &&
+      one.outer === other.outer &&
+      one.isWritable === other.isWritable &&
+      one.isMigratable === other.isMigratable &&
+      one.hints === other.hints
+    );
+  });
+}

@@ -1,0 +1,474 @@
+/*
+ * A pager that has a fault service decide: the faults of a kernel's passes go into the service's
+ * ring, and the steps that the service asks for are done on the process's memory. Pages move by
+ * migrateVma, whole runs of them at a time; a replay is the next pass of the launch.
+ *
+ * Promises. All bookkeeping is the service's, and it is right: what it has on the device is on the
+ * device by the CPU page table, what it has mapped is mapped in the context's page table (I41).
+ * Whatever takes a page away in between (a CPU fault, munmap, mprotect, another command) takes the
+ * kernel's entry in the same breath, and is told to the service before it decides again. Steps that
+ * do not work out are marked, and the service finds another way.
+ *
+ * Locking. `serve` takes the device's fault lock, and keeps it until `passSubmitted` or `close`:
+ * contexts of a device that is too small for all of them take turns. Migrations take the mmap lock
+ * for read. One launch at a time. Source: our own; the steps are those of a driver's fault handler.
+ *
+ * Leaves out: a second copy of read-mostly pages: they move. The wait that a policy wants of a CPU.
+ */
+import { assert } from '../base/assert.ts';
+import { errno, isErr } from '../base/errno.ts';
+import type { DeviceSpace } from '../engine/vm/device-space.ts';
+import type { FaultBatch } from '../engine/vm/launch.ts';
+import { ContextMap, SPACE_PAGES } from './context-map.ts';
+import { areSameRegions, regionsOf } from './context-regions.ts';
+import type { RangeHints } from './context-regions.ts';
+import type { Dmirror } from './dmirror.ts';
+import { isFatal, PageMover } from './page-mover.ts';
+import type { CostModel } from './policy/cost-model.ts';
+import { DeviceRun } from './policy/device-run.ts';
+import type { FaultLives } from './policy/fault-lives.ts';
+import { FaultRing, RING_RECORDS } from './policy/fault-ring.ts';
+import { FaultService } from './policy/fault-service.ts';
+import type { CancelStep, ServiceStep } from './policy/fault-service.ts';
+import { MOVED_READABLE, MOVE_FAILED } from './policy/placement-rows.ts';
+import type { PlacementStep } from './policy/placement-rows.ts';
+import { ACCESS_READ, ACCESS_WRITE, IN_RAM, ON_DEVICE } from './policy/policy.ts';
+import type { PolicyFactory, Region, ServiceTraits } from './policy/policy.ts';
+import { Residency } from './policy/residency.ts';
+
+/** What a pager is made with. */
+export interface ServicePagerOptions {
+  readonly policy: PolicyFactory;
+  readonly cost?: CostModel;
+  readonly traits?: Partial<ServiceTraits>;
+  readonly lives?: FaultLives;
+  readonly seed?: number;
+  readonly ringRecords?: number;
+  /** Pages of device memory that the context may use; all by default. */
+  readonly devicePages?: number;
+  /** What the user has said about ranges. */
+  readonly hints?: readonly RangeHints[];
+  /** The program reports each stopped invocation, and no page only once (`dedup: false`). */
+  readonly isComplete?: boolean;
+  /** Whether a page is raised once per run, where `isComplete`; the default is false. */
+  readonly dedup?: boolean;
+  /** Compares all of the service's bookkeeping with the page tables at each replay. */
+  readonly checks?: boolean;
+}
+
+/** What was really done, counted where pages moved. Pages of 4 KiB. */
+export interface ServicePagerStats {
+  /** Pages that came to the device, and pages that the service sent home. */
+  in: number;
+  out: number;
+  /** Pages that left by themselves: CPU faults, munmap and the like. */
+  lost: number;
+  /** Refusals. */
+  cancelled: number;
+}
+
+/** See the file header. Pages are those of the context. */
+export class ServicePager {
+  readonly map: ContextMap;
+  readonly service: FaultService;
+  readonly stats: ServicePagerStats = { in: 0, out: 0, lost: 0, cancelled: 0 };
+  private readonly mirror: Dmirror;
+  private readonly options: ServicePagerOptions;
+  private readonly run: DeviceRun;
+  private regions: readonly Region[] = [];
+  private steps: Generator<ServiceStep, void, void> | null = null;
+  /** The replay in progress acknowledges single faults. */
+  private isAck = false;
+  /** Something has been mapped or refused since the last pass. */
+  private hasChanged = false;
+  /** Pages that left the mirror's page table; the service does not know yet. */
+  private readonly gone = new Set<number>();
+  /** Pages that the service mapped in RAM, and which this pager can't map there. */
+  private readonly parked = new Set<number>();
+  /** Pages that invocations wait for, and whether to write them. */
+  private readonly asked = new Map<number, boolean>();
+  private granted = 0;
+  private readonly mover: PageMover;
+  /** The device's fault lock is this pager's. */
+  private holdsDevice = false;
+
+  /**
+   * @param mirror the process's open device, which has memory of its own
+   * @param space the context's page table
+   * @param origin virtual address that is address 0 of the context, page aligned
+   * @param firstFrame pfn of the first VRAM frame of the engine's arena
+   */
+  constructor(
+    mirror: Dmirror,
+    space: DeviceSpace,
+    origin: number,
+    firstFrame: number,
+    options: ServicePagerOptions,
+  ) {
+    this.mirror = mirror;
+    this.options = options;
+    this.map = new ContextMap(mirror, space, origin, firstFrame);
+    this.mover = new PageMover(this.map);
+    this.map.onErase = (first, end) => this.noteErased(first, end);
+    this.regions = this.readRegions(SPACE_PAGES);
+    const devicePages = options.devicePages ?? mirror.device.memory.capacityPages;
+    const residency = new Residency(this.regions, Math.max(1, devicePages));
+    const { pageCount } = residency;
+    const policy = options.policy({ pageCount, devicePages, seed: options.seed ?? 1 });
+    const { cost, traits, lives } = options;
+    this.service = new FaultService(
+      residency,
+      new FaultRing(options.ringRecords ?? RING_RECORDS),
+      policy,
+      {
+        ...(cost === undefined ? {} : { cost }),
+        ...(traits === undefined ? {} : { traits }),
+        ...(lives === undefined ? {} : { lives }),
+      },
+    );
+    const { isComplete, dedup } = options;
+    this.run = new DeviceRun(this.service, space.context, isComplete === true, dedup === true);
+  }
+
+  /** Looks at the address space as it is: what is on the device already is mapped. */
+  async begin(): Promise<void> {
+    assert(this.steps === null, 'a pager serves one launch at a time');
+    this.run.clear();
+    this.isAck = false;
+    await this.settle();
+    this.refreshRegions();
+    for (const { first, outer } of this.regions) {
+      for (let page = first; page < outer; page++) this.lookAt(page);
+    }
+  }
+
+  /** Notes where a page is, as the CPU page table has it. */
+  private lookAt(page: number): void {
+    const { service, map } = this;
+    const { space } = service;
+    const was = space.where[page]!;
+    const where = this.mover.whereIs(page);
+    if (where === ON_DEVICE) {
+      service.adopt(page);
+      if (!map.map(page, false)) space.unmap(page);
+      else if (!map.isWritable(page)) space.mapped[page] = ACCESS_READ;
+    } else if ((was & ON_DEVICE) !== 0) {
+      this.lose(page, where);
+    } else {
+      space.where[page] = where;
+    }
+  }
+
+  /**
+   * Serves the faults of a pass (see launch.ts; `everyPass` has to be set).
+   *
+   * @returns true for the next pass; false when the engine or the file is gone
+   * @throws PolicyError where the policy throws or answers nonsense
+   *
+   * Context: takes the device's fault lock and keeps it, and the mmap lock for read; waits.
+   */
+  async serve(batch: FaultBatch): Promise<boolean> {
+    await this.lockDevice();
+    this.run.take(batch.records);
+    this.hasChanged = false;
+    this.asked.clear();
+    for (const { page, access } of this.run.stops) {
+      this.asked.set(page, access >= ACCESS_WRITE || this.asked.get(page) === true);
+    }
+    this.run.raise(this.isAck);
+    for (;;) {
+      if (!(await this.untilReplay())) return false;
+      // Nobody can go on from where it is, and nobody new begins: the pass would do nothing.
+      if (!this.isAck || this.hasChanged || batch.next > 0) return true;
+    }
+  }
+
+  private async lockDevice(): Promise<void> {
+    if (!this.holdsDevice) await this.mirror.device.faultLock.lock();
+    this.holdsDevice = true;
+  }
+
+  /** The pass that uses what was granted is queued: others may evict it from now on. */
+  passSubmitted(): void {
+    if (!this.holdsDevice) return;
+    this.holdsDevice = false;
+    this.mirror.device.faultLock.unlock();
+  }
+
+  /** The launch is over: services what is left in the ring, which concerns nobody any more. */
+  async end(): Promise<void> {
+    this.asked.clear();
+    await this.lockDevice();
+    while (this.steps !== null || this.service.ring.pending > 0) {
+      if (!(await this.untilReplay())) break;
+    }
+    this.steps = null;
+    this.run.clear();
+    this.passSubmitted();
+  }
+
+  /** Ends the connection: the context maps nothing any more. Pages stay on the device. */
+  close(): void {
+    this.map.close();
+    this.passSubmitted();
+  }
+
+  /** Runs the service until it wants a replay, or has nothing to do. False: it can't go on. */
+  private async untilReplay(): Promise<boolean> {
+    const { service } = this;
+    for (;;) {
+      if (this.steps === null) {
+        if (!(await this.settle())) return false;
+        this.refreshRegions();
+        if (service.ring.pending === 0) {
+          this.isAck = false;
+          return true;
+        }
+        this.steps = service.pass();
+      }
+      const { done, value: step } = this.steps.next();
+      if (done === true) {
+        this.steps = null;
+        service.tick();
+      } else if (step.kind === 'replay') {
+        this.isAck = step.isAck;
+        return this.settle();
+      } else if (!(await this.carryOut(step))) return false;
+    }
+  }
+
+  private carryOut(step: PlacementStep | CancelStep): Promise<boolean> | boolean {
+    switch (step.kind) {
+      case 'migrate':
+      case 'duplicate':
+        return this.bringIn(step);
+      case 'evict':
+      case 'home':
+        return this.sendHome(step);
+      case 'remote':
+        return this.mapWhereItIs(step);
+      case 'cancel':
+        this.refuse(step.page, step.from >= ACCESS_WRITE);
+        return true;
+    }
+  }
+
+  /** Moves the pages of a step to the device and maps them; what is there already is mapped. */
+  private async bringIn(step: PlacementStep): Promise<boolean> {
+    const { map, mover, service } = this;
+    const { space } = service;
+    let count = 0;
+    const sorted = mover.room(step.count);
+    for (let i = 0; i < step.count; i++) {
+      const page = step.pages[i]!;
+      if (map.map(page, this.asked.get(page) === true)) continue;
+      if (space.where[page] === 0) space.where[page] = mover.whereIs(page) & IN_RAM;
+      sorted[count++] = page;
+    }
+    if (isFatal(await mover.bring(count))) return false;
+    for (let i = 0; i < step.count; i++) {
+      const page = step.pages[i]!;
+      const write = this.asked.get(page);
+      if (map.map(page, write === true) || write === undefined) continue;
+      const brought = await mover.bringOne(page, write);
+      if (isFatal(brought)) return false;
+      if (isErr(brought) && brought !== errno.EBUSY) this.refuse(page, write);
+    }
+    this.settleMoves(step);
+    return true;
+  }
+
+  /** Marks what a step's pages came to. Nothing waits from here to where the service goes on. */
+  private settleMoves(step: PlacementStep): void {
+    const { map, service } = this;
+    const { space } = service;
+    for (let i = 0; i < step.count; i++) {
+      const page = step.pages[i]!;
+      if (!map.map(page, false)) {
+        step.failed[i] = MOVE_FAILED;
+        continue;
+      }
+      this.gone.delete(page);
+      this.asked.delete(page);
+      this.granted++;
+      this.hasChanged = true;
+      if ((space.where[page]! & ON_DEVICE) === 0) this.stats.in++;
+      const asksMore = space.permissionOf(page) >= ACCESS_WRITE;
+      if (asksMore && !map.isWritable(page)) step.failed[i] = MOVED_READABLE;
+    }
+  }
+
+  /** Moves the pages of a step to RAM. */
+  private async sendHome(step: PlacementStep): Promise<boolean> {
+    const { mover } = this;
+    mover.room(step.count).set(step.pages.subarray(0, step.count));
+    if (isFatal(await mover.sendHome(step.count))) return false;
+    for (let i = 0; i < step.count; i++) {
+      const page = step.pages[i]!;
+      const isHere = mover.whereIs(page) === ON_DEVICE;
+      if (isHere) step.failed[i] = MOVE_FAILED;
+      else this.stats.out++;
+      if (!isHere) this.gone.delete(page);
+    }
+    return true;
+  }
+
+  /** Maps pages that are on the device after all; others are in RAM. */
+  private async mapWhereItIs(step: PlacementStep): Promise<boolean> {
+    const { mover } = this;
+    for (let i = 0; i < step.count; i++) {
+      const page = step.pages[i]!;
+      if (mover.whereIs(page) !== ON_DEVICE) this.parked.add(page);
+      else {
+        const write = this.asked.get(page) === true;
+        const status = await mover.bringOne(page, write);
+        if (isFatal(status)) return false;
+        if (isErr(status) && status !== errno.EBUSY) this.refuse(page, write);
+        // The service takes it for mapped in any case; what did not work out is noticed then.
+        this.gone.add(page);
+        this.hasChanged = true;
+      }
+    }
+    return true;
+  }
+
+  /** From now on such accesses of the page end their invocation. */
+  private refuse(page: number, write: boolean): void {
+    this.map.refuse(page, write);
+    this.asked.delete(page);
+    this.hasChanged = true;
+    this.stats.cancelled++;
+  }
+
+  /**
+   * Tells the service what has happened since it decided last. Context: the service is between two
+   * passes, or waits for a replay.
+   */
+  private async settle(): Promise<boolean> {
+    const { service, gone } = this;
+    for (const page of gone) {
+      gone.delete(page);
+      const where = this.mover.whereIs(page);
+      if (where === ON_DEVICE) this.lookAt(page);
+      else if (
+        (service.space.where[page]! & ON_DEVICE) !== 0 &&
+        !(await this.loseToCpu(page, where))
+      ) {
+        return false;
+      }
+    }
+    if (!(await this.unpark())) return false;
+    this.granted = 0;
+    if (this.options.checks === true) this.check();
+    return true;
+  }
+
+  /** The CPU took a page: asks the policy what goes with it. */
+  private async loseToCpu(page: number, where: number): Promise<boolean> {
+    const { service } = this;
+    this.stats.lost++;
+    if (where === IN_RAM) {
+      const steps = service.cpuFault(page, ACCESS_READ);
+      for (;;) {
+        const { done, value: step } = steps.next();
+        if (done === true) break;
+        if (!(await this.sendHome(step))) return false;
+      }
+    }
+    const isKept = (service.space.where[page]! & ON_DEVICE) !== 0;
+    if (isKept) this.lose(page, this.mover.whereIs(page));
+    return true;
+  }
+
+  /** A page that the service has on the device is not there any more. */
+  private lose(page: number, where: number): void {
+    if (where === ON_DEVICE) return;
+    if (where === IN_RAM) this.service.cameHome(page);
+    else this.service.forget(page);
+  }
+
+  /**
+   * What the service mapped in RAM this pager can't map there. It faults again, when others have
+   * made room; where nothing else was granted it is brought, or ends its invocations.
+   */
+  private async unpark(): Promise<boolean> {
+    const { service, parked, map } = this;
+    for (const page of parked) {
+      parked.delete(page);
+      if (map.mapped.has(page)) continue;
+      service.space.unmap(page);
+      const write = this.asked.get(page);
+      if (this.granted > 0 || write === undefined) continue;
+      const { space } = service;
+      const fits = (): boolean => space.costOf(page, false) <= space.freePages;
+      if (!fits()) await this.sendOldestHome();
+      const brought = fits() ? await this.mover.bringOne(page, write) : errno.EBUSY;
+      if (isFatal(brought)) return false;
+      if (isErr(brought) || !map.map(page, write)) this.refuse(page, write);
+      else {
+        this.stats.in++;
+        this.granted++;
+        this.asked.delete(page);
+        this.lookAt(page);
+      }
+      this.hasChanged = true;
+    }
+    return true;
+  }
+
+  /** Makes room where the policy would not. */
+  private async sendOldestHome(): Promise<void> {
+    const { map, mover } = this;
+    const oldestFirst = Array.from(map.mapped);
+    for (const page of oldestFirst) {
+      if (this.asked.has(page)) continue;
+      mover.room(1)[0] = page;
+      await mover.sendHome(1);
+      if (mover.whereIs(page) === ON_DEVICE) continue;
+      this.lose(page, IN_RAM);
+      this.stats.out++;
+      this.gone.delete(page);
+      return;
+    }
+  }
+
+  /** Pages [first, end) left the mirror's page table. */
+  private noteErased(first: number, end: number): void {
+    const { space } = this.service;
+    const to = Math.min(end, space.pageCount);
+    for (let page = first; page < to; page++) {
+      if ((space.where[page]! & ON_DEVICE) !== 0) this.gone.add(page);
+    }
+  }
+
+  private readRegions(pages: number): Region[] {
+    const { mirror, map, options } = this;
+    return regionsOf(mirror, map.originPage, pages, map.space.context, options.hints);
+  }
+
+  /** The process may have mapped and unmapped memory, and changed what it may do with it. */
+  private refreshRegions(): void {
+    const { space } = this.service;
+    const regions = this.readRegions(space.pageCount);
+    if (areSameRegions(regions, this.regions)) return;
+    this.regions = regions;
+    space.replaceRegions(regions);
+  }
+
+  /** Compares the service's books with the page tables. Context: no migration is in progress. */
+  check(): void {
+    const { service, map } = this;
+    const { space } = service;
+    let resident = 0;
+    for (let page = 0; page < space.pageCount; page++) {
+      const isHere = (space.where[page]! & ON_DEVICE) !== 0;
+      const isMapped = space.mapped[page]! > 0 && space.remote[page] === 0;
+      if (isHere) resident++;
+      const isThere = this.mover.whereIs(page) === ON_DEVICE;
+      assert(isHere === isThere || this.gone.has(page), 'I41: what is on the device is known');
+      assert(isMapped === map.mapped.has(page), 'I41: what is mapped is known');
+      assert(!isMapped || isHere, 'I41: what is mapped is on the device');
+    }
+    assert(resident === space.residentPages, 'I41: pages on the device are counted');
+  }
+}
