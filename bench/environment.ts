@@ -48,7 +48,7 @@ export function describeEnvironment(
     ...named,
     userAgent,
     crossOriginIsolated: isNode ? true : crossOriginIsolated,
-    cores: isNode ? coresOfNode() : navigator.hardwareConcurrency,
+    cores: coresHere(),
     clockTickUs,
     timestampTickNs,
     devShm: null,
@@ -61,8 +61,11 @@ export function describeEnvironment(
   };
 }
 
-/** Node 20 has no navigator of its own, and the one that Dawn brings knows only `gpu`. */
-function coresOfNode(): number {
+/**
+ * Cores of the host; 0 where nobody says. Node 20 has no navigator of its own, and the one that
+ * Dawn brings knows only `gpu`.
+ */
+export function coresHere(): number {
   const { navigator: own } = globalThis as { navigator?: { hardwareConcurrency?: number } };
   return own?.hardwareConcurrency ?? 0;
 }

@@ -2,6 +2,7 @@
  * How much of everything: sizes and time boxes of a full run, of a quick one, and the description
  * of a run that tests make smaller still.
  */
+import { coresHere } from './environment.ts';
 import { FRAGMENTS } from './fragments.ts';
 import type { Fragments } from './fragments.ts';
 import type { SampleBox } from './sampler.ts';
@@ -115,6 +116,10 @@ export interface BenchPlan {
   readonly migrate: MigratePlan;
   readonly fault: FaultPlan;
   readonly mm: MmPlan;
+  /** Threads that copy within RAM (G20), this one among them; 1 where others can't be started. */
+  readonly copyThreads: number;
+  /** Node only: the file that they are started from. */
+  readonly copyWorker: string | undefined;
   /** Bytes of one operation of the reference lines. */
   readonly referenceBytes: number;
   /** Bytes of one operation of a preset, and the most that one moves. */
@@ -136,13 +141,32 @@ export function planRun(options: BenchOptions): BenchPlan {
     engine: options.engine ?? 'webgpu',
     seed: options.seed ?? 1,
     powerPreference: options.powerPreference,
+    copyThreads: copyThreadsFor(options),
+    copyWorker: options.copyWorker,
   };
   return { ...common, ...(options.quick === true ? quickPlan() : fullPlan()) };
 }
 
+/** Cores are as many as a CPU copy can use; more threads than these never gained anything. */
+const MOST_COPY_THREADS = 8;
+
+/** One for each core, and two where there is one, to show what a second costs there. */
+function copyThreadsFor({ copyWorker }: BenchOptions): number {
+  const canStart = copyWorker !== undefined || typeof Worker !== 'undefined';
+  return canStart ? Math.max(2, Math.min(coresHere(), MOST_COPY_THREADS)) : 1;
+}
+
+/** Sizes alone: what the options say is left out. */
 type Sizes = Omit<
   BenchPlan,
-  'suites' | 'onlyGoals' | 'preset' | 'engine' | 'seed' | 'powerPreference'
+  | 'suites'
+  | 'onlyGoals'
+  | 'preset'
+  | 'engine'
+  | 'seed'
+  | 'powerPreference'
+  | 'copyThreads'
+  | 'copyWorker'
 >;
 
 function quickPlan(): Sizes {

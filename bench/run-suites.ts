@@ -74,11 +74,20 @@ export async function runPlan(
 }
 
 async function openOrExplain(plan: BenchPlan): Promise<LocalMachine> {
-  const { engine, ramBytes, deviceBytes, powerPreference } = plan;
+  const { engine, ramBytes, deviceBytes, powerPreference, copyThreads, copyWorker } = plan;
   const power = powerPreference === undefined ? {} : { powerPreference };
+  const file = copyWorker === undefined ? undefined : new URL(copyWorker);
+  const threads = {
+    copyThreads,
+    ...(file === undefined ? {} : { workers: { kernel: file, core: file, copy: file } }),
+  };
   try {
     const sizes = { ramBytes, deviceBytes, devices: 2, coherentDevices: 0 };
-    return await bootMachine({ engine, ...sizes, ...power });
+    const machine = await bootMachine({ engine, ...sizes, ...power, ...threads });
+    // One thread copies, unless a comparison says otherwise.
+    const { hostCopiers } = machine.kernel.engine;
+    if (hostCopiers !== undefined) hostCopiers.active = 1;
+    return machine;
   } catch (error) {
     if (!(error instanceof OpenError)) throw error;
     throw new Error(`no machine to measure: ${error.message}`, { cause: error });

@@ -66,6 +66,8 @@ export interface BenchOptions {
   /** `cpu` runs on the CPU engine: no adapter needed, and no figure means anything. */
   readonly engine?: 'webgpu' | 'cpu';
   readonly powerPreference?: 'high-performance' | 'low-power';
+  /** Node only: the file that copy threads are started from; without it there are none. */
+  readonly copyWorker?: string;
 }
 
 /** How far a run is. Sent at each cell that is complete, and before slow steps. */

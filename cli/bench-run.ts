@@ -79,8 +79,9 @@ export async function runInNode(
   if (options.engine !== 'cpu') {
     await openNodeGpu(say);
   }
+  const copyWorker = (await bundleNodeWorker('src/worker/copy-worker-node.ts')).href;
   const worker = new Worker(await bundleNodeWorker('cli/bench-worker-node.ts'), {
-    workerData: options,
+    workerData: { ...options, copyWorker } satisfies BenchOptions,
   });
   const progress = showProgress();
   const result = reportOf(worker, progress.on);

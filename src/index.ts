@@ -99,6 +99,7 @@ export type {
   TraceListener,
   TraceOptions,
 } from './worker/trace.ts';
+export type { HostCopiers } from './engine/host-copiers.ts';
 export { LiveCounters } from './worker/live-counters.ts';
 export type { VmEvent } from './mm/vmstat.ts';
 export type { CreateOptions, WorkerFiles } from './worker/create-options.ts';

@@ -135,10 +135,13 @@ export function awaitChunks(
   chunks: number,
   limitMs: number,
 ): boolean {
+  let since = port.nowMs();
   for (let seen = port.load(words, DONE); seen !== chunks;) {
     port.wait(words, DONE, seen, limitMs);
     const now = port.load(words, DONE);
-    if (now === seen) return false;
+    // A helper may wake this thread for chunks of before: that is no reason to give up.
+    if (now !== seen) since = port.nowMs();
+    else if (port.nowMs() - since >= limitMs) return false;
     seen = now;
   }
   return true;

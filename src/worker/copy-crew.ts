@@ -23,6 +23,8 @@ import type { BoardImage } from './copy-board.ts';
 
 /** Most threads that copy together, the kernel's included. */
 export const MAX_COPY_THREADS = 16;
+/** Below 4 MiB it takes longer to wake others, whose caches are cold, than they save. */
+const LEAST_SHARED_CHUNKS = 16;
 /** How long a helper may be in the middle of a chunk before the machine is given up. */
 const LIMIT_MS = 10_000;
 
@@ -52,6 +54,8 @@ export function runHelper({ board: image, ram, helper }: CopyBoot): void {
 export class CopyCrew implements HostCopiers {
   readonly threads: number;
   active: number;
+  /** Chunks of a list at least, for others to be woken. */
+  leastShared = LEAST_SHARED_CHUNKS;
   private readonly board: CopyBoard;
   private readonly helpers: readonly { terminate(): void }[];
   private readonly runChunk: (chunk: number) => void;
@@ -143,7 +147,8 @@ export class CopyCrew implements HostCopiers {
     if (this.pages > 0) this.endChunk();
     const { chunks } = this;
     const { words } = this.board;
-    const helpers = Math.min(this.active, this.threads, chunks) - 1;
+    const isShared = chunks >= this.leastShared;
+    const helpers = isShared ? Math.min(this.active, this.threads, chunks) - 1 : 0;
     if (helpers < 1) {
       for (let chunk = 0; chunk < chunks; chunk++) this.runChunk(chunk);
     } else {

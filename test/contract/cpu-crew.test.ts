@@ -19,6 +19,8 @@ const opened: CpuEngine[] = [];
 
 async function openEngine(ram: Uint8Array, hostFrames: number, vramFrames: number) {
   const hostCopiers = await CopyCrew.start(ram, THREADS, copyThreadsOf(file));
+  // The lists of this suite are small.
+  hostCopiers.leastShared = 2;
   const engine = new CpuEngine({ ram, geometry: { hostFrames, vramFrames }, hostCopiers });
   opened.push(engine);
   return engine;
@@ -112,6 +114,22 @@ describe('copy threads', () => {
       expect(engine.submit(list)).toBe(0);
     }
     expect(taken() % chunks).not.toBe(0);
+  });
+
+  it('are left asleep by lists below 4 MiB', async () => {
+    const ram = new Uint8Array(new SharedArrayBuffer(2048 * 4096));
+    const crew = await CopyCrew.start(ram, THREADS, copyThreadsOf(file));
+    const geometry = { hostFrames: 2048, vramFrames: 1 };
+    const engine = new CpuEngine({ ram, geometry, hostCopiers: crew });
+    opened.push(engine);
+    const taken = countOwnChunks(crew);
+    for (const pages of [1, 64, 1023 - CHUNK_PAGES]) {
+      const before = taken();
+      const list = new CommandList(1);
+      list.copy(0, 1024, pages);
+      expect(engine.submit(list)).toBe(0);
+      expect(taken() - before).toBe(Math.ceil(pages / CHUNK_PAGES));
+    }
   });
 
   it('which can not be started say so', async () => {

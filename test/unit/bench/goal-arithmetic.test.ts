@@ -57,6 +57,7 @@ describe('the crossover', () => {
   const cell = (folioBytes: number, batch: number, value: number): CrossoverCell => ({
     folioBytes,
     batch,
+    threads: 2,
     ratio: { value, ci: [value * 0.9, value * 1.05] },
   });
 
@@ -69,7 +70,7 @@ describe('the crossover', () => {
   test('a batch that wins alone, below one that loses, is no crossover', () => {
     const cells = [cell(4096, 1, 0.8), cell(4096, 8, 1.2)];
     expect(crossoverText(cells)).toBe(
-      "offload never wins; nearest 4 KiB x 1, 0.800 x the CPU's time",
+      'offload never wins; nearest 4 KiB x 1, 0.800 x the time of 2 CPU threads',
     );
   });
 
