@@ -11,12 +11,12 @@ import type { Direction } from './copy-operation.ts';
 import { copyPools } from './copy-suite.ts';
 import { CLUSTER_FOLIOS, takeFragments } from './fragments.ts';
 import type { Fragments } from './fragments.ts';
-import { judge } from './goal-parts.ts';
+import { judge, withLimit } from './goal-parts.ts';
 import { compareSides, shuffledRounds } from './goal-runs.ts';
 import type { Side } from './goal-runs.ts';
 import type { RunContext } from './run-context.ts';
 import { median, pairedRatio } from './stats.ts';
-import type { GoalLimit, GoalPart } from './types.ts';
+import type { GoalPart } from './types.ts';
 
 const MIN_OF_FOLIOS = 0.9;
 const MIN_OVER_SINGLE = 3.5;
@@ -28,22 +28,18 @@ export const COALESCE_CELLS = 3 * DIRECTIONS.length;
 /** Measures G2. Adds its cells and result to `ctx`. Needs a WebGPU engine. */
 export async function runCoalesceGoal(ctx: RunContext): Promise<void> {
   const parts: GoalPart[] = [];
-  let limit: GoalLimit | null = null;
   for (const direction of DIRECTIONS) {
     const measured = await measure(ctx, direction);
     if (measured === null) return;
-    parts.push(...measured.parts);
-    const single = measured.parts[1]!;
-    const forbids = !single.holds && measured.limit.value < MIN_OVER_SINGLE;
-    if (forbids) limit ??= measured.limit;
+    parts.push(...measured);
   }
-  ctx.goals.push({ id: 'G2', parts, ...(limit === null ? {} : { limit }) });
+  ctx.goals.push({ id: 'G2', parts });
 }
 
 async function measure(
   ctx: RunContext,
   direction: (typeof DIRECTIONS)[number],
-): Promise<{ parts: readonly GoalPart[]; limit: GoalLimit } | null> {
+): Promise<readonly GoalPart[] | null> {
   await ctx.say('goals', `G2 coalescing ${direction}`);
   const pages = ctx.plan.goals.coalescePages;
   const pools = copyPools(ctx);
@@ -86,15 +82,13 @@ async function measure(
   const overSingle = pairedRatio(alone!, merged!, ctx.resampling);
   const where = `${direction}, ${pages} shuffled pages in clusters of 64 KiB`;
   const samples = alone!.map((time, i) => time / whole![i]!);
-  return {
-    parts: [
-      judge(`${where}: speed over 64 KiB folios`, ofFolios, '>=', MIN_OF_FOLIOS),
+  const what = `${direction}: 64 KiB folios over a command a page`;
+  const limit = { what, value: median(samples), samples };
+  return [
+    judge(`${where}: speed over 64 KiB folios`, ofFolios, '>=', MIN_OF_FOLIOS),
+    withLimit(
       judge(`${where}: speed over a command a page`, overSingle, '>=', MIN_OVER_SINGLE),
-    ],
-    limit: {
-      what: `${direction}: 64 KiB folios over a command a page`,
-      value: median(samples),
-      samples,
-    },
-  };
+      limit,
+    ),
+  ];
 }

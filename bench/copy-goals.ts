@@ -12,7 +12,7 @@ import { BareDescriptors } from './bare-descriptors.ts';
 import { seedFor } from './content.ts';
 import type { CopyOperation } from './copy-operation.ts';
 import { copyPools } from './copy-suite.ts';
-import { curveExcess, curveSetback, judge, strain } from './goal-parts.ts';
+import { curveExcess, curveSetback, judge, withLimit } from './goal-parts.ts';
 import { compareSides, strategySide, twoSided } from './goal-runs.ts';
 import type { Side } from './goal-runs.ts';
 import type { RawGpu } from './raw-gpu.ts';
@@ -67,10 +67,7 @@ async function measureSubmitCost(ctx: RunContext, raw: RawGpu): Promise<void> {
   const small = await measureSubmitOf(ctx, raw, batchPages, MAX_SUBMIT_SMALL);
   const large = await measureSubmitOf(ctx, raw, streamPages, MAX_SUBMIT_LARGE);
   if (small === null || large === null) return;
-  const worst = strain(small.part) > strain(large.part) ? small : large;
-  const forbids = !worst.part.holds && worst.limit.value > worst.part.target;
-  const limit = forbids ? { limit: worst.limit } : {};
-  ctx.goals.push({ id: 'G3', parts: [small.part, large.part], ...limit });
+  ctx.goals.push({ id: 'G3', parts: [small, large] });
 }
 
 /** One batch size of G3, with the limit that bare WebGPU sets. */
@@ -79,7 +76,7 @@ async function measureSubmitOf(
   raw: RawGpu,
   pages: number,
   target: number,
-): Promise<{ part: GoalPart; limit: GoalLimit } | null> {
+): Promise<GoalPart | null> {
   await ctx.say('goals', `G3 submit cost of ${pages} pages`);
   const pools = copyPools(ctx);
   const side = (strategy: StrategyName): Side =>
@@ -104,7 +101,7 @@ async function measureSubmitOf(
   const part = judge(`JS time a page, descriptors / commands, n = ${pages}`, ratio, '<=', target);
   const samples = least!.map((time, i) => time / commands![i]!);
   const what = `bare WebGPU, 8 bytes a page and one dispatch, / commands, n = ${pages}`;
-  return { part, limit: { what, value: median(samples), samples } };
+  return withLimit(part, { what, value: median(samples), samples });
 }
 
 /** G4: scattered pages to the device, against a writeBuffer call a page. */
@@ -140,8 +137,7 @@ async function measureUpload(ctx: RunContext, raw: RawGpu): Promise<void> {
   const what = 'upload, 4 KiB x 512, GB/s over that of a writeBuffer a page';
   const part = judge(what, gain, '>=', MIN_UPLOAD_GAIN);
   const limit = uploadLimit(perPage!.samples, gathered!.samples, copied!.samples);
-  const forbids = !part.holds && limit.value < MIN_UPLOAD_GAIN;
-  ctx.goals.push({ id: 'G4', parts: [part], ...(forbids ? { limit } : {}) });
+  ctx.goals.push({ id: 'G4', parts: [withLimit(part, limit)] });
 }
 
 /**

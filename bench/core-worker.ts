@@ -23,8 +23,10 @@ export type CoreCommand =
 /** Three ways to have somebody else do something, in turn. */
 export interface HopCommand {
   readonly kind: 'hops';
-  /** Pages that nobody has touched: rounds * chain of them. */
-  readonly addr: number;
+  /** Pages that are mapped and old: rounds * chain of them. */
+  readonly old: number;
+  /** As many that nobody has touched. */
+  readonly untouched: number;
   readonly rounds: number;
   /** Operations that make one sample. */
   readonly chain: number;
@@ -37,7 +39,10 @@ export interface HopCommand {
 
 /** Microseconds of each sample. */
 export interface HopTimes {
-  readonly fault: number[];
+  /** A trap that only sets a bit, so that it is a request and a wake-up. */
+  readonly trap: number[];
+  /** One that makes a page. */
+  readonly minor: number[];
   readonly raw: number[];
   readonly loop: number[];
   readonly main: number[];
@@ -82,14 +87,15 @@ function timed(chain: number, once: (i: number) => void): number {
 }
 
 function hops(core: ProgramCpu, command: HopCommand): HopTimes {
-  const { addr, rounds, chain, echo: words, loop, main, port } = command;
+  const { old, untouched, rounds, chain, echo: words, loop, main, port } = command;
   mainPort ??= port;
   const asksMain = mainPort;
-  const times: HopTimes = { fault: [], raw: [], loop: [], main: [] };
+  const times: HopTimes = { trap: [], minor: [], raw: [], loop: [], main: [] };
   for (let round = 0; round < rounds; round++) {
-    const first = addr + round * chain * PAGE;
+    const first = round * chain * PAGE;
     const sides = [
-      () => times.fault.push(timed(chain, (i) => void core.load32(first + i * PAGE))),
+      () => times.trap.push(timed(chain, (i) => void core.load32(old + first + i * PAGE))),
+      () => times.minor.push(timed(chain, (i) => void core.load32(untouched + first + i * PAGE))),
       () => times.raw.push(timed(chain, () => ask(words, () => Atomics.notify(words, 0)))),
       () => times.loop.push(timed(chain, () => ask(loop, () => Atomics.notify(loop, 0)))),
       () => times.main.push(timed(chain, () => ask(main, () => asksMain.postMessage(null)))),

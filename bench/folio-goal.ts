@@ -5,7 +5,7 @@
  */
 import { PAGE_DEVICE, PAGE_RAM, PMD_SIZE } from '../src/index.ts';
 import { seedFor } from './content.ts';
-import { judge } from './goal-parts.ts';
+import { judge, withLimit } from './goal-parts.ts';
 import { compareSides, shuffledRounds, twoSided } from './goal-runs.ts';
 import type { Side } from './goal-runs.ts';
 import { MigratingProcess } from './migrate-suite.ts';
@@ -17,7 +17,7 @@ import type { RunContext } from './run-context.ts';
 import { OperationFailure } from './sampler.ts';
 import type { Operation } from './sampler.ts';
 import { median, pairedRatio } from './stats.ts';
-import type { GoalLimit, GoalPart } from './types.ts';
+import type { GoalPart } from './types.ts';
 
 /** Folios, and windows of as many pages, of one sample of bookkeeping. */
 const FOLIOS = 4;
@@ -38,9 +38,7 @@ export async function runFolioGoal(ctx: RunContext, raw: RawGpu): Promise<void> 
   await ctx.say('migrate', 'G13 whole migrations of a large folio');
   const whole = await measureWhole(ctx, raw);
   if (bookkeeping === null || whole === null) return;
-  const forbids = !whole.part.holds && whole.limit.value < MIN_WHOLE;
-  const parts = [bookkeeping, whole.part];
-  ctx.goals.push({ id: 'G13', parts, ...(forbids ? { limit: whole.limit } : {}) });
+  ctx.goals.push({ id: 'G13', parts: [bookkeeping, whole] });
 }
 
 /** Both ways of all folios against both ways of as many windows of single pages. */
@@ -124,10 +122,7 @@ function wholeMigration(subject: MigratingProcess): Operation {
   };
 }
 
-async function measureWhole(
-  ctx: RunContext,
-  raw: RawGpu,
-): Promise<{ part: GoalPart; limit: GoalLimit } | null> {
+async function measureWhole(ctx: RunContext, raw: RawGpu): Promise<GoalPart | null> {
   const single = await MigratingProcess.start(ctx, WINDOW, 'goal/G13/single');
   const huge = await MigratingProcess.start(ctx, WINDOW, 'goal/G13/huge', true);
   const seed = seedFor(ctx.plan.seed, 'G13');
@@ -152,8 +147,6 @@ async function measureWhole(
   const gain = pairedRatio(pages!, folio!, ctx.resampling);
   const samples = pages!.map((time, i) => time / bare![i]!);
   const what = 'whole migration of 512 pages over a bare WebGPU upload of 2 MiB';
-  return {
-    part: judge('whole migration of 512 pages over a 2 MiB folio', gain, '>=', MIN_WHOLE),
-    limit: { what, value: median(samples), samples },
-  };
+  const part = judge('whole migration of 512 pages over a 2 MiB folio', gain, '>=', MIN_WHOLE);
+  return withLimit(part, { what, value: median(samples), samples });
 }

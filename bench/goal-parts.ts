@@ -4,7 +4,7 @@
  */
 import { median } from './stats.ts';
 import type { Estimate } from './stats.ts';
-import type { GoalPart } from './types.ts';
+import type { GoalLimit, GoalPart } from './types.ts';
 
 /** Holds an estimate against its bound. The value decides, not its interval. */
 export function judge(
@@ -16,6 +16,13 @@ export function judge(
   const { value, ci } = estimate;
   const holds = comparison === '<=' ? value <= target : value >= target;
   return { what, value, ci, comparison, target, holds };
+}
+
+/** A part with what forbids it: only where it misses, and the limit lies beyond the bound, too. */
+export function withLimit(part: GoalPart, limit: GoalLimit): GoalPart {
+  const { comparison, target, holds } = part;
+  const forbids = comparison === '<=' ? limit.value > target : limit.value < target;
+  return !holds && forbids ? { ...part, limit } : part;
 }
 
 /** How far a part is from its bound: above 1 = missed, whatever the direction. */

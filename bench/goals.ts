@@ -120,6 +120,6 @@ function decidedRow(definition: GoalDefinition, result: GoalResult): BenchGoal {
     target: worst.target,
     holds: result.parts.every((part) => part.holds),
     parts: result.parts,
-    ...(result.limit === undefined ? {} : { limit: result.limit }),
+    ...(worst.limit === undefined ? {} : { limit: worst.limit }),
   };
 }

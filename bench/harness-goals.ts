@@ -8,7 +8,7 @@ import { PAGE_SIZE } from '../src/index.ts';
 import { detectTickUs, nowUs } from './clock.ts';
 import { seedFor } from './content.ts';
 import { copyPools, takeCopy } from './copy-suite.ts';
-import { judge } from './goal-parts.ts';
+import { judge, withLimit } from './goal-parts.ts';
 import { compareSides, shuffledRounds } from './goal-runs.ts';
 import type { Side } from './goal-runs.ts';
 import { gatherOperation } from './reference-suite.ts';
@@ -165,9 +165,7 @@ async function measureVerification(ctx: RunContext): Promise<void> {
     value: same.ci[1],
     samples: noise,
   };
-  const forbids = !part.holds && limit.value > MAX_VERIFY_EFFECT;
-  const parts = [part, verifiedShare(ctx)];
-  ctx.goals.push({ id: 'G19', parts, ...(forbids ? { limit } : {}) });
+  ctx.goals.push({ id: 'G19', parts: [withLimit(part, limit), verifiedShare(ctx)] });
 }
 
 /** Of the cells so far, those whose last result was looked at and was right. */

@@ -10,13 +10,12 @@ import type { CopyMachine } from './copy-operation.ts';
 import type { HeapReader } from './heap.ts';
 import type { BenchPlan } from './plan.ts';
 import type { Sampled } from './sampler.ts';
-import type { BenchCell, BenchProgress, GoalLimit, GoalPart, OmittedCell } from './types.ts';
+import type { BenchCell, BenchProgress, GoalPart, OmittedCell } from './types.ts';
 
 /** What one goal came to, before the rows of all goals are put together. */
 export interface GoalResult {
   readonly id: string;
   readonly parts: readonly GoalPart[];
-  readonly limit?: GoalLimit;
 }
 
 /** Gives a port that leads through the page's main thread back to this one, to `answer`. */

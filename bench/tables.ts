@@ -219,15 +219,16 @@ function partValue(part: GoalPart): string[] {
 }
 
 function partRow(part: GoalPart): string[] {
-  return ['', part.holds ? 'holds' : 'MISS', ...partValue(part), part.what];
+  return ['', part.holds ? 'holds' : 'MISS', ...partValue(part), `${part.what}${limitText(part)}`];
 }
 
 function goalText(goal: BenchGoal): string {
   if (goal.holds === null) return `${goal.title} (${goal.why ?? 'not decided'})`;
-  const { limit } = goal;
-  const why = limit === undefined ? '' : `; limit here ${formatNumber(limit.value)}: ${limit.what}`;
-  const text = goal.parts.length > 1 ? goal.title : goal.what;
-  return `${text}${why}`;
+  return goal.parts.length > 1 ? goal.title : `${goal.what}${limitText(goal)}`;
+}
+
+function limitText({ limit }: Pick<GoalPart, 'limit'>): string {
+  return limit === undefined ? '' : `; limit here ${formatNumber(limit.value)}: ${limit.what}`;
 }
 
 /** All tables of the report, in the order to read them. */

@@ -138,6 +138,8 @@ export interface GoalPart {
   readonly comparison: '<=' | '>=';
   readonly target: number;
   readonly holds: boolean;
+  /** Where it misses: what forbids it here. */
+  readonly limit?: GoalLimit;
 }
 
 /** A limit of the platform, sampled in the same run, that forbids reaching a goal. */
@@ -147,7 +149,7 @@ export interface GoalLimit {
   readonly samples: readonly number[];
 }
 
-/** One goal. `value`, `ci` and `target` are those of the part with the least margin. */
+/** One goal. `value`, `ci`, `target` and `limit` are those of the part with the least margin. */
 export interface BenchGoal {
   readonly id: string;
   readonly title: string;

@@ -29,14 +29,15 @@ export function openGoalTable(goals: readonly BenchGoal[]): HTMLTableElement {
   return table('text', ['Id', 'Goal', 'Why not'], rows);
 }
 
-function goalRows({ id, title, holds, parts, limit }: BenchGoal): HTMLTableRowElement[] {
+function goalRows({ id, title, holds, parts }: BenchGoal): HTMLTableRowElement[] {
   const result = el('td', {}, verdictOf(holds === true));
   const head = el('tr', { 'data-goal': id, 'data-holds': String(holds) });
   head.append(el('th', { scope: 'row' }, id), el('td', { class: 'goal' }, title), result);
   const [only] = parts;
   const lines = parts.length > 1 ? parts.map(partRow) : [];
   head.append(...(parts.length === 1 && only !== undefined ? partCells(only) : [spanning('')]));
-  if (limit !== undefined) {
+  for (const { limit } of parts) {
+    if (limit === undefined) continue;
     const text = `limit of this platform: ${digits(limit.value)} (${limit.what})`;
     lines.push(el('tr', { class: 'part' }, el('td', { colspan: 3 }), spanning(text)));
   }

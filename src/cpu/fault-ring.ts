@@ -79,7 +79,9 @@ export function popRecord(
   into.address = (port.load(words, at + 2) >>> 0) + port.load(words, at + 3) * TWO_32;
   into.length = port.load(words, at + 4) >>> 0;
   port.store(words, block + CORE_RING_TAIL, (tail + 1) | 0);
-  port.notify(words, block + CORE_RING_TAIL);
+  // A core that sleeps on the tail has filled the ring before; waking nobody is not free.
+  const held = (port.load(words, block + CORE_RING_HEAD) - tail) | 0;
+  if (held >= map.ringCapacity) port.notify(words, block + CORE_RING_TAIL);
   return true;
 }
 

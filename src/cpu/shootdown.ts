@@ -67,7 +67,10 @@ export class CoreGate {
   park(): void {
     const { port, words, block } = this;
     port.store(words, block + CORE_STATUS, makeStatus(this.seen, CORE_PARKED));
-    port.notify(words, block + CORE_STATUS);
+    // A kernel that sleeps on the status has made its request before; waking nobody is not free.
+    if (port.load(words, block + CORE_REQUEST) !== this.seen) {
+      port.notify(words, block + CORE_STATUS);
+    }
   }
 
   /**

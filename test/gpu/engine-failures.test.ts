@@ -5,92 +5,13 @@
 import { describe, expect, it } from 'vitest';
 import { errno } from '../../src/base/errno.ts';
 import { CommandList } from '../../src/engine/command-list.ts';
-import type { WebGpuEngine } from '../../src/gpu/engine-core.ts';
 import { isEngineOpenError } from '../../src/gpu/open-error.ts';
 import type { Slot } from '../../src/gpu/rings.ts';
 import { arenaBytes, createVram } from '../../src/gpu/vram.ts';
-import type { WebGpuEngineOptions } from '../../src/gpu/webgpu-engine.ts';
 import { createWebGpuEngine } from '../../src/gpu/webgpu-engine.ts';
+import { HOST, describeRefusedSubmissions, openSmall } from '../contract/refused-submissions.ts';
 
-const HOST = 1024;
-const ARENA = 256;
-
-async function open(options: Partial<WebGpuEngineOptions>) {
-  const geometry = { hostFrames: HOST, vramFrames: 4 * ARENA };
-  const ram = new Uint8Array(new SharedArrayBuffer(HOST * 4096));
-  const words = new Uint32Array(ram.buffer);
-  words.forEach((_, i) => (words[i] = i));
-  const maxArenaBytes = ARENA * 4096;
-  const engine = await createWebGpuEngine({ ram, geometry, maxArenaBytes, lanes: 2, ...options });
-  if (isEngineOpenError(engine)) throw new Error(engine.cause);
-  return { engine, words };
-}
-
-/** Pages of all four arenas into RAM frames 0 to 1023; arena 2 is the broken one. */
-function downloads(engine: WebGpuEngine): CommandList {
-  engine.vram.arenas[2]!.destroy();
-  const list = new CommandList(4);
-  for (let arena = 0; arena < 4; arena++) list.copy(HOST + arena * ARENA, arena * ARENA, 60);
-  return list;
-}
-
-describe.each([true, false])('a refused submission, checked %s', (checked) => {
-  it('answers EIO, keeps RAM, and leaves the done bits of what did not arrive clear', async () => {
-    const { engine, words } = await open({ checked, slotPages: [64] });
-    const list = downloads(engine);
-    expect(await engine.submit(list, 'staging')).toBe(errno.EIO);
-    expect(list.done[2]).toBe(0);
-    for (let row = 0; row < 4; row++) {
-      const first = row * ARENA * 1024;
-      // Arrived rows are zero like fresh VRAM, the others hold what RAM held.
-      expect(words[first + 1]).toBe(list.done[row] === 1 ? 0 : first + 1);
-      expect(words[first + 60 * 1024 - 1]).toBe(list.done[row] === 1 ? 0 : first + 60 * 1024 - 1);
-    }
-    expect(engine.deviceErrors.join(' ')).toContain('destroyed');
-    expect(engine.isLost).toBe(false);
-    await engine.close();
-  });
-
-  it('the next list works', async () => {
-    const { engine, words } = await open({ checked, slotPages: [64] });
-    expect(await engine.submit(downloads(engine), 'staging')).toBe(errno.EIO);
-    const list = new CommandList(2);
-    list.copy(1000, HOST + 7);
-    expect(await engine.submit(list, 'staging')).toBe(0);
-    list.reset();
-    list.copy(HOST + 7, 900);
-    expect(await engine.submit(list, 'staging')).toBe(0);
-    expect(words[900 * 1024 + 3]).toBe(1000 * 1024 + 3);
-    await engine.close();
-  });
-
-  it.each([
-    // All flights of the row are in the air when the first one, or the last one, fails.
-    ['first', 0, ARENA - 10],
-    ['last', 1, ARENA - 50],
-  ])('a row whose %s flight fails is not done', async (_which, broken, first) => {
-    const { engine } = await open({ checked, slotPages: [16], lanes: 6 });
-    engine.vram.arenas[broken]!.destroy();
-    const list = new CommandList(2);
-    list.copy(HOST + first, 0, 60);
-    list.copy(HOST + 2 * ARENA, 100);
-    const answer = engine.submit(list, 'staging');
-    expect(engine.stats.submissions).toBe(4);
-    expect(await answer).toBe(errno.EIO);
-    expect(list.done[0]).toBe(0);
-    await engine.close();
-  });
-
-  it('nothing more of a list is submitted after a failure', async () => {
-    const { engine } = await open({ checked, slotPages: [16], lanes: 1 });
-    engine.vram.arenas[0]!.destroy();
-    const list = new CommandList(1);
-    list.copy(HOST, 0, 60);
-    expect(await engine.submit(list, 'staging')).toBe(errno.EIO);
-    expect(engine.stats.submissions).toBe(1);
-    await engine.close();
-  });
-});
+describeRefusedSubmissions();
 
 describe('a map that the device refuses', () => {
   const refuse = (slot: Slot): void => {
@@ -98,7 +19,7 @@ describe('a map that the device refuses', () => {
   };
 
   it('of an upload slot: the list answers EIO, the slot is replaced, the next works', async () => {
-    const { engine, words } = await open({ checked: true, slotPages: [16], lanes: 1 });
+    const { engine, words } = await openSmall({ checked: true, slotPages: [16], lanes: 1 });
     const { uploads } = engine.parts;
     const slot = uploads.take(16)!;
     refuse(slot);
@@ -118,7 +39,7 @@ describe('a map that the device refuses', () => {
   });
 
   it('of a readback slot: the list answers EIO and RAM stays as it was', async () => {
-    const { engine, words } = await open({ checked: true, slotPages: [16], lanes: 1 });
+    const { engine, words } = await openSmall({ checked: true, slotPages: [16], lanes: 1 });
     const { readbacks } = engine.parts;
     const slot = readbacks.take(16)!;
     refuse(slot);
@@ -133,7 +54,7 @@ describe('a map that the device refuses', () => {
 });
 
 it('a device that dies between a map and its landing: ENODEV, and RAM stays', async () => {
-  const { engine, words } = await open({ checked: true, slotPages: [16], lanes: 1 });
+  const { engine, words } = await openSmall({ checked: true, slotPages: [16], lanes: 1 });
   const { readbacks } = engine.parts;
   const slot = readbacks.take(16)!;
   const mapAsync = slot.buffer.mapAsync.bind(slot.buffer);

@@ -20,6 +20,7 @@ export const computeStrategy: Strategy = {
   name: 'compute',
   sortsRows: false,
   stagesUploads: true,
+  readsByCommands: false,
   upload: scatterUploads,
   download: gatherDownloads,
   move: moveByKernels,

@@ -4,4 +4,9 @@
  */
 import type { Strategy } from './strategy.ts';
 
-export const cpuStrategy: Strategy = { name: 'cpu', sortsRows: false, stagesUploads: false };
+export const cpuStrategy: Strategy = {
+  name: 'cpu',
+  sortsRows: false,
+  stagesUploads: false,
+  readsByCommands: false,
+};

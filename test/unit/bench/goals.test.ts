@@ -4,7 +4,7 @@
  */
 import { describe, expect, test } from 'vitest';
 import { uploadLimit } from '../../../bench/copy-goals.ts';
-import { curveExcess, curveSetback, judge, strain } from '../../../bench/goal-parts.ts';
+import { curveExcess, curveSetback, judge, strain, withLimit } from '../../../bench/goal-parts.ts';
 import { GOAL_IDS, goalRows } from '../../../bench/goals.ts';
 import { SUITE_NAMES } from '../../../bench/types.ts';
 import type { GoalPart } from '../../../bench/types.ts';
@@ -76,7 +76,7 @@ describe('rows', () => {
   const bad = { what: 'bad', value: 3, ci, comparison: '<=', target: 2, holds: false } as const;
   const limit = { what: 'a wall', value: 2.9, samples: [2.9] };
   const row = (parts: readonly GoalPart[]) =>
-    goalRows([{ id: 'G11', parts, limit }], ['mm'], 'webgpu').find(({ id }) => id === 'G11')!;
+    goalRows([{ id: 'G11', parts }], ['mm'], 'webgpu').find(({ id }) => id === 'G11')!;
 
   test('there is a row for each of the 20 goals, in order, and one for the TLB', () => {
     expect(GOAL_IDS).toEqual([...Array.from({ length: 20 }, (_, i) => `G${i + 1}`), 'TLB']);
@@ -92,7 +92,21 @@ describe('rows', () => {
   });
 
   test('one missed part is a missed goal, and its limit is kept', () => {
-    expect(row([good, bad, good])).toMatchObject({ holds: false, what: 'bad', limit });
+    expect(row([good, { ...bad, limit }, good])).toMatchObject({
+      holds: false,
+      what: 'bad',
+      limit,
+    });
+  });
+
+  test('a limit belongs to a missed part, and only if it lies beyond the bound, too', () => {
+    expect(withLimit(bad, limit)).toEqual({ ...bad, limit });
+    expect(withLimit(good, limit)).toEqual(good);
+    const near = { ...limit, value: 2 };
+    expect(withLimit(bad, near)).toEqual(bad);
+    const slow = { ...bad, comparison: '>=', target: 4 } as const;
+    expect(withLimit(slow, limit)).toEqual({ ...slow, limit });
+    expect(withLimit(slow, { ...limit, value: 4 })).toEqual(slow);
   });
 
   test('a goal that this version does not measure is neither held nor missed', () => {

@@ -94,7 +94,7 @@ export function syntheticReport(): BenchReport {
       { id: 'copy/to-device/runs/2097152/512', why: 'moves more than 256 MiB' },
       { id: 'copy/to-host/runs/2097152/512', why: 'moves more than 256 MiB' },
     ],
-    goals: goalRows([{ id: 'G4', parts: [part], limit }], ['copy'], 'webgpu'),
+    goals: goalRows([{ id: 'G4', parts: [{ ...part, limit }] }], ['copy'], 'webgpu'),
   };
 }
 

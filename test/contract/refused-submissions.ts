@@ -1,0 +1,142 @@
+/*
+ * Submissions that the device refuses: what `submit` answers, which done bits are set, what RAM
+ * holds, and that the engine goes on working; with error scopes, without, and where the engine
+ * leaves a scope out.
+ */
+import { describe, expect, it } from 'vitest';
+import { errno } from '../../src/base/errno.ts';
+import { CommandList } from '../../src/engine/command-list.ts';
+import type { WebGpuEngine } from '../../src/gpu/engine-core.ts';
+import { isEngineOpenError } from '../../src/gpu/open-error.ts';
+import type { WebGpuEngineOptions } from '../../src/gpu/webgpu-engine.ts';
+import { createWebGpuEngine } from '../../src/gpu/webgpu-engine.ts';
+
+export const HOST = 1024;
+const ARENA = 256;
+
+/** An engine with four arenas, and RAM whose words hold their numbers. */
+export async function openSmall(options: Partial<WebGpuEngineOptions>) {
+  const geometry = { hostFrames: HOST, vramFrames: 4 * ARENA };
+  const ram = new Uint8Array(new SharedArrayBuffer(HOST * 4096));
+  const words = new Uint32Array(ram.buffer);
+  words.forEach((_, i) => (words[i] = i));
+  const maxArenaBytes = ARENA * 4096;
+  const engine = await createWebGpuEngine({ ram, geometry, maxArenaBytes, lanes: 2, ...options });
+  if (isEngineOpenError(engine)) throw new Error(engine.cause);
+  return { engine, words };
+}
+
+/** Pages of all four arenas into RAM frames 0 to 1023; arena 2 is the broken one. */
+function downloads(engine: WebGpuEngine): CommandList {
+  engine.vram.arenas[2]!.destroy();
+  const list = new CommandList(4);
+  for (let arena = 0; arena < 4; arena++) list.copy(HOST + arena * ARENA, arena * ARENA, 60);
+  return list;
+}
+
+export function describeRefusedSubmissions(): void {
+  describe.each([true, false])('a refused submission, checked %s', (checked) => {
+    it('answers EIO, keeps RAM, and leaves the done bits of what did not arrive clear', async () => {
+      const { engine, words } = await openSmall({ checked, slotPages: [64] });
+      const list = downloads(engine);
+      expect(await engine.submit(list, 'staging')).toBe(errno.EIO);
+      expect(list.done[2]).toBe(0);
+      for (let row = 0; row < 4; row++) {
+        const first = row * ARENA * 1024;
+        // Arrived rows are zero like fresh VRAM, the others hold what RAM held.
+        expect(words[first + 1]).toBe(list.done[row] === 1 ? 0 : first + 1);
+        expect(words[first + 60 * 1024 - 1]).toBe(list.done[row] === 1 ? 0 : first + 60 * 1024 - 1);
+      }
+      expect(engine.deviceErrors.join(' ')).toContain('destroyed');
+      expect(engine.isLost).toBe(false);
+      await engine.close();
+    });
+
+    it('the next list works', async () => {
+      const { engine, words } = await openSmall({ checked, slotPages: [64] });
+      expect(await engine.submit(downloads(engine), 'staging')).toBe(errno.EIO);
+      const list = new CommandList(2);
+      list.copy(1000, HOST + 7);
+      expect(await engine.submit(list, 'staging')).toBe(0);
+      list.reset();
+      list.copy(HOST + 7, 900);
+      expect(await engine.submit(list, 'staging')).toBe(0);
+      expect(words[900 * 1024 + 3]).toBe(1000 * 1024 + 3);
+      await engine.close();
+    });
+
+    it.each([
+      // All flights of the row are in the air when the first one, or the last one, fails.
+      ['first', 0, ARENA - 10],
+      ['last', 1, ARENA - 50],
+    ])('a row whose %s flight fails is not done', async (_which, broken, first) => {
+      const { engine } = await openSmall({ checked, slotPages: [16], lanes: 6 });
+      engine.vram.arenas[broken]!.destroy();
+      const list = new CommandList(2);
+      list.copy(HOST + first, 0, 60);
+      list.copy(HOST + 2 * ARENA, 100);
+      const answer = engine.submit(list, 'staging');
+      expect(engine.stats.submissions).toBe(4);
+      expect(await answer).toBe(errno.EIO);
+      expect(list.done[0]).toBe(0);
+      await engine.close();
+    });
+
+    it('nothing more of a list is submitted after a failure', async () => {
+      const { engine } = await openSmall({ checked, slotPages: [16], lanes: 1 });
+      engine.vram.arenas[0]!.destroy();
+      const list = new CommandList(1);
+      list.copy(HOST, 0, 60);
+      expect(await engine.submit(list, 'staging')).toBe(errno.EIO);
+      expect(engine.stats.submissions).toBe(1);
+      await engine.close();
+    });
+  });
+
+  /** Error scopes that submissions open from now on. */
+  function countScopes(engine: WebGpuEngine): () => number {
+    const { device } = engine;
+    const push = device.pushErrorScope.bind(device);
+    let scopes = 0;
+    device.pushErrorScope = (filter) => {
+      scopes += 1;
+      push(filter);
+    };
+    return () => scopes;
+  }
+
+  describe('a small readback, which has no error scope', () => {
+    it('answers EIO and keeps RAM each time that the device refuses it', async () => {
+      const { engine, words } = await openSmall({ checked: true });
+      const scopes = countScopes(engine);
+      engine.vram.arenas[2]!.destroy();
+      const list = new CommandList(16);
+      for (let row = 0; row < 16; row++) list.copy(HOST + 2 * ARENA + 2 * row, 7 * row);
+      for (let time = 0; time < 100; time++) {
+        expect(await engine.submit(list, 'runs')).toBe(errno.EIO);
+        expect([...list.done.subarray(0, 16)].some((done) => done !== 0)).toBe(false);
+      }
+      for (let row = 0; row < 16; row++) expect(words[7 * row * 1024 + 5]).toBe(7 * row * 1024 + 5);
+      expect(scopes()).toBe(0);
+      expect(engine.deviceErrors.join(' ')).toContain('destroyed');
+      await engine.close();
+    });
+
+    it.each([
+      ['more segments', 17, 'runs', HOST, 1],
+      ['an upload', 1, 'runs', HOST, 0],
+      ['a kernel', 1, 'compute', HOST, 1],
+    ] as const)('%s: has one', async (_what, rows, strategy, vram, down) => {
+      const { engine } = await openSmall({ checked: true });
+      const scopes = countScopes(engine);
+      const list = new CommandList(rows);
+      for (let row = 0; row < rows; row++) {
+        if (down === 1) list.copy(vram + 2 * row, 7 * row);
+        else list.copy(7 * row, vram + 2 * row);
+      }
+      expect(await engine.submit(list, strategy)).toBe(0);
+      expect(scopes()).toBe(1);
+      await engine.close();
+    });
+  });
+}
