@@ -36,7 +36,7 @@ function downloads(engine: WebGpuEngine): CommandList {
 
 export function describeRefusedSubmissions(): void {
   describe.each([true, false])('a refused submission, checked %s', (checked) => {
-    it('answers EIO, keeps RAM, and leaves the done bits of what did not arrive clear', async () => {
+    it('answers EIO, keeps RAM, and leaves the done bits of what is not there clear', async () => {
       const { engine, words } = await openSmall({ checked, slotPages: [64] });
       const list = downloads(engine);
       expect(await engine.submit(list, 'staging')).toBe(errno.EIO);
