@@ -2,12 +2,14 @@
  * Every scenario that runs on the machine itself, for one engine. docs/scenarios.md lists them.
  */
 import { describe } from 'vitest';
+import { describeFaults } from './faults.ts';
 import { describeUnmappedMeanwhile } from './unmapped-meanwhile.ts';
 import type { StageEngine } from './stage.ts';
 
 /** Declares them. */
 export function describeScenarios(engine: StageEngine): void {
   describe(`scenarios on the machine: ${engine}`, () => {
+    describeFaults(engine);
     describeUnmappedMeanwhile(engine);
   });
 }

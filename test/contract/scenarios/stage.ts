@@ -10,6 +10,7 @@ import type { DmirrorDevice } from '../../../src/driver/dmirror-device.ts';
 import { MachinePager } from '../../../src/driver/machine-pager.ts';
 import type { CommandList } from '../../../src/engine/command-list.ts';
 import type { CopyEngine, StrategyName } from '../../../src/engine/copy-engine.ts';
+import { FAULT_WORDS } from '../../../src/engine/vm/abi.ts';
 import { DeviceSpace } from '../../../src/engine/vm/device-space.ts';
 import type { VmIrKernel } from '../../../src/engine/vm/ir.ts';
 import type { FaultBatch, LaunchReport, LaunchRequest } from '../../../src/engine/vm/launch.ts';
@@ -151,6 +152,17 @@ export class Stage {
   }
 }
 
+/** What a launch works on, and what happens between its passes. */
+export interface Play {
+  /** Default: the range. */
+  readonly args?: readonly number[];
+  readonly context?: number;
+  /** Before a batch is served, and behind that. */
+  readonly before?: (batch: FaultBatch) => Promise<void> | void;
+  readonly after?: (batch: FaultBatch) => Promise<void> | void;
+  readonly request?: Partial<LaunchRequest>;
+}
+
 /** How a launch went. */
 export interface Played {
   readonly report: LaunchReport;
@@ -212,28 +224,23 @@ export class Actor {
     return [status, cmd.cpages];
   }
 
-  /** Runs a program over the process's memory; `between` comes after each batch was served. */
-  async launch(
-    program: VmProgram,
-    workgroups: number,
-    args: readonly number[] = [RANGE],
-    between: (batch: FaultBatch) => Promise<void> | void = () => {},
-    request: Partial<LaunchRequest> = {},
-  ): Promise<Played> {
-    const space = new DeviceSpace(1);
+  /** Runs a program over the process's memory, whose addresses are those of the context. */
+  async launch(program: VmProgram, workgroups: number, play: Play = {}): Promise<Played> {
+    const space = new DeviceSpace(play.context ?? 1);
     const pager = new MachinePager(this.mirror, space, 0, this.stage.firstFrame);
     const batches: FaultBatch[] = [];
     const report = await launchKernel(program, {
       space,
       workgroups,
-      args,
+      args: play.args ?? [RANGE],
       pager: async (batch) => {
         batches.push({ ...batch, records: batch.records.slice() });
+        await play.before?.(batch);
         const goesOn = await pager.serve(batch);
-        await between(batch);
+        await play.after?.(batch);
         return goesOn;
       },
-      ...request,
+      ...play.request,
     });
     pager.close();
     this.stage.engine.drop(space);
@@ -271,6 +278,18 @@ export async function wordAt(process: Process, addr: number): Promise<number | n
   const { errno, outcome, bytes } = await machine.api.read(pid, addr, 4);
   if (errno !== 0 || outcome !== 0) return null;
   return new DataView(bytes.buffer).getUint32(0, true);
+}
+
+/** A field of each fault record of each batch. */
+export function fieldOf(batches: readonly FaultBatch[], field: number): number[] {
+  return batches.flatMap(({ records, count }) =>
+    Array.from({ length: count }, (_, i) => records[i * FAULT_WORDS + field]!),
+  );
+}
+
+/** 0 to count - 1. */
+export function upTo(count: number): number[] {
+  return Array.from({ length: count }, (_, i) => i);
 }
 
 /** Something that runs beside a test, and whether it is over. */

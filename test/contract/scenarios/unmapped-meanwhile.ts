@@ -201,11 +201,12 @@ async function beforeReplay(
   const actor = await begin(stage, operation);
   const children: Process[] = [];
   let batches = 0;
-  const { report } = await actor.launch(increment, PAGES, [RANGE], async () => {
+  const after = async (): Promise<void> => {
     // Two a pass: when the second batch was served the first two are done or were told that they
     // may not store, and the others have not begun or have just got their pages.
     if (++batches === 2) await operation.run(actor, children);
-  });
+  };
+  const { report } = await actor.launch(increment, PAGES, { after });
   expect(batches).toBeGreaterThanOrEqual(2);
   expect(report).toMatchObject({ outcome: 'done', finished: PAGES, diverged: 0 });
   if (reads) await checkIncrements(actor, name, report.killed, children);
