@@ -119,7 +119,11 @@ function windowEnd(mirror: Dmirror, cmd: DmirrorCmd, addr: number): number {
   const end = cmd.addr + cmd.npages * PAGE_SIZE;
   if (cmd.batch > 0) return Math.min(end, addr + cmd.batch * PAGE_SIZE);
   const isFirst = addr === cmd.addr && cmd.npages > WINDOW_PAGES;
-  if (isFirst && mapsSinglePages(mirror, addr)) return addr + FIRST_PAGES * PAGE_SIZE;
+  if (isFirst && mapsSinglePages(mirror, addr)) {
+    const early = addr + FIRST_PAGES * PAGE_SIZE;
+    const border = early - (early % PMD_SIZE);
+    return border > addr && !mapsSinglePages(mirror, border) ? border : early;
+  }
   // Where a page table ends, so that no large folio is cut.
   const full = addr + FULL_PAGES * PAGE_SIZE;
   return Math.min(end, full - (full % PMD_SIZE));

@@ -3,6 +3,8 @@
  */
 import { describe } from 'vitest';
 import { describeFaults } from './faults.ts';
+import { describeHops } from './hops.ts';
+import { describeRaces } from './races.ts';
 import { describeUnmappedMeanwhile } from './unmapped-meanwhile.ts';
 import type { StageEngine } from './stage.ts';
 
@@ -10,6 +12,8 @@ import type { StageEngine } from './stage.ts';
 export function describeScenarios(engine: StageEngine): void {
   describe(`scenarios on the machine: ${engine}`, () => {
     describeFaults(engine);
+    describeHops(engine);
+    describeRaces(engine);
     describeUnmappedMeanwhile(engine);
   });
 }
