@@ -132,7 +132,7 @@ function describePushes(harness: EngineHarness, isGpu: boolean, benchOf: () => B
 }
 
 function describeOrder(harness: EngineHarness, isGpu: boolean, benchOf: () => Bench): void {
-  it('C2: a list waits for RAM that an earlier one still writes, a bystander does not', async () => {
+  it('C2: a list waits for RAM that an earlier one still writes, no other list does', async () => {
     const bench = benchOf();
     const { engine, host, vram } = bench;
     const before = engine.stats.submissions;
@@ -213,7 +213,7 @@ function describeMerging(isGpu: boolean, benchOf: () => Bench): void {
 }
 
 function describeDeadChannel(harness: EngineHarness): void {
-  it('C6: a dead device answers ENODEV to what is under way and comes; another goes on', async () => {
+  it('C6: a dead device answers ENODEV, RAM is as it was, another device goes on', async () => {
     const dying = await Bench.open(harness, 64, 1);
     const other = await Bench.open(harness, 64, 2);
     const up = copyOf(dying.host.first, dying.vram.first, 32);

@@ -86,7 +86,7 @@ function movedSince(stage: Stage): () => number {
 }
 
 function describeRing(stageOf: () => Stage): void {
-  it('F1: a ring of 8, 24 faults: none is lost, none is served twice, records are whole', async () => {
+  it('F1: a ring of 8, 24 faults: none is lost, none served twice, records are whole', async () => {
     const stage = stageOf();
     const actor = await stage.actor();
     await actor.map(24, FIRST);
@@ -108,7 +108,7 @@ function describeRing(stageOf: () => Stage): void {
     expect(await actor.words(24)).toEqual(upTo(24).map((page) => FIRST + page + 1));
   });
 
-  it('F2: 13 pages at once with room for 8: at least one replay, all are resident in the end', async () => {
+  it('F2: 13 pages at once, room for 8: a replay at least, all are resident at the end', async () => {
     const stage = stageOf();
     const actor = await stage.actor();
     await actor.map(13, FIRST);
@@ -192,7 +192,7 @@ function describeForbidden(stageOf: () => Stage): void {
     expect(await actor.words(8)).toEqual(added);
   });
 
-  it('F7: a write to read-only memory while readers wait: they succeed, it is cancelled', async () => {
+  it('F7: a write to read-only memory, readers waiting: they get it, it is cancelled', async () => {
     const stage = stageOf();
     const actor = await stage.actor();
     await actor.map(1, FIRST);

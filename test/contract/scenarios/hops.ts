@@ -73,7 +73,7 @@ async function takeTurns(
 }
 
 function describeTurns(stageOf: () => Stage, doubleOf: () => VmProgram): void {
-  it('M1: CPU and device in turn on single pages: right at each hop, a migration each', async () => {
+  it('M1: CPU and device in turn, single pages: right at each hop, a migration each', async () => {
     const stage = stageOf();
     const actor = await stage.actor();
     // Neither end of the mapping is where anything is aligned.
@@ -109,7 +109,7 @@ function describeTurns(stageOf: () => Stage, doubleOf: () => VmProgram): void {
 }
 
 function describePartial(stageOf: () => Stage): void {
-  it('M2: holes, zero page, read-only, shared and pinned pages: all but the pinned one move', async () => {
+  it('M2: hole, zero page, read-only, shared, pinned: all but the pinned one move', async () => {
     const stage = stageOf();
     const actor = await stage.actor();
     const { process } = actor;
@@ -195,7 +195,7 @@ function describeMixed(stageOf: () => Stage, doubleOf: () => VmProgram): void {
     return { actor, other };
   }
 
-  it('M7: a device fault over RAM, own and foreign device pages: fixed up, then right', async () => {
+  it('M7: a device fault over RAM, own and foreign pages: fixed up, then right', async () => {
     const stage = stageOf();
     const { actor, other } = await mixed(stage);
     await actor.map(pages, 0, ELSEWHERE);
@@ -212,7 +212,7 @@ function describeMixed(stageOf: () => Stage, doubleOf: () => VmProgram): void {
     await other.close();
   });
 
-  it('M7: a kernel over the same mixture gets all of it, by as many faults as it has pages', async () => {
+  it('M7: a kernel over the same mixture gets all of it, by a fault for each page', async () => {
     const stage = stageOf();
     const { actor, other } = await mixed(stage);
     const { report } = await actor.launch(doubleOf(), 1, { args: [RANGE, pages] });

@@ -71,7 +71,7 @@ function zapAfterLooks(actor: Actor, addr: number, rounds: number): () => number
 }
 
 function describeInvalidation(stageOf: () => Stage): void {
-  it('M5: an invalidation between range fault and bind: it is done again, nothing stale', async () => {
+  it('M5: an invalidation between range fault and bind: done again, nothing stale', async () => {
     const stage = stageOf();
     const actor = await stage.actor();
     await actor.map(2, FIRST);
@@ -111,7 +111,7 @@ function describeInvalidation(stageOf: () => Stage): void {
 }
 
 function describeAtomics(stageOf: () => Stage): void {
-  it('M6: a loop of device atomics against a CPU that adds, too: none is lost, both get on', async () => {
+  it('M6: device atomics against a CPU that adds, too: none is lost, both get on', async () => {
     const stage = stageOf();
     const actor = await stage.actor();
     const rounds = 5;
@@ -171,7 +171,7 @@ function describeExclusive(stageOf: () => Stage): void {
     }
   });
 
-  it('M6: exclusive pages, then mprotect: the device lets go, the CPU may read, not write', async () => {
+  it('M6: exclusive pages, then mprotect: the device lets go, the CPU may read only', async () => {
     const actor = await claimed();
     await actor.process.mprotect(RANGE, 4 * PAGE_SIZE, PROT_READ);
     expect(await isFree(actor)).toBe(true);
@@ -182,7 +182,7 @@ function describeExclusive(stageOf: () => Stage): void {
     expect(await actor.words(4)).toEqual([1, ...added.slice(1)]);
   });
 
-  it('M6: exclusive claim of what a child shares: it is copied first, the child keeps its own', async () => {
+  it('M6: exclusive claim of what a child shares: copied first, the child's stays', async () => {
     const actor = await stageOf().actor();
     await actor.map(4, FIRST);
     const child = await actor.process.fork();
