@@ -108,7 +108,7 @@ function describeRing(stageOf: () => Stage): void {
     expect(await actor.words(24)).toEqual(upTo(24).map((page) => FIRST + page + 1));
   });
 
-  it('F2: 13 pages at once, room for 8: a replay at least, all are resident at the end', async () => {
+  it('F2: 13 pages at once, room for 8: a replay at least, in the end all are there', async () => {
     const stage = stageOf();
     const actor = await stage.actor();
     await actor.map(13, FIRST);

@@ -182,7 +182,7 @@ function describeExclusive(stageOf: () => Stage): void {
     expect(await actor.words(4)).toEqual([1, ...added.slice(1)]);
   });
 
-  it('M6: exclusive claim of what a child shares: copied first, the child's stays', async () => {
+  it('M6: exclusive claim of what a child shares: copied first, the original stays', async () => {
     const actor = await stageOf().actor();
     await actor.map(4, FIRST);
     const child = await actor.process.fork();
