@@ -100,7 +100,7 @@ function withLoads(memory: CoreMemory, slow: SlowWay): typeof ProgramCpu {
       const offset = addr & OFFSET16;
       const at = (addr >>> 12) & LAST_ENTRY;
       if (readTags[at] === addr - offset && (fuel[0] = (fuel[0]! - 1) | 0) >= 0) {
-        return u16[((readWords[at]! << 1) >>> 0) + (offset >>> 1)]!;
+        return u16[((readWords[at]! << 1) + (offset >>> 1)) >>> 0]!;
       }
       address[0] = addr;
       take(1);
@@ -158,7 +158,7 @@ function withStores(memory: CoreMemory, slow: SlowWay): typeof ProgramCpu {
       const offset = addr & OFFSET16;
       const at = (addr >>> 12) & LAST_ENTRY;
       if (writeTags[at] === addr - offset && (fuel[0] = (fuel[0]! - 1) | 0) >= 0) {
-        u16[((writeWords[at]! << 1) >>> 0) + (offset >>> 1)] = value;
+        u16[((writeWords[at]! << 1) + (offset >>> 1)) >>> 0] = value;
         return;
       }
       address[0] = addr;
