@@ -106,14 +106,24 @@ describe('the side of a core', () => {
     expect([status(), flushes]).toEqual([[1, CORE_RUNNING], 1]);
   });
 
-  test('parks by saying so and waking the kernel; keeps what it has acknowledged', () => {
+  test('parks by saying so, then looking who waits; keeps what it has acknowledged', () => {
     words[block + CORE_REQUEST] = 5;
     const gate = newGate();
     gate.unpark();
     port.notes.length = 0;
     gate.park();
-    expect(port.notes).toEqual(['store status', 'notify status']);
+    expect(port.notes).toEqual(['store status', 'load request']);
     expect(status()).toEqual([5, CORE_PARKED]);
+  });
+
+  test('wakes the kernel when it parks with a request that it has not seen', () => {
+    const gate = newGate();
+    gate.unpark();
+    requestFlush(port, words, block);
+    port.notes.length = 0;
+    gate.park();
+    expect(port.notes).toEqual(['store status', 'load request', 'notify status']);
+    expect(status()).toEqual([0, CORE_PARKED]);
   });
 
   test('unparks by saying that it runs, then looking for requests', () => {
