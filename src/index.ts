@@ -86,9 +86,20 @@ export type { MachineEnd } from './worker/errors.ts';
 export { Machine } from './worker/machine.ts';
 export { Process } from './worker/process.ts';
 export { TestDevice } from './worker/test-device.ts';
+export { DeviceKernel, KernelCompileError, RunningLaunch } from './worker/device-kernel.ts';
+export type { LaunchOptions, LaunchProgress } from './worker/device-kernel.ts';
+export type {
+  KernelLaunchRequest,
+  KernelProblem,
+  KernelReport,
+  KernelSource,
+  RefusedAccess,
+} from './worker/protocol-launch.ts';
 export type { FaultKind, FaultLatency, FaultLatencySummary } from './cpu/fault-latency.ts';
 export { TraceSubscription } from './worker/trace.ts';
 export type {
+  DeviceFaultEvent,
+  DevicePassEvent,
   FaultEvent,
   InvalidateEvent,
   MigrateBeginEvent,
@@ -199,7 +210,14 @@ export { BackingPager } from './engine/vm/backing-pager.ts';
 export { CpuVmEngine } from './engine/vm/cpu-vm.ts';
 export { DeviceSpace } from './engine/vm/device-space.ts';
 export { launchKernel } from './engine/vm/launch.ts';
-export type { FaultBatch, LaunchReport, LaunchRequest, Pager } from './engine/vm/launch.ts';
+export type {
+  FaultBatch,
+  LaunchCounts,
+  LaunchOutcome,
+  LaunchReport,
+  LaunchRequest,
+  Pager,
+} from './engine/vm/launch.ts';
 export { printRawKernel, printVmKernel } from './engine/vm/print-wgsl.ts';
 export { SHAPE_NAMES, shapeCase } from './engine/vm/shapes.ts';
 export type { VmCase } from './engine/vm/shapes.ts';

@@ -37,6 +37,8 @@ import {
 } from '../engine/vm/abi.ts';
 import type { DeviceSpace } from '../engine/vm/device-space.ts';
 import type { FaultBatch } from '../engine/vm/launch.ts';
+import type { LaunchPager, PagerStats, Refusal } from './launch-pager.ts';
+import { noteRefusal } from './launch-pager.ts';
 import { cpuMaps } from './cpu-maps.ts';
 import { DPT_WRITE, dptPfn } from './device-page-table.ts';
 import type { EraseListener } from './device-page-table.ts';
@@ -49,21 +51,13 @@ const MAX_TRIES = 16;
 /** Batches in a row, none of which gets a page, after which a page that is asked for is refused. */
 const MAX_BUSY = 64;
 
-/** What became of the faults so far. */
-export interface MachinePagerStats {
-  /** Pages mapped for the context. */
-  mapped: number;
-  /** Entries that the notifier, a migration or an eviction took away. */
-  erased: number;
-  evicted: number;
-  /** Pages whose accesses of some kind end their invocation. */
-  cancelled: number;
-}
-
 /** See the file header. */
-export class MachinePager {
-  readonly stats: MachinePagerStats = { mapped: 0, erased: 0, evicted: 0, cancelled: 0 };
+export class MachinePager implements LaunchPager {
+  readonly stats: PagerStats = { mapped: 0, erased: 0, evicted: 0, cancelled: 0 };
+  readonly refusals: Refusal[] = [];
+  failure = 0;
   private readonly mirror: Dmirror;
+  private readonly isAborted: () => boolean;
   private readonly space: DeviceSpace;
   private readonly origin: number;
   private readonly firstFrame: number;
@@ -86,9 +80,17 @@ export class MachinePager {
    * @param space the context's page table
    * @param origin virtual address that is address 0 of the context, page aligned
    * @param firstFrame pfn of the first VRAM frame of the engine's arena
+   * @param isAborted asked between pages; true ends the launch
    */
-  constructor(mirror: Dmirror, space: DeviceSpace, origin: number, firstFrame: number) {
+  constructor(
+    mirror: Dmirror,
+    space: DeviceSpace,
+    origin: number,
+    firstFrame: number,
+    isAborted = () => false,
+  ) {
     this.mirror = mirror;
+    this.isAborted = isAborted;
     this.space = space;
     this.origin = origin;
     this.firstFrame = firstFrame;
@@ -108,15 +110,21 @@ export class MachinePager {
     const wanted = this.wantedPages(batch);
     this.batch = new Set(wanted.keys());
     let granted = 0;
-    for (const [page, access] of wanted) {
+    for (const [page, { access, record }] of wanted) {
+      if (this.isAborted()) return false;
       const write = access !== ACCESS_READ && access !== ACCESS_PREFETCH;
       const status = await this.bring(page, write);
-      if (status === errno.ENODEV || status === errno.EIO || status === errno.EINTR) return false;
+      if (status === errno.ENODEV || status === errno.EIO || status === errno.EINTR) {
+        this.failure = status;
+        return false;
+      }
       if (!isErr(status)) granted += 1;
       const isHint = access === ACCESS_PREFETCH || access === ACCESS_PREFETCH_WRITE;
       // The rest of a batch that fills the device comes again when this much is done.
       const comesAgain = status === errno.EBUSY && (granted > 0 || this.mayWait(page));
-      if (isErr(status) && !isHint && !comesAgain) this.refuse(page, write);
+      if (!isErr(status) || isHint || comesAgain) continue;
+      this.refuse(page, write);
+      noteRefusal(this.refusals, batch, record, this.origin, status);
     }
     if (granted > 0) this.busy.clear();
     this.batch.clear();
@@ -145,13 +153,14 @@ export class MachinePager {
   }
 
   /** Pages of a batch with the strongest access of each; bad addresses are the process's own. */
-  private wantedPages({ records }: FaultBatch): Map<number, number> {
-    const wanted = new Map<number, number>();
+  private wantedPages({ records }: FaultBatch): Map<number, Wanted> {
+    const wanted = new Map<number, Wanted>();
     for (let at = 0; at < records.length; at += FAULT_WORDS) {
       const page = Math.floor((this.origin + records[at + FAULT_ADDRESS]!) / PAGE_SIZE);
       const access = records[at + FAULT_ACCESS]!;
-      const before = wanted.get(page) ?? ACCESS_PREFETCH;
-      wanted.set(page, strength(access) > strength(before) ? access : before);
+      const before = wanted.get(page);
+      if (before !== undefined && strength(access) <= strength(before.access)) continue;
+      wanted.set(page, { access, record: at / FAULT_WORDS });
     }
     return wanted;
   }
@@ -261,6 +270,12 @@ export class MachinePager {
   private inContext(page: number): number {
     return (page * PAGE_SIZE - this.origin) % VM_SPACE_BYTES;
   }
+}
+
+/** What a batch asks of a page, and the record that says so. */
+interface Wanted {
+  readonly access: number;
+  readonly record: number;
 }
 
 /** Order of accesses: hints, reads, writes and atomics. */

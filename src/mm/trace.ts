@@ -16,6 +16,16 @@ export const TRACE_MIGRATE_END = 2;
 export const TRACE_TLB_SHOOTDOWN = 3;
 /** Devices were told that a range changes. a: MMU_NOTIFY_*. */
 export const TRACE_INVALIDATE = 4;
+/**
+ * A pass of a kernel over virtual memory ended. start: its number, end: workgroups that have
+ * finished; a: faults, b: workgroups that ran again, c: number of the device.
+ */
+export const TRACE_DEVICE_PASS = 5;
+/**
+ * A kernel faulted. start: the address, end: the workgroup; a: ACCESS_* of the device, b: number of
+ * the pass, c: number of the device.
+ */
+export const TRACE_DEVICE_FAULT = 6;
 
 /** Takes events as they happen. */
 export interface TraceSink {

@@ -50,6 +50,11 @@ export const VM_EVENTS = [
   'prefetch_hints',
   'prefetch_hints_merged',
   'prefetch_hints_dropped',
+  'device_kernel_launch',
+  'device_kernel_pass',
+  'device_kernel_fault',
+  'device_kernel_replay',
+  'device_kernel_kill',
 ] as const;
 
 /** A counter name. */

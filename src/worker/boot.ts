@@ -22,6 +22,7 @@ import type { CopyCrew } from './copy-crew.ts';
 import type { BootOptions } from './create-options.ts';
 import { Kernel } from './kernel.ts';
 import type { MachineOptions, OpenFailure } from './protocol.ts';
+import { VmEngines } from './vm-engines.ts';
 
 const MIB = 2 ** 20;
 /** What the engine's calibration moves pages between: 4 MiB on either side. */
@@ -91,6 +92,7 @@ export async function boot(options: BootOptions = {}): Promise<Kernel | OpenFail
     engine,
     context,
     devices,
+    vmEngines: new VmEngines(engine),
     report: {
       engine: engine.name,
       adapter: engine.adapter,

@@ -35,37 +35,20 @@ import { madviseHwpoison } from '../mm/memory-failure.ts';
 import { doMprotect } from '../mm/mprotect.ts';
 import { MAP_ANONYMOUS, MAP_PRIVATE } from '../mm/mm-types.ts';
 import type { MmStruct, System } from '../mm/mm-types.ts';
-import {
-  ACCESS_READ,
-  ACCESS_WRITE,
-  FAULT_OK,
-  accessiblePage,
-  copyFromUser,
-  copyToUser,
-  faultInUser,
-} from '../mm/uaccess.ts';
-import type { CopyFault } from '../mm/uaccess.ts';
 import { KernelCores } from './kernel-cores.ts';
 import type { Syscall } from './kernel-cores.ts';
+import { mapOfPages, readMemory, touchMemory, writeMemory } from './kernel-access.ts';
 import { runSyscall } from './kernel-syscalls.ts';
 import { KernelFiles } from './kernel-files.ts';
 import { KernelGup } from './kernel-gup.ts';
 import { KernelMemory } from './kernel-mm-calls.ts';
-import {
-  MAX_PAGE_MAP,
-  NO_BYTES,
-  allCounters,
-  allocBytes,
-  failedCommand,
-  isRecord,
-  isUserRange,
-  refused,
-  skippedByName,
-} from './kernel-results.ts';
+import { KernelLaunches } from './kernel-launch.ts';
+import { allCounters, failedCommand, isRecord, skippedByName } from './kernel-results.ts';
 import { KernelTrace } from './kernel-trace.ts';
 import { UffdFiles } from './kernel-uffd.ts';
-import { fillPageMap } from './page-map.ts';
 import type { GupRequest, GupResult, ProcMemResult, ProcessVmRange } from './protocol-gup.ts';
+import type { CompileResult, KernelReport } from './protocol-launch.ts';
+import type { KernelLaunchRequest, KernelSource } from './protocol-launch.ts';
 import type { MincoreResult, PagemapResult, SmapsResult } from './protocol-mm.ts';
 import type { TraceRequest } from './protocol-trace.ts';
 import type { UffdReadResult, UffdRequest } from './protocol-uffd.ts';
@@ -81,7 +64,7 @@ import type {
   PageMapResult,
   ReadResult,
 } from './protocol.ts';
-import { ACCESS_OK } from './protocol.ts';
+import type { VmEngines } from './vm-engines.ts';
 import type { FileReadResult, FileStat } from './protocol-files.ts';
 
 const COMMAND_NUMBERS: Readonly<Record<DmirrorCommand, number>> = {
@@ -110,6 +93,8 @@ export interface KernelParts {
   readonly context: DriverContext;
   readonly devices: readonly DmirrorDevice[];
   readonly report: MachineReport;
+  /** Where kernels over virtual memory run. */
+  readonly vmEngines: VmEngines;
 }
 
 export class Kernel implements KernelApi {
@@ -128,6 +113,7 @@ export class Kernel implements KernelApi {
   private readonly uffds = new UffdFiles(() => this.nextFd++);
   private readonly cores: KernelCores;
   private readonly trace: KernelTrace;
+  private readonly launches: KernelLaunches;
   private nextPid = 1;
   private nextFd = 3;
 
@@ -140,6 +126,7 @@ export class Kernel implements KernelApi {
     this.userPages = new KernelGup(parts.sys);
     this.tmpfiles = new KernelFiles(parts.sys, () => this.nextFd++);
     this.trace = new KernelTrace(parts.sys, parts.devices);
+    this.launches = new KernelLaunches(parts.sys, parts.vmEngines);
     const syscall: Syscall = (pid, call, args) => runSyscall(this, pid, call, args);
     this.cores = new KernelCores(parts.sys, syscall, undefined, parts.devices);
   }
@@ -295,39 +282,16 @@ export class Kernel implements KernelApi {
     return this.tmpfiles.closeFile(fd);
   }
 
-  async read(pid: number, addr: number, length: number): Promise<ReadResult> {
-    const mm = this.processes.get(pid);
-    if (mm === undefined) return { ...refused(errno.ESRCH), bytes: NO_BYTES };
-    if (!isUserRange(addr, length)) return { ...refused(errno.EINVAL), bytes: NO_BYTES };
-    const bytes = allocBytes(length);
-    if (bytes === null) return { ...refused(errno.ENOMEM), bytes: NO_BYTES };
-    const fault: CopyFault = { outcome: FAULT_OK, address: 0 };
-    const left = await copyFromUser(mm, addr, bytes, fault);
-    if (left === 0) return { errno: 0, outcome: ACCESS_OK, address: 0, bytes };
-    return { errno: 0, ...fault, bytes: bytes.slice(0, length - left) };
+  read(pid: number, addr: number, length: number): Promise<ReadResult> {
+    return readMemory(this.processes.get(pid), addr, length);
   }
 
-  async write(pid: number, addr: number, bytes: Uint8Array): Promise<AccessResult> {
-    const mm = this.processes.get(pid);
-    if (mm === undefined) return refused(errno.ESRCH);
-    // Callers without types: something that is no bytes would be copied as zeroes.
-    if (!((bytes as unknown) instanceof Uint8Array)) return refused(errno.EINVAL);
-    if (!isUserRange(addr, bytes.length)) return refused(errno.EINVAL);
-    const fault: CopyFault = { outcome: FAULT_OK, address: 0 };
-    await copyToUser(mm, addr, bytes, fault);
-    return { errno: 0, ...fault };
+  write(pid: number, addr: number, bytes: Uint8Array): Promise<AccessResult> {
+    return writeMemory(this.processes.get(pid), addr, bytes);
   }
 
-  async touch(pid: number, addr: number, access: 'read' | 'write'): Promise<AccessResult> {
-    const mm = this.processes.get(pid);
-    if (mm === undefined) return refused(errno.ESRCH);
-    if (!isUserRange(addr, 1)) return refused(errno.EINVAL);
-    const kind = access === 'write' ? ACCESS_WRITE : ACCESS_READ;
-    while (accessiblePage(mm, addr, kind) === 0) {
-      const outcome = await faultInUser(mm, addr, kind);
-      if (outcome !== FAULT_OK) return { errno: 0, outcome, address: addr };
-    }
-    return { errno: 0, outcome: ACCESS_OK, address: 0 };
+  touch(pid: number, addr: number, access: 'read' | 'write'): Promise<AccessResult> {
+    return touchMemory(this.processes.get(pid), addr, access);
   }
 
   async poison(pid: number, addr: number): Promise<number> {
@@ -336,15 +300,7 @@ export class Kernel implements KernelApi {
   }
 
   pageMap(pid: number, addr: number, npages: number): PageMapResult {
-    const mm = this.processes.get(pid);
-    if (mm === undefined) return { errno: errno.ESRCH, codes: NO_BYTES };
-    if (!isAddress(npages) || !isPageAligned(addr) || !isUserRange(addr, npages * PAGE_SIZE)) {
-      return { errno: errno.EINVAL, codes: NO_BYTES };
-    }
-    const codes = npages > MAX_PAGE_MAP ? null : allocBytes(npages);
-    if (codes === null) return { errno: errno.ENOMEM, codes: NO_BYTES };
-    fillPageMap(mm, this.devices, addr, codes);
-    return { errno: 0, codes };
+    return mapOfPages(this.processes.get(pid), this.devices, addr, npages);
   }
 
   openDevice(pid: number, minor: number): number {
@@ -363,8 +319,21 @@ export class Kernel implements KernelApi {
     const file = this.files.get(fd);
     if (file === undefined) return errno.EBADF;
     this.files.delete(fd);
+    await this.launches.closing(fd);
     await file.mirror.close();
     return 0;
+  }
+
+  compileKernel(fd: number, source: KernelSource): Promise<CompileResult> {
+    return this.launches.compile(fd, this.files.get(fd)?.mirror, source);
+  }
+
+  releaseKernel(kernel: number): number {
+    return this.launches.release(kernel);
+  }
+
+  launchKernel(fd: number, kernel: number, request: KernelLaunchRequest): Promise<KernelReport> {
+    return this.launches.launch(fd, this.files.get(fd)?.mirror, kernel, request);
   }
 
   async ioctl(
@@ -482,6 +451,7 @@ export class Kernel implements KernelApi {
     this.tmpfiles.closeAll();
     this.cores.close();
     this.trace.close();
+    this.launches.close();
     await this.engine.close();
   }
 

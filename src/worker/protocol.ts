@@ -8,6 +8,7 @@ import type { AdapterReport, EngineStats, StrategyName } from '../engine/copy-en
 import type { CoreApi } from './protocol-cores.ts';
 import type { FileApi } from './protocol-files.ts';
 import type { GupApi } from './protocol-gup.ts';
+import type { LaunchApi } from './protocol-launch.ts';
 import type { MemoryApi } from './protocol-mm.ts';
 import type { TraceApi } from './protocol-trace.ts';
 import type { UffdApi } from './protocol-uffd.ts';
@@ -208,7 +209,8 @@ export interface Counters {
 }
 
 /** @internal The calls of the kernel worker. Numbers below zero are errnos. */
-export interface KernelApi extends CoreApi, FileApi, GupApi, MemoryApi, TraceApi, UffdApi {
+export interface KernelApi
+  extends CoreApi, FileApi, GupApi, LaunchApi, MemoryApi, TraceApi, UffdApi {
   report(): MachineReport;
   counters(): Counters;
   /** The memory of the counters `vm`, in the order of VM_EVENTS: shared, and live. */

@@ -1,7 +1,10 @@
 /** The facade's handle of an open test device, beside the others in machine.ts. */
 import { isErr } from '../base/errno.ts';
+import { DeviceKernel, KernelCompileError, RunningLaunch } from './device-kernel.ts';
+import type { LaunchOptions } from './device-kernel.ts';
 import { ErrnoError, checked, disposed } from './errors.ts';
 import type { Machine } from './machine.ts';
+import type { KernelReport, KernelSource } from './protocol-launch.ts';
 import type { DmirrorCommand, DmirrorRequest, DmirrorResult } from './protocol.ts';
 
 /** An open test device (/dev/hmm_dmirrorN). */
@@ -34,7 +37,39 @@ export class TestDevice implements AsyncDisposable {
     return this.machine.call(this.machine.api.ioctl(this.fd, command, request));
   }
 
-  /** Closes the device. Throws ErrnoError (EBADF) when it is closed already. */
+  /**
+   * Compiles a kernel that runs over this process's memory: WGSL with `fn kernel(wg: u32, lid:
+   * u32)`, which reaches memory by `vm_load` and its kin. Throws KernelCompileError, which names
+   * lines, columns and reasons; ErrnoError (EBADF, ENODEV).
+   */
+  async compileKernel(source: KernelSource): Promise<DeviceKernel> {
+    const { machine, fd } = this;
+    const made = await machine.call(machine.api.compileKernel(fd, source));
+    if (made.problems.length > 0) {
+      throw new KernelCompileError(made.errno, source.name ?? 'kernel', made.problems);
+    }
+    checked(made.errno, 'compileKernel');
+    return new DeviceKernel(machine, made);
+  }
+
+  /**
+   * Runs a kernel over this process's memory to its end: pages come to the device as it asks for
+   * them. Resolves with a report, whatever the outcome; throws ErrnoError for a launch that could
+   * not begin (EINVAL, EFAULT, EBADF, ENODEV).
+   */
+  launch(kernel: DeviceKernel, options: LaunchOptions): Promise<KernelReport> {
+    return this.startLaunch(kernel, options).report;
+  }
+
+  /** The same for one that is to be watched, or ended early. */
+  startLaunch(kernel: DeviceKernel, options: LaunchOptions): RunningLaunch {
+    return new RunningLaunch(this.machine, this.fd, kernel, options);
+  }
+
+  /**
+   * Closes the device: launches in progress end, its kernels are gone. Throws ErrnoError (EBADF)
+   * when it is closed already.
+   */
   async close(): Promise<void> {
     checked(await this.machine.call<number>(this.machine.api.closeDevice(this.fd)), 'close');
   }

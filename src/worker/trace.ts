@@ -10,6 +10,8 @@ import {
   VM_FAULT_SIGSEGV,
 } from '../mm/fault-types.ts';
 import {
+  TRACE_DEVICE_FAULT,
+  TRACE_DEVICE_PASS,
   TRACE_FAULT,
   TRACE_INVALIDATE,
   TRACE_MIGRATE_BEGIN,
@@ -88,13 +90,40 @@ export interface InvalidateEvent extends MachineEventBase {
   readonly event: string;
 }
 
+/** A pass of a kernel over virtual memory is over. */
+export interface DevicePassEvent extends MachineEventBase {
+  readonly type: 'device_pass';
+  /** Number of the device. */
+  readonly device: number;
+  /** Number of the pass in its launch, from 0. */
+  readonly pass: number;
+  /** Workgroups that have finished in all its passes. */
+  readonly finished: number;
+  /** Faults of the pass, and workgroups that ran again in it. */
+  readonly faults: number;
+  readonly replayed: number;
+}
+
+/** A kernel over virtual memory asked for what is not there, or not allowed. */
+export interface DeviceFaultEvent extends MachineEventBase {
+  readonly type: 'device_fault';
+  readonly device: number;
+  readonly address: number;
+  readonly access: 'read' | 'write' | 'atomic' | 'prefetch' | 'prefetch_write';
+  readonly workgroup: number;
+  /** Number of the pass in its launch, from 0. */
+  readonly pass: number;
+}
+
 /** What a machine has done. */
 export type MachineEvent =
   | FaultEvent
   | MigrateBeginEvent
   | MigrateEndEvent
   | TlbShootdownEvent
-  | InvalidateEvent;
+  | InvalidateEvent
+  | DevicePassEvent
+  | DeviceFaultEvent;
 
 /** Kinds of events. */
 export type MachineEventType = MachineEvent['type'];
@@ -116,6 +145,8 @@ const KINDS: Readonly<Record<MachineEventType, number>> = {
   migrate_end: TRACE_MIGRATE_END,
   tlb_shootdown: TRACE_TLB_SHOOTDOWN,
   invalidate: TRACE_INVALIDATE,
+  device_pass: TRACE_DEVICE_PASS,
+  device_fault: TRACE_DEVICE_FAULT,
 };
 const ALL = Object.keys(KINDS) as MachineEventType[];
 
@@ -130,6 +161,9 @@ const NOTIFY_NAMES = [
   'MIGRATE',
   'EXCLUSIVE',
 ] as const;
+
+/** Names of ACCESS_* of device faults. */
+const DEVICE_ACCESSES = ['read', 'write', 'atomic', 'prefetch', 'prefetch_write'] as const;
 
 const DEFAULT_CAPACITY = 16_384;
 
@@ -250,6 +284,15 @@ function decode(rows: Float64Array, at: number): MachineEvent {
       return { type: 'migrate_end', ...base, start, end, toDevice: a, toRam: b, failed: c };
     case TRACE_TLB_SHOOTDOWN:
       return { type: 'tlb_shootdown', ...base, start, end, entries: a, isComplete: b !== 0 };
+    case TRACE_DEVICE_PASS: {
+      const numbers = { pass: start, finished: end, faults: a, replayed: b, device: c };
+      return { type: 'device_pass', ...base, ...numbers };
+    }
+    case TRACE_DEVICE_FAULT: {
+      const access = DEVICE_ACCESSES[a] ?? 'read';
+      const numbers = { address: start, workgroup: end, pass: b, device: c };
+      return { type: 'device_fault', ...base, ...numbers, access };
+    }
     default:
       return { type: 'invalidate', ...base, start, end, event: NOTIFY_NAMES[a] ?? String(a) };
   }

@@ -97,7 +97,9 @@ function readAnswer(value: unknown): Answer {
   if (typeof value === 'number') return { status: value, failedAt: null };
   if (typeof value !== 'object' || value === null) return { status: 0, failedAt: null };
   const { errno: status = 0, outcome = 0, address = 0 } = value as Record<string, number>;
-  return { status, failedAt: outcome === 0 ? null : address };
+  // A launch's outcome is a word.
+  const isAccess = typeof outcome === 'number' && outcome !== 0;
+  return { status, failedAt: isAccess ? address : null };
 }
 
 /** The seed and the call, for a failure. */

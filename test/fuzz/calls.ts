@@ -179,6 +179,33 @@ export const CALLS: { readonly [K in keyof KernelApi]: Call } = {
     ],
     isPartial: isRunCommand,
   },
+  compileKernel: {
+    args: (pool) => [
+      pool.deviceFd(),
+      pool.or(() => ({
+        ...(pool.random.chance(0.7) ? { shape: pool.oneOf('swap', 'stencil', 'chase') } : {}),
+        ...(pool.random.chance(0.2) ? { wgsl: pool.or(() => 'fn kernel() {}') } : {}),
+        ...(pool.random.chance(0.3) ? { window: pool.oneOf(0, 1, 4096, 4097) } : {}),
+        ...(pool.random.chance(0.2) ? { ringRecords: pool.length() } : {}),
+      })),
+    ],
+  },
+  releaseKernel: { args: (pool) => [pool.or(() => pool.kernelHandle())], ends: errno.EBADF },
+  launchKernel: {
+    args: (pool) => [
+      pool.deviceFd(),
+      pool.or(() => pool.kernelHandle()),
+      pool.or(() => ({
+        workgroups: pool.oneOf(1, 2, 0),
+        args: pool.or(() => [pool.addr(), pool.addr(), pool.addr()]),
+        ...(pool.random.chance(0.2) ? { origin: pool.addr() } : {}),
+        ...(pool.random.chance(0.2) ? { budget: pool.length() } : {}),
+        ...(pool.random.chance(0.1) ? { control: pool.or(() => 0) } : {}),
+      })),
+    ],
+    // A device that is lost shows when pages were to come.
+    isPartial: after(errno.ENODEV),
+  },
   mincore: { args: (pool) => [pool.pid(), pool.addr(), pool.length()] },
   pagemap: { args: (pool) => [pool.pid(), pool.addr(), pool.npages()] },
   smaps: { args: (pool) => [pool.pid()] },
@@ -242,7 +269,7 @@ export const CALLS: { readonly [K in keyof KernelApi]: Call } = {
   startCore: { args: (pool) => [pool.pid(), null] },
   signalCore: { args: (pool) => [pool.or(() => 0), pool.or(() => 9)] },
   endCore: { args: (pool) => [pool.or(() => 0)] },
-  traceStart: { args: (pool) => [pool.or(() => null), { kinds: 31, capacity: pool.length() }] },
+  traceStart: { args: (pool) => [pool.or(() => null), { kinds: 127, capacity: pool.length() }] },
   traceStop: { args: (pool) => [pool.or(() => 1)] },
   setStrategy: { args: (pool) => [pool.oneOf('auto', 'cpu', 'runs', 'staging')] },
   loseDevice: { args: () => [], isFinal: true },

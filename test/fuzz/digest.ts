@@ -55,6 +55,7 @@ export function kernelDigest(kernel: Kernel): number {
   sum.word(systemDigest(kernel.sys));
   for (const device of kernel.devices) addDevice(sum, device);
   sum.number(kernel['userPages']['held'].size);
+  sum.number(kernel['launches']['compiled'].size + kernel['launches']['active'].size * 2 ** 20);
   const own = kernel['uffds']['files'].size + kernel['tmpfiles']['inodes'].size;
   for (const value of [kernel['processes'].size, kernel['files'].size, own]) sum.number(value);
   return sum.value;

@@ -118,6 +118,12 @@ export class Pool {
     return handles.length === 0 ? 1 : pick(this.random, handles);
   }
 
+  /** A kernel, mostly. */
+  kernelHandle(): number {
+    const handles = [...this.kernel['launches']['compiled'].keys()];
+    return handles.length === 0 ? 1 : pick(this.random, handles);
+  }
+
   /** Closes every userfaultfd, so that whoever waits for a monitor goes on. */
   async wakeAll(): Promise<void> {
     for (const fd of this.uffdFds()) await this.kernel.closeUserfaultfd(fd);

@@ -9,6 +9,7 @@
  * shaders know: here every attempt logs.
  */
 import { errno } from '../../base/errno.ts';
+import type { Errno } from '../../base/errno.ts';
 import { Prng } from '../../base/prng.ts';
 import { PAGE_SIZE, WORDS_PER_PAGE } from '../../base/units.ts';
 import { FAULT_WORDS } from './abi.ts';
@@ -27,6 +28,9 @@ import type {
   VmRun,
 } from './vm-engine.ts';
 import { DEFAULT_LOG_WORDS, DEFAULT_RING_RECORDS, MAX_LOG_WORDS } from './vm-engine.ts';
+
+/** How often a pass looks whether it is still wanted. */
+const BURSTS_BETWEEN_LOOKS = 4096;
 
 /** State that an invocation keeps between passes. */
 export interface LaneRecord {
@@ -64,13 +68,16 @@ export class CpuVmEngine implements VmEngine {
   readonly frames: number;
   readonly memory: Uint32Array;
   private readonly prng: Prng;
+  private readonly isLost: () => boolean;
 
   /**
    * @param frames frames of device memory
    * @param seed of the order in which invocations run
    * @param memory the frames' contents, where they are somebody else's
+   * @param isLost whether their owner has lost them
    */
-  constructor(frames: number, seed = 1, memory?: Uint32Array) {
+  constructor(frames: number, seed = 1, memory?: Uint32Array, isLost = () => false) {
+    this.isLost = isLost;
     this.frames = frames;
     this.memory = memory ?? new Uint32Array(frames * WORDS_PER_PAGE);
     this.prng = new Prng(seed);
@@ -79,17 +86,23 @@ export class CpuVmEngine implements VmEngine {
   /** Compiles a kernel, or says what is wrong with it (VmEngine). */
   compile(kernel: VmKernel, options: VmProgramOptions): VmProgram | VmRefusal {
     const { ir } = kernel;
+    if (this.isLost()) return { errno: errno.ENODEV, problems: [] };
     if (ir === undefined) {
       const reason = 'this engine runs kernels of the small language only';
-      return { errno: errno.EOPNOTSUPP, problems: [{ line: 1, reason }] };
+      return { errno: errno.EOPNOTSUPP, problems: [{ line: 1, column: 1, reason }] };
     }
     const code = compileLanes(ir);
-    const { memory, prng } = this;
+    const { memory, prng, isLost } = this;
     return {
       kernel,
       slots: options.slots,
       firstAttempt: options.guard === 'none' ? 'none' : 'log',
-      launch: (space, args) => new CpuRun(memory, prng, code, options, space, args),
+      launch: (space, args) => {
+        const run = new CpuRun(memory, prng, code, options, space, args);
+        const pass = (work: VmPass): VmPassResult | Errno =>
+          isLost() ? errno.ENODEV : run.pass(work);
+        return { pass, growLog: () => run.growLog(), end: () => run.end() };
+      },
     };
   }
 
@@ -166,7 +179,8 @@ class CpuRun implements VmRun {
       progress: 0,
     };
     const replays = this.groups(shared, work.replays, true);
-    interleave([...replays, ...this.groups(shared, work.fresh, false)], this.prng);
+    const groups = [...replays, ...this.groups(shared, work.fresh, false)];
+    interleave(groups, this.prng, work.isAborted);
     work.onSubmitted?.();
     const kept = Math.min(shared.faults, this.options.ringRecords ?? DEFAULT_RING_RECORDS);
     const { status, stopped, killed, diverged, progress } = shared;
@@ -195,10 +209,15 @@ class CpuRun implements VmRun {
   }
 }
 
-/** Runs invocations in bursts of random length until none can go on. */
-function interleave(groups: readonly CpuGroup[], prng: Prng): void {
+/** Runs invocations in bursts of random length until none can go on, or nobody wants it. */
+function interleave(
+  groups: readonly CpuGroup[],
+  prng: Prng,
+  isAborted: (() => boolean) | undefined,
+): void {
   const active = groups.filter((group) => group.runnable());
-  while (active.length > 0) {
+  for (let bursts = 1; active.length > 0; bursts++) {
+    if (bursts % BURSTS_BETWEEN_LOOKS === 0 && isAborted?.() === true) return;
     const index = prng.below(active.length);
     const group = active[index]!;
     group.step(prng);

@@ -11,7 +11,7 @@
  * Locking. None; the pager may wait as long as it likes. Source: our own.
  */
 import type { Errno } from '../../base/errno.ts';
-import { FORCE_NEVER, SLOT_ENDLESS, SLOT_LOG_FULL, SLOT_STOPPED } from './abi.ts';
+import { FORCE_NEVER, SLOT_DIVERGED, SLOT_ENDLESS, SLOT_LOG_FULL, SLOT_STOPPED } from './abi.ts';
 import type { VmPassResult, VmProgram, VmRun } from './vm-engine.ts';
 import type { DeviceSpace } from './device-space.ts';
 import type { MaybePromise } from '../../base/maybe.ts';
@@ -99,8 +99,12 @@ export interface LaunchReport extends LaunchCounts {
   readonly outcome: LaunchOutcome;
   /** `failed`: why. */
   readonly errno: Errno | 0;
+  /** A workgroup for which it ended as `endless`, `logFull` or `diverged`; else -1. */
+  readonly workgroup: number;
 }
 
+/** What a launch ends for. */
+const CULPRIT = SLOT_ENDLESS | SLOT_LOG_FULL | SLOT_DIVERGED;
 const DEFAULT_BUDGET = 1 << 20;
 const DEFAULT_PATIENCE = 256;
 
@@ -145,6 +149,7 @@ class Launch {
   private idle = 0;
   private holds = false;
   private lastProgress = -1;
+  private culprit = -1;
 
   constructor(program: VmProgram, run: VmRun, request: LaunchRequest) {
     this.run = run;
@@ -166,9 +171,11 @@ class Launch {
         budget: this.request.budget ?? DEFAULT_BUDGET,
         forceAt: this.request.forceAt ?? FORCE_NEVER,
         onSubmitted,
+        isAborted,
       });
       const result = answer instanceof Promise ? await answer : answer;
       if (typeof result === 'number') return this.report('failed', result);
+      if (isAborted?.() === true) return this.report('aborted');
       const before = this.finished;
       const failure = this.take(result, replays.length + fresh.length);
       this.passes += 1;
@@ -226,6 +233,7 @@ class Launch {
       if (this.owner[slot]! < 0) continue;
       const status = result.status[slot]!;
       bits |= status;
+      if ((status & CULPRIT) !== 0 && this.culprit < 0) this.culprit = this.owner[slot]!;
       if ((status & SLOT_STOPPED) !== 0) {
         this.stopped.push(slot);
       } else {
@@ -239,6 +247,7 @@ class Launch {
     if ((bits & SLOT_LOG_FULL) !== 0) {
       this.logGrowths += 1;
       if (this.run.growLog() !== 0) return 'logFull';
+      this.culprit = -1;
       this.idle = 0;
     }
     return undefined;
@@ -267,7 +276,7 @@ class Launch {
   }
 
   private report(outcome: LaunchOutcome, why: Errno | 0 = 0): LaunchReport {
-    return { outcome, errno: why, ...this.counts() };
+    return { outcome, errno: why, workgroup: this.culprit, ...this.counts() };
   }
 
   private counts(): LaunchCounts {

@@ -59,6 +59,8 @@ export interface VmPass {
   readonly forceAt: number;
   /** Called as soon as changes of the page table and of frames come after the pass. */
   readonly onSubmitted?: (() => void) | undefined;
+  /** Asked now and then by engines that can: true leaves the pass, whose result is void. */
+  readonly isAborted?: (() => boolean) | undefined;
 }
 
 /** What a pass left behind. */
@@ -102,10 +104,17 @@ export interface VmProgram {
   launch(space: DeviceSpace, args: readonly number[]): VmRun;
 }
 
-/** Why a kernel was refused, by line of its text. */
+/** Something wrong with a kernel, and where in its text; both from 1. */
+export interface VmProblem {
+  readonly line: number;
+  readonly column: number;
+  readonly reason: string;
+}
+
+/** Why a kernel was refused. */
 export interface VmRefusal {
   readonly errno: Errno;
-  readonly problems: readonly { readonly line: number; readonly reason: string }[];
+  readonly problems: readonly VmProblem[];
 }
 
 /** An engine. */

@@ -9,6 +9,7 @@
  *
  * Locking. None; pure. Source: our own.
  */
+import type { VmProblem } from '../../engine/vm/vm-engine.ts';
 import type { EffectOrder } from './effect-order.ts';
 import { effectOrder } from './effect-order.ts';
 import { guardLoops } from './guard-loops.ts';
@@ -20,7 +21,7 @@ import {
   RESULTLESS_ATOMICS,
 } from './public-names.ts';
 import type { KernelProblem, Tree, Word } from './wgsl-tree.ts';
-import { everywhere, nodesIn, parseWgsl } from './wgsl-tree.ts';
+import { everywhere, nodesIn, parseWgsl, withColumns } from './wgsl-tree.ts';
 
 /** A kernel that passed. */
 export interface CheckedKernel {
@@ -40,12 +41,12 @@ const MAX_TEXT = 200_000;
  *
  * Context: pure. Source: our own.
  */
-export function checkKernel(text: string): CheckedKernel | readonly KernelProblem[] {
+export function checkKernel(text: string): CheckedKernel | readonly VmProblem[] {
   if (text.length > MAX_TEXT) {
-    return [{ line: 1, reason: `a kernel has at most ${MAX_TEXT} characters` }];
+    return [{ line: 1, column: 1, reason: `a kernel has at most ${MAX_TEXT} characters` }];
   }
   const parsed = parseWgsl(text);
-  if ('reason' in parsed) return [parsed];
+  if ('reason' in parsed) return [{ ...parsed, column: 1 }];
   const { declarations, words } = parsed;
   const problems = [
     ...declarations.flatMap(checkDeclaration),
@@ -53,7 +54,9 @@ export function checkKernel(text: string): CheckedKernel | readonly KernelProble
     ...checkShape(declarations),
   ];
   if (problems.length > 0) {
-    return problems.sort((a, b) => a.line - b.line);
+    return withColumns(text, words, problems).sort(
+      (a, b) => a.line - b.line || a.column - b.column,
+    );
   }
   const functions = new Map(
     declarations.filter(({ kind }) => kind === 'function').map((one) => [one.name, one]),
@@ -63,8 +66,8 @@ export function checkKernel(text: string): CheckedKernel | readonly KernelProble
 
 /** Whether `checkKernel` refused. */
 export function isRefused(
-  answer: CheckedKernel | readonly KernelProblem[],
-): answer is readonly KernelProblem[] {
+  answer: CheckedKernel | readonly VmProblem[],
+): answer is readonly VmProblem[] {
   return Array.isArray(answer);
 }
 

@@ -1,6 +1,5 @@
 /*
- * A compiled kernel: the pipeline of its first attempt, that of replays, and the buffers that its
- * passes share.
+ * A compiled kernel: the pipeline of its first attempt, and that of replays.
  *
  * Locking. None. Source: our own.
  */
@@ -9,22 +8,21 @@ import { FLAG_COUNTS, FLAG_DEDUP, FLAG_MEETS, STATE_WORDS } from '../../engine/v
 import type { DeviceSpace } from '../../engine/vm/device-space.ts';
 import type {
   VmKernel,
+  VmProblem,
   VmProgram,
   VmProgramOptions,
   VmRefusal,
   VmRun,
 } from '../../engine/vm/vm-engine.ts';
 import { DEFAULT_LOG_WORDS, DEFAULT_RING_RECORDS } from '../../engine/vm/vm-engine.ts';
-import { BUFFER_COPY_DST, BUFFER_COPY_SRC, BUFFER_MAP_READ, BUFFER_STORAGE } from '../flags.ts';
 import type { CheckedKernel } from './check-kernel.ts';
 import type { GpuVmHost } from './gpu-host.ts';
+import { unguardedColumn } from './guard-loops.ts';
 import type { RunParts } from './gpu-run.ts';
-import { GpuRun, PARAM_STRIDE } from './gpu-run.ts';
+import { GpuRun } from './gpu-run.ts';
 import type { VmLayout, VmSource, VmVariant } from './vm-source.ts';
 import { layoutOf, vmSource } from './vm-source.ts';
-import type { KernelProblem } from './wgsl-tree.ts';
 
-const BUFFER_UNIFORM = 0x0040;
 /** Most bytes of states and logs of one run. */
 const MAX_MEMO_BYTES = 2 ** 27;
 
@@ -38,10 +36,6 @@ export class GpuProgram implements VmProgram, RunParts {
   readonly first: GPUComputePipeline;
   /** Compiled while the first pass runs. */
   readonly again: Promise<GPUComputePipeline>;
-  readonly control: GPUBuffer;
-  readonly readback: GPUBuffer;
-  readonly params: GPUBuffer;
-  readonly work: GPUBuffer;
   readonly logWords: number;
   readonly flags: number;
   readonly firstFlags: number;
@@ -59,28 +53,6 @@ export class GpuProgram implements VmProgram, RunParts {
     this.flags = made.flags;
     this.firstFlags = made.firstFlags;
     this.forces = made.forces;
-    const { device } = made.engine;
-    const { layout } = made;
-    this.control = device.createBuffer({
-      label: 'vm control',
-      size: layout.controlWords * 4,
-      usage: BUFFER_STORAGE | BUFFER_COPY_SRC | BUFFER_COPY_DST,
-    });
-    this.readback = device.createBuffer({
-      label: 'vm control readback',
-      size: layout.pendingAt * 4,
-      usage: BUFFER_MAP_READ | BUFFER_COPY_DST,
-    });
-    this.params = device.createBuffer({
-      label: 'vm params',
-      size: 2 * PARAM_STRIDE,
-      usage: BUFFER_UNIFORM | BUFFER_COPY_DST,
-    });
-    this.work = device.createBuffer({
-      label: 'vm work',
-      size: layout.slots * 8,
-      usage: BUFFER_STORAGE | BUFFER_COPY_DST,
-    });
   }
 
   launch(space: DeviceSpace, args: readonly number[]): VmRun {
@@ -124,7 +96,7 @@ export async function compileProgram(
   const { device } = engine;
   const { lanes } = kernel;
   if (!Number.isInteger(lanes) || lanes < 1 || lanes > device.limits.maxComputeWorkgroupSizeX) {
-    return { errno: errno.EINVAL, problems: [{ line: 1, reason: `${lanes} lanes` }] };
+    return { errno: errno.EINVAL, problems: [problem(`${lanes} lanes`)] };
   }
   const logWords = Math.max(4, options.logWords ?? checked.order.logWords ?? DEFAULT_LOG_WORDS);
   const room = Math.floor(memoLimit(device) / (4 + lanes * (STATE_WORDS + logWords) * 4));
@@ -173,38 +145,46 @@ async function pipeline(
   kernel: VmKernel,
   source: VmSource,
   bindings: GPUBindGroupLayout,
-): Promise<GPUComputePipeline | KernelProblem[]> {
+): Promise<GPUComputePipeline | VmProblem[]> {
   device.pushErrorScope('validation');
   const module = device.createShaderModule({ label: kernel.name, code: source.code });
   const refused = device.popErrorScope();
   const info = await module.getCompilationInfo();
-  const problems = problemsOf(info.messages, source, kernel.wgsl.split('\n').length);
+  const problems = problemsOf(info.messages, source, kernel.wgsl);
   const error = await refused;
   if (problems.length > 0) return problems;
-  if (error !== null) return [{ line: 1, reason: error.message }];
+  if (error !== null) return [problem(error.message)];
   const layout = device.createPipelineLayout({ bindGroupLayouts: [bindings] });
   try {
     const compute = { module, entryPoint: 'vm_main' };
     return await device.createComputePipelineAsync({ label: kernel.name, layout, compute });
   } catch (failure) {
-    return [{ line: 1, reason: failure instanceof Error ? failure.message : String(failure) }];
+    return [problem(failure instanceof Error ? failure.message : String(failure))];
   }
 }
 
-/** The compiler's errors at the kernel's lines. */
+/** What is wrong with a kernel as a whole. */
+function problem(reason: string): VmProblem {
+  return { line: 1, column: 1, reason };
+}
+
+/** The compiler's errors at the kernel's lines and columns. */
 function problemsOf(
   messages: readonly GPUCompilationMessage[],
   source: VmSource,
-  lines: number,
-): KernelProblem[] {
-  const lineOf = ({ lineNum }: GPUCompilationMessage): number => lineNum - source.linesBefore;
-  const isOurs = (line: number): boolean => line < 1 || line > lines;
+  text: string,
+): VmProblem[] {
+  const lines = text.split('\n').length;
+  const compiled = source.code.split('\n');
+  const isKernels = ({ lineNum }: GPUCompilationMessage): boolean =>
+    lineNum > source.linesBefore && lineNum <= source.linesBefore + lines;
   return messages.flatMap((message, index) => {
     if (message.type !== 'error') return [];
     // What a kernel does wrong with a barrier is found in the barrier; notes lead to the kernel.
-    const rest = messages.slice(index).map(lineOf);
-    const line = rest.find((one) => !isOurs(one)) ?? 1;
-    return [{ line, reason: message.message }];
+    const found = messages.slice(index).find(isKernels);
+    if (found === undefined) return [problem(message.message)];
+    const column = unguardedColumn(compiled[found.lineNum - 1] ?? '', found.linePos);
+    return [{ line: found.lineNum - source.linesBefore, column, reason: message.message }];
   });
 }
 

@@ -1,5 +1,6 @@
 /*
- * One launch on WebGPU: the memo with its invocations' states and logs, and its passes. A pass is
+ * One launch on WebGPU: its buffers, among them the memo with the invocations' states and logs, and
+ * its passes. A pass is
  * one submission: clear the control block, replays, first attempts, copy out the head of the
  * control block; and one map.
  *
@@ -34,7 +35,13 @@ import {
 import type { DeviceSpace } from '../../engine/vm/device-space.ts';
 import type { VmPass, VmPassResult, VmRun } from '../../engine/vm/vm-engine.ts';
 import { MAX_LOG_WORDS } from '../../engine/vm/vm-engine.ts';
-import { BUFFER_COPY_DST, BUFFER_COPY_SRC, BUFFER_STORAGE, MAP_MODE_READ } from '../flags.ts';
+import {
+  BUFFER_COPY_DST,
+  BUFFER_COPY_SRC,
+  BUFFER_MAP_READ,
+  BUFFER_STORAGE,
+  MAP_MODE_READ,
+} from '../flags.ts';
 import type { GpuVmHost } from './gpu-host.ts';
 import type { VmLayout } from './vm-source.ts';
 
@@ -42,6 +49,7 @@ import type { VmLayout } from './vm-source.ts';
 export const PARAM_STRIDE = 256;
 /** Bytes of the parameters that a dispatch binds. */
 const PARAM_BYTES = PARAM_WORDS * 4;
+const BUFFER_UNIFORM = 0x0040;
 /** Slots that a workgroup of the collecting pass looks at. */
 const COLLECT_LANES = 64;
 
@@ -52,10 +60,6 @@ export interface RunParts {
   /** The first attempt, and replays. */
   readonly first: GPUComputePipeline;
   readonly again: Promise<GPUComputePipeline>;
-  readonly control: GPUBuffer;
-  readonly readback: GPUBuffer;
-  readonly params: GPUBuffer;
-  readonly work: GPUBuffer;
   /** `FLAG_*` of replays, and of first attempts. */
   readonly flags: number;
   readonly firstFlags: number;
@@ -69,14 +73,32 @@ export interface RunParts {
   fits(logWords: number): boolean;
 }
 
+/** What passes go through: several launches of a program may be in progress. */
+type RunBuffers = Readonly<Record<'control' | 'readback' | 'params' | 'work', GPUBuffer>>;
+
+function makeBuffers(device: GPUDevice, layout: VmLayout): RunBuffers {
+  const make = (label: string, size: number, usage: number): GPUBuffer =>
+    device.createBuffer({ label: `vm ${label}`, size, usage });
+  const control = BUFFER_STORAGE | BUFFER_COPY_SRC | BUFFER_COPY_DST;
+  return {
+    control: make('control', layout.controlWords * 4, control),
+    readback: make('readback', layout.pendingAt * 4, BUFFER_MAP_READ | BUFFER_COPY_DST),
+    params: make('params', 2 * PARAM_STRIDE, BUFFER_UNIFORM | BUFFER_COPY_DST),
+    work: make('work', layout.slots * 8, BUFFER_STORAGE | BUFFER_COPY_DST),
+  };
+}
+
 /** One launch. */
 export class GpuRun implements VmRun {
   private readonly program: RunParts;
   private readonly space: DeviceSpace;
   private readonly params = new Uint32Array((2 * PARAM_STRIDE) / 4);
+  private readonly buffers: RunBuffers;
   private logWords: number;
   private memo: GPUBuffer;
   private group: GPUBindGroup;
+  /** Resolves with an error when there was no room for the buffers. */
+  private made: Promise<GPUError | null>;
 
   constructor(program: RunParts, space: DeviceSpace, args: readonly number[]) {
     this.program = program;
@@ -86,19 +108,25 @@ export class GpuRun implements VmRun {
       this.params[base + PARAM_CONTEXT] = space.context;
       this.params.set(args.slice(0, PARAM_ARGUMENTS), base + PARAM_HEADER_WORDS);
     }
+    const { device } = program.engine;
+    device.pushErrorScope('out-of-memory');
+    this.buffers = makeBuffers(device, program.layout);
     this.memo = this.makeMemo();
+    this.made = device.popErrorScope();
     this.group = this.makeGroup();
   }
 
   async pass(work: VmPass): Promise<VmPassResult | Errno> {
     const { program } = this;
+    const { control, readback } = this.buffers;
     const { device } = program.engine;
     if (program.engine.isLost) return errno.ENODEV;
     const replay = work.replays.length > 0 ? await program.again : undefined;
+    if ((await this.made) !== null) return errno.ENOMEM;
     this.upload(work);
     device.pushErrorScope('validation');
     const encoder = device.createCommandEncoder();
-    encoder.clearBuffer(program.control);
+    encoder.clearBuffer(control);
     const compute = encoder.beginComputePass();
     if (replay !== undefined) this.dispatch(compute, replay, 0, work.replays.length / 2);
     if (work.fresh.length > 0) this.dispatch(compute, program.first, 1, work.fresh.length / 2);
@@ -109,19 +137,19 @@ export class GpuRun implements VmRun {
       compute.dispatchWorkgroups(Math.ceil(length / 2 / COLLECT_LANES));
     }
     compute.end();
-    const bytes = program.readback.size;
-    encoder.copyBufferToBuffer(program.control, 0, program.readback, 0, bytes);
+    encoder.copyBufferToBuffer(control, 0, readback, 0, readback.size);
     device.queue.submit([encoder.finish()]);
     work.onSubmitted?.();
     const scope = device.popErrorScope();
     try {
-      await program.readback.mapAsync(MAP_MODE_READ);
+      await readback.mapAsync(MAP_MODE_READ);
     } catch {
-      return program.engine.isLost ? errno.ENODEV : errno.EIO;
+      return program.engine.whatFailed();
     }
-    const head = new Uint32Array(program.readback.getMappedRange().slice(0));
-    program.readback.unmap();
+    const head = new Uint32Array(readback.getMappedRange().slice(0));
+    readback.unmap();
     if ((await scope) !== null) return errno.EIO;
+    if (program.engine.isLost) return errno.ENODEV;
     return this.result(head);
   }
 
@@ -134,7 +162,9 @@ export class GpuRun implements VmRun {
     const { layout } = program;
     const old = this.memo;
     this.logWords = after;
+    device.pushErrorScope('out-of-memory');
     this.memo = this.makeMemo();
+    this.made = device.popErrorScope();
     const encoder = device.createCommandEncoder();
     const states = layout.logsAt * 4;
     encoder.copyBufferToBuffer(old, 0, this.memo, 0, states);
@@ -151,6 +181,7 @@ export class GpuRun implements VmRun {
 
   end(): void {
     this.memo.destroy();
+    for (const buffer of Object.values(this.buffers)) buffer.destroy();
   }
 
   /** Page table, parameters and work, in queue order before the dispatches. */
@@ -178,11 +209,11 @@ export class GpuRun implements VmRun {
       params[base + PARAM_SLOTS] = program.layout.slots;
       params[base + PARAM_RING_RECORDS] = program.layout.ringRecords;
     }
-    queue.writeBuffer(program.params, 0, params);
+    queue.writeBuffer(this.buffers.params, 0, params);
     const list = new Uint32Array(work.replays.length + work.fresh.length);
     list.set(work.replays);
     list.set(work.fresh, work.replays.length);
-    queue.writeBuffer(program.work, 0, list);
+    queue.writeBuffer(this.buffers.work, 0, list);
   }
 
   private dispatch(
@@ -221,15 +252,15 @@ export class GpuRun implements VmRun {
   }
 
   private makeGroup(): GPUBindGroup {
-    const { program } = this;
-    const { engine } = program;
+    const { engine } = this.program;
+    const { control, params, work } = this.buffers;
     const table = engine.tableOf(this.space);
-    const buffers = [engine.arena, table, program.control, this.memo, program.work];
+    const buffers = [engine.arena, table, control, this.memo, work];
     const entries: GPUBindGroupEntry[] = buffers.map((buffer, binding) => ({
       binding,
       resource: { buffer },
     }));
-    const uniform = { buffer: program.params, size: PARAM_BYTES };
+    const uniform = { buffer: params, size: PARAM_BYTES };
     entries.push({ binding: 5, resource: uniform });
     return engine.device.createBindGroup({ label: 'vm', layout: engine.bindings, entries });
   }

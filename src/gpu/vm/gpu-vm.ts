@@ -10,6 +10,7 @@
  * Leaves out: more than one arena: frames are limited by the largest storage binding.
  */
 import { errno } from '../../base/errno.ts';
+import type { Errno } from '../../base/errno.ts';
 import { PAGE_SIZE } from '../../base/units.ts';
 import { VM_TABLE_WORDS } from '../../engine/vm/abi.ts';
 import type { DeviceSpace } from '../../engine/vm/device-space.ts';
@@ -31,6 +32,9 @@ import {
 import type { GpuVmHost } from './gpu-host.ts';
 import { compileProgram } from './gpu-program.ts';
 import { collectSource } from './vm-source.ts';
+
+/** How long a failure waits for the news that the device is lost, milliseconds. */
+const LOSS_GRACE_MS = 200;
 
 /** The engine. */
 export class GpuVmEngine implements VmEngine, GpuVmHost {
@@ -76,6 +80,15 @@ export class GpuVmEngine implements VmEngine, GpuVmHost {
   /** Whether the device is gone. */
   get isLost(): boolean {
     return this.lost;
+  }
+
+  /** Why a pass did not come to its end; a loss may become known after what it made fail. */
+  async whatFailed(): Promise<Errno> {
+    const grace = new Promise((resolve) => {
+      setTimeout(resolve, LOSS_GRACE_MS);
+    });
+    await Promise.race([this.device.lost, grace]);
+    return this.lost ? errno.ENODEV : errno.EIO;
   }
 
   /** Compiles a kernel, or says what is wrong with it (VmEngine). */

@@ -10,6 +10,10 @@
  */
 import type { Word } from './wgsl-tree.ts';
 
+/** What is put in. */
+const LEAVE = ' if (vm_tick()) { break; }';
+const ONLY_STOP = ' _ = vm_tick();';
+
 const LOOPS = new Set(['for', 'while', 'loop']);
 const MEETINGS = new Set(['vm_barrier', 'vm_storage_barrier', 'vm_uniform']);
 
@@ -27,7 +31,7 @@ export function guardLoops(text: string, words: readonly Word[]): string {
     const brace = bodyOf(words, index);
     const end = closing(words, brace);
     const meets = words.slice(brace, end).some((word) => MEETINGS.has(word.text));
-    const check = meets ? ' _ = vm_tick();' : ' if (vm_tick()) { break; }';
+    const check = meets ? ONLY_STOP : LEAVE;
     inserts.push({ at: words[brace]!.end, text: check });
   }
   let guarded = '';
@@ -37,6 +41,13 @@ export function guardLoops(text: string, words: readonly Word[]): string {
     from = at;
   }
   return guarded + text.slice(from);
+}
+
+/** The column that a place in a guarded line had before. */
+export function unguardedColumn(line: string, column: number): number {
+  let before = line.slice(0, column - 1);
+  for (const check of [LEAVE, ONLY_STOP]) before = before.replaceAll(check, '');
+  return before.length + 1;
 }
 
 /** The brace that begins a loop's body: the first outside parentheses. */

@@ -30,6 +30,24 @@ export interface KernelProblem {
   readonly reason: string;
 }
 
+/**
+ * Problems with their columns, from 1: that of the first token on the line that the reason names,
+ * or of the line's first.
+ */
+export function withColumns(
+  text: string,
+  words: readonly Word[],
+  problems: readonly KernelProblem[],
+): (KernelProblem & { readonly column: number })[] {
+  return problems.map((problem) => {
+    const onLine = words.filter(({ line }) => line === problem.line);
+    const named = onLine.find((one) => problem.reason.split(/[^\w]+/).includes(one.text));
+    const start = (named ?? onLine[0])?.start;
+    const column = start === undefined ? 1 : start - text.lastIndexOf('\n', start - 1);
+    return { ...problem, column };
+  });
+}
+
 /** Fields that lead up or sideways in the tree. */
 const NOT_BELOW = new Set(['parent', 'calls', 'cachedReturnValue']);
 

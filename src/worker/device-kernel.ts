@@ -1,0 +1,131 @@
+/** The facade's handles of kernels over virtual memory, and of their launches. */
+import { isErr } from '../base/errno.ts';
+import { ErrnoError, checked, disposed } from './errors.ts';
+import type { Machine } from './machine.ts';
+import { LAUNCH_BYTES, LAUNCH_COUNTS, LAUNCH_COUNTS_AT } from './protocol-launch.ts';
+import type {
+  CompileResult,
+  KernelLaunchRequest,
+  KernelProblem,
+  KernelReport,
+} from './protocol-launch.ts';
+
+/** A kernel was refused, by our check or by the WGSL compiler; the message has all reasons. */
+export class KernelCompileError extends ErrnoError {
+  /** What is wrong, by line of its text. */
+  readonly problems: readonly KernelProblem[];
+
+  constructor(value: number, name: string, problems: readonly KernelProblem[]) {
+    const lines = problems.map(
+      ({ line, column, reason }) => `${name}:${line}:${column}: ${reason}`,
+    );
+    super(value, 'compileKernel', lines.join('; '));
+    this.problems = problems;
+  }
+}
+
+/** A compiled kernel. It goes with the device that it was compiled by, or by `release`. */
+export class DeviceKernel implements AsyncDisposable {
+  /** The machine that it belongs to. */
+  readonly machine: Machine;
+  /** @internal */
+  readonly handle: number;
+  readonly name: string;
+  /** Its text; also of one that was named as a shape. */
+  readonly wgsl: string;
+  /** Invocations of a workgroup. */
+  readonly lanes: number;
+  /** Most workgroups in flight. */
+  readonly window: number;
+  /** How a first attempt keeps effects from happening twice. */
+  readonly firstAttempt: CompileResult['firstAttempt'];
+  readonly compileMs: number;
+
+  /** @internal */
+  constructor(machine: Machine, made: CompileResult) {
+    this.machine = machine;
+    this.handle = made.kernel;
+    this.name = made.name;
+    this.wgsl = made.wgsl;
+    this.lanes = made.lanes;
+    this.window = made.window;
+    this.firstAttempt = made.firstAttempt;
+    this.compileMs = made.compileMs;
+  }
+
+  /** Forgets the kernel; launches in progress go on. Throws ErrnoError (EBADF). */
+  async release(): Promise<void> {
+    const { machine, handle } = this;
+    checked(await machine.call<number>(machine.api.releaseKernel(handle)), 'releaseKernel');
+  }
+
+  /** Forgets the kernel, unless it is gone. */
+  [Symbol.asyncDispose](): Promise<void> {
+    return disposed(this.machine, () => this.release());
+  }
+}
+
+/** What to launch, besides the kernel. */
+export type LaunchOptions = Omit<KernelLaunchRequest, 'control'> & {
+  /** Ends the launch when it aborts: the report's outcome is `aborted`. */
+  readonly signal?: AbortSignal;
+};
+
+/** How far a launch is. */
+export type LaunchProgress = Readonly<Record<(typeof LAUNCH_COUNTS)[number], number>>;
+
+/** A launch in progress. Disposing of it ends it, and waits until it is gone. */
+export class RunningLaunch implements AsyncDisposable {
+  /**
+   * Resolves at its end, however it ended. Rejects with ErrnoError when it never began (EINVAL;
+   * EFAULT for an argument out of reach; EBADF; ENODEV), with MachineError when the machine ended.
+   */
+  readonly report: Promise<KernelReport>;
+  private readonly words: Int32Array;
+  private readonly counts: Float64Array;
+
+  /** @internal */
+  constructor(machine: Machine, fd: number, kernel: DeviceKernel, options: LaunchOptions) {
+    const { signal, ...request } = options;
+    const control = new SharedArrayBuffer(LAUNCH_BYTES);
+    this.words = new Int32Array(control, 0, 1);
+    this.counts = new Float64Array(control, LAUNCH_COUNTS_AT, LAUNCH_COUNTS.length);
+    const abort = (): void => this.abort();
+    if (signal?.aborted === true) this.abort();
+    signal?.addEventListener('abort', abort, { once: true });
+    const { handle } = kernel;
+    const call = machine.api.launchKernel(fd, handle, { ...request, control });
+    this.report = machine.call<KernelReport>(call).then(
+      (report) => {
+        signal?.removeEventListener('abort', abort);
+        if (report.outcome === 'failed' && report.cause === '' && isErr(report.errno)) {
+          throw new ErrnoError(report.errno, 'launch');
+        }
+        return report;
+      },
+      (error: unknown) => {
+        signal?.removeEventListener('abort', abort);
+        throw error;
+      },
+    );
+    // Whoever asks for the report hears of it; until then a failure is nobody's.
+    this.report.catch(() => {});
+  }
+
+  /** What it has done so far, without asking the kernel. */
+  get progress(): LaunchProgress {
+    const entries = LAUNCH_COUNTS.map((name, at) => [name, this.counts[at]!] as const);
+    return Object.fromEntries(entries) as Record<(typeof LAUNCH_COUNTS)[number], number>;
+  }
+
+  /** Ends it after the pass in progress, its faults included. What it has stored stays. */
+  abort(): void {
+    Atomics.store(this.words, 0, 1);
+  }
+
+  /** Ends it, and waits for that. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.abort();
+    await this.report.catch(() => {});
+  }
+}

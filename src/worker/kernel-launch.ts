@@ -1,0 +1,358 @@
+/**
+ * Kernels over the memory of processes (protocol-launch.ts): the handles of compiled ones, and the
+ * launches in progress, each a context of its own. Launches of one device may run at the same time.
+ * What ends one early: the caller (by a shared word), its file's `close`, its process's exit.
+ */
+import { errno, errnoName } from '../base/errno.ts';
+import { KernelBug } from '../base/assert.ts';
+import type { Dmirror } from '../driver/dmirror.ts';
+import type { LaunchPager } from '../driver/launch-pager.ts';
+import { MachinePager } from '../driver/machine-pager.ts';
+import {
+  ACCESS_ATOMIC,
+  ACCESS_READ,
+  FAULT_ACCESS,
+  FAULT_ADDRESS,
+  FAULT_WORDS,
+  FAULT_WORKGROUP,
+} from '../engine/vm/abi.ts';
+import { DeviceSpace } from '../engine/vm/device-space.ts';
+import { launchKernel } from '../engine/vm/launch.ts';
+import type { FaultBatch, LaunchCounts, LaunchReport } from '../engine/vm/launch.ts';
+import { isRefusal } from '../engine/vm/vm-engine.ts';
+import type { VmEngine, VmProgram } from '../engine/vm/vm-engine.ts';
+import type { System } from '../mm/mm-types.ts';
+import { TRACE_DEVICE_FAULT, TRACE_DEVICE_PASS } from '../mm/trace.ts';
+import { vmEventIndex } from '../mm/vmstat.ts';
+import { problem, readKernel, readOptions, readOrder } from './kernel-launch-args.ts';
+import type { Order } from './kernel-launch-args.ts';
+import { isRecord } from './kernel-results.ts';
+import { LAUNCH_COUNTS } from './protocol-launch.ts';
+import type {
+  CompileResult,
+  KernelLaunchRequest,
+  KernelProblem,
+  KernelReport,
+  KernelSource,
+  RefusedAccess,
+} from './protocol-launch.ts';
+import type { VmEngines, VmHome } from './vm-engines.ts';
+
+const LAUNCHES = vmEventIndex('device_kernel_launch');
+const PASSES = vmEventIndex('device_kernel_pass');
+const FAULTS = vmEventIndex('device_kernel_fault');
+const REPLAYS = vmEventIndex('device_kernel_replay');
+const KILLS = vmEventIndex('device_kernel_kill');
+
+interface Compiled {
+  readonly fd: number;
+  readonly engine: VmEngine;
+  readonly program: VmProgram;
+}
+
+/** A launch in progress. */
+interface Active {
+  readonly mirror: Dmirror;
+  readonly home: VmHome;
+  readonly program: VmProgram;
+  readonly order: Order;
+  /** Of the file or process: the launch is to end. */
+  isClosed: boolean;
+  ended: Promise<unknown>;
+}
+
+const NO_COUNTS: LaunchCounts = {
+  passes: 0,
+  replayed: 0,
+  faults: 0,
+  overflow: 0,
+  killed: 0,
+  diverged: 0,
+  logGrowths: 0,
+  finished: 0,
+};
+
+export class KernelLaunches {
+  private readonly sys: System;
+  private readonly engines: VmEngines;
+  private readonly compiled = new Map<number, Compiled>();
+  private readonly active = new Map<number, Set<Active>>();
+  private nextKernel = 1;
+  private nextContext = 1;
+
+  constructor(sys: System, engines: VmEngines) {
+    this.sys = sys;
+    this.engines = engines;
+  }
+
+  /** KernelApi.compileKernel, for an open file; undefined = there is none. */
+  async compile(
+    fd: number,
+    mirror: Dmirror | undefined,
+    source: KernelSource,
+  ): Promise<CompileResult> {
+    if (mirror === undefined) return refusedKernel(errno.EBADF, []);
+    if (!isRecord(source)) return refusedKernel(errno.EFAULT, []);
+    const home = this.engines.of(mirror.device);
+    if (typeof home === 'number') {
+      const reason = 'kernels run on devices with memory of their own, in one piece';
+      return refusedKernel(home, home === errno.ENODEV ? [] : [problem(reason)]);
+    }
+    const kernel = readKernel(source);
+    if ('reason' in kernel) return refusedKernel(errno.EINVAL, [kernel]);
+    const options = readOptions(source);
+    if ('reason' in options) return refusedKernel(errno.EINVAL, [options]);
+    const began = performance.now();
+    const program = await home.engine.compile(kernel, options);
+    if (isRefusal(program)) return refusedKernel(program.errno, program.problems);
+    const handle = this.nextKernel++;
+    this.compiled.set(handle, { fd, engine: home.engine, program });
+    return {
+      errno: 0,
+      kernel: handle,
+      problems: [],
+      name: kernel.name,
+      wgsl: kernel.wgsl,
+      lanes: kernel.lanes,
+      window: program.slots,
+      firstAttempt: program.firstAttempt,
+      compileMs: performance.now() - began,
+    };
+  }
+
+  /** KernelApi.releaseKernel. */
+  release(kernel: number): number {
+    return this.compiled.delete(kernel) ? 0 : errno.EBADF;
+  }
+
+  /** KernelApi.launchKernel, for an open file; undefined = there is none. */
+  async launch(
+    fd: number,
+    mirror: Dmirror | undefined,
+    kernel: number,
+    request: KernelLaunchRequest,
+  ): Promise<KernelReport> {
+    const compiled = this.compiled.get(kernel);
+    if (mirror === undefined || compiled === undefined) return refusedLaunch(errno.EBADF);
+    if (!isRecord(request)) return refusedLaunch(errno.EFAULT);
+    const home = this.engines.of(mirror.device);
+    if (typeof home === 'number') return refusedLaunch(home);
+    if (home.engine !== compiled.engine) return refusedLaunch(errno.EINVAL);
+    const order = readOrder(request, compiled.program.slots);
+    if (typeof order === 'number') return refusedLaunch(order);
+    const ended = Promise.resolve();
+    const { program } = compiled;
+    const active: Active = { mirror, home, program, order, isClosed: false, ended };
+    const running = this.run(active);
+    active.ended = running;
+    const ofFile = this.active.get(fd) ?? new Set();
+    this.active.set(fd, ofFile.add(active));
+    try {
+      return await running;
+    } finally {
+      ofFile.delete(active);
+      if (ofFile.size === 0) this.active.delete(fd);
+    }
+  }
+
+  /** The file is being closed: its launches end, its kernels go. Waits for the pass in progress. */
+  async closing(fd: number): Promise<void> {
+    for (const [handle, one] of this.compiled) if (one.fd === fd) this.compiled.delete(handle);
+    const launches = [...(this.active.get(fd) ?? [])];
+    for (const one of launches) one.isClosed = true;
+    await Promise.all(launches.map(({ ended }) => ended));
+  }
+
+  /** Gives the engines back, when all launches have ended. */
+  close(): void {
+    this.compiled.clear();
+    this.engines.close();
+  }
+
+  private async run(active: Active): Promise<KernelReport> {
+    const { mirror, home, program, order } = active;
+    const { words } = order;
+    const isAborted = (): boolean => active.isClosed || Atomics.load(words, 0) !== 0;
+    const space = new DeviceSpace(this.nextContext++);
+    const pager = newPager(active, space, isAborted);
+    const began = performance.now();
+    let serveMs = 0;
+    const watch = new Watch(this.sys, mirror, order);
+    const serve = async (batch: FaultBatch): Promise<boolean> => {
+      const from = performance.now();
+      const goesOn = await pager.serve(batch);
+      serveMs += performance.now() - from;
+      watch.passBegins();
+      return goesOn;
+    };
+    this.sys.vmstat.add(LAUNCHES, 1);
+    const { workgroups, args, window, budget, patience } = order;
+    const request = { space, workgroups, args, window, budget, patience };
+    let ended: LaunchReport;
+    let detail = '';
+    try {
+      ended = await launchKernel(program, {
+        ...request,
+        pager: serve,
+        isAborted,
+        onSubmitted: () => pager.passSubmitted(),
+        onPass: (counts, { faults }) => watch.pass(counts, faults),
+      });
+    } catch (error) {
+      // What the compiler says of a replay's variant; a bug of ours is not to be hidden.
+      if (error instanceof KernelBug || !(error instanceof Error)) throw error;
+      detail = error.message;
+      const end = { outcome: 'failed', errno: errno.EIO, workgroup: -1 } as const;
+      ended = { ...watch.counts, ...end };
+    } finally {
+      pager.close();
+      home.engine.drop(space);
+    }
+    const totalMs = performance.now() - began;
+    return finalReport(active, pager, ended, detail, { totalMs, serveMs });
+  }
+}
+
+/** The place where the pager behind a launch is made. */
+function newPager(
+  { mirror, home, order }: Active,
+  space: DeviceSpace,
+  isAborted: () => boolean,
+): LaunchPager {
+  return new MachinePager(mirror, space, order.origin, home.firstFrame, isAborted);
+}
+
+/** Makes a launch visible: in its shared words, in the counters, and in traces. */
+class Watch {
+  counts: LaunchCounts = NO_COUNTS;
+  private readonly sys: System;
+  private readonly mirror: Dmirror;
+  private readonly order: Order;
+  private since: number;
+
+  constructor(sys: System, mirror: Dmirror, order: Order) {
+    this.sys = sys;
+    this.mirror = mirror;
+    this.order = order;
+    this.since = sys.trace?.nowMs() ?? -1;
+  }
+
+  /** What came before is no part of the next pass. */
+  passBegins(): void {
+    this.since = this.sys.trace?.nowMs() ?? -1;
+  }
+
+  /** A pass is done. */
+  pass(counts: LaunchCounts, records: Uint32Array): void {
+    const { vmstat, trace } = this.sys;
+    const before = this.counts;
+    this.counts = counts;
+    LAUNCH_COUNTS.forEach((name, at) => (this.order.counts[at] = counts[name]));
+    const faults = counts.faults - before.faults;
+    const replayed = counts.replayed - before.replayed;
+    vmstat.add(PASSES, 1);
+    vmstat.add(FAULTS, faults);
+    vmstat.add(REPLAYS, replayed);
+    vmstat.add(KILLS, counts.killed - before.killed);
+    if (trace === null) return;
+    const { mm, device } = this.mirror;
+    const now = trace.nowMs();
+    const since = this.since < 0 ? now : this.since;
+    const { passes, finished } = counts;
+    trace.emit(TRACE_DEVICE_PASS, mm, passes - 1, finished, since, faults, replayed, device.minor);
+    this.since = now;
+    for (let at = 0; at < records.length; at += FAULT_WORDS) {
+      const address = this.order.origin + records[at + FAULT_ADDRESS]!;
+      const access = records[at + FAULT_ACCESS]!;
+      const workgroup = records[at + FAULT_WORKGROUP]!;
+      trace.emit(TRACE_DEVICE_FAULT, mm, address, workgroup, now, access, passes - 1, device.minor);
+    }
+  }
+}
+
+function finalReport(
+  { order, isClosed }: Active,
+  pager: LaunchPager,
+  ended: LaunchReport,
+  detail: string,
+  { totalMs, serveMs }: { readonly totalMs: number; readonly serveMs: number },
+): KernelReport {
+  const { mapped, erased, evicted, cancelled } = pager.stats;
+  const report = settled(ended, pager.failure, isClosed || Atomics.load(order.words, 0) !== 0);
+  return {
+    ...report,
+    cause: causeOf(report, order, isClosed, detail),
+    workgroups: order.workgroups,
+    refusals: pager.refusals.map(({ access, errno: status, ...rest }): RefusedAccess => ({
+      ...rest,
+      access: accessName(access),
+      reason: errnoName(status),
+    })),
+    pages: { mapped, erased, evicted, refused: cancelled },
+    totalMs,
+    serveMs,
+    passMs: totalMs - serveMs,
+  };
+}
+
+/** A pager that gave up has a reason, which is the launch's. */
+function settled(ended: LaunchReport, failure: number, isAborted: boolean): LaunchReport {
+  if (ended.outcome !== 'cancelled') return ended;
+  if (isAborted) return { ...ended, outcome: 'aborted' };
+  const status = failure === errno.ENODEV ? errno.ENODEV : errno.EIO;
+  return { ...ended, outcome: 'failed', errno: status };
+}
+
+function causeOf(
+  { outcome, errno: status, workgroup, passes }: LaunchReport,
+  { budget, patience }: Order,
+  isClosed: boolean,
+  detail: string,
+): string {
+  switch (outcome) {
+    case 'done':
+      return '';
+    case 'endless':
+      return `workgroup ${workgroup}: an invocation took more than ${budget} rounds of loops`;
+    case 'logFull':
+      return `workgroup ${workgroup}: an invocation needs more log than there may be`;
+    case 'diverged':
+      return `workgroup ${workgroup}: a replay took another way than the run before`;
+    case 'stalled':
+      return `no progress in ${patience} passes, the last of ${passes}`;
+    case 'aborted':
+      return isClosed ? 'its device was closed' : 'the caller ended it';
+    case 'cancelled':
+    case 'failed': {
+      if (detail !== '') return detail;
+      const what = status === errno.ENODEV ? 'the device was lost' : 'the device failed';
+      return `${errnoName(status)}: ${what} in pass ${passes}`;
+    }
+  }
+}
+
+function accessName(access: number): RefusedAccess['access'] {
+  if (access === ACCESS_READ) return 'read';
+  return access === ACCESS_ATOMIC ? 'atomic' : 'write';
+}
+
+function refusedKernel(code: number, problems: readonly KernelProblem[]): CompileResult {
+  const none = { kernel: 0, name: '', wgsl: '', lanes: 0, window: 0, compileMs: 0 };
+  return { errno: code, problems, firstAttempt: 'none', ...none };
+}
+
+function refusedLaunch(code: number): KernelReport {
+  return {
+    ...NO_COUNTS,
+    errno: code,
+    outcome: 'failed',
+    cause: '',
+    workgroup: -1,
+    workgroups: 0,
+    refusals: [],
+    pages: { mapped: 0, erased: 0, evicted: 0, refused: 0 },
+    totalMs: 0,
+    passMs: 0,
+    serveMs: 0,
+  };
+}

@@ -1,0 +1,138 @@
+/**
+ * Control plane calls that run kernels over a process's memory: programs for a device, with faults
+ * on what is not there (docs/device-faults-mechanism.md). Types, and the layout of the words that a
+ * launch shares with whoever watches it.
+ */
+import type { LaunchCounts, LaunchOutcome } from '../engine/vm/launch.ts';
+
+/** A kernel to compile: one of `wgsl` and `shape`. */
+export interface KernelSource {
+  /** WGSL with `fn kernel(wg: u32, lid: u32)`. Runs where `engine` is `webgpu`. */
+  readonly wgsl?: string;
+  /** The name of one that comes with WebHMM, of `SHAPE_NAMES`. Runs on all engines. */
+  readonly shape?: string;
+  /** For messages; by default `kernel`, or the shape's. */
+  readonly name?: string;
+  /** Invocations of a workgroup, 1 to 256. Default 64; a shape has its own. */
+  readonly lanes?: number;
+  /** Most workgroups in flight, 1 to 4096: each has room for its state and log. Default 256. */
+  readonly window?: number;
+  /** Fault records that a pass can hold, 1 to 65536; what exceeds it comes again. Default 256. */
+  readonly ringRecords?: number;
+  /** Words of log of an invocation at first, 4 to 65536; a full log is doubled. */
+  readonly logWords?: number;
+  /** Whether a page is reported once a pass. Default true. */
+  readonly dedup?: boolean;
+  /** Ends a launch as `diverged` whose replay took another way than the run before. Off. */
+  readonly checkReplays?: boolean;
+}
+
+/** Something wrong with a kernel, and where; both from 1. */
+export interface KernelProblem {
+  readonly line: number;
+  readonly column: number;
+  readonly reason: string;
+}
+
+/** Answer to `compileKernel`. */
+export interface CompileResult {
+  /** 0; EINVAL, EOPNOTSUPP with problems; EBADF, EFAULT, ENODEV. */
+  readonly errno: number;
+  /** Handle. */
+  readonly kernel: number;
+  readonly problems: readonly KernelProblem[];
+  readonly name: string;
+  /** The kernel's text, a shape's as well. */
+  readonly wgsl: string;
+  readonly lanes: number;
+  /** Most workgroups in flight: fewer than asked for where there is no room. */
+  readonly window: number;
+  /** How a first attempt keeps effects from happening twice. */
+  readonly firstAttempt: 'direct' | 'defer' | 'log' | 'none';
+  readonly compileMs: number;
+}
+
+/** A launch. */
+export interface KernelLaunchRequest {
+  /** Workgroups, 1 to 2^31. */
+  readonly workgroups: number;
+  /**
+   * Up to 32 arguments (`vm_arg`): words, and addresses of the process from 2^32 on, of which the
+   * kernel gets what is left when `origin` is taken away.
+   */
+  readonly args?: readonly number[];
+  /**
+   * The virtual address that is the kernel's address 0, page aligned; 4 GiB from there are in its
+   * reach. Default 2^47 - 2^32, where mmap puts what has no place of its own.
+   */
+  readonly origin?: number;
+  /** Workgroups in flight, up to the kernel's window, which is the default. */
+  readonly window?: number;
+  /** Rounds of loops that an invocation may take, 1 to 2^31. Default 2^16. */
+  readonly budget?: number;
+  /** Passes without progress after which it is given up, 1 to 2^20. Default 256. */
+  readonly patience?: number;
+  /** Shared words of LAUNCH_BYTES: what it has done so far, and whether it is to end. */
+  readonly control?: SharedArrayBuffer;
+}
+
+/** An access that ended its invocation. */
+export interface RefusedAccess {
+  /** Virtual address in the process. */
+  readonly address: number;
+  readonly access: 'read' | 'write' | 'atomic';
+  /** "EFAULT": nothing there, or not allowed. "EBUSY": the page can't come. "ENOMEM". */
+  readonly reason: string;
+  readonly workgroup: number;
+  /** Invocation within its workgroup. */
+  readonly lane: number;
+  /** Number of the pass, from 0. */
+  readonly pass: number;
+}
+
+/** What became of a launch; how it ended, unless it never began. */
+export interface KernelReport extends LaunchCounts {
+  /**
+   * 0; EBADF, EFAULT, EINVAL for one that never began; for `failed`: ENODEV when the device was
+   * lost, EIO, ENOMEM.
+   */
+  readonly errno: number;
+  readonly outcome: LaunchOutcome;
+  /** Why it did not finish, and where; empty for `done`. */
+  readonly cause: string;
+  /** A workgroup for which it ended as `endless`, `logFull` or `diverged`; else -1. */
+  readonly workgroup: number;
+  readonly workgroups: number;
+  /** The first accesses that were refused; `killed` counts their invocations. */
+  readonly refusals: readonly RefusedAccess[];
+  /** Pages: mapped for it, taken away again, evicted for it, refused. */
+  readonly pages: Readonly<Record<'mapped' | 'erased' | 'evicted' | 'refused', number>>;
+  /** Milliseconds in all, in passes, and in serving faults. */
+  readonly totalMs: number;
+  readonly passMs: number;
+  readonly serveMs: number;
+}
+
+/** @internal Bytes of a launch's shared words: word 0 is not 0 when it is to end. */
+export const LAUNCH_BYTES = 64;
+/** @internal From here on, a double each of `LAUNCH_COUNTS`. */
+export const LAUNCH_COUNTS_AT = 8;
+/** @internal */
+export const LAUNCH_COUNTS = [
+  'passes',
+  'finished',
+  'faults',
+  'replayed',
+  'overflow',
+  'killed',
+] as const;
+
+/** These calls of the kernel worker. Numbers below zero are errnos. */
+export interface LaunchApi {
+  /** Compiles a kernel for the device of an open file. */
+  compileKernel(fd: number, source: KernelSource): Promise<CompileResult>;
+  /** Forgets a kernel; EBADF for an unknown handle. */
+  releaseKernel(kernel: number): number;
+  /** Runs a kernel over the memory of the process that opened the device. Answers at its end. */
+  launchKernel(fd: number, kernel: number, request: KernelLaunchRequest): Promise<KernelReport>;
+}

@@ -1,0 +1,7 @@
+/*
+ * Kernels through the facade on the CPU engine, in this thread.
+ */
+import { bootMachine } from '../../src/index.ts';
+import { describeLaunches } from './launch-contract.ts';
+
+describeLaunches('cpu', bootMachine);
