@@ -56,6 +56,21 @@ export function describeVmContexts(engine: 'cpu' | 'webgpu'): void {
       });
     }
 
+    it('what one was granted no other takes away before it was used', async () => {
+      const passesOf = async (together: boolean): Promise<number> => {
+        const rig = await openMachineRig(engine, 1);
+        const one = shapeCase('accumulate', 4, BASE, 3);
+        const addresses = [await mapCase(rig, one), await mapCase(rig, one)];
+        const first = runOnMachine(rig, one, addresses[0]!);
+        if (!together) await first;
+        const second = runOnMachine(rig, one, addresses[1]!);
+        const runs = [await first, await second];
+        await rig.machine.close();
+        return runs[0]!.report.passes + runs[1]!.report.passes;
+      };
+      expect(await passesOf(true)).toBe(await passesOf(false));
+    });
+
     it('pages that nobody maps for a kernel make room for those of one', async () => {
       const rig = await openMachineRig(engine, 4);
       const other = await besides(rig);
