@@ -41,7 +41,9 @@ const startWorker: CoreThreads['start'] = (boot, onMessage, onDead) => {
   });
   worker.addEventListener('error', (event) => {
     event.preventDefault();
-    why = `the core's worker failed: ${event.message}`;
+    // A script that can't be loaded is an event without a message.
+    const { message } = event as Partial<ErrorEvent>;
+    why = `the core's worker failed: ${message ?? 'its script could not be loaded'}`;
     end(why);
   });
   const { bell } = boot;
