@@ -1,6 +1,8 @@
 /*
  * Reading a curve: where it falls off, how far, and what the time goes to there.
  */
+import type { TimeSplit } from '../../src/index.ts';
+import { TIME_WORDS } from '../_shell/fault-words.ts';
 import { usPerAccess, workingSetsMoved } from './sweep.ts';
 import type { Contender, SweepCell } from './sweep.ts';
 
@@ -9,20 +11,7 @@ const OVER = 1.5;
 /** A share of the accesses, and of the time, that is worth a word. */
 const NOTABLE = 0.05;
 
-type Term = keyof NonNullable<SweepCell['result']>['times'];
-
-/** What virtual time goes to, in words. */
-export const TIME_WORDS: Readonly<Record<Term, string>> = {
-  records: 'fetching and sorting records',
-  service: 'fault service',
-  firstTouch: 'pages that come for the first time',
-  evict: 'evictions',
-  copy: 'transfers',
-  replay: 'replays',
-  access: "the device's own work",
-  remote: 'accesses over the link',
-  cpu: 'CPU faults',
-};
+type Term = keyof TimeSplit;
 
 /** A curve, read. */
 export interface Cliff {

@@ -7,6 +7,7 @@ import type { AccessTrace, ExperimentReport } from '../../src/index.ts';
 import { CostForm } from '../_shell/cost-form.ts';
 import { costFrom } from '../_shell/cost-text.ts';
 import { byId, byIdAs, el } from '../_shell/dom.ts';
+import { pagesOf, workName } from '../_shell/fault-work.ts';
 import { save } from '../_shell/files.ts';
 import { digits, formatBytes, formatCount, plural } from '../_shell/numbers.ts';
 import { runPage } from '../_shell/page.ts';
@@ -15,7 +16,7 @@ import { fillForm, queryOf, readForm, settingsFrom, writeAddress } from '../_she
 import { sweepCsv } from './cliff.ts';
 import { FIELDS, sweepOf } from './settings.ts';
 import type { SweepMessage, SweepRequest } from './sweep-worker.ts';
-import { CONTENDER_HELP, CONTENDERS, pagesOf } from './sweep.ts';
+import { CONTENDER_HELP, CONTENDERS } from './sweep.ts';
 import type { SweepCell, SweepOptions } from './sweep.ts';
 import { reportTable, SweepView } from './views.ts';
 
@@ -149,7 +150,7 @@ class Oversubscription {
     if (this.last === null) return;
     const { options, cells } = this.last;
     const notes = [
-      `WebHMM oversubscription sweep of ${this.workName(options)}`,
+      `WebHMM oversubscription sweep of ${workName(options.work)}`,
       `window ${options.window}, batch ${options.batchLimit ?? 'own'}, ` +
         `replay ${options.replay ?? 'own'}, evict ${options.evict ?? 'own'}, seed ${options.seed}`,
       `cost ${JSON.stringify(options.cost)}`,
@@ -161,14 +162,8 @@ class Oversubscription {
     if (this.last === null) return;
     const { options, cells } = this.last;
     const content = { schema: 'webhmm-oversubscription-1', ...options };
-    const text = JSON.stringify({ ...content, work: this.workName(options), cells }, null, 1);
+    const text = JSON.stringify({ ...content, work: workName(options.work), cells }, null, 1);
     save(text, 'webhmm-oversubscription.json', 'application/json');
-  }
-
-  private workName({ work }: SweepOptions): string {
-    if ('regions' in work) return `the trace ${work.name}`;
-    const passes = work.passes === null ? '' : `, ${work.passes} passes`;
-    return `${work.name}, ${work.pages} pages${passes}`;
   }
 }
 

@@ -3,7 +3,6 @@
  * it runs in a worker and in tests.
  */
 import {
-  makeWorkload,
   ModelRun,
   POLICIES,
   POLICY_HELP,
@@ -19,8 +18,9 @@ import type {
   PolicyFactory,
   PolicyName,
   ReplayPolicy,
-  WorkloadName,
 } from '../../src/index.ts';
+import { pagesOf, traceOf } from '../_shell/fault-work.ts';
+import type { FaultWork } from '../_shell/fault-work.ts';
 
 /** The policies that can be chosen: all of them, and the pair behind the published cliff. */
 export const CONTENDERS = [...POLICIES, 'tbn-lru4k'] as const;
@@ -44,14 +44,7 @@ export const RATIOS = {
 
 /** What a sweep runs. */
 export interface SweepOptions {
-  /** A workload to be made, or a trace that was recorded. */
-  readonly work:
-    | {
-        readonly name: WorkloadName;
-        readonly pages: number;
-        readonly passes: number | null;
-      }
-    | AccessTrace;
+  readonly work: FaultWork;
   readonly contenders: readonly Contender[];
   readonly ratios: readonly number[];
   readonly evict: EvictionName | null;
@@ -105,18 +98,6 @@ export function coarseFirst(count: number): number[] {
   return order;
 }
 
-/** Pages that a trace has, touched or not. */
-export function pagesOf(trace: AccessTrace): number {
-  return trace.regions.reduce((sum, { first, outer }) => sum + outer - first, 0);
-}
-
-/** The trace that a sweep runs. */
-export function traceOf({ work, seed }: Pick<SweepOptions, 'work' | 'seed'>): AccessTrace {
-  if ('regions' in work) return work;
-  const { name, pages, passes } = work;
-  return makeWorkload(name, { pages, seed, ...(passes === null ? {} : { passes }) });
-}
-
 /** What makes a contender's policy. */
 export function policyOf(contender: Contender, evict: EvictionName | null): PolicyFactory {
   const order = evict === null ? {} : { evict };
@@ -133,7 +114,7 @@ export function policyOf(contender: Contender, evict: EvictionName | null): Poli
  */
 export function runSweep(options: SweepOptions, listener: SweepListener = {}): SweepCell[] {
   const { contenders, ratios } = options;
-  const trace = traceOf(options);
+  const trace = traceOf(options.work, options.seed);
   listener.onTrace?.(trace);
   const total = contenders.length * ratios.length;
   const cells: SweepCell[] = [];

@@ -47,9 +47,12 @@ export class CostForm {
     const terms = [...this.inputs].filter(([, { value }]) => value !== '');
     const values = terms.map(([term, { value }]) => [term, Number(value)]);
     const text = costText({ ...COST_MODEL, ...(Object.fromEntries(values) as Partial<CostModel>) });
+    const isNew = this.hidden.value !== text;
     this.hidden.value = text;
     const count = text === '' ? 0 : text.split(',').length;
     this.summary.textContent =
       count === 0 ? 'Cost model: the defaults' : `Cost model: ${count} of its terms changed`;
+    // Who listens to the form hears of it as of any other field.
+    if (isNew) this.hidden.dispatchEvent(new Event('input', { bubbles: true }));
   }
 }

@@ -113,6 +113,7 @@ const PAGES: readonly (readonly [folder: string, name: string])[] = [
   ['02-fault-back/', 'Fault back'],
   ['03-copy-bench/', 'Copy benchmark'],
   ['04-cpu-and-gpu/', 'CPU and GPU'],
+  ['05-fault-lab/', 'Fault lab'],
   ['06-oversubscription/', 'Oversubscription'],
   ['selftests/', 'Selftests'],
   ['docs/', 'Documents'],

@@ -94,8 +94,13 @@ export class FaultLives {
   }
 
   /** The lives that are kept, oldest first. */
-  *all(): Generator<FaultLife> {
-    for (let life = Math.max(0, this.begun - this.capacity); life < this.begun; life++) {
+  all(): Generator<FaultLife> {
+    return this.since(0);
+  }
+
+  /** Those of them whose numbers are at least `first`. */
+  *since(first: number): Generator<FaultLife> {
+    for (let life = Math.max(first, this.begun - this.capacity); life < this.begun; life++) {
       const at = life % this.capacity;
       yield {
         page: this.page[at]!,

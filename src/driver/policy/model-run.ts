@@ -10,6 +10,7 @@ import type { FaultCounts, TimeSplit } from './fault-counts.ts';
 import type { FaultLives } from './fault-lives.ts';
 import { FaultRing, RING_RECORDS } from './fault-ring.ts';
 import { FaultService } from './fault-service.ts';
+import type { ServiceStep } from './fault-service.ts';
 import { IN_RAM, ON_DEVICE } from './policy.ts';
 import type { FaultPolicy, PolicyFactory, ServiceTraits } from './policy.ts';
 import { Residency } from './residency.ts';
@@ -120,10 +121,22 @@ export class ModelRun {
    * @throws PolicyError, or StuckError where no access gets done any more
    */
   step(): void {
+    const steps = this.steps();
+    while (steps.next().done !== true);
+  }
+
+  /**
+   * The same in steps of the fault service, for who wants to look at a run, or to disturb it.
+   *
+   * @returns a generator; what it yields is about to be done, so that pages may still be marked as
+   * `failed`. Run it to its end before the next one is begun.
+   */
+  *steps(): Generator<ServiceStep, void, void> {
     if (this.service.ring.pending === 0) {
       this.runDevice(false);
     } else {
       for (const step of this.service.pass()) {
+        yield step;
         if (step.kind === 'replay') this.runDevice(step.isAck);
         else if (step.kind === 'cancel') this.device.cancel(step.page, step.from);
       }

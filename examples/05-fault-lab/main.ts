@@ -1,0 +1,107 @@
+/*
+ * The fault lab: one workload under two policies, side by side, each in a worker of its own. Run,
+ * step, pause, disturb; what the address says is what the form shows. `?manual` opens it without a
+ * run.
+ */
+import { POLICY_HELP, readTrace, WORKLOAD_HELP, WORKLOADS } from '../../src/index.ts';
+import type { AccessTrace } from '../../src/index.ts';
+import { CodeEditor } from '../_shell/code-editor.ts';
+import { CostForm } from '../_shell/cost-form.ts';
+import { byId, byIdAs, el } from '../_shell/dom.ts';
+import { pagesOf } from '../_shell/fault-work.ts';
+import { formatBytes, formatCount } from '../_shell/numbers.ts';
+import { runPage } from '../_shell/page.ts';
+import { fillForm, queryOf, readForm, settingsFrom, writeAddress } from '../_shell/settings.ts';
+import { Lab } from './lab.ts';
+import { FIELDS, LAB_POLICIES } from './settings.ts';
+
+const form = byIdAs('form', HTMLFormElement);
+
+/** Fills in what the model knows by name. */
+function buildForm(): { readonly cost: CostForm; readonly editor: CodeEditor } {
+  byId('workload').append(...WORKLOADS.map((name) => el('option', { value: name }, name)));
+  for (const id of ['a', 'b']) {
+    const options = LAB_POLICIES.map((name) => {
+      return el('option', { value: name }, name === 'yours' ? 'yours (below)' : name);
+    });
+    byId(id).append(...options);
+  }
+  for (const id of ['evict', 'replay'] as const) {
+    const options = FIELDS[id].values.map((name) =>
+      el('option', { value: name }, name === 'own' ? "each policy's own" : name),
+    );
+    byId(id).append(...options);
+  }
+  const cost = new CostForm();
+  byId('cost').append(cost.element);
+  const editor = new CodeEditor('code', 'Your policy: a module');
+  byId('editor').append(editor.element);
+  return { cost, editor };
+}
+
+/** What the chosen workload and policies are, in a line each. */
+function showHelp(): void {
+  const workload = byIdAs('workload', HTMLSelectElement).value as keyof typeof WORKLOAD_HELP;
+  byId('workload-help').textContent = `${workload}: ${WORKLOAD_HELP[workload]}`;
+  for (const id of ['a', 'b']) {
+    const name = byIdAs(id, HTMLSelectElement).value;
+    const help = POLICY_HELP[name as keyof typeof POLICY_HELP] as string | undefined;
+    byId(`${id}-help`).textContent = `${id.toUpperCase()}, ${name}: ${help ?? 'the module below'}`;
+  }
+}
+
+await runPage(async (page) => {
+  const { cost, editor } = buildForm();
+  const settings = settingsFrom(FIELDS, page.query);
+  fillForm(form, FIELDS, settings);
+  cost.show(settings.cost);
+  editor.text = settings.code;
+  const given = queryOf(FIELDS, settings);
+  const more = ['evict', 'replay', 'batch', 'dedup', 'seed', 'passes'];
+  byIdAs('more', HTMLDetailsElement).open = more.some((name) => given.has(name));
+  byIdAs('yours', HTMLDetailsElement).open = [settings.a, settings.b].includes('yours');
+  showHelp();
+  page.status.set('Clock', 'virtual', []);
+  form.addEventListener('submit', (event) => event.preventDefault());
+
+  let trace: AccessTrace | null = null;
+  const lab = new Lab(page, editor, () => {
+    if (!form.reportValidity()) return null;
+    const chosen = readForm(form, FIELDS);
+    const usesCode = [chosen.a, chosen.b].includes('yours');
+    writeAddress(FIELDS, usesCode ? chosen : { ...chosen, code: FIELDS.code.initial });
+    return { settings: chosen, trace };
+  });
+  // Controls without a name are none of the run's settings, and it may go on at any speed.
+  form.addEventListener('input', ({ target }) => {
+    showHelp();
+    const { name } = target as HTMLInputElement;
+    if (name !== '' && name !== 'speed') lab.settingsChanged();
+  });
+
+  const use = (next: AccessTrace | null): void => {
+    trace = next;
+    byId('trace').hidden = next === null;
+    byIdAs('workload', HTMLSelectElement).disabled = next !== null;
+    for (const id of ['size', 'passes']) byIdAs(id, HTMLInputElement).disabled = next !== null;
+    if (next !== null) {
+      const size = formatBytes(pagesOf(next) * 4096);
+      byId('trace-name').textContent =
+        `${next.name}: ${formatCount(next.pages.length)} accesses to ${size}`;
+    }
+    lab.settingsChanged();
+  };
+  byId('drop').addEventListener('click', () => use(null));
+  const open = byIdAs('open', HTMLInputElement);
+  open.addEventListener('change', () => {
+    const file = open.files?.[0];
+    if (file === undefined) return;
+    file
+      .text()
+      .then((text) => use(readTrace(text, file.name)))
+      .catch((error: Error) => lab.say(`${file.name}: ${error.message}.`, 'bad'))
+      // The same file may be chosen again, once it has been put right.
+      .finally(() => (open.value = ''));
+  });
+  if (page.isAutomatic) await page.run(() => lab.run());
+});

@@ -1,0 +1,91 @@
+/*
+ * What the lab runs, as its form and its address have it.
+ */
+import { EVICTIONS, POLICIES, REPLAYS, WORKLOADS } from '../../src/index.ts';
+import type { AccessTrace } from '../../src/index.ts';
+import { costFrom } from '../_shell/cost-text.ts';
+import { choice, text, whole } from '../_shell/settings.ts';
+import type { Settings } from '../_shell/settings.ts';
+import type { LabOptions } from './lab-run.ts';
+import type { LabPolicy, LabSetup } from './lab-setup.ts';
+
+const PAGES_PER_MIB = 256;
+const MOST_WORKGROUPS = 1_048_576;
+
+/** The names of a side's policies: all, and the one in the editor. */
+export const LAB_POLICIES = [...POLICIES, 'yours'] as const;
+
+/** How fast the virtual clock goes, µs a second; the whole run at once. */
+export const SPEEDS = ['100', '1000', '10000', '100000', 'full'] as const;
+
+/** What the editor of policies begins with. */
+export const SAMPLE_POLICY = `// Moves the faulted page and its neighbour.
+export const policy = ({ devicePages }) => ({
+  name: 'two pages at a time',
+  onFaults(faults, view, answer) {
+    for (let i = 0; i < faults.count; i++) {
+      const page = faults.pages[i];
+      answer.migrate(page);
+      if (view.regionOf(page + 1) !== undefined) {
+        answer.migrate(page + 1);
+      }
+    }
+  },
+  chooseVictims(request, view, victims) {
+    for (let page = 0; page < view.pageCount; page++) {
+      if (victims.count >= request.pages) return;
+      const isHere = (view.where[page] & 2) !== 0;
+      if (isHere && !view.isProtected(page)) victims.evict(page);
+    }
+  },
+});
+`;
+
+/** All settings of the page. */
+export const FIELDS = {
+  workload: choice(WORKLOADS, 'graph'),
+  size: whole(8, 1, 64),
+  passes: whole(null, 1, 1000),
+  oversub: whole(125, 1, 100_000),
+  a: choice(LAB_POLICIES, 'uvm'),
+  b: choice(LAB_POLICIES, 'adaptive'),
+  speed: choice(SPEEDS, 'full'),
+  window: whole(160, 1, MOST_WORKGROUPS),
+  batch: whole(null, 1, 65_536),
+  replay: choice(['own', ...REPLAYS] as const, 'own'),
+  evict: choice(['own', ...EVICTIONS] as const, 'own'),
+  dedup: choice(['off', 'on'] as const, 'off'),
+  seed: whole(1, 0, 2 ** 32 - 1),
+  cost: text('', (given) => void costFrom(given)),
+  code: text(SAMPLE_POLICY),
+} as const;
+
+/** Values of them. */
+export type LabSettings = Settings<typeof FIELDS>;
+
+/** What a side runs; `trace`, where there is one, instead of a workload. */
+export function setupOf(
+  settings: LabSettings,
+  side: 'a' | 'b',
+  trace: AccessTrace | null,
+): LabSetup {
+  const { workload, size, passes, oversub, window, batch, replay, dedup, seed } = settings;
+  const options: LabOptions = {
+    oversub,
+    window,
+    dedup: dedup === 'on',
+    seed,
+    cost: costFrom(settings.cost),
+    traits: {
+      ...(replay === 'own' ? {} : { replay }),
+      ...(batch === null ? {} : { batchLimit: batch }),
+    },
+  };
+  const work = trace ?? { name: workload, pages: size * PAGES_PER_MIB, passes };
+  return { work, policy: policyOf(settings, settings[side]), options };
+}
+
+function policyOf({ evict, code }: LabSettings, name: LabSettings['a']): LabPolicy {
+  if (name === 'yours') return { kind: 'own', code };
+  return { kind: 'named', name, evict: evict === 'own' ? null : evict };
+}
