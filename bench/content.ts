@@ -5,8 +5,11 @@
  * all fail. Device kernels add a constant to each word, which the check is told, so a copy that
  * was answered from a shadow of RAM fails too.
  *
- * Pages are compared word by word, all of them, never by sample.
+ * Pages in RAM are compared word by word, all of them, never by sample. Of pages in device memory
+ * the device computes a checksum each, which is compared with that of the content: so the pages
+ * need not be brought home, by the very engine that is being looked at.
  */
+import { checksumTerm } from '../src/index.ts';
 
 const WORDS = 1024;
 /** Overwrites memory whose content must not be taken for a result. */
@@ -68,6 +71,18 @@ export function checkPage(
     value = (value + step) >>> 0;
   }
   return -1;
+}
+
+/** The checksum that a page with its content plus `added` has. */
+export function pageChecksum(seed: number, iteration: number, page: number, added: number): number {
+  const [base, step] = parameters(seed, iteration, page);
+  let value = (base + added) | 0;
+  let sum = 0;
+  for (let i = 0; i < WORDS; i++) {
+    sum = (sum + checksumTerm(value, i)) | 0;
+    value = (value + step) | 0;
+  }
+  return sum >>> 0;
 }
 
 /** Overwrites a page with a pattern that no content has. */

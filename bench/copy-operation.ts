@@ -3,13 +3,14 @@
  * from one memory to another through the engine, in one list or as a stream of lists with several
  * in flight.
  *
- * How a result is verified. RAM to VRAM: after the last sample the RAM pages are overwritten, the
- * device adds a constant drawn only then, the pages are copied back and every word is compared.
- * VRAM to RAM and VRAM to VRAM: the device adds a constant to the source before each sample, so
- * that each copy has to carry new content. RAM to RAM: the source is rewritten before each
- * sample. An engine that answers from a shadow, skips a page or copies an old one is caught.
+ * How a result is verified. In VRAM: after the last sample the RAM pages are overwritten, the
+ * device adds a constant drawn only then and computes a checksum of each page, which is compared;
+ * where one is wrong the pages are copied back to see which word is. In RAM every word is
+ * compared. Before each sample of a copy out of VRAM the device adds a constant to the source, so
+ * that each copy has to carry new content; sources in RAM are rewritten before each sample. An
+ * engine that answers from a shadow, skips a page or copies an old one is caught.
  */
-import { checkPage, fillPage, poisonPage, seedFor } from './content.ts';
+import { checkPage, fillPage, pageChecksum, poisonPage, seedFor } from './content.ts';
 import { CommandList, PAGE_SIZE, Prng, errnoName } from '../src/index.ts';
 import type { CopyEngine, StrategyName } from '../src/index.ts';
 import { OperationFailure } from './sampler.ts';
@@ -71,6 +72,8 @@ export class CopyOperation implements Operation {
   private iteration = 0;
   /** What the device has added to the source since its content was written. */
   private added = 0;
+  /** What the device has added to the target since the last copy, to look at it. */
+  private addedToTarget = 0;
   private deviceIsFilled = false;
 
   constructor(machine: CopyMachine, spec: CopySpec) {
@@ -108,6 +111,7 @@ export class CopyOperation implements Operation {
   /** Runs it by another strategy than its own, on the same frames. */
   runBy(strategy: StrategyName): number | Promise<number> {
     const { lists } = this;
+    this.addedToTarget = 0;
     const only = lists[0];
     if (lists.length === 1 && only !== undefined) return this.machine.engine.submit(only, strategy);
     return this.runStream(strategy);
@@ -140,10 +144,25 @@ export class CopyOperation implements Operation {
     if (direction === 'to-host' || direction === 'in-host') return this.compare(target, added);
     const check = direction === 'to-device' ? source : scratch;
     if (check === undefined) return 'there is no RAM to check the copy with';
-    const more = await this.addOnDevice(target);
     this.poison(check);
+    this.addedToTarget += await this.addOnDevice(target);
+    const inAll = (added + this.addedToTarget) >>> 0;
+    const wrong = await this.compareOnDevice(target, inAll);
+    if (wrong < 0) return null;
     await this.move(target, check);
-    return this.compare(check, added + more);
+    const where = this.compare(check, inAll);
+    return where ?? `page ${wrong} of ${this.pages} is wrong, but right when it is copied back`;
+  }
+
+  /** The first page whose checksum, computed by the device, is not that of its content; or -1. */
+  private async compareOnDevice(frames: Uint32Array, added: number): Promise<number> {
+    const list = new CommandList(this.pages);
+    this.forEachPage(frames, (at) => void list.checksum(at / WORDS_PER_PAGE));
+    await this.submit(list);
+    const { seed } = this.spec;
+    return list.result.findIndex(
+      (sum, page) => sum !== pageChecksum(seed, this.iteration, page, added),
+    );
   }
 
   /** Keeps up to `inFlight` lists submitted; the last error wins. */

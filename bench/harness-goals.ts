@@ -7,6 +7,7 @@
 import { PAGE_SIZE } from '../src/index.ts';
 import { detectTickUs, nowUs } from './clock.ts';
 import { seedFor } from './content.ts';
+import type { CopyOperation } from './copy-operation.ts';
 import { copyPools, takeCopy } from './copy-suite.ts';
 import { judge, withLimit } from './goal-parts.ts';
 import { compareSides, shuffledRounds } from './goal-runs.ts';
@@ -34,7 +35,7 @@ const UPLOAD_PAGES = 8;
 const WARMUPS = 2;
 
 /** Cells that runHarnessGoals() adds. */
-export const HARNESS_CELLS = 2 + 1 + 3;
+export const HARNESS_CELLS = 2 + 1 + 6;
 
 /** Measures G18 and G19. Adds their cells and results to `ctx`. */
 export async function runHarnessGoals(ctx: RunContext): Promise<void> {
@@ -120,13 +121,60 @@ export function distanceFromOne(ratio: Estimate): Estimate {
   return { value: Math.abs(ratio.value - 1), ci: [low, Math.max(...ends)] };
 }
 
-/** G19: the same copy, with all bytes of the result before looked at, and without. */
+/** What G19 compares with and without verification: results in RAM, and in device memory. */
+const LOOKED_AT = ['to-host', 'to-device'] as const;
+
+/** G19: the same copy, with all of the result before looked at, and without. */
 async function measureVerification(ctx: RunContext): Promise<void> {
-  await ctx.say('goals', 'G19 verified and unverified');
+  const parts: GoalPart[] = [];
+  for (const direction of LOOKED_AT) {
+    await ctx.say('goals', `G19 verified and unverified, ${direction}`);
+    const part = await measureEffect(ctx, direction);
+    if (part === null) return;
+    parts.push(part);
+  }
+  ctx.goals.push({ id: 'G19', parts: [...parts, verifiedShare(ctx)] });
+}
+
+async function measureEffect(
+  ctx: RunContext,
+  direction: (typeof LOOKED_AT)[number],
+): Promise<GoalPart | null> {
   const pages = ctx.plan.goals.batchPages;
-  const cell = { direction: 'to-host', strategy: 'auto', folioBytes: PAGE_SIZE } as const;
+  const cell = { direction, strategy: 'auto', folioBytes: PAGE_SIZE } as const;
   const copy = takeCopy(ctx, copyPools(ctx), { ...cell, batch: pages });
   if (copy === null) throw new Error('the machine is too small for G19');
+  const { plain, verified } = verifiedAndPlain(copy);
+  const side = (name: string, operation: Operation): Side => ({
+    name: `goal/G19/${direction}/${name}`,
+    params: { ...cell, batch: pages, pages, how: name },
+    operation,
+    bytes: copy.bytes,
+    pages,
+  });
+  const sides = [side('verified', verified), side('plain', plain), side('plain-again', plain)];
+  const order = shuffledRounds(ctx, sides.length, `G19 order ${direction}`);
+  const { minPairs, budgetMs, verifyPairs } = ctx.plan.goals;
+  const box = { minPairs, maxPairs: verifyPairs, budgetMs: budgetMs / LOOKED_AT.length };
+  const results = await compareSides(ctx, sides, order, box);
+  if (results === null) return null;
+  const [looked, not, again] = results.map((result) => result.samples);
+  const effect = distanceFromOne(pairedRatio(looked!, not!, ctx.resampling));
+  const by = direction === 'to-host' ? 'words compared in RAM' : 'checksums by the device';
+  const what = `verified over unverified medians, distance from 1 (${by})`;
+  const part = judge(what, effect, '<=', MAX_VERIFY_EFFECT);
+  const noise = again!.map((time, i) => time / not![i]!);
+  const same = distanceFromOne(medianEstimate(noise, ctx.resampling));
+  const limit = {
+    what: 'unverified over unverified, distance from 1 that its interval reaches: noise',
+    value: same.ci[1],
+    samples: noise,
+  };
+  return withLimit(part, limit);
+}
+
+/** The copy, and the copy whose last result is looked at before each sample. */
+export function verifiedAndPlain(copy: CopyOperation): Record<'plain' | 'verified', Operation> {
   let hasRun = false;
   const run = (): number | Promise<number> => {
     hasRun = true;
@@ -141,31 +189,7 @@ async function measureVerification(ctx: RunContext): Promise<void> {
       await copy.prepare();
     },
   };
-  const side = (name: string, operation: Operation): Side => ({
-    name: `goal/G19/${name}`,
-    params: { ...cell, batch: pages, pages, how: name },
-    operation,
-    bytes: copy.bytes,
-    pages,
-  });
-  const sides = [side('verified', verified), side('plain', plain), side('plain-again', plain)];
-  const order = shuffledRounds(ctx, sides.length, 'G19 order');
-  const { minPairs, budgetMs, verifyPairs } = ctx.plan.goals;
-  const box = { minPairs, maxPairs: verifyPairs, budgetMs };
-  const results = await compareSides(ctx, sides, order, box);
-  if (results === null) return;
-  const [looked, not, again] = results.map((result) => result.samples);
-  const effect = distanceFromOne(pairedRatio(looked!, not!, ctx.resampling));
-  const what = 'verified over unverified medians, distance from 1';
-  const part = judge(what, effect, '<=', MAX_VERIFY_EFFECT);
-  const noise = again!.map((time, i) => time / not![i]!);
-  const same = distanceFromOne(medianEstimate(noise, ctx.resampling));
-  const limit = {
-    what: 'unverified over unverified, distance from 1 that its interval reaches: noise',
-    value: same.ci[1],
-    samples: noise,
-  };
-  ctx.goals.push({ id: 'G19', parts: [withLimit(part, limit), verifiedShare(ctx)] });
+  return { plain, verified };
 }
 
 /** Of the cells so far, those whose last result was looked at and was right. */

@@ -110,6 +110,7 @@ export type {
   TraceListener,
   TraceOptions,
 } from './worker/trace.ts';
+export { checksumTerm } from './engine/checksum.ts';
 export type { HostCopiers } from './engine/host-copiers.ts';
 export { LiveCounters } from './worker/live-counters.ts';
 export type { VmEvent } from './mm/vmstat.ts';

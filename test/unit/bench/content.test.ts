@@ -2,7 +2,8 @@
  * Page content: every way in which a copy can go wrong must show.
  */
 import { describe, expect, test } from 'vitest';
-import { checkPage, fillPage, poisonPage, seedFor } from '../../../bench/content.ts';
+import { checksumPageRange } from '../../../src/engine/checksum.ts';
+import { checkPage, fillPage, pageChecksum, poisonPage, seedFor } from '../../../bench/content.ts';
 
 const WORDS = 1024;
 
@@ -53,6 +54,14 @@ describe('page content', () => {
     for (let i = 0; i < WORDS; i++) words[i]! += added;
     expect(checkPage(words, 0, 7, 3, 0, added)).toBe(-1);
     expect(checkPage(words, 0, 7, 3, 0, 0)).toBe(0);
+  });
+
+  test.each([0, 1, 0xfedcba98])('its checksum is that of its words, plus %i', (added) => {
+    const words = twoPages();
+    for (let i = 0; i < words.length; i++) words[i]! += added;
+    expect(pageChecksum(7, 3, 0, added)).toBe(checksumPageRange(words, 0, 1));
+    expect(pageChecksum(7, 3, 1, added)).toBe(checksumPageRange(words, 1, 1));
+    expect(pageChecksum(7, 3, 1, added + 1)).not.toBe(checksumPageRange(words, 1, 1));
   });
 
   test('poisoning stays within its page', () => {

@@ -8,7 +8,8 @@ import type { CopyMachine, Direction } from '../../../bench/copy-operation.ts';
 import { FramePool } from '../../../bench/frames.ts';
 import { sampleOperation } from '../../../bench/sampler.ts';
 import { Prng } from '../../../src/base/prng.ts';
-import { JOB_ADD } from '../../../src/engine/command-list.ts';
+import { checksumPageRange } from '../../../src/engine/checksum.ts';
+import { JOB_ADD, JOB_CHECKSUM } from '../../../src/engine/command-list.ts';
 import type { CommandList } from '../../../src/engine/command-list.ts';
 import type { CopyEngine, StrategyName } from '../../../src/engine/copy-engine.ts';
 import { CpuEngine } from '../../../src/engine/cpu-engine.ts';
@@ -105,6 +106,31 @@ describe('an honest engine', () => {
   });
 });
 
+describe('what lies in device memory', () => {
+  test.each(['to-device', 'in-device'] as const)(
+    'is compared there, and brings no page home: %s',
+    async (direction) => {
+      const machine = machineWith((list, honest) => honest.submit(list));
+      const before = machine.engine.stats.bytesToHost;
+      expect(await failureOf(machine, direction)).toBeNull();
+      expect(machine.engine.stats.bytesToHost - before).toBe(0);
+    },
+  );
+});
+
+test.each(DIRECTIONS)('a result may be looked at twice: %s', async (direction) => {
+  const operation = operationOn(
+    machineWith((list, honest) => honest.submit(list)),
+    direction,
+  );
+  await operation.prepare();
+  expect(await operation.run()).toBe(0);
+  expect([await operation.verify(), await operation.verify()]).toEqual([null, null]);
+  await operation.prepare();
+  expect(await operation.run()).toBe(0);
+  expect(await operation.verify()).toBeNull();
+});
+
 describe('a lying engine', () => {
   test.each(DIRECTIONS)('that does nothing is caught %s', async (direction) => {
     const machine = machineWith((list, honest, strategy) =>
@@ -158,6 +184,10 @@ describe('a lying engine', () => {
       for (let row = 0; row < list.length; row++) {
         const [source, target, count] = [list.source[row]!, list.target[row]!, list.count[row]!];
         if (list.op[row] === JOB_ADD) continue;
+        if (list.op[row] === JOB_CHECKSUM) {
+          list.result[row] = checksumPageRange(machine.ramWords, origin.get(source) ?? 0, 1);
+          continue;
+        }
         for (let page = 0; page < count; page++) {
           if (target >= FRAMES) origin.set(target + page, source + page);
           else copyInRam(machine.ram, origin.get(source + page) ?? 0, target + page);
@@ -169,6 +199,20 @@ describe('a lying engine', () => {
     expect(await failureOf(machine, 'to-device')).toMatch(/is wrong/);
     expect(await failureOf(machine, 'to-host')).toMatch(/is wrong/);
   });
+
+  test.each(['to-device', 'in-device'] as const)(
+    'that is right only when looked at in RAM is caught %s',
+    async (direction) => {
+      const machine = machineWith((list, honest) => {
+        const status = honest.submit(list);
+        if (list.op[0] === JOB_CHECKSUM) list.result[5]! ^= 1;
+        return status;
+      });
+      expect(await failureOf(machine, direction)).toBe(
+        'page 5 of 96 is wrong, but right when it is copied back',
+      );
+    },
+  );
 
   test('that claims success without done bits is caught', async () => {
     const machine = machineWith((list, honest, strategy) => {
