@@ -30,6 +30,7 @@ export class DevicePageTable {
   /** Entries that are present. */
   mapped = 0;
   private readonly listeners = new Set<EraseListener>();
+  private diverted: EraseListener | null = null;
 
   /** Has `listener` told of every range that is unmapped or begins to leave, in the same breath. */
   listen(listener: EraseListener): void {
@@ -41,13 +42,22 @@ export class DevicePageTable {
     this.listeners.delete(listener);
   }
 
+  /** Has `listener` told instead of all others, until it is given null: for a lend, lend.ts. */
+  divert(listener: EraseListener | null): void {
+    this.diverted = listener;
+  }
+
   /** True when somebody listens. */
   get isHeard(): boolean {
-    return this.listeners.size > 0;
+    return this.listeners.size > 0 || this.diverted !== null;
   }
 
   /** Tells all listeners of [first, end), page numbers. */
   tell(first: number, end: number): void {
+    if (this.diverted !== null) {
+      this.diverted(first, end);
+      return;
+    }
     for (const listener of this.listeners) listener(first, end);
   }
 

@@ -14,17 +14,17 @@
  * from taking them back. Order: aperture lock > mmap lock > page locks (trylock only).
  */
 import { errno, isErr } from '../base/errno.ts';
-import { HPAGE_PMD_NR, PAGE_SIZE } from '../base/units.ts';
+import { PAGE_SIZE } from '../base/units.ts';
 import type { CommandList } from '../engine/command-list.ts';
 import { removeMigrationPtes } from '../mm/migrate.ts';
 import { allocPage, putPage } from '../mm/page-alloc.ts';
 import { PG_DIRTY } from '../mm/page.ts';
 import type { System } from '../mm/mm-types.ts';
-import { tryToMigrate } from '../mm/try-to-migrate.ts';
 import { copyFromUser, copyToUser } from '../mm/uaccess.ts';
 import { DPT_ATOMIC, DPT_WRITE, dptPfn } from './device-page-table.ts';
 import { APERTURE_PAGES, readableStrategy } from './dmirror-device.ts';
 import type { Dmirror, DmirrorCmd } from './dmirror.ts';
+import { lendFolio } from './lend.ts';
 
 /** A page has to wait for the next pass. Below every errno. */
 const END_OF_PASS = -4096;
@@ -237,7 +237,7 @@ function holdPages(access: Access, at: number, held: number[]): number {
     const pfn = dptPfn(entry);
     // Two addresses of one shared page: the second waits for the next pass, a frame has one writer.
     if (kind !== PASS_READ && held.includes(pfn)) break;
-    const stop = holdPage(access, first + i, entry, held);
+    const stop = holdPage(access, entry, held);
     if (stop === END_OF_PASS) break;
     if (stop !== NO_PAGE) return stop;
     held.push(pfn);
@@ -252,10 +252,10 @@ function holdPages(access: Access, at: number, held: number[]): number {
  * for itself needs no lending: the CPU has no mapping of it. A large folio is locked and lent once
  * for all its pages.
  *
- * @param page Virtual page number. @param entry What the device page table has there.
+ * @param entry What the device page table has there.
  * @returns NO_PAGE, END_OF_PASS, or what stands in the way, as holdPages.
  */
-function holdPage(access: Access, page: number, entry: number, held: readonly number[]): number {
+function holdPage(access: Access, entry: number, held: readonly number[]): number {
   const { mirror, kind } = access;
   const { sys } = mirror.mm;
   const { mem } = sys;
@@ -273,34 +273,11 @@ function holdPage(access: Access, page: number, entry: number, held: readonly nu
   if (isHeld || !isWrittenOutside) return NO_PAGE;
   // Through a pin somebody may write at any time, with no mapping that could be taken away.
   const isPinned = mem.maybeDmaPinned(folio);
-  if (!isPinned && (isExclusive || lendFolio(mirror, page - (pfn - folio), folio))) return NO_PAGE;
+  if (!isPinned && (isExclusive || lendFolio(mirror, folio, false))) return NO_PAGE;
   removeMigrationPtes(sys, folio, folio);
   mem.unlockPage(folio);
   putPage(sys, folio);
   return errno.EBUSY;
-}
-
-const lentEntries = new Uint32Array(HPAGE_PMD_NR);
-
-/**
- * Takes a folio away from the CPU. That tells every mirror to drop it, ours too, although it is
- * ours to use until it is given back: the entries that the device had are put in again at once.
- * Whatever unmaps the page meanwhile drops them for good.
- *
- * @param page Virtual page number of the folio's first page. @returns false when it is pinned.
- */
-function lendFolio(mirror: Dmirror, page: number, folio: number): boolean {
-  const { pageTable } = mirror;
-  const { sys } = mirror.mm;
-  const pages = sys.mem.folioNrPages(folio);
-  for (let i = 0; i < pages; i++) lentEntries[i] = pageTable.lookup(page + i);
-  const isFree = tryToMigrate(sys, folio);
-  for (let i = 0; i < pages; i++) {
-    const entry = lentEntries[i]!;
-    if (entry === 0 || dptPfn(entry) !== folio + i) continue;
-    pageTable.store(page + i, folio + i, (entry & DPT_WRITE) !== 0);
-  }
-  return isFree;
 }
 
 /** Whether one of the first `count` pages of `held` belongs to the folio. */

@@ -11,7 +11,7 @@ import {
   FAULT_WORDS,
   FAULT_WORKGROUP,
 } from '../engine/vm/abi.ts';
-import type { FaultBatch } from '../engine/vm/launch.ts';
+import type { FaultBatch, PassHooks } from '../engine/vm/launch.ts';
 
 /** What became of the faults so far. */
 export interface PagerStats {
@@ -22,6 +22,8 @@ export interface PagerStats {
   evicted: number;
   /** Pages whose accesses of some kind end their invocation. */
   cancelled: number;
+  /** Pages of a batch that stay in RAM and are lent. */
+  remote: number;
 }
 
 /** An access that the process may not make, or whose page can't be had. */
@@ -48,6 +50,8 @@ export interface LaunchPager {
   readonly failure: number;
   /** Serves a batch. @returns false to give the launch up. Context: waits. */
   serve(batch: FaultBatch): Promise<boolean>;
+  /** What it does around each pass of the launch. */
+  readonly around: PassHooks;
   /** The pass that uses what was granted is queued. */
   passSubmitted(): void;
   /** The launch is over: nothing is mapped any more. */

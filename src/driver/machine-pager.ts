@@ -15,9 +15,12 @@
  * mmap lock for read. Between looking a page up in the mirror's page table and mapping it nothing
  * waits. Source: our own; the steps are those of a driver's fault handler.
  *
- * Leaves out: the aperture: a page that can't come to the device (pinned, shared file pages) ends
- * the invocation like a bad address. Policies: single pages; the context's own go in the order they
- * came, then whatever is on the device.
+ * A page that can't come to the device (pinned, of a shared file, no room, coherent memory) is lent
+ * to it for the next pass (aperture.ts) where the launch says `around: pager.aperture`; elsewhere
+ * it ends the invocation like a bad address.
+ *
+ * Leaves out: policies: single pages; the context's own go in the order they came, then whatever is
+ * on the device.
  */
 import { errno, isErr } from '../base/errno.ts';
 import { PAGE_SIZE } from '../base/units.ts';
@@ -36,16 +39,35 @@ import {
   VM_SPACE_BYTES,
 } from '../engine/vm/abi.ts';
 import type { DeviceSpace } from '../engine/vm/device-space.ts';
-import type { FaultBatch } from '../engine/vm/launch.ts';
+import type { FaultBatch, PassHooks } from '../engine/vm/launch.ts';
+import { MEMORY_DEVICE_COHERENT } from '../mm/memremap.ts';
+import {
+  SKIP_HOLE_NOT_ANONYMOUS,
+  SKIP_NOT_A_PAGE,
+  SKIP_NOT_SELECTED,
+  SKIP_PAGE_CACHE,
+  SKIP_PINNED_AT_COLLECT,
+  SKIP_PINNED_AT_UNMAP,
+} from '../mm/skip-reason.ts';
 import type { LaunchPager, PagerStats, Refusal } from './launch-pager.ts';
 import { noteRefusal } from './launch-pager.ts';
+import { Aperture } from './aperture.ts';
 import { cpuMaps } from './cpu-maps.ts';
 import { DPT_WRITE, dptPfn } from './device-page-table.ts';
 import type { EraseListener } from './device-page-table.ts';
 import { HMM_DMIRROR_MIGRATE_TO_DEV, newDmirrorCmd } from './dmirror.ts';
-import type { Dmirror } from './dmirror.ts';
+import type { Dmirror, DmirrorCmd } from './dmirror.ts';
 
 const KILL_WRITES = PTE_KILL_WRITE | PTE_KILL_ATOMIC;
+/** Why migration leaves a page in RAM for longer than somebody's fault or migration lasts. */
+const RAM_REASONS = [
+  SKIP_NOT_SELECTED,
+  SKIP_HOLE_NOT_ANONYMOUS,
+  SKIP_NOT_A_PAGE,
+  SKIP_PINNED_AT_COLLECT,
+  SKIP_PINNED_AT_UNMAP,
+  SKIP_PAGE_CACHE,
+];
 /** Rounds of bringing one page, against CPUs that take it away at once. */
 const MAX_TRIES = 16;
 /** Batches in a row, none of which gets a page, after which a page that is asked for is refused. */
@@ -53,9 +75,11 @@ const MAX_BUSY = 64;
 
 /** See the file header. */
 export class MachinePager implements LaunchPager {
-  readonly stats: PagerStats = { mapped: 0, erased: 0, evicted: 0, cancelled: 0 };
+  readonly stats: PagerStats = { mapped: 0, erased: 0, evicted: 0, cancelled: 0, remote: 0 };
   readonly refusals: Refusal[] = [];
   failure = 0;
+  /** Lends pages that stay in RAM to a pass; launches call it around each. */
+  readonly aperture: Aperture;
   private readonly mirror: Dmirror;
   private readonly isAborted: () => boolean;
   private readonly space: DeviceSpace;
@@ -70,6 +94,8 @@ export class MachinePager implements LaunchPager {
   private readonly onErase: EraseListener = (first, end) => this.forget(first, end);
   /** Pages that could not be had, with the number of batches since one could. */
   private readonly busy = new Map<number, number>();
+  /** The page that could not be had last has to stay in RAM, whoever makes room. */
+  private stays = false;
   /** The device's fault lock is this pager's. */
   private holdsDevice = false;
   /** Where the search for a page to evict goes on, from the device's first pfn. */
@@ -94,6 +120,7 @@ export class MachinePager implements LaunchPager {
     this.space = space;
     this.origin = origin;
     this.firstFrame = firstFrame;
+    this.aperture = new Aperture(mirror, space, origin, firstFrame);
     mirror.pageTable.listen(this.onErase);
   }
 
@@ -109,26 +136,58 @@ export class MachinePager implements LaunchPager {
     this.holdsDevice = true;
     const wanted = this.wantedPages(batch);
     this.batch = new Set(wanted.keys());
+    const remote = new Map<number, number>();
     let granted = 0;
     for (const [page, { access, record }] of wanted) {
       if (this.isAborted()) return false;
-      const write = access !== ACCESS_READ && access !== ACCESS_PREFETCH;
+      const write = isWrite(access);
       const status = await this.bring(page, write);
-      if (status === errno.ENODEV || status === errno.EIO || status === errno.EINTR) {
-        this.failure = status;
-        return false;
-      }
+      if (this.isFatal(status)) return false;
       if (!isErr(status)) granted += 1;
-      const isHint = access === ACCESS_PREFETCH || access === ACCESS_PREFETCH_WRITE;
+      if (!isErr(status) || isHint(access)) continue;
+      const isUsable = status === errno.EBUSY;
       // The rest of a batch that fills the device comes again when this much is done.
-      const comesAgain = status === errno.EBUSY && (granted > 0 || this.mayWait(page));
-      if (!isErr(status) || isHint || comesAgain) continue;
+      if (isUsable && this.aperture.isAround && (this.stays || granted === 0)) {
+        remote.set(page, access);
+        continue;
+      }
+      if (isUsable && (granted > 0 || this.mayWait(page))) continue;
       this.refuse(page, write);
       noteRefusal(this.refusals, batch, record, this.origin, status);
     }
     if (granted > 0) this.busy.clear();
     this.batch.clear();
+    return remote.size === 0 || this.lend(batch, wanted, remote);
+  }
+
+  /** Lends what stays in RAM. False when the engine or the file is gone. */
+  private async lend(
+    batch: FaultBatch,
+    wanted: ReadonlyMap<number, Wanted>,
+    remote: ReadonlyMap<number, number>,
+  ): Promise<boolean> {
+    this.stats.remote += remote.size;
+    for (const [page, status] of await this.aperture.lend(remote)) {
+      if (this.isFatal(status)) return false;
+      // What others had all the time comes again: a CPU may be using it just now.
+      if (status === errno.EBUSY && this.mayWait(page)) continue;
+      const { access, record } = wanted.get(page)!;
+      this.refuse(page, isWrite(access));
+      noteRefusal(this.refusals, batch, record, this.origin, status);
+    }
     return true;
+  }
+
+  /** Whether the engine or the file is gone; notes it. */
+  private isFatal(status: number): boolean {
+    const isIt = status === errno.ENODEV || status === errno.EIO || status === errno.EINTR;
+    if (isIt) this.failure = status;
+    return isIt;
+  }
+
+  /** What a launch calls around its passes (LaunchPager). */
+  get around(): PassHooks {
+    return this.aperture;
   }
 
   /** The pass that uses what was granted is queued: others may evict it from now on. */
@@ -138,7 +197,7 @@ export class MachinePager implements LaunchPager {
     this.mirror.device.faultLock.unlock();
   }
 
-  /** Whether a page that could not be had is left for later: a CPU may be using it just now. */
+  /** Whether a page that could not be had is left for later. */
   private mayWait(page: number): boolean {
     const batches = (this.busy.get(page) ?? 0) + 1;
     this.busy.set(page, batches);
@@ -148,6 +207,7 @@ export class MachinePager implements LaunchPager {
   /** Ends the connection: the context maps nothing any more. Pages stay on the device. */
   close(): void {
     this.mirror.pageTable.unlisten(this.onErase);
+    this.aperture.clear();
     this.forget(0, Infinity);
     this.passSubmitted();
   }
@@ -165,24 +225,38 @@ export class MachinePager implements LaunchPager {
     return wanted;
   }
 
-  /** Makes a page usable and maps it. Returns 0, or why it can't be. */
+  /**
+   * Makes a page usable and maps it.
+   *
+   * @returns 0; EBUSY for a page that is in RAM, `stays` says whether for good; or why it can't be
+   * used at all
+   */
   private async bring(page: number, write: boolean): Promise<number> {
     const address = page * PAGE_SIZE;
-    const cmd = newDmirrorCmd(address, 1, 0);
-    let failure: number = errno.EBUSY;
+    this.stays = false;
     for (let attempt = 0; attempt < MAX_TRIES; attempt++) {
       if (this.map(page, write)) return 0;
+      const cmd = newDmirrorCmd(address, 1, 0);
       const moved = await this.mirror.ioctl(HMM_DMIRROR_MIGRATE_TO_DEV, cmd);
       if (moved === errno.ENODEV || moved === errno.EIO) return moved;
       if (this.map(page, write)) return 0;
-      failure = await this.mirror.fault(address, address + PAGE_SIZE, write);
-      if (isErr(failure) && failure !== errno.EBUSY) return failure;
+      const status = await this.mirror.fault(address, address + PAGE_SIZE, write);
+      if (isErr(status) && status !== errno.EBUSY) return status;
       if (this.map(page, write)) return 0;
-      // It is in RAM: no room on the device, or it can't be moved.
-      failure = errno.EBUSY;
+      // It is in RAM: it can't be moved, or there is no room, or somebody has just taken it back.
+      // The fault may have brought what stood in the way home from elsewhere.
+      this.stays = this.isCoherent(page) || (attempt > 0 && staysInRam(cmd));
+      if (this.stays && this.aperture.isAround) return errno.EBUSY;
+      if (attempt === 0 && staysInRam(cmd)) continue;
       if (!(await this.evictOne()) && attempt > 1) return errno.EBUSY;
     }
-    return failure;
+    return errno.EBUSY;
+  }
+
+  /** Whether a page is in memory of a device that the CPU reaches as well. */
+  private isCoherent(page: number): boolean {
+    const entry = this.mirror.pageTable.lookup(page);
+    return entry !== 0 && this.mirror.device.memory.type === MEMORY_DEVICE_COHERENT;
   }
 
   /** Maps a page that the mirror's page table has on the device, with what it allows. */
@@ -276,6 +350,19 @@ export class MachinePager implements LaunchPager {
 interface Wanted {
   readonly access: number;
   readonly record: number;
+}
+
+function isWrite(access: number): boolean {
+  return access !== ACCESS_READ && access !== ACCESS_PREFETCH;
+}
+
+function isHint(access: number): boolean {
+  return access === ACCESS_PREFETCH || access === ACCESS_PREFETCH_WRITE;
+}
+
+/** Whether a migration of one page left it for a reason that making room does not remove. */
+function staysInRam({ skipped }: DmirrorCmd): boolean {
+  return RAM_REASONS.some((reason) => skipped[reason]! > 0);
 }
 
 /** Order of accesses: hints, reads, writes and atomics. */

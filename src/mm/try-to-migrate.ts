@@ -47,11 +47,13 @@ const clearRange = new MmuNotifierRange();
  * entries, soft-dirty and uffd-wp of all. Each address space that maps it gets MMU_NOTIFY_CLEAR,
  * without owner, first. The reverse map and the mappings' references are dropped.
  *
+ * @param staysPut The page will not move, it is only lent to a device (our own): then a pin is no
+ * reason to leave a mapping in place. Fork must be kept away until the mappings are back.
  * @returns true when nothing maps the page any more; false when a mapping of a possibly pinned
  * exclusive page, or one that a silent core may still use, was left in place.
  * Context: page locked and referenced by the caller; never waits.
  */
-export function tryToMigrate(sys: System, pfn: number): boolean {
+export function tryToMigrate(sys: System, pfn: number, staysPut = false): boolean {
   assert(sys.mem.isLocked(pfn), 'I14: the page behind a migration entry is locked');
   rmapWalk(sys, pfn, migrateHits);
   for (let i = 0; i < migrateHits.length; i++) {
@@ -59,7 +61,8 @@ export function tryToMigrate(sys: System, pfn: number): boolean {
     if (!mapsPage(pte) || sys.mem.folioOf(ptePfn(pte)) !== pfn) continue;
     const vma = migrateHits.vmas[i]!;
     const isPmd = migrateHits.isPmd[i]!;
-    if (!tryToMigrateOne(sys, vma, migrateHits.addrs[i]!, migrateHits.ptes[i]!, isPmd)) break;
+    const { addrs, ptes } = migrateHits;
+    if (!tryToMigrateOne(sys, vma, addrs[i]!, ptes[i]!, isPmd, staysPut)) break;
   }
   return sys.mem.folioMapcount(pfn) === 0;
 }
@@ -70,14 +73,22 @@ function mapsPage(pte: number): boolean {
   return isDevicePrivateEntry(pte) || leafKind(pte) === LEAF_DEVICE_EXCLUSIVE;
 }
 
-function tryToMigrateOne(sys: System, vma: Vma, addr: number, at: number, isPmd: boolean): boolean {
+function tryToMigrateOne(
+  sys: System,
+  vma: Vma,
+  addr: number,
+  at: number,
+  isPmd: boolean,
+  staysPut: boolean,
+): boolean {
   const mem = sys.mem;
   const pfn = ptePfn(sys.pageTables.words[at]!);
   const folio = mem.folioOf(pfn);
   const end = addr + (isPmd ? PMD_SIZE : PAGE_SIZE);
   const exclusive = mem.testFlag(pfn, PG_ANON_EXCLUSIVE);
   // Device-private memory can't be pinned, however many references a page has.
-  if (exclusive && !mem.isDevicePrivate(pfn) && mem.maybeDmaPinned(pfn)) return false;
+  const isPinned = exclusive && !mem.isDevicePrivate(pfn) && mem.maybeDmaPinned(pfn);
+  if (isPinned && !staysPut) return false;
   mmuNotifierRangeInit(clearRange, MMU_NOTIFY_CLEAR, vma.mm, addr, end);
   mmuNotifierInvalidateRangeStart(clearRange);
   const pte = sys.pageTables.words[at]!;

@@ -196,6 +196,7 @@ export class KernelLaunches {
         pager: serve,
         isAborted,
         onSubmitted: () => pager.passSubmitted(),
+        around: home.reachesAperture(active.mirror.device) ? pager.around : undefined,
         onPass: (counts, { faults }) => watch.pass(counts, faults),
       });
     } catch (error) {

@@ -4,6 +4,7 @@
  */
 import { errno } from '../base/errno.ts';
 import { MEMORY_DEVICE_PRIVATE } from '../mm/memremap.ts';
+import { APERTURE_PAGES } from '../driver/dmirror-device.ts';
 import type { DmirrorDevice } from '../driver/dmirror-device.ts';
 import type { CopyEngine } from '../engine/copy-engine.ts';
 import { CpuEngine } from '../engine/cpu-engine.ts';
@@ -20,6 +21,8 @@ export interface VmHome {
   readonly engine: VmEngine;
   /** pfn of the engine's frame 0. */
   readonly firstFrame: number;
+  /** Whether it reaches the frames through which a device's kernels use pages in RAM. */
+  reachesAperture(device: DmirrorDevice): boolean;
 }
 
 /** See the file header. */
@@ -51,7 +54,13 @@ export class VmEngines {
     const first = arena * perArena;
     const engine = this.open(arena, Math.min(perArena, vramFrames - first));
     if (engine === null) return errno.EOPNOTSUPP;
-    const home = { engine, firstFrame: hostFrames + first };
+    const firstFrame = hostFrames + first;
+    const end = firstFrame + engine.frames - APERTURE_PAGES;
+    const home: VmHome = {
+      engine,
+      firstFrame,
+      reachesAperture: ({ apertureFrame }) => apertureFrame >= firstFrame && apertureFrame <= end,
+    };
     this.homes.set(arena, home);
     return home;
   }

@@ -2,7 +2,7 @@
  * Kernels over the memory of a process: the machine's own engine moves the pages, an engine for
  * kernels works on the same frames.
  */
-import { PROT_READ, PROT_WRITE, bootMachine } from '../../src/index.ts';
+import { MAP_SHARED, PROT_READ, PROT_WRITE, bootMachine } from '../../src/index.ts';
 import type { LocalMachine, MachineOptions, Process } from '../../src/index.ts';
 import { Dmirror } from '../../src/driver/dmirror.ts';
 import { MachinePager } from '../../src/driver/machine-pager.ts';
@@ -32,10 +32,11 @@ export interface MachineRig {
   readonly firstFrame: number;
 }
 
-/** Boots a machine; `devicePages` frames of device memory. */
+/** Boots a machine; `devicePages` frames of device memory; kernels run on device `minor`. */
 export async function openMachineRig(
   engine: 'cpu' | 'webgpu',
   devicePages: number,
+  minor = 0,
 ): Promise<MachineRig> {
   const bytes = devicePages * 4 * KIB;
   const options: MachineOptions = {
@@ -47,21 +48,24 @@ export async function openMachineRig(
   const machine = await bootMachine(options);
   const process = await machine.spawn();
   const { kernel } = machine;
-  const mm = [...kernel.sys.mms][0]!;
-  const mirror = Dmirror.open(kernel.devices[0]!, mm);
-  if (typeof mirror === 'number') throw new Error(`open ${mirror}`);
   const { hostFrames } = kernel.engine.geometry;
+  const mirror = openMirror(machine, minor);
   return { machine, process, mirror, engine: kernelsOver(kernel.engine), firstFrame: hostFrames };
 }
 
 /** Another process with the same device. */
 export async function besides(rig: MachineRig): Promise<MachineRig> {
-  const { machine } = rig;
-  const process = await machine.spawn();
-  const { kernel } = machine;
-  const mirror = Dmirror.open(kernel.devices[0]!, [...kernel.sys.mms].at(-1)!);
+  const process = await rig.machine.spawn();
+  return { ...rig, process, mirror: openMirror(rig.machine, 0) };
+}
+
+/** Opens a device for the process that was made last. */
+function openMirror({ kernel }: LocalMachine, minor: number): Dmirror {
+  const mm = [...kernel.sys.mms].at(-1)!;
+  const device = kernel.devices.find((one) => one.minor === minor)!;
+  const mirror = Dmirror.open(device, mm);
   if (typeof mirror === 'number') throw new Error(`open ${mirror}`);
-  return { ...rig, process, mirror };
+  return mirror;
 }
 
 /** An engine for kernels on the frames of a copy engine. */
@@ -74,10 +78,11 @@ export function kernelsOver(engine: CopyEngine): VmEngine {
   throw new Error(`no kernels over ${engine.name}`);
 }
 
-/** Maps a case's memory in the process; answers its address. */
-export async function mapCase(rig: MachineRig, one: VmCase): Promise<number> {
-  const prot = PROT_READ | PROT_WRITE;
-  const addr = await rig.process.mmap({ length: one.bytes.length, prot });
+/** Maps a case's memory in the process, or of a file; answers its address. */
+export async function mapCase(rig: MachineRig, one: VmCase, fd = -1): Promise<number> {
+  const request = { length: one.bytes.length, prot: PROT_READ | PROT_WRITE };
+  const flags = MAP_SHARED;
+  const addr = await rig.process.mmap(fd < 0 ? request : { ...request, flags, fd });
   await rig.process.write(addr, one.bytes);
   return addr;
 }
@@ -87,7 +92,7 @@ export async function runOnMachine(
   rig: MachineRig,
   one: VmCase,
   addr: number,
-  between: (batch: FaultBatch) => Promise<void> | void = () => {},
+  between: (batch: FaultBatch, pager: MachinePager) => Promise<void> | void = () => {},
   request: Partial<LaunchRequest> = {},
 ): Promise<{ report: LaunchReport; pager: MachinePager }> {
   const space = new DeviceSpace((contexts += 1));
@@ -100,10 +105,11 @@ export async function runOnMachine(
     args: one.args,
     pager: async (batch) => {
       const goesOn = await pager.serve(batch);
-      await between(batch);
+      await between(batch, pager);
       return goesOn;
     },
     onSubmitted: () => pager.passSubmitted(),
+    around: pager.aperture,
     ...request,
   });
   pager.close();

@@ -10,6 +10,7 @@
  *
  * Locking. None; the pager may wait as long as it likes. Source: our own.
  */
+import { isErr } from '../../base/errno.ts';
 import type { Errno } from '../../base/errno.ts';
 import { FORCE_NEVER, SLOT_DIVERGED, SLOT_ENDLESS, SLOT_LOG_FULL, SLOT_STOPPED } from './abi.ts';
 import type { VmPassResult, VmProgram, VmRun } from './vm-engine.ts';
@@ -35,11 +36,23 @@ export interface FaultBatch {
  */
 export type Pager = (batch: FaultBatch) => MaybePromise<boolean | 'hold' | undefined | void>;
 
+/**
+ * What has to happen around each pass, as for pages that are lent to one. An errno ends the launch
+ * as `failed`.
+ */
+export interface PassHooks {
+  /** Before each pass, when its faults have been served. */
+  beforePass?(): MaybePromise<number>;
+  /** After each pass, whatever became of it, and once more at the end of the launch. */
+  afterPass(): MaybePromise<number>;
+}
+
 /** A launch. */
 export interface LaunchRequest {
   readonly space: DeviceSpace;
   readonly workgroups: number;
   readonly pager: Pager;
+  readonly around?: PassHooks | undefined;
   /** Whether the pager hears of passes without faults, too. */
   readonly everyPass?: boolean;
   readonly args?: readonly number[];
@@ -124,6 +137,8 @@ export async function launchKernel(
   try {
     return await new Launch(program, run, request).toEnd();
   } finally {
+    // Whatever was served for a pass that was never run.
+    await request.around?.afterPass();
     run.end();
   }
 }
@@ -160,9 +175,11 @@ class Launch {
   }
 
   async toEnd(): Promise<LaunchReport> {
-    const { isAborted, onSubmitted, onPass } = this.request;
+    const { around, isAborted, onSubmitted, onPass } = this.request;
     while (this.stopped.length > 0 || this.next < this.request.workgroups) {
       if (isAborted?.() === true) return this.report('aborted');
+      const ready = (await around?.beforePass?.()) ?? 0;
+      if (isErr(ready)) return this.report('failed', ready as Errno);
       const replays = this.replays();
       const fresh = this.admit();
       const answer = this.run.pass({
@@ -174,6 +191,8 @@ class Launch {
         isAborted,
       });
       const result = answer instanceof Promise ? await answer : answer;
+      const left = (await around?.afterPass()) ?? 0;
+      if (isErr(left)) return this.report('failed', left as Errno);
       if (typeof result === 'number') return this.report('failed', result);
       if (isAborted?.() === true) return this.report('aborted');
       const before = this.finished;

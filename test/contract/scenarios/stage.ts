@@ -240,6 +240,7 @@ export class Actor {
         await play.after?.(batch);
         return goesOn;
       },
+      around: pager.aperture,
       ...play.request,
     });
     pager.close();
