@@ -1,9 +1,10 @@
 /*
  * What a launch needs of whoever serves its faults. The pagers behind it differ in what they move
- * when: machine-pager.ts moves the pages that were asked for.
+ * when: machine-pager.ts moves the pages that were asked for, policy-pager.ts what a policy wants.
  *
  * Locking. As each pager says. Source: our own.
  */
+import type { MaybePromise } from '../base/maybe.ts';
 import {
   FAULT_ACCESS,
   FAULT_ADDRESS,
@@ -48,14 +49,19 @@ export interface LaunchPager {
   readonly refusals: readonly Refusal[];
   /** Why `serve` gave up: ENODEV, EIO, EINTR; 0 for other reasons. */
   readonly failure: number;
-  /** Serves a batch. @returns false to give the launch up. Context: waits. */
-  serve(batch: FaultBatch): Promise<boolean>;
-  /** What it does around each pass of the launch. */
-  readonly around: PassHooks;
+  /** Has to hear of passes without faults, too; passes without progress that it may need. */
+  readonly everyPass: boolean;
+  readonly patience: number;
+  /** Before the first pass. Context: waits. */
+  begin(): MaybePromise<void>;
+  /** Serves a batch; see launch.ts for the answers. Context: waits. */
+  serve(batch: FaultBatch): Promise<boolean | 'hold'>;
+  /** What it does around each pass of the launch, if anything. */
+  readonly around: PassHooks | undefined;
   /** The pass that uses what was granted is queued. */
   passSubmitted(): void;
-  /** The launch is over: nothing is mapped any more. */
-  close(): void;
+  /** The launch is over: nothing is mapped any more. Context: waits. */
+  close(): MaybePromise<void>;
 }
 
 /** Refusals that are kept. */

@@ -77,6 +77,8 @@ const MAX_BUSY = 64;
 export class MachinePager implements LaunchPager {
   readonly stats: PagerStats = { mapped: 0, erased: 0, evicted: 0, cancelled: 0, remote: 0 };
   readonly refusals: Refusal[] = [];
+  readonly everyPass = false;
+  readonly patience = 256;
   failure = 0;
   /** Lends pages that stay in RAM to a pass; launches call it around each. */
   readonly aperture: Aperture;
@@ -123,6 +125,9 @@ export class MachinePager implements LaunchPager {
     this.aperture = new Aperture(mirror, space, origin, firstFrame);
     mirror.pageTable.listen(this.onErase);
   }
+
+  /** Nothing has to be known before the first fault. */
+  begin(): void {}
 
   /**
    * Serves a batch, page by page in the order of the records.

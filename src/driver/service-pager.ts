@@ -33,7 +33,13 @@ import type { CancelStep, ServiceStep } from './policy/fault-service.ts';
 import { MOVED_READABLE, MOVE_FAILED } from './policy/placement-rows.ts';
 import type { PlacementStep } from './policy/placement-rows.ts';
 import { ACCESS_READ, ACCESS_WRITE, IN_RAM, ON_DEVICE } from './policy/policy.ts';
-import type { PolicyFactory, Region, ServiceTraits } from './policy/policy.ts';
+import type {
+  FaultPolicy,
+  PolicyFactory,
+  PolicySetup,
+  Region,
+  ServiceTraits,
+} from './policy/policy.ts';
 import { Residency } from './policy/residency.ts';
 
 /** What a pager is made with. */
@@ -52,6 +58,8 @@ export interface ServicePagerOptions {
   readonly isComplete?: boolean;
   /** Whether a page is raised once per run, where `isComplete`; the default is false. */
   readonly dedup?: boolean;
+  /** Told of each refusal: the page, and whether it was to be written. */
+  readonly onRefuse?: (page: number, write: boolean) => void;
   /** Compares all of the service's bookkeeping with the page tables at each replay. */
   readonly checks?: boolean;
 }
@@ -114,7 +122,11 @@ export class ServicePager {
     const devicePages = options.devicePages ?? mirror.device.memory.capacityPages;
     const residency = new Residency(this.regions, Math.max(1, devicePages));
     const { pageCount } = residency;
-    const policy = options.policy({ pageCount, devicePages, seed: options.seed ?? 1 });
+    const policy = this.makePolicy(options.policy, {
+      pageCount,
+      devicePages,
+      seed: options.seed ?? 1,
+    });
     const { cost, traits, lives } = options;
     this.service = new FaultService(
       residency,
@@ -128,6 +140,16 @@ export class ServicePager {
     );
     const { isComplete, dedup } = options;
     this.run = new DeviceRun(this.service, space.context, isComplete === true, dedup === true);
+  }
+
+  /** A policy that can't be made leaves nobody behind who listens. */
+  private makePolicy(factory: PolicyFactory, setup: PolicySetup): FaultPolicy {
+    try {
+      return factory(setup);
+    } catch (error) {
+      this.map.close();
+      throw error;
+    }
   }
 
   /** Looks at the address space as it is: what is on the device already is mapped. */
@@ -335,6 +357,7 @@ export class ServicePager {
   /** From now on such accesses of the page end their invocation. */
   private refuse(page: number, write: boolean): void {
     this.map.refuse(page, write);
+    this.options.onRefuse?.(page, write);
     this.asked.delete(page);
     this.hasChanged = true;
     this.stats.cancelled++;

@@ -1,5 +1,4 @@
 /** The facade's handles of kernels over virtual memory, and of their launches. */
-import { isErr } from '../base/errno.ts';
 import { ErrnoError, checked, disposed } from './errors.ts';
 import type { Machine } from './machine.ts';
 import { LAUNCH_BYTES, LAUNCH_COUNTS, LAUNCH_COUNTS_AT } from './protocol-launch.ts';
@@ -98,9 +97,7 @@ export class RunningLaunch implements AsyncDisposable {
     this.report = machine.call<KernelReport>(call).then(
       (report) => {
         signal?.removeEventListener('abort', abort);
-        if (report.outcome === 'failed' && report.cause === '' && isErr(report.errno)) {
-          throw new ErrnoError(report.errno, 'launch');
-        }
+        if (!report.hasBegun) throw new ErrnoError(report.errno, 'launch', report.cause);
         return report;
       },
       (error: unknown) => {

@@ -3,7 +3,7 @@
  * or refused.
  */
 import { errno } from '../base/errno.ts';
-import { PAGE_SIZE, TASK_SIZE, isAddress, isPageAligned } from '../base/units.ts';
+import { PAGE_SIZE, PMD_SIZE, TASK_SIZE, isAddress, isPageAligned } from '../base/units.ts';
 import { PARAM_ARGUMENTS, VM_SPACE_BYTES } from '../engine/vm/abi.ts';
 import { SHAPE_KERNELS } from '../engine/vm/shape-kernels.ts';
 import { kernelOfIr } from '../engine/vm/shapes.ts';
@@ -11,11 +11,9 @@ import type { VmKernel, VmProgramOptions } from '../engine/vm/vm-engine.ts';
 import { LAUNCH_BYTES, LAUNCH_COUNTS, LAUNCH_COUNTS_AT } from './protocol-launch.ts';
 import type { KernelLaunchRequest, KernelProblem, KernelSource } from './protocol-launch.ts';
 
-const DEFAULT_ORIGIN = TASK_SIZE - VM_SPACE_BYTES;
 const DEFAULT_WINDOW = 256;
 const DEFAULT_LANES = 64;
 const DEFAULT_BUDGET = 2 ** 16;
-const DEFAULT_PATIENCE = 256;
 
 /** A request that was checked. */
 export interface Order {
@@ -24,7 +22,8 @@ export interface Order {
   readonly origin: number;
   readonly window: number;
   readonly budget: number;
-  readonly patience: number;
+  /** By default the pager's. */
+  readonly patience: number | undefined;
   /** Word 0 of the shared words, and their counts. */
   readonly words: Int32Array;
   readonly counts: Float64Array;
@@ -36,7 +35,7 @@ export function problem(reason: string): KernelProblem {
 }
 
 /** Callers without types: a whole number within bounds. */
-function isCount(value: unknown, least: number, most: number): value is number {
+export function isCount(value: unknown, least: number, most: number): value is number {
   return Number.isInteger(value) && (value as number) >= least && (value as number) <= most;
 }
 
@@ -79,13 +78,14 @@ export function readOptions(source: KernelSource): VmProgramOptions | KernelProb
 
 /** A launch, or EINVAL; EFAULT for an address out of the kernel's reach. */
 export function readOrder(request: KernelLaunchRequest, slots: number): Order | number {
-  const { workgroups, args = [], origin = DEFAULT_ORIGIN, control } = request;
-  const { window = slots, budget = DEFAULT_BUDGET, patience = DEFAULT_PATIENCE } = request;
+  const { workgroups, args = [], control } = request;
+  const { origin = originOf(args), window = slots, budget = DEFAULT_BUDGET, patience } = request;
   const isPlace = isAddress(origin) && isPageAligned(origin) && origin <= TASK_SIZE - PAGE_SIZE;
   if (!isPlace || !isCount(workgroups, 1, 2 ** 31) || !isCount(window, 1, 4096)) {
     return errno.EINVAL;
   }
-  if (!isCount(budget, 1, 2 ** 31) || !isCount(patience, 1, 2 ** 20)) return errno.EINVAL;
+  if (!isCount(budget, 1, 2 ** 31) || (patience !== undefined && !isCount(patience, 1, 2 ** 20)))
+    return errno.EINVAL;
   const values = readArguments(args, origin);
   if (typeof values === 'number') return values;
   if (control !== undefined && !isControl(control)) return errno.EINVAL;
@@ -94,6 +94,16 @@ export function readOrder(request: KernelLaunchRequest, slots: number): Order | 
   const counts = new Float64Array(shared, LAUNCH_COUNTS_AT, LAUNCH_COUNTS.length);
   const most = Math.min(window, slots);
   return { workgroups, args: values, origin, window: most, budget, patience, words, counts };
+}
+
+/** Where a kernel's address 0 is by default: before the lowest address that it is given. */
+function originOf(args: unknown): number {
+  const addresses = (Array.isArray(args) ? args : []).filter(
+    (value): value is number => isAddress(value as number) && (value as number) >= VM_SPACE_BYTES,
+  );
+  if (addresses.length === 0) return TASK_SIZE - VM_SPACE_BYTES;
+  const lowest = Math.min(...addresses);
+  return lowest - (lowest % PMD_SIZE);
 }
 
 function readArguments(args: unknown, origin: number): number[] | number {

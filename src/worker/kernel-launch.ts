@@ -4,10 +4,13 @@
  * What ends one early: the caller (by a shared word), its file's `close`, its process's exit.
  */
 import { errno, errnoName } from '../base/errno.ts';
-import { KernelBug } from '../base/assert.ts';
+import type { MaybePromise } from '../base/maybe.ts';
 import type { Dmirror } from '../driver/dmirror.ts';
 import type { LaunchPager } from '../driver/launch-pager.ts';
 import { MachinePager } from '../driver/machine-pager.ts';
+import { PolicyPager } from '../driver/policy-pager.ts';
+import { PolicyError } from '../driver/policy/policy.ts';
+import type { ServicePagerOptions } from '../driver/service-pager.ts';
 import {
   ACCESS_ATOMIC,
   ACCESS_READ,
@@ -19,13 +22,14 @@ import {
 import { DeviceSpace } from '../engine/vm/device-space.ts';
 import { launchKernel } from '../engine/vm/launch.ts';
 import type { FaultBatch, LaunchCounts, LaunchReport } from '../engine/vm/launch.ts';
-import { isRefusal } from '../engine/vm/vm-engine.ts';
+import { VmCompileError, isRefusal } from '../engine/vm/vm-engine.ts';
 import type { VmEngine, VmProgram } from '../engine/vm/vm-engine.ts';
 import type { System } from '../mm/mm-types.ts';
 import { TRACE_DEVICE_FAULT, TRACE_DEVICE_PASS } from '../mm/trace.ts';
 import { vmEventIndex } from '../mm/vmstat.ts';
 import { problem, readKernel, readOptions, readOrder } from './kernel-launch-args.ts';
 import type { Order } from './kernel-launch-args.ts';
+import { readPolicy } from './kernel-launch-policy.ts';
 import { isRecord } from './kernel-results.ts';
 import { LAUNCH_COUNTS } from './protocol-launch.ts';
 import type {
@@ -38,6 +42,9 @@ import type {
 } from './protocol-launch.ts';
 import type { VmEngines, VmHome } from './vm-engines.ts';
 
+/** Milliseconds after which a launch lets others have the thread. */
+const TURN_MS = 2;
+
 const LAUNCHES = vmEventIndex('device_kernel_launch');
 const PASSES = vmEventIndex('device_kernel_pass');
 const FAULTS = vmEventIndex('device_kernel_fault');
@@ -48,6 +55,8 @@ interface Compiled {
   readonly fd: number;
   readonly engine: VmEngine;
   readonly program: VmProgram;
+  /** A page is reported once a pass. */
+  readonly dedup: boolean;
 }
 
 /** A launch in progress. */
@@ -56,6 +65,8 @@ interface Active {
   readonly home: VmHome;
   readonly program: VmProgram;
   readonly order: Order;
+  /** Of the fault service, where there is a policy. */
+  readonly service: ServicePagerOptions | null;
   /** Of the file or process: the launch is to end. */
   isClosed: boolean;
   ended: Promise<unknown>;
@@ -106,7 +117,8 @@ export class KernelLaunches {
     const program = await home.engine.compile(kernel, options);
     if (isRefusal(program)) return refusedKernel(program.errno, program.problems);
     const handle = this.nextKernel++;
-    this.compiled.set(handle, { fd, engine: home.engine, program });
+    const dedup = options.dedup !== false;
+    this.compiled.set(handle, { fd, engine: home.engine, program, dedup });
     return {
       errno: 0,
       kernel: handle,
@@ -140,10 +152,18 @@ export class KernelLaunches {
     if (home.engine !== compiled.engine) return refusedLaunch(errno.EINVAL);
     const order = readOrder(request, compiled.program.slots);
     if (typeof order === 'number') return refusedLaunch(order);
+    const policy = await readPolicy(request, order.origin);
+    if (typeof policy === 'string') return refusedLaunch(errno.EINVAL, policy);
+    // The file may have been closed meanwhile.
+    if (!this.compiled.has(kernel)) return refusedLaunch(errno.EBADF);
     const ended = Promise.resolve();
-    const { program } = compiled;
-    const active: Active = { mirror, home, program, order, isClosed: false, ended };
-    const running = this.run(active);
+    const { program, dedup } = compiled;
+    const service = policy === null ? null : { ...policy, isComplete: !dedup };
+    const active: Active = { mirror, home, program, order, service, isClosed: false, ended };
+    const space = new DeviceSpace(this.nextContext++);
+    const pager = newPager(active, space);
+    if (typeof pager === 'string') return refusedLaunch(errno.EINVAL, pager);
+    const running = this.run(active, space, pager);
     active.ended = running;
     const ofFile = this.active.get(fd) ?? new Set();
     this.active.set(fd, ofFile.add(active));
@@ -169,16 +189,12 @@ export class KernelLaunches {
     this.engines.close();
   }
 
-  private async run(active: Active): Promise<KernelReport> {
+  private async run(active: Active, space: DeviceSpace, pager: LaunchPager): Promise<KernelReport> {
     const { mirror, home, program, order } = active;
-    const { words } = order;
-    const isAborted = (): boolean => active.isClosed || Atomics.load(words, 0) !== 0;
-    const space = new DeviceSpace(this.nextContext++);
-    const pager = newPager(active, space, isAborted);
     const began = performance.now();
     let serveMs = 0;
     const watch = new Watch(this.sys, mirror, order);
-    const serve = async (batch: FaultBatch): Promise<boolean> => {
+    const serve = async (batch: FaultBatch): Promise<boolean | 'hold'> => {
       const from = performance.now();
       const goesOn = await pager.serve(batch);
       serveMs += performance.now() - from;
@@ -186,27 +202,32 @@ export class KernelLaunches {
       return goesOn;
     };
     this.sys.vmstat.add(LAUNCHES, 1);
-    const { workgroups, args, window, budget, patience } = order;
+    const { workgroups, args, window, budget, patience = pager.patience } = order;
     const request = { space, workgroups, args, window, budget, patience };
+    const turns = new Turns();
     let ended: LaunchReport;
     let detail = '';
     try {
+      await pager.begin();
       ended = await launchKernel(program, {
         ...request,
         pager: serve,
-        isAborted,
+        everyPass: pager.everyPass,
+        isAborted: () => isAborted(active),
+        between: () => turns.give(),
         onSubmitted: () => pager.passSubmitted(),
         around: home.reachesAperture(active.mirror.device) ? pager.around : undefined,
         onPass: (counts, { faults }) => watch.pass(counts, faults),
       });
     } catch (error) {
-      // What the compiler says of a replay's variant; a bug of ours is not to be hidden.
-      if (error instanceof KernelBug || !(error instanceof Error)) throw error;
+      // A policy, or the compiler about a replay's variant; a bug of ours is not to be hidden.
+      if (!(error instanceof PolicyError || error instanceof VmCompileError)) throw error;
       detail = error.message;
-      const end = { outcome: 'failed', errno: errno.EIO, workgroup: -1 } as const;
-      ended = { ...watch.counts, ...end };
+      const status = error instanceof PolicyError ? errno.EINVAL : errno.EIO;
+      ended = { ...watch.counts, outcome: 'failed', errno: status, workgroup: -1 };
     } finally {
-      pager.close();
+      turns.close();
+      await closePager(pager);
       home.engine.drop(space);
     }
     const totalMs = performance.now() - began;
@@ -214,13 +235,61 @@ export class KernelLaunches {
   }
 }
 
-/** The place where the pager behind a launch is made. */
-function newPager(
-  { mirror, home, order }: Active,
-  space: DeviceSpace,
-  isAborted: () => boolean,
-): LaunchPager {
-  return new MachinePager(mirror, space, order.origin, home.firstFrame, isAborted);
+/** Whether a launch is to end. */
+function isAborted({ isClosed, order }: Active): boolean {
+  return isClosed || Atomics.load(order.words, 0) !== 0;
+}
+
+/** The place where the pager behind a launch is made; or what is wrong with its policy. */
+function newPager(active: Active, space: DeviceSpace): LaunchPager | string {
+  const { mirror, home, order, service } = active;
+  const { origin } = order;
+  const { firstFrame } = home;
+  if (service === null) {
+    return new MachinePager(mirror, space, origin, firstFrame, () => isAborted(active));
+  }
+  try {
+    return new PolicyPager(mirror, space, origin, firstFrame, service);
+  } catch (error) {
+    if (error instanceof PolicyError) return error.message;
+    throw error;
+  }
+}
+
+/** A policy that throws once more at the end has nothing left to spoil. */
+async function closePager(pager: LaunchPager): Promise<void> {
+  try {
+    await pager.close();
+  } catch (error) {
+    if (!(error instanceof PolicyError)) throw error;
+  }
+}
+
+/** Lets others have the thread now and then: on the CPU engine a launch waits for nobody. */
+class Turns {
+  private since = performance.now();
+  private readonly channel = new MessageChannel();
+  private next: () => void = () => undefined;
+
+  constructor() {
+    this.channel.port1.onmessage = () => this.next();
+  }
+
+  /** Between two passes. */
+  give(): MaybePromise<void> {
+    if (performance.now() - this.since < TURN_MS) return;
+    return new Promise((resolve) => {
+      this.next = () => {
+        this.since = performance.now();
+        resolve();
+      };
+      this.channel.port2.postMessage(null);
+    });
+  }
+
+  close(): void {
+    this.channel.port1.close();
+  }
 }
 
 /** Makes a launch visible: in its shared words, in the counters, and in traces. */
@@ -278,18 +347,21 @@ function finalReport(
   detail: string,
   { totalMs, serveMs }: { readonly totalMs: number; readonly serveMs: number },
 ): KernelReport {
-  const { mapped, erased, evicted, cancelled } = pager.stats;
+  const { mapped, erased, evicted, cancelled, remote } = pager.stats;
   const report = settled(ended, pager.failure, isClosed || Atomics.load(order.words, 0) !== 0);
   return {
     ...report,
-    cause: causeOf(report, order, isClosed, detail),
+    hasBegun: true,
+    origin: order.origin,
+    service: pager instanceof PolicyPager ? pager.report() : null,
+    cause: causeOf(report, order, isClosed, detail, pager.patience),
     workgroups: order.workgroups,
     refusals: pager.refusals.map(({ access, errno: status, ...rest }): RefusedAccess => ({
       ...rest,
       access: accessName(access),
       reason: errnoName(status),
     })),
-    pages: { mapped, erased, evicted, refused: cancelled },
+    pages: { mapped, erased, evicted, remote, refused: cancelled },
     totalMs,
     serveMs,
     passMs: totalMs - serveMs,
@@ -309,6 +381,7 @@ function causeOf(
   { budget, patience }: Order,
   isClosed: boolean,
   detail: string,
+  usual: number,
 ): string {
   switch (outcome) {
     case 'done':
@@ -320,7 +393,7 @@ function causeOf(
     case 'diverged':
       return `workgroup ${workgroup}: a replay took another way than the run before`;
     case 'stalled':
-      return `no progress in ${patience} passes, the last of ${passes}`;
+      return `no progress in ${patience ?? usual} passes, the last of ${passes}`;
     case 'aborted':
       return isClosed ? 'its device was closed' : 'the caller ended it';
     case 'cancelled':
@@ -342,16 +415,19 @@ function refusedKernel(code: number, problems: readonly KernelProblem[]): Compil
   return { errno: code, problems, firstAttempt: 'none', ...none };
 }
 
-function refusedLaunch(code: number): KernelReport {
+function refusedLaunch(code: number, cause = ''): KernelReport {
   return {
     ...NO_COUNTS,
     errno: code,
     outcome: 'failed',
-    cause: '',
+    hasBegun: false,
+    cause,
+    origin: 0,
+    service: null,
     workgroup: -1,
     workgroups: 0,
     refusals: [],
-    pages: { mapped: 0, erased: 0, evicted: 0, refused: 0 },
+    pages: { mapped: 0, erased: 0, evicted: 0, remote: 0, refused: 0 },
     totalMs: 0,
     passMs: 0,
     serveMs: 0,

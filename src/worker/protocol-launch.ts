@@ -3,6 +3,10 @@
  * on what is not there (docs/device-faults-mechanism.md). Types, and the layout of the words that a
  * launch shares with whoever watches it.
  */
+import type { ServiceReport } from '../driver/policy-pager.ts';
+import type { CostModel } from '../driver/policy/cost-model.ts';
+import type { EvictionName } from '../driver/policy/eviction.ts';
+import type { Hints, ReplayPolicy } from '../driver/policy/policy.ts';
 import type { LaunchCounts, LaunchOutcome } from '../engine/vm/launch.ts';
 
 /** A kernel to compile: one of `wgsl` and `shape`. */
@@ -52,6 +56,34 @@ export interface CompileResult {
   readonly compileMs: number;
 }
 
+/** A policy's setup, and that of the fault service that asks it. */
+export interface LaunchServiceOptions {
+  /** Pages of device memory that the kernel may use; all by default. */
+  readonly devicePages?: number;
+  /** In which order pages are evicted, where the policy leaves that open. */
+  readonly evict?: EvictionName;
+  /** log2 of the pages that move together (kfd), 0 to 31. */
+  readonly granularity?: number;
+  readonly replay?: ReplayPolicy;
+  /** Records of a batch, 1 to 65536. */
+  readonly batchLimit?: number;
+  /** Records of the service's ring, 1 to 2^20. */
+  readonly ringRecords?: number;
+  /** What the user has said about ranges of the process; of those that overlap the last count. */
+  readonly hints?: readonly RangeHint[];
+  /** Terms of the cost model that differ from the default. */
+  readonly cost?: Partial<CostModel>;
+  readonly seed?: number;
+  /** Lives of the last so many faults are to be in the report, up to 2^20. Default 0. */
+  readonly lives?: number;
+}
+
+/** What a user says about a range, whole pages. */
+export interface RangeHint extends Partial<Hints> {
+  readonly addr: number;
+  readonly length: number;
+}
+
 /** A launch. */
 export interface KernelLaunchRequest {
   /** Workgroups, 1 to 2^31. */
@@ -63,15 +95,23 @@ export interface KernelLaunchRequest {
   readonly args?: readonly number[];
   /**
    * The virtual address that is the kernel's address 0, page aligned; 4 GiB from there are in its
-   * reach. Default 2^47 - 2^32, where mmap puts what has no place of its own.
+   * reach. Default: the multiple of 2 MiB at or below the lowest address among `args`; without any,
+   * 2^47 - 2^32, below which mmap puts nothing by itself.
    */
   readonly origin?: number;
   /** Workgroups in flight, up to the kernel's window, which is the default. */
   readonly window?: number;
   /** Rounds of loops that an invocation may take, 1 to 2^31. Default 2^16. */
   readonly budget?: number;
-  /** Passes without progress after which it is given up, 1 to 2^20. Default 256. */
+  /** Passes without progress after which it is given up, 1 to 2^20. Default 256, 2000 by policy. */
   readonly patience?: number;
+  /**
+   * Who decides what moves when: a name of `POLICIES`, or the URL of a module that exports
+   * `policy`. By default pages move one by one, as they are asked for, and nobody counts time.
+   */
+  readonly policy?: string;
+  /** With a policy: how it is set up, and what the report is to have. */
+  readonly service?: LaunchServiceOptions;
   /** Shared words of LAUNCH_BYTES: what it has done so far, and whether it is to end. */
   readonly control?: SharedArrayBuffer;
 }
@@ -98,6 +138,8 @@ export interface KernelReport extends LaunchCounts {
    */
   readonly errno: number;
   readonly outcome: LaunchOutcome;
+  /** False for a launch that was refused: `errno` and `cause` say why. */
+  readonly hasBegun: boolean;
   /** Why it did not finish, and where; empty for `done`. */
   readonly cause: string;
   /** A workgroup for which it ended as `endless`, `logFull` or `diverged`; else -1. */
@@ -105,8 +147,12 @@ export interface KernelReport extends LaunchCounts {
   readonly workgroups: number;
   /** The first accesses that were refused; `killed` counts their invocations. */
   readonly refusals: readonly RefusedAccess[];
-  /** Pages: mapped for it, taken away again, evicted for it, refused. */
-  readonly pages: Readonly<Record<'mapped' | 'erased' | 'evicted' | 'refused', number>>;
+  /** Pages: mapped for it, taken away again, evicted for it, lent to a pass, refused. */
+  readonly pages: Readonly<Record<'mapped' | 'erased' | 'evicted' | 'remote' | 'refused', number>>;
+  /** The virtual address that was the kernel's address 0. */
+  readonly origin: number;
+  /** What the fault service did, in its own time; null without a policy. */
+  readonly service: ServiceReport | null;
   /** Milliseconds in all, in passes, and in serving faults. */
   readonly totalMs: number;
   readonly passMs: number;

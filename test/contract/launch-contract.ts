@@ -5,7 +5,7 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { SHAPE_NAMES, shapeCase } from '../../src/engine/vm/shapes.ts';
 import type { VmCase } from '../../src/engine/vm/shapes.ts';
-import { errno, PAGE_SIZE, PROT_READ, PROT_WRITE } from '../../src/index.ts';
+import { errno, PAGE_SIZE, POLICIES, PROT_READ, PROT_WRITE } from '../../src/index.ts';
 import type {
   DeviceKernel,
   KernelReport,
@@ -84,12 +84,83 @@ export async function expectPlaced({ process }: LaunchRig, { one, addr }: Placed
   expectMemory(one, await process.read(addr, one.bytes.length), oracleOf(one));
 }
 
+/** A policy of a user that does what `none` does, by its source, as a module that can be loaded. */
+const MODULE = (body: string): string =>
+  `data:text/javascript,${encodeURIComponent(`export const policy = { ${body} };`)}`;
+
+function describePolicies(engine: 'cpu' | 'webgpu', open: OpenMachine): void {
+  let rig: LaunchRig;
+  let kernel: DeviceKernel;
+  beforeAll(async () => {
+    rig = await openRig(open, engine, 64);
+    kernel = await rig.device.compileKernel({ shape: 'accumulate', window: 4 });
+  });
+  afterAll(() => rig.machine.close());
+
+  it('every policy: the same memory; the report has what the service did', async () => {
+    for (const policy of POLICIES) {
+      const placed = await place(rig, 'accumulate');
+      const service = { lives: 64, devicePages: 8 };
+      const report = await launchPlaced(rig, kernel, placed, { policy, service });
+      expect(report, policy).toMatchObject({ outcome: 'done', killed: 0, service: { policy } });
+      await expectPlaced(rig, placed);
+      const { counts, virtualUs, lives, moved, batchUs } = report.service!;
+      expect(counts.batches, policy).toBeGreaterThan(0);
+      expect(batchUs.length, policy).toBe(counts.batches);
+      expect(lives.length, policy).toBeGreaterThan(0);
+      expect(moved.in, policy).toBeGreaterThan(0);
+      expect(virtualUs > 0, policy).toBe(policy === 'nouveau' || counts.movedPages > 0);
+      await rig.process.munmap(placed.addr, placed.one.bytes.length);
+    }
+  });
+
+  it('a limit of device pages makes a policy evict, which without it need not', async () => {
+    const evictions: number[] = [];
+    for (const service of [{}, { devicePages: 2 }]) {
+      const placed = await place(rig, 'accumulate');
+      const report = await launchPlaced(rig, kernel, placed, { policy: 'none', service });
+      expect(report.outcome).toBe('done');
+      evictions.push(report.pages.evicted);
+      await rig.process.munmap(placed.addr, placed.one.bytes.length);
+    }
+    expect(evictions[0]).toBe(0);
+    expect(evictions[1]).toBeGreaterThan(0);
+  });
+
+  it('a policy that throws, or answers nonsense, ends its launch, with cause', async () => {
+    const placed = await place(rig, 'accumulate');
+    const thrower = MODULE('onFaults() { throw new Error("no idea"); }, chooseVictims() {}');
+    const failed = await launchPlaced(rig, kernel, placed, { policy: thrower });
+    expect(failed).toMatchObject({ outcome: 'failed', errno: errno.EINVAL });
+    expect(failed.cause).toContain('onFaults: throws: no idea');
+    const half = MODULE('chooseVictims() {}');
+    for (const [policy, why] of [
+      [half, 'has no method onFaults'],
+      ['uvmm', 'give a URL, or one of'],
+      ['data:text/javascript,export const (', 'be loaded'],
+    ] as const) {
+      const launch = launchPlaced(rig, kernel, placed, { policy });
+      await expect(launch, policy).rejects.toMatchObject({ errno: errno.EINVAL });
+      await expect(launch, policy).rejects.toThrow(why);
+    }
+    for (const service of [{ devicePages: 0 }, { evict: 'x' }, { cost: { farFaultUs: -1 } }]) {
+      const options = { policy: 'uvm', service } as Partial<LaunchOptions>;
+      const launch = launchPlaced(rig, kernel, placed, options);
+      await expect(launch).rejects.toMatchObject({ errno: errno.EINVAL });
+    }
+    const report = await launchPlaced(rig, kernel, placed, { policy: 'uvm' });
+    expect(report).toMatchObject({ outcome: 'done', cause: '' });
+    await expectPlaced(rig, placed);
+  });
+}
+
 /** Declares the suite. */
 export function describeLaunches(engine: 'cpu' | 'webgpu', open: OpenMachine): void {
   describe(`kernels through the facade: ${engine}`, () => {
     describeShapes(engine, open);
     describeWatching(engine, open);
     describeArguments(engine, open);
+    describePolicies(engine, open);
   });
 }
 
@@ -206,7 +277,8 @@ function describeArguments(engine: 'cpu' | 'webgpu', open: OpenMachine): void {
     for (const args of [[-1], [0.5], [Number.NaN], ['0'], 7, Array(33).fill(0)]) {
       await fails(EINVAL, { workgroups: 1, args });
     }
-    await fails(EFAULT, { workgroups: 1, args: [2 ** 40] });
+    await fails(EFAULT, { workgroups: 1, args: [2 ** 40, 2 ** 40 + 2 ** 33] });
+    await fails(EFAULT, { workgroups: 1, args: [2 ** 40], origin: 0 });
     for (const budget of [0, 2 ** 31 + 1]) await fails(EINVAL, { workgroups: 1, budget });
     for (const window of [0, 4097]) await fails(EINVAL, { workgroups: 1, window });
     const other = await rig.process.openDevice(1);

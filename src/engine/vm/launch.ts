@@ -68,6 +68,8 @@ export interface LaunchRequest {
   readonly onSubmitted?: () => void;
   /** Told after each pass. */
   readonly onPass?: (counts: LaunchCounts, batch: VmPassResult) => void;
+  /** Waited for before each pass. */
+  readonly between?: () => MaybePromise<void>;
   /** Asked before each pass; true ends the launch as `aborted`. */
   readonly isAborted?: () => boolean;
   /** Rearranges the work of a pass (pairs of workgroup and slot), for tests. */
@@ -175,8 +177,10 @@ class Launch {
   }
 
   async toEnd(): Promise<LaunchReport> {
-    const { around, isAborted, onSubmitted, onPass } = this.request;
+    const { around, isAborted, onSubmitted, onPass, between } = this.request;
     while (this.stopped.length > 0 || this.next < this.request.workgroups) {
+      const pause = between?.();
+      if (pause instanceof Promise) await pause;
       if (isAborted?.() === true) return this.report('aborted');
       const ready = (await around?.beforePass?.()) ?? 0;
       if (isErr(ready)) return this.report('failed', ready as Errno);

@@ -29,6 +29,11 @@ export interface VmKernel {
   readonly ir?: VmIrKernel;
 }
 
+/** A pass could not run: the kernel that compiled for its first attempt did not for a replay. */
+export class VmCompileError extends Error {
+  override readonly name = 'VmCompileError';
+}
+
 /** How a kernel is compiled. */
 export interface VmProgramOptions {
   /** Most workgroups in flight: each has room for its state and log. */

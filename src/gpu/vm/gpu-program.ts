@@ -14,7 +14,11 @@ import type {
   VmRefusal,
   VmRun,
 } from '../../engine/vm/vm-engine.ts';
-import { DEFAULT_LOG_WORDS, DEFAULT_RING_RECORDS } from '../../engine/vm/vm-engine.ts';
+import {
+  DEFAULT_LOG_WORDS,
+  DEFAULT_RING_RECORDS,
+  VmCompileError,
+} from '../../engine/vm/vm-engine.ts';
 import type { CheckedKernel } from './check-kernel.ts';
 import type { GpuVmHost } from './gpu-host.ts';
 import { unguardedColumn } from './guard-loops.ts';
@@ -110,7 +114,7 @@ export async function compileProgram(
   const replay = pipeline(device, kernel, vmSource(checked, layout, again), bindings).then(
     (second) => {
       if ('label' in second) return second;
-      throw new TypeError(`${kernel.name}: ${second[0]?.reason}`);
+      throw new VmCompileError(`${kernel.name}: ${second[0]?.reason}`);
     },
   );
   // Whoever replays awaits it; until then a failure is nobody's.

@@ -1,0 +1,142 @@
+/*
+ * A launch's pager under a policy: service-pager.ts with what a launch needs besides, the table of
+ * refusals and a report of what the service did, in its own virtual time.
+ *
+ * Locking. As service-pager.ts. Source: our own.
+ */
+import { errno } from '../base/errno.ts';
+import { PAGE_SIZE } from '../base/units.ts';
+import { ACCESS_PREFETCH, ACCESS_READ, FAULT_ACCESS, FAULT_ADDRESS } from '../engine/vm/abi.ts';
+import { FAULT_WORDS } from '../engine/vm/abi.ts';
+import type { DeviceSpace } from '../engine/vm/device-space.ts';
+import type { FaultBatch } from '../engine/vm/launch.ts';
+import type { Dmirror } from './dmirror.ts';
+import type { LaunchPager, PagerStats, Refusal } from './launch-pager.ts';
+import { noteRefusal } from './launch-pager.ts';
+import type { FaultCounts, TimeSplit } from './policy/fault-counts.ts';
+import type { FaultLife } from './policy/fault-lives.ts';
+import { ServicePager } from './service-pager.ts';
+import type { ServicePagerOptions } from './service-pager.ts';
+
+/** What a fault service did for a launch. Plain data. */
+export interface ServiceReport {
+  /** The policy's own name. */
+  readonly policy: string;
+  readonly counts: FaultCounts;
+  /** Where virtual time went, and how much of it there was, µs. */
+  readonly times: TimeSplit;
+  readonly virtualUs: number;
+  /** When each batch began, how long it took, and how many blocks it evicted. */
+  readonly batchStartUs: readonly number[];
+  readonly batchUs: readonly number[];
+  readonly batchEvictions: readonly number[];
+  /** Lives of the last faults, as many as were asked for; pages count from the origin. */
+  readonly lives: readonly FaultLife[];
+  /** Pages that came, that the service sent home, and that others took away. */
+  readonly moved: Readonly<Record<'in' | 'out' | 'lost', number>>;
+}
+
+/** See the file header. */
+export class PolicyPager implements LaunchPager {
+  readonly everyPass = true;
+  /** Policies may throttle for a while. */
+  readonly patience = 2000;
+  /** Pages that stay in RAM are brought all the same, or refused. */
+  readonly around = undefined;
+  readonly refusals: Refusal[] = [];
+  private readonly mirror: Dmirror;
+  private readonly origin: number;
+  private readonly options: ServicePagerOptions;
+  private readonly inner: ServicePager;
+  private batch: FaultBatch | null = null;
+  private hasBegun = false;
+
+  /**
+   * @param mirror the process's open device, which has memory of its own
+   * @param origin virtual address that is address 0 of the context, page aligned
+   * @param firstFrame pfn of the first VRAM frame of the engine's arena
+   * @throws PolicyError of a user's policy that can't be made
+   */
+  constructor(
+    mirror: Dmirror,
+    space: DeviceSpace,
+    origin: number,
+    firstFrame: number,
+    options: ServicePagerOptions,
+  ) {
+    this.mirror = mirror;
+    this.origin = origin;
+    this.options = options;
+    const onRefuse = (page: number, write: boolean): void => this.note(page, write);
+    this.inner = new ServicePager(mirror, space, origin, firstFrame, { ...options, onRefuse });
+  }
+
+  get stats(): PagerStats {
+    const { map, stats } = this.inner;
+    const { out: evicted, cancelled } = stats;
+    return { mapped: stats.in, erased: map.erased, evicted, cancelled, remote: 0 };
+  }
+
+  /** The service gives up when its engine or its file is gone. */
+  get failure(): number {
+    return this.mirror.device.context.engine.isLost ? errno.ENODEV : errno.EIO;
+  }
+
+  /** Looks at the address space as it is. */
+  begin(): Promise<void> {
+    this.hasBegun = true;
+    return this.inner.begin();
+  }
+
+  /** Has the service decide, and does what it says. Context: as ServicePager.serve. */
+  async serve(batch: FaultBatch): Promise<boolean | 'hold'> {
+    this.batch = batch;
+    return this.inner.serve(batch);
+  }
+
+  /** The pass that uses what was granted is queued. */
+  passSubmitted(): void {
+    this.inner.passSubmitted();
+  }
+
+  /** Services what is left in the ring, then maps nothing any more. */
+  async close(): Promise<void> {
+    try {
+      if (this.hasBegun) await this.inner.end();
+    } finally {
+      this.inner.close();
+    }
+  }
+
+  /** What the service did so far. */
+  report(): ServiceReport {
+    const { service, stats } = this.inner;
+    const { counts, times, space, batchStartUs, batchUs, batchEvictions } = service;
+    return {
+      policy: service.policy.name,
+      counts: { ...counts },
+      times: { ...times },
+      virtualUs: space.nowUs,
+      batchStartUs,
+      batchUs,
+      batchEvictions,
+      lives: this.options.lives === undefined ? [] : [...this.options.lives.all()],
+      moved: { in: stats.in, out: stats.out, lost: stats.lost },
+    };
+  }
+
+  /** Finds the record that a refusal is for, in the batch at hand. */
+  private note(page: number, write: boolean): void {
+    const { batch } = this;
+    if (batch === null) return;
+    const { records } = batch;
+    for (let at = 0; at < records.length; at += FAULT_WORDS) {
+      const access = records[at + FAULT_ACCESS]!;
+      const isWrite = access !== ACCESS_READ && access < ACCESS_PREFETCH;
+      const isPage = Math.floor(records[at + FAULT_ADDRESS]! / PAGE_SIZE) === page;
+      if (!isPage || access >= ACCESS_PREFETCH || (write && !isWrite)) continue;
+      noteRefusal(this.refusals, batch, at / FAULT_WORDS, this.origin, errno.EFAULT);
+      return;
+    }
+  }
+}
