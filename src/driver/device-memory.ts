@@ -78,6 +78,8 @@ export class DeviceMemory {
   /** Pages handed out and returned since boot (calloc and cfree of the test device). */
   calloc = 0;
   cfree = 0;
+  /** Nothing is handed out: the device is suspended. */
+  isClosed = false;
   private freeHead = NO_PAGE;
   /** Free large folios, by their heads. */
   private freeFolios = NO_PAGE;
@@ -194,6 +196,7 @@ export class DeviceMemory {
 
   /** Sees to it that the list has a page. @returns 0, or ENOMEM when the device is full. */
   private fillFreeList(): number {
+    if (this.isClosed) return errno.ENOMEM;
     if (this.freeHead !== NO_PAGE) return 0;
     const status = this.allocateChunk(false);
     if (isErr(status)) return status;
@@ -207,7 +210,7 @@ export class DeviceMemory {
    * and for coherent memory: its one chunk is of single pages, as in Linux.
    */
   allocFolio(): number {
-    if (this.type === MEMORY_DEVICE_COHERENT) return errno.ENOMEM;
+    if (this.type === MEMORY_DEVICE_COHERENT || this.isClosed) return errno.ENOMEM;
     if (this.freeFolios === NO_PAGE) {
       const status = this.allocateChunk(true);
       if (isErr(status)) return status;

@@ -43,6 +43,7 @@ import { vmEventIndex } from '../mm/vmstat.ts';
 import { DeviceMemory } from './device-memory.ts';
 import type { DeviceChunk } from './device-memory.ts';
 import type { DevicePageTable } from './device-page-table.ts';
+import { DeviceSleep } from './device-sleep.ts';
 import type { FaultAround } from './fault-around.ts';
 import { MigrateWindowPool } from './migrate-window.ts';
 import type { MigrateWindow } from './migrate-window.ts';
@@ -91,6 +92,8 @@ export class DmirrorDevice {
    * one kernel was granted no other kernel's faults take away before it was used.
    */
   readonly faultLock = new Mutex();
+  /** Whether it is suspended. */
+  readonly sleep = new DeviceSleep();
   /** The list of the pass that holds `apertureLock`. */
   readonly passList = new CommandList(APERTURE_PAGES);
 

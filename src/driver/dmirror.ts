@@ -8,6 +8,7 @@
  * table in the same breath as its sequence check, without a wait in between.
  */
 import { errno, isErr } from '../base/errno.ts';
+import { isPending } from '../base/maybe.ts';
 import { PAGE_SIZE, TASK_SIZE, isAddress, isPageAligned } from '../base/units.ts';
 import {
   HMM_PFN_REQ_FAULT,
@@ -141,7 +142,8 @@ export class Dmirror {
   }
 
   /**
-   * Runs one command (dmirror_fops_unlocked_ioctl). May wait.
+   * Runs one command (dmirror_fops_unlocked_ioctl). May wait; on a suspended device until that is
+   * resumed.
    *
    * @returns 0, with `cpages` and `faults` of `cmd` set; or an errno: EINVAL for a closed file, an
    * unknown command, an unaligned address or an empty or wrapping range, and what the command
@@ -151,7 +153,10 @@ export class Dmirror {
     cmd.cpages = 0;
     cmd.faults = 0;
     cmd.firstMs = 0;
-    if (!this.isOpen || !isValidRange(cmd) || !isBatch(cmd.batch)) return errno.EINVAL;
+    if (!isValidRange(cmd) || !isBatch(cmd.batch)) return errno.EINVAL;
+    const awake = this.device.sleep.whenAwake();
+    if (isPending(awake)) await awake;
+    if (!this.isOpen) return errno.EINVAL;
     this.active++;
     try {
       if (!this.isWatching) await this.startWatching();

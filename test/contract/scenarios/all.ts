@@ -4,7 +4,9 @@
 import { describe } from 'vitest';
 import { describeFaults } from './faults.ts';
 import { describeHops } from './hops.ts';
+import { describePressure } from './pressure.ts';
 import { describeRaces } from './races.ts';
+import { describeSleep } from './sleep.ts';
 import { describeUnmappedMeanwhile } from './unmapped-meanwhile.ts';
 import type { StageEngine } from './stage.ts';
 
@@ -14,6 +16,8 @@ export function describeScenarios(engine: StageEngine): void {
     describeFaults(engine);
     describeHops(engine);
     describeRaces(engine);
+    describePressure(engine);
+    describeSleep(engine);
     describeUnmappedMeanwhile(engine);
   });
 }

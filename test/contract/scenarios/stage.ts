@@ -240,7 +240,8 @@ export class Actor {
         await play.after?.(batch);
         return goesOn;
       },
-      around: pager.aperture,
+      around: pager.around,
+      onSubmitted: () => pager.passSubmitted(),
       ...play.request,
     });
     pager.close();
