@@ -175,7 +175,7 @@ function describeCycle(stageOf: () => Stage, programOf: () => VmProgram): void {
 }
 
 function describeRefusals(stageOf: () => Stage): void {
-  it('E7: asleep it can not be suspended, awake not be resumed', async () => {
+  it('E7: asleep (I42) it can not be suspended, awake not be resumed', async () => {
     const { device } = stageOf();
     expect(await resumeDevice(device)).toBe(errno.EINVAL);
     const both = await Promise.all([suspendDevice(device), suspendDevice(device)]);
