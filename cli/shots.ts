@@ -29,8 +29,9 @@ const SIZES = [
   { width: 390, height: 844 },
 ];
 const THEMES = ['light', 'dark'] as const;
-/** What a page is opened with, where all that it does by itself takes longer than a picture. */
+/** What a page is opened with, where it does by itself too much for a picture, or too little. */
 const QUERIES: Readonly<Record<string, string>> = {
+  '05-fault-lab': '?kernel=chase',
   selftests: '?filter=anon_read|migrate_mixed|huge_fault|exclusive',
 };
 /** More complaints of one kind about one picture say nothing new. */

@@ -12,6 +12,7 @@ import { pagesOf } from '../_shell/fault-work.ts';
 import { formatBytes, formatCount } from '../_shell/numbers.ts';
 import { runPage } from '../_shell/page.ts';
 import { fillForm, queryOf, readForm, settingsFrom, writeAddress } from '../_shell/settings.ts';
+import { KernelPanel } from './kernel-panel.ts';
 import { Lab } from './lab.ts';
 import { FIELDS, LAB_POLICIES } from './settings.ts';
 
@@ -103,5 +104,9 @@ await runPage(async (page) => {
       // The same file may be chosen again, once it has been put right.
       .finally(() => (open.value = ''));
   });
-  if (page.isAutomatic) await page.run(() => lab.run());
+  const kernel = new KernelPanel(page);
+  if (!page.isAutomatic) return;
+  await page.run(() => lab.run());
+  // A GPU is asked for when somebody asks for a kernel.
+  if (kernel.isAskedFor) await page.run(() => kernel.run());
 });

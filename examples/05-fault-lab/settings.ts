@@ -6,6 +6,9 @@ import type { AccessTrace } from '../../src/index.ts';
 import { costFrom } from '../_shell/cost-text.ts';
 import { choice, text, whole } from '../_shell/settings.ts';
 import type { Settings } from '../_shell/settings.ts';
+import { pagesOfOrder } from './kernel-run.ts';
+import type { KernelOrder } from './kernel-run.ts';
+import { EXAMPLE_NAMES, exampleKernel } from './kernels.ts';
 import type { LabOptions } from './lab-run.ts';
 import type { LabPolicy, LabSetup } from './lab-setup.ts';
 
@@ -88,4 +91,33 @@ export function setupOf(
 function policyOf({ evict, code }: LabSettings, name: LabSettings['a']): LabPolicy {
   if (name === 'yours') return { kind: 'own', code };
   return { kind: 'named', name, evict: evict === 'own' ? null : evict };
+}
+
+/** Settings of the kernel that is run for real. */
+export const KERNEL_FIELDS = {
+  kernel: choice(EXAMPLE_NAMES, 'stencil'),
+  kib: whole(128, 4, 4096),
+  fit: whole(50, 1, 100),
+  groups: whole(64, 1, 4096),
+  kseed: whole(1, 0, 2 ** 32 - 1),
+  wgsl: text(''),
+} as const;
+
+/** Values of them. */
+export type KernelSettings = Settings<typeof KERNEL_FIELDS>;
+
+/** The kernel that settings ask for: the text, or else the example's. */
+export function orderOf({ kernel, kib, fit, groups, kseed, wgsl }: KernelSettings): KernelOrder {
+  const { fills, wgsl: example } = exampleKernel(kernel);
+  // Whole pages, so that arrays begin at one.
+  const words = Math.ceil(kib / 4) * 1024;
+  const pages = pagesOfOrder({ fills, words });
+  return {
+    wgsl: wgsl === '' ? example : wgsl,
+    fills,
+    words,
+    devicePages: Math.max(1, Math.floor((pages * fit) / 100)),
+    window: groups,
+    seed: kseed,
+  };
 }

@@ -1,0 +1,111 @@
+/*
+ * Kernels of the fault lab, on the page's adapter in the bundled Chromium: that they finish right
+ * with less memory than they use, and what is said of those that can't.
+ */
+import { describe, expect, test } from 'vitest';
+import { bundleRunsHere } from '../../cli/chromium-bundle.ts';
+import { PageRig } from './page-rig.ts';
+
+const SIZES = 'kib=16&fit=50&groups=16';
+/** The software adapter shares its cores with other tests. */
+const SLOW = { timeout: 90_000 };
+const FINISHING = [
+  'elementwise',
+  'stencil',
+  'increment',
+  'histogram',
+  'chase',
+  'reduction',
+  'hash',
+] as const;
+
+describe.skipIf(!bundleRunsHere())('kernels of the lab (needs Linux x64)', SLOW, () => {
+  const rig = new PageRig();
+  const open = (query: string): Promise<void> =>
+    rig.open(`05-fault-lab/?size=1&workload=sweep&${query}`);
+
+  test('each of the list finishes right with half of its memory', async () => {
+    await open(`manual&${SIZES}`);
+    for (const name of FINISHING) {
+      await rig.page.selectOption('#kernel', name);
+      await rig.press('#run-kernel');
+      expect(await rig.text('#kernel-verdict'), name).toBe(
+        'Done. Every word is what it has to be.',
+      );
+      const { kernelOutcome, kernelRight, kernelFaults } = await rig.marks();
+      expect({ kernelOutcome, kernelRight }).toEqual({
+        kernelOutcome: 'done',
+        kernelRight: 'true',
+      });
+      expect(Number(kernelFaults), name).toBeGreaterThan(0);
+    }
+    expect(await rig.text('#kernel-report')).toMatch(/Workgroups\s+64 of 64/);
+    expect(await rig.text('[data-status=adapter]')).toMatch(/swiftshader/);
+  });
+
+  test('the address names a kernel, which then runs by itself', async () => {
+    await open(`kernel=chase&${SIZES}`);
+    expect(await rig.marks()).toMatchObject({ result: 'ok', aDone: 'true', kernelRight: 'true' });
+    const kinds = await rig.page.$$eval('#kernel-map [data-kind]', (all) =>
+      all.map((one) => Number((one as HTMLElement).dataset['count'])),
+    );
+    expect(kinds.reduce((sum, one) => sum + one, 0)).toBe(8);
+    await rig.page.click('#kernel-passes summary');
+    expect(await rig.page.locator('#kernel-passes tbody tr').count()).toBeGreaterThan(1);
+  });
+
+  test('what is refused stands at its lines, the compiler’s words as well', async () => {
+    await open(`manual&kernel=refused&${SIZES}`);
+    await rig.press('#run-kernel');
+    expect(await rig.text('#kernel-verdict')).toMatch(/^Refused: \d reasons stand/);
+    const lines = await rig.page.$$eval('#kernel-editor [data-line]', (all) =>
+      all.map((one) => Number((one as HTMLElement).dataset['line'])),
+    );
+    expect(lines).toEqual([1, 4, 5]);
+    expect(await rig.page.locator('#kernel-editor .gutter .wrong').count()).toBe(3);
+    await rig.page.fill(
+      '#kernel-editor textarea',
+      'fn kernel(wg: u32, lid: u32) {\n  let x = 1u;\n  vm_store(vm_arg(0u), x + 1.5);\n}\n',
+    );
+    await rig.press('#run-kernel');
+    expect(await rig.page.locator('#kernel-editor [data-line="3"]').count()).toBeGreaterThan(0);
+    expect(rig.query().get('wgsl')).toMatch(/x \+ 1\.5/);
+    await rig.page.selectOption('#kernel', 'increment');
+    expect(await rig.page.locator('#kernel-editor [data-line]').count()).toBe(0);
+    await rig.press('#run-kernel');
+    expect(await rig.text('#kernel-verdict')).toMatch(/^Done/);
+    expect(rig.query().has('wgsl')).toBe(false);
+  });
+
+  test('an access out of memory ends its invocation, and names it', async () => {
+    await open(`manual&${SIZES}`);
+    await rig.page.selectOption('#kernel', 'out of bounds');
+    await rig.press('#run-kernel');
+    expect(await rig.text('#kernel-verdict')).toBe('Done. 1 invocations were ended.');
+    const cells = await rig.page.$$eval('#kernel-refusals tbody td', (all) =>
+      all.map((one) => one.textContent),
+    );
+    expect(cells.slice(0, 4)).toEqual(['read', 'EFAULT', '1', '13']);
+  });
+
+  test('one without an end is ended, and the machine goes on', async () => {
+    await open(`manual&${SIZES}`);
+    await rig.page.selectOption('#kernel', 'endless');
+    await rig.press('#run-kernel');
+    expect(await rig.text('#kernel-verdict')).toMatch(
+      /^Ended: an invocation ran out of its budget/,
+    );
+    expect(await rig.marks()).toMatchObject({ kernelOutcome: 'endless' });
+    await rig.page.selectOption('#kernel', 'increment');
+    await rig.press('#run-kernel');
+    expect(await rig.text('#kernel-verdict')).toMatch(/^Done\. Every word/);
+  });
+
+  test('without an adapter the lab works, and the kernel says why it does not', async () => {
+    await rig.open('05-fault-lab/?size=1&workload=sweep&engine=cpu&kernel=increment');
+    expect(await rig.marks()).toMatchObject({ aDone: 'true', bDone: 'true' });
+    expect(await rig.text('#kernel-editor .problems')).toMatch(
+      /^line 1\s+this engine runs kernels of th/,
+    );
+  });
+});
