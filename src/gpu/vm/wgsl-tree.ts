@@ -31,8 +31,8 @@ export interface KernelProblem {
 }
 
 /**
- * Problems with their columns, from 1: that of the first token on the line that the reason names,
- * or of the line's first.
+ * Problems with their columns, from 1: that of the first name in the reason that is on the line,
+ * or of the line's first token.
  */
 export function withColumns(
   text: string,
@@ -41,8 +41,9 @@ export function withColumns(
 ): (KernelProblem & { readonly column: number })[] {
   return problems.map((problem) => {
     const onLine = words.filter(({ line }) => line === problem.line);
-    const named = onLine.find((one) => problem.reason.split(/[^\w]+/).includes(one.text));
-    const start = (named ?? onLine[0])?.start;
+    const said = problem.reason.split(/[^\w]+/);
+    const named = said.map((name) => onLine.find(({ text: word }) => word === name));
+    const start = (named.find((one) => one !== undefined) ?? onLine[0])?.start;
     const column = start === undefined ? 1 : start - text.lastIndexOf('\n', start - 1);
     return { ...problem, column };
   });
