@@ -36,7 +36,7 @@ function describeEnds(engine: 'cpu' | 'webgpu', open: OpenMachine): void {
   });
   afterAll(() => rig.machine.close());
 
-  it('more rounds than its budget: ended, with a workgroup; another one beside it is not', async () => {
+  it('more rounds than its budget: ended; one beside it is not', async () => {
     const kernel = await rig.device.compileKernel({ shape: 'accumulate' });
     const [bad, good] = [await place(rig, 'accumulate'), await place(rig, 'accumulate')];
     const [ended, done] = await Promise.all([
