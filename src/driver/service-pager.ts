@@ -157,7 +157,7 @@ export class ServicePager {
     assert(this.steps === null, 'a pager serves one launch at a time');
     this.run.clear();
     this.isAck = false;
-    await this.settle();
+    await this.settle(false);
     this.refreshRegions();
     for (const { first, outer } of this.regions) {
       for (let page = first; page < outer; page++) this.lookAt(page);
@@ -367,7 +367,7 @@ export class ServicePager {
    * Tells the service what has happened since it decided last. Context: the service is between two
    * passes, or waits for a replay.
    */
-  private async settle(): Promise<boolean> {
+  private async settle(checks = this.options.checks === true): Promise<boolean> {
     const { service, gone } = this;
     for (const page of gone) {
       gone.delete(page);
@@ -382,7 +382,7 @@ export class ServicePager {
     }
     if (!(await this.unpark())) return false;
     this.granted = 0;
-    if (this.options.checks === true) this.check();
+    if (checks) this.check();
     return true;
   }
 

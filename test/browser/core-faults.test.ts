@@ -14,7 +14,7 @@ describe('faults of cores in a browser', () => {
 
   afterAll(() => machine.close());
 
-  test('8 cores that fault on one device page cause exactly one migration', async () => {
+  test('M3: 8 cores that fault on one device page cause exactly one migration', async () => {
     const before = machine.vmstat.read('migration_entry_wait');
     await oneMigrationEach(machine, entry, { cores: 8, rounds: 5 });
     // The others waited for the one that brought it.

@@ -4,6 +4,8 @@
 import { describe } from 'vitest';
 import { describeFaults } from './faults.ts';
 import { describeHops } from './hops.ts';
+import { describeInjection } from './injection.ts';
+import { describePolicies } from './policies.ts';
 import { describePressure } from './pressure.ts';
 import { describeRaces } from './races.ts';
 import { describeSleep } from './sleep.ts';
@@ -16,6 +18,8 @@ export function describeScenarios(engine: StageEngine): void {
     describeFaults(engine);
     describeHops(engine);
     describeRaces(engine);
+    describeInjection(engine);
+    describePolicies(engine);
     describePressure(engine);
     describeSleep(engine);
     describeUnmappedMeanwhile(engine);

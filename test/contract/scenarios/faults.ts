@@ -76,6 +76,7 @@ export function describeFaults(engine: StageEngine): void {
     describeNoReplay(stageOf);
     describeSideEffects(stageOf);
   });
+  describe('a device', () => describeDevice(engine));
   describeBenchmark(engine);
 }
 
@@ -268,6 +269,66 @@ function describeNoReplay(stageOf: () => Stage): void {
     expect(await actor.words(4)).toEqual(upTo(4).map((page) => FIRST + page + 6));
     // What the failed one should have filled is as it was.
     expect(await actor.words(4, ELSEWHERE)).toEqual([0, 1, 2, 3]);
+  });
+}
+
+/** The copy engine's part that is done by kernels, and a device that is lost. */
+function describeDevice(engine: StageEngine): void {
+  it('C3: a kernel fills bytes from any place to any other: not a byte beside them', async () => {
+    const stage = await Stage.open(engine, 16);
+    const actor = await stage.actor();
+    // Each invocation one byte, so that four of them share a word.
+    const ir = kernelOf('memset', 64, [
+      when(op(GID, '<', arg(1)), [store(op(arg(0), '+', GID), arg(2), 'byte')]),
+    ]);
+    const program = await stage.compile(ir);
+    const bytes = 4 * PAGE_SIZE;
+    await actor.map(4, 0, RANGE, () => false);
+    const wanted = new Uint8Array(bytes).fill(0x11);
+    await actor.process.write(RANGE, wanted);
+    const spans = [
+      [1, 1],
+      [PAGE_SIZE - 3, 7],
+      [2 * PAGE_SIZE + 1, PAGE_SIZE + 130],
+    ] as const;
+    for (const [i, [at, count]] of spans.entries()) {
+      const args = [RANGE + at, count, 0xa0 + i];
+      const { report } = await actor.launch(program, Math.ceil(count / 64), { args });
+      expect(report).toMatchObject({ outcome: 'done', killed: 0 });
+      wanted.fill(0xa0 + i, at, at + count);
+    }
+    const found = await actor.process.read(RANGE, bytes);
+    expect(found.findIndex((byte, at) => byte !== wanted[at])).toBe(-1);
+    await stage.close();
+  });
+
+  it('C6: the device is lost under a kernel: the launch fails, the CPU goes on', async () => {
+    const stage = await Stage.open(engine, 16);
+    const [actor, other] = [await stage.actor(), await stage.actor()];
+    await actor.map(8, FIRST);
+    await other.map(2, FIRST);
+    const program = await stage.compile(incrementOwn(8), { ringRecords: 2 });
+    let batches = 0;
+    const { report } = await actor.launch(program, 1, {
+      before: async () => {
+        if (++batches === 2) await stage.machine.loseDevice();
+      },
+    });
+    expect(['failed', 'cancelled']).toContain(report.outcome);
+    // What was on the device is lost, and says so; what was not is as it was.
+    const words = await actor.words(8);
+    const lost = words.filter((word) => word === null).length;
+    expect(lost).toBeGreaterThanOrEqual(1);
+    expect(lost).toBeLessThan(8);
+    for (const [page, word] of words.entries()) {
+      if (word !== null) expect(word).toBe(FIRST + page);
+    }
+    expect(await other.words(2)).toEqual([FIRST, FIRST + 1]);
+    expect(await other.store(RANGE, 5)).toBe(true);
+    await actor.end();
+    await other.end();
+    stage.check();
+    await stage.close();
   });
 }
 

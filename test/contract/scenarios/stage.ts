@@ -4,6 +4,7 @@
  * notifier of an address space, so that things happen at a chosen moment of a migration.
  */
 import { expect } from 'vitest';
+import { errno } from '../../../src/base/errno.ts';
 import { PAGE_SIZE, TASK_SIZE } from '../../../src/base/units.ts';
 import { Dmirror, newDmirrorCmd } from '../../../src/driver/dmirror.ts';
 import type { DmirrorDevice } from '../../../src/driver/dmirror-device.ts';
@@ -47,6 +48,9 @@ export class Stage {
   readonly engine: VmEngine;
   beforeCopy: CopyHook | null = null;
   afterCopy: CopyHook | null = null;
+  /** A list for which this answers true fails as on a device that reports an error: nothing of it
+   * is done. */
+  failsCopy: ((list: CommandList) => boolean) | null = null;
   /** Frame 0 of the kernels' engine, as a pfn. */
   readonly firstFrame: number;
   private readonly actors: Actor[] = [];
@@ -106,6 +110,7 @@ export class Stage {
   async clear(): Promise<void> {
     this.beforeCopy = null;
     this.afterCopy = null;
+    this.failsCopy = null;
     for (const actor of this.actors.splice(0)) await actor.end();
     const { kernel } = this.machine;
     for (const pid of kernel['processes'].keys()) await kernel.exit(pid);
@@ -142,6 +147,10 @@ export class Stage {
   private hooked(engine: CopyEngine): CopyEngine {
     const submit = async (list: CommandList, strategy?: StrategyName): Promise<number> => {
       await this.beforeCopy?.(list);
+      if (this.failsCopy?.(list) === true) {
+        list.done.fill(0, 0, list.length);
+        return errno.EIO;
+      }
       const status = await engine.submit(list, strategy);
       await this.afterCopy?.(list);
       return status;
@@ -204,8 +213,8 @@ export class Actor {
   async store(addr: number, value: number): Promise<boolean> {
     const { machine, pid } = this.process;
     const bytes = new Uint8Array(Uint32Array.of(value).buffer);
-    const { errno, outcome } = await machine.api.write(pid, addr, bytes);
-    return errno === 0 && outcome === 0;
+    const result = await machine.api.write(pid, addr, bytes);
+    return result.errno === 0 && result.outcome === 0;
   }
 
   /** Loads the first word of each page; null where that is a signal. */
@@ -277,9 +286,9 @@ export class Actor {
 /** The word at an address; null where loading it is answered by a signal. */
 export async function wordAt(process: Process, addr: number): Promise<number | null> {
   const { machine, pid } = process;
-  const { errno, outcome, bytes } = await machine.api.read(pid, addr, 4);
-  if (errno !== 0 || outcome !== 0) return null;
-  return new DataView(bytes.buffer).getUint32(0, true);
+  const result = await machine.api.read(pid, addr, 4);
+  if (result.errno !== 0 || result.outcome !== 0) return null;
+  return new DataView(result.bytes.buffer).getUint32(0, true);
 }
 
 /** A field of each fault record of each batch. */

@@ -25,7 +25,7 @@ describe('faults of cores', () => {
   const run = async (name: string, args: unknown): Promise<unknown> =>
     (await process.run(program(name), args)).exited;
 
-  test('8 cores that fault on one device page cause exactly one migration', async () => {
+  test('M3: 8 cores that fault on one device page cause exactly one migration', async () => {
     await oneMigrationEach(machine, program('one-page.js').href, { cores: 8, rounds: 8 });
   }, 60_000);
 
