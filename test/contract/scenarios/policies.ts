@@ -1,7 +1,8 @@
 /*
  * F4, F5, F9, H1, H3 and M8 on the machine: the fault service and its policies drive kernels over
- * real memory. What needs several spaces in one service (F4), hints that change while it runs (H2), a
- * CPU that waits (M6's timeslice) and a second copy of a page (M8) is in test/unit/driver/policy.
+ * real memory. What needs several spaces in one service (F4), hints that change while it runs
+ * (H2), a CPU that waits (M6's timeslice) and a second copy of a page (M8) is in
+ * test/unit/driver/policy.
  */
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { HPAGE_PMD_NR, PAGE_SIZE } from '../../../src/base/units.ts';
