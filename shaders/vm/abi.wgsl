@@ -24,6 +24,8 @@ const VM_DIVERGED: u32 = 4u;
 const VM_KILLED: u32 = 5u;
 const VM_PROGRESS: u32 = 6u;
 const VM_STATUS_AT: u32 = 8u;
+const VM_USE_FRAMES: u32 = 64u;
+const VM_USE_KINDS: u32 = 3u;
 
 const VM_SLOT_STOPPED: u32 = 1u;
 const VM_SLOT_LOG_FULL: u32 = 2u;
@@ -57,6 +59,6 @@ struct VmParams {
   lanes: u32,
   slots: u32,
   ring_records: u32,
-  reserved: u32,
+  uses_frame: u32,
   args: array<vec4u, 8>,
 }

@@ -25,7 +25,8 @@ fn vm_state(slot: u32, field: u32, lane: u32, slots: u32, lanes: u32) -> u32 {
 fn vm_post(va: u32, access: u32, kind: u32, group: u32, lane: u32, done: u32) {
   let ring_at = VM_STATUS_AT + vm_params.slots;
   if ((vm_params.flags & VM_FLAG_DEDUP) != 0u) {
-    let pending_at = ring_at + vm_params.ring_records * VM_FAULT_WORDS;
+    let uses_at = ring_at + vm_params.ring_records * VM_FAULT_WORDS;
+    let pending_at = uses_at + VM_USE_FRAMES * VM_USE_KINDS;
     let page = va >> 12u;
     let writes = select(0u, 1u, access != VM_READ && access != VM_PREFETCH);
     let bit = 1u << ((page & 15u) * 2u + writes);

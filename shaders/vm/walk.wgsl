@@ -7,7 +7,7 @@
 // Constants before this text choose the variant: VM_LOG counts operations and logs their results,
 // VM_REPLAY takes logged results instead of doing operations again, VM_DEFER keeps that many
 // effects back until nothing can stop any more, VM_HASH compares the addresses of a replay with
-// those before, VM_FORCE makes up faults.
+// those before, VM_FORCE makes up faults, VM_USES counts the uses of some frames.
 
 // PTE_NEVER once stopped; then why, as VM_STATE_WHY holds it.
 var<private> vm_never: u32;
@@ -42,7 +42,16 @@ fn vm_open(va: u32, access: u32, words: u32) -> u32 {
   vm_never = select(VM_PTE_NEVER, vm_never, ok);
   vm_ok = ok;
   if (VM_LOG || VM_FORCE) { vm_count(va, ok); }
+  if (VM_USES) { vm_note_use(entry >> 8u, access, ok); }
   return select(0u, ((entry >> 8u) << 10u) | ((va >> 2u) & 1023u), ok);
+}
+
+// Frames before the first that is counted come out as large numbers.
+fn vm_note_use(frame: u32, access: u32, ok: bool) {
+  let index = frame - vm_params.uses_frame;
+  if (ok && index < VM_USE_FRAMES) {
+    atomicAdd(&vm_control[VM_USES_AT + index * VM_USE_KINDS + access], 1u);
+  }
 }
 
 // One more operation is done, if it is.

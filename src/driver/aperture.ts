@@ -25,34 +25,41 @@ import type { MaybePromise } from '../base/maybe.ts';
 import { PAGE_SIZE } from '../base/units.ts';
 import {
   ACCESS_ATOMIC,
-  ACCESS_PREFETCH,
   ACCESS_READ,
-  PTE_ALL,
-  PTE_ATOMIC,
+  ACCESS_WRITE,
   PTE_KILL_ATOMIC,
   PTE_KILL_READ,
   PTE_KILL_WRITE,
-  PTE_READ,
+  USE_KINDS,
   VM_SPACE_BYTES,
 } from '../engine/vm/abi.ts';
 import type { DeviceSpace } from '../engine/vm/device-space.ts';
-import { removeMigrationPtes } from '../mm/migrate.ts';
 import type { System } from '../mm/mm-types.ts';
 import { allocPage, putPage } from '../mm/page-alloc.ts';
 import { PG_DIRTY, PG_WAITERS } from '../mm/page.ts';
-import { DPT_ATOMIC, DPT_WRITE, dptPfn } from './device-page-table.ts';
+import { DPT_ATOMIC, dptPfn } from './device-page-table.ts';
 import type { EraseListener } from './device-page-table.ts';
 import { APERTURE_PAGES, readableStrategy } from './dmirror-device.ts';
 import type { Dmirror } from './dmirror.ts';
 import { lendFolio } from './lend.ts';
+import {
+  NO_PAGE,
+  allows,
+  giveFolioBack,
+  isWrite,
+  isZeroPage,
+  pageBytes,
+  rightsOf,
+  takeBack,
+} from './lent-page.ts';
+import type { LentMapping, LentPage } from './lent-page.ts';
+import { RemoteUses } from './remote-uses.ts';
 
 /** Rounds of faulting in and holding, against others who take pages away at once. */
 const MAX_ROUNDS = 16;
 /** Passes for which a page is lent again after it was asked for. */
 const KEEP_PASSES = 4;
 const KILLS = PTE_KILL_READ | PTE_KILL_WRITE | PTE_KILL_ATOMIC;
-/** No pfn: neither device memory nor allocated RAM has number 0. */
-const NO_PAGE = 0;
 /** Every page that could be is held. */
 const HELD = 0;
 
@@ -69,29 +76,6 @@ export interface ApertureStats {
   again: number;
 }
 
-/** A RAM page that is lent. */
-interface LentPage {
-  readonly pfn: number;
-  readonly folio: number;
-  /** VRAM frame that holds the copy. */
-  readonly frame: number;
-  isWritten: boolean;
-  /** RAM page through which it comes back; NO_PAGE for none. */
-  bounce: number;
-  /** What went in, where it has to be merged. */
-  before: Uint8Array | null;
-}
-
-/** A virtual page through which kernels see it. */
-interface LentMapping {
-  readonly page: number;
-  readonly lent: LentPage;
-  /** `PTE_*` flags, and what the context's entry refused before. */
-  readonly flags: number;
-  readonly kills: number;
-  isErased: boolean;
-}
-
 /** A page to be lent again. */
 interface Remembered {
   readonly access: number;
@@ -101,6 +85,8 @@ interface Remembered {
 /** See the file header. */
 export class Aperture {
   readonly stats: ApertureStats = { lends: 0, pages: 0, written: 0, merged: 0, again: 0 };
+  /** What kernels did to lent pages, where their programs count it. */
+  readonly uses = new RemoteUses();
   private readonly mirror: Dmirror;
   private readonly space: DeviceSpace;
   private readonly origin: number;
@@ -112,6 +98,8 @@ export class Aperture {
   private readonly lent: LentPage[] = [];
   private readonly mappings: LentMapping[] = [];
   private readonly folios = new Set<number>();
+  /** What the last lend was asked for. */
+  private wanted: ReadonlyMap<number, number> = new Map();
   /** Pages of the last passes, the latest first. */
   private remembered = new Map<number, Remembered>();
   private readonly onErase: EraseListener = (first, end) => this.forget(first, end);
@@ -153,6 +141,7 @@ export class Aperture {
   async lend(wanted: ReadonlyMap<number, number>): Promise<ReadonlyMap<number, number>> {
     assert(!this.isHeld, 'I40: a page is lent to one pass');
     const refused = new Map<number, number>();
+    this.wanted = wanted;
     const asked = this.remember(wanted);
     for (let round = 0; asked.size > 0; round++) {
       await this.faultIn(asked, wanted, refused);
@@ -184,8 +173,13 @@ export class Aperture {
   }
 
   /** `giveBack`, as launches call it after each pass and at their end. */
-  afterPass(): MaybePromise<number> {
-    return this.giveBack();
+  afterPass(uses?: Uint32Array): MaybePromise<number> {
+    return this.giveBack(uses);
+  }
+
+  /** First frame of the aperture, for passes that count the uses of its frames. */
+  get usesFrame(): number {
+    return this.mirror.device.apertureFrame - this.firstFrame;
   }
 
   /** Forgets what earlier passes had: the next launch begins anew. Nothing may be lent. */
@@ -198,13 +192,16 @@ export class Aperture {
   /**
    * Copies what was lent for writing back and gives all pages back.
    *
+   * @param uses of the aperture's frames during the pass, where they were counted: what nobody wrote
+   * is not copied, and what was used is lent again
    * @returns 0; ENODEV or EIO when contents did not come back: RAM has what it had before the pass.
    * Nothing is lent any more in any case.
    *
    * Context: after the pass; waits for the copy engine. Any number of times.
    */
-  giveBack(): MaybePromise<number> {
+  giveBack(uses?: Uint32Array): MaybePromise<number> {
     if (!this.isHeld) return 0;
+    if (uses !== undefined) this.noteUses(uses);
     for (const mapping of this.mappings) {
       if (!mapping.isErased) this.space.unmapPage(this.inContext(mapping.page), mapping.kills);
     }
@@ -219,6 +216,24 @@ export class Aperture {
     return andThen(device.context.engine.submit(list, readableStrategy(device.context)), (status) =>
       this.finish(status),
     );
+  }
+
+  private noteUses(uses: Uint32Array): void {
+    const { apertureFrame } = this.mirror.device;
+    for (const one of this.lent) {
+      const at = (one.frame - apertureFrame) * USE_KINDS;
+      if (uses[at + ACCESS_WRITE]! + uses[at + ACCESS_ATOMIC]! === 0) one.isWritten = false;
+    }
+    const counted = new Set<LentPage>();
+    for (const { page, lent } of this.mappings) {
+      // Of several addresses of one page the first stands for all: a frame has one counter.
+      if (counted.has(lent)) continue;
+      counted.add(lent);
+      const at = (lent.frame - apertureFrame) * USE_KINDS;
+      const used = this.uses.add(this.inContext(page) / PAGE_SIZE, uses, at) > 0;
+      const kept = this.remembered.get(page);
+      if (used && kept !== undefined) kept.passes = KEEP_PASSES + 1;
+    }
   }
 
   /** Pages [first, end) are gone from the mirror's page table: kernels must not see them. */
@@ -376,8 +391,7 @@ export class Aperture {
     this.stats.pages += this.lent.length;
     for (const { page, lent, flags, kills, isErased } of this.mappings) {
       if (isErased) continue;
-      const { passes } = this.remembered.get(page) ?? { passes: 0 };
-      if (passes < KEEP_PASSES) this.stats.again += 1;
+      if (!this.wanted.has(page)) this.stats.again += 1;
       this.space.mapPage(this.inContext(page), lent.frame - this.firstFrame, flags | kills);
     }
   }
@@ -391,7 +405,7 @@ export class Aperture {
       if (!one.isWritten) continue;
       const isBack = list.done[row] === 1;
       row += 1;
-      if (isBack && one.bounce !== NO_PAGE) this.merge(sys, one);
+      if (isBack && one.bounce !== NO_PAGE && takeBack(sys, one)) this.stats.merged += 1;
       if (!isBack) continue;
       this.stats.written += 1;
       sys.mem.setFlag(one.folio, PG_DIRTY);
@@ -399,17 +413,6 @@ export class Aperture {
     this.forgetOld();
     this.release();
     return isErr(status) ? status : 0;
-  }
-
-  private merge(sys: System, { pfn, bounce, before }: LentPage): void {
-    const now = pageBytes(sys, bounce);
-    const target = pageBytes(sys, pfn);
-    if (before === null) {
-      target.set(now);
-      return;
-    }
-    this.stats.merged += 1;
-    for (let i = 0; i < PAGE_SIZE; i++) if (now[i] !== before[i]) target[i] = now[i]!;
   }
 
   /** Pages that were not asked for long enough, or that somebody waits for, are not lent again. */
@@ -442,35 +445,4 @@ export class Aperture {
   private inContext(page: number): number {
     return (page * PAGE_SIZE - this.origin) % VM_SPACE_BYTES;
   }
-}
-
-/** Puts a folio's mappings back, wherever there still are any, and lets it go. */
-function giveFolioBack(sys: System, folio: number): void {
-  removeMigrationPtes(sys, folio, folio);
-  sys.mem.unlockPage(folio);
-  putPage(sys, folio);
-}
-
-function isWrite(access: number): boolean {
-  return access !== ACCESS_READ && access !== ACCESS_PREFETCH;
-}
-
-/** Whether an entry of the device page table allows such an access. */
-function allows(entry: number, access: number): boolean {
-  if (!isWrite(access)) return entry !== 0;
-  return (entry & (access === ACCESS_ATOMIC ? DPT_WRITE | DPT_ATOMIC : DPT_WRITE)) !== 0;
-}
-
-/** Rights for a pass. Lent for reading means that nothing has to be copied back. */
-function rightsOf(entry: number, access: number): number {
-  if (!isWrite(access)) return PTE_READ;
-  return (entry & DPT_WRITE) !== 0 ? PTE_ALL : PTE_READ | PTE_ATOMIC;
-}
-
-function isZeroPage(sys: System, folio: number): boolean {
-  return folio === sys.zeroPfn || (folio === sys.hugeZeroPfn && folio !== NO_PAGE);
-}
-
-function pageBytes(sys: System, pfn: number): Uint8Array {
-  return sys.ram.subarray(pfn * PAGE_SIZE, (pfn + 1) * PAGE_SIZE);
 }

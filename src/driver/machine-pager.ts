@@ -27,7 +27,6 @@ import { PAGE_SIZE } from '../base/units.ts';
 import {
   ACCESS_PREFETCH,
   ACCESS_PREFETCH_WRITE,
-  ACCESS_READ,
   FAULT_ACCESS,
   FAULT_ADDRESS,
   FAULT_WORDS,
@@ -56,6 +55,7 @@ import { cpuMaps } from './cpu-maps.ts';
 import { DPT_WRITE, dptPfn } from './device-page-table.ts';
 import type { EraseListener } from './device-page-table.ts';
 import { HMM_DMIRROR_MIGRATE_TO_DEV, newDmirrorCmd } from './dmirror.ts';
+import { isWrite } from './lent-page.ts';
 import type { Dmirror, DmirrorCmd } from './dmirror.ts';
 
 const KILL_WRITES = PTE_KILL_WRITE | PTE_KILL_ATOMIC;
@@ -355,10 +355,6 @@ export class MachinePager implements LaunchPager {
 interface Wanted {
   readonly access: number;
   readonly record: number;
-}
-
-function isWrite(access: number): boolean {
-  return access !== ACCESS_READ && access !== ACCESS_PREFETCH;
 }
 
 function isHint(access: number): boolean {

@@ -93,11 +93,15 @@ export async function runOnMachine(
   one: VmCase,
   addr: number,
   between: (batch: FaultBatch, pager: MachinePager) => Promise<void> | void = () => {},
-  request: Partial<LaunchRequest> = {},
+  request: Partial<LaunchRequest> & { readonly options?: Partial<VmProgramOptions> } = {},
 ): Promise<{ report: LaunchReport; pager: MachinePager }> {
   const space = new DeviceSpace((contexts += 1));
   const pager = new MachinePager(rig.mirror, space, addr - one.base, rig.firstFrame);
-  const program = await rig.engine.compile(one.kernel, { slots: 4, hash: true });
+  const program = await rig.engine.compile(one.kernel, {
+    slots: 4,
+    hash: true,
+    ...request.options,
+  });
   if ('problems' in program) throw new Error(JSON.stringify(program.problems));
   const report = await launchKernel(program, {
     space,

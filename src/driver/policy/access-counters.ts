@@ -45,12 +45,16 @@ export class AccessCounters {
     this.partPages = Math.max(GROUP_PAGES, params.rangePages / PARTS);
   }
 
-  /** Counts a use. @returns whether it gave a notification: one per range until it is cleared */
-  touch(page: number): boolean {
+  /**
+   * Counts uses of a page.
+   *
+   * @returns whether they gave a notification: one per range until it is cleared
+   */
+  touch(page: number, times = 1): boolean {
     const { rangePages, threshold } = this.params;
     const range = Math.floor(page / rangePages);
     const part = Math.floor((page % rangePages) / this.partPages);
-    const uses = this.uses[range]! + 1;
+    const uses = this.uses[range]! + times;
     const parts = (this.parts[range]! | (1 << part)) >>> 0;
     this.uses[range] = uses;
     this.parts[range] = parts;

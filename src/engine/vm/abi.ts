@@ -71,6 +71,9 @@ export const CONTROL_DIVERGED = 4;
 export const CONTROL_KILLED = 5;
 export const CONTROL_PROGRESS = 6;
 export const CONTROL_HEADER_WORDS = 8;
+/** Frames whose uses are counted, and counters of each: reads, writes, atomics (`ACCESS_*`). */
+export const CONTROL_USE_FRAMES = 64;
+export const USE_KINDS = 3;
 /** Two bits a page: a read, and a write or atomic access, is already in the ring. */
 export const CONTROL_PENDING_WORDS = VM_SPACE_BYTES / 2 ** VM_PAGE_SHIFT / 16;
 
@@ -105,6 +108,7 @@ export const PARAM_FLAGS = 7;
 export const PARAM_LANES = 8;
 export const PARAM_SLOTS = 9;
 export const PARAM_RING_RECORDS = 10;
+export const PARAM_USES_FRAME = 11;
 export const PARAM_HEADER_WORDS = 12;
 export const PARAM_ARGUMENTS = 32;
 export const PARAM_WORDS = PARAM_HEADER_WORDS + PARAM_ARGUMENTS;
@@ -115,6 +119,9 @@ export const FLAG_MEETS = 1;
 export const FLAG_DEDUP = 2;
 export const FLAG_FORCE = 4;
 export const FLAG_COUNTS = 8;
+
+/** `PARAM_USES_FRAME` when nothing is counted: no frame lies in the 64 from there on. */
+export const USES_NOWHERE = 0x8000_0000;
 
 /** `PARAM_FORCE_AT` when no fault is to be made up. */
 export const FORCE_NEVER = 0xffffffff;

@@ -12,6 +12,7 @@ import {
   ACCESS_PREFETCH_WRITE,
   ACCESS_READ,
   ACCESS_WRITE,
+  CONTROL_USE_FRAMES,
   FAULT_ABSENT,
   FAULT_FORCED,
   FAULT_PERMISSION,
@@ -25,6 +26,7 @@ import {
   SLOT_KILLED,
   SLOT_LOG_FULL,
   SLOT_STOPPED,
+  USE_KINDS,
 } from './abi.ts';
 import type { CpuPass, LaneRecord } from './cpu-vm.ts';
 import type { LaneStep, LaneView } from './lane-code.ts';
@@ -330,7 +332,16 @@ export class CpuGroup {
       lane.stop = STOP_LOG_FULL;
       return NOWHERE;
     }
-    return (entry >>> PTE_FRAME_SHIFT) * 1024 + ((address >>> 2) & 1023);
+    const frame = entry >>> PTE_FRAME_SHIFT;
+    if (pass.uses !== null) this.noteUse(frame - pass.usesFrame, access);
+    return frame * 1024 + ((address >>> 2) & 1023);
+  }
+
+  private noteUse(index: number, access: number): void {
+    const { uses } = this.pass;
+    if (uses === null || index < 0 || index >= CONTROL_USE_FRAMES) return;
+    const at = index * USE_KINDS + access;
+    uses[at] = uses[at]! + 1;
   }
 
   private fault(lane: CpuLane, address: number, access: number, type: number): number {

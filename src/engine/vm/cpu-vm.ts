@@ -12,7 +12,7 @@ import { errno } from '../../base/errno.ts';
 import type { Errno } from '../../base/errno.ts';
 import { Prng } from '../../base/prng.ts';
 import { PAGE_SIZE, WORDS_PER_PAGE } from '../../base/units.ts';
-import { FAULT_WORDS } from './abi.ts';
+import { CONTROL_USE_FRAMES, FAULT_WORDS, USES_NOWHERE, USE_KINDS } from './abi.ts';
 import { CpuGroup } from './cpu-group.ts';
 import type { DeviceSpace } from './device-space.ts';
 import type { LaneCode } from './lane-code.ts';
@@ -31,6 +31,8 @@ import { DEFAULT_LOG_WORDS, DEFAULT_RING_RECORDS, MAX_LOG_WORDS } from './vm-eng
 
 /** How often a pass looks whether it is still wanted. */
 const BURSTS_BETWEEN_LOOKS = 4096;
+
+const USES_WORDS = CONTROL_USE_FRAMES * USE_KINDS;
 
 /** State that an invocation keeps between passes. */
 export interface LaneRecord {
@@ -56,6 +58,9 @@ export interface CpuPass {
   readonly reported: Set<number>;
   readonly records: number[];
   readonly status: Uint32Array;
+  /** Uses of the frames from `usesFrame` on, where they are counted. */
+  readonly uses: Uint32Array | null;
+  readonly usesFrame: number;
   faults: number;
   stopped: number;
   killed: number;
@@ -172,6 +177,8 @@ class CpuRun implements VmRun {
       reported: new Set(),
       records: [],
       status: new Uint32Array(this.options.slots),
+      uses: this.options.countsUses === true ? new Uint32Array(USES_WORDS) : null,
+      usesFrame: work.usesFrame ?? USES_NOWHERE,
       faults: 0,
       stopped: 0,
       killed: 0,
@@ -183,10 +190,11 @@ class CpuRun implements VmRun {
     interleave(groups, this.prng, work.isAborted);
     work.onSubmitted?.();
     const kept = Math.min(shared.faults, this.options.ringRecords ?? DEFAULT_RING_RECORDS);
-    const { status, stopped, killed, diverged, progress } = shared;
+    const { status, stopped, killed, diverged, progress, uses } = shared;
     const faults = Uint32Array.from(shared.records.slice(0, kept * FAULT_WORDS));
     const overflow = shared.faults - kept;
-    return { status, faults, overflow, stopped, killed, diverged, progress };
+    const result = { status, faults, overflow, stopped, killed, diverged, progress };
+    return uses === null ? result : { ...result, uses };
   }
 
   growLog(): number {

@@ -43,8 +43,14 @@ export type Pager = (batch: FaultBatch) => MaybePromise<boolean | 'hold' | undef
 export interface PassHooks {
   /** Before each pass, when its faults have been served. */
   beforePass?(): MaybePromise<number>;
-  /** After each pass, whatever became of it, and once more at the end of the launch. */
-  afterPass(): MaybePromise<number>;
+  /**
+   * After each pass, whatever became of it, and once more at the end of the launch.
+   *
+   * @param uses of the frames from `usesFrame` on, where the program counts them
+   */
+  afterPass(uses?: Uint32Array): MaybePromise<number>;
+  /** First frame of those whose uses it wants to know. */
+  readonly usesFrame?: number;
 }
 
 /** A launch. */
@@ -191,11 +197,13 @@ class Launch {
         fresh,
         budget: this.request.budget ?? DEFAULT_BUDGET,
         forceAt: this.request.forceAt ?? FORCE_NEVER,
+        usesFrame: around?.usesFrame,
         onSubmitted,
         isAborted,
       });
       const result = answer instanceof Promise ? await answer : answer;
-      const left = (await around?.afterPass()) ?? 0;
+      const uses = typeof result === 'number' ? undefined : result.uses;
+      const left = (await around?.afterPass(uses)) ?? 0;
       if (isErr(left)) return this.report('failed', left as Errno);
       if (typeof result === 'number') return this.report('failed', result);
       if (isAborted?.() === true) return this.report('aborted');

@@ -48,6 +48,8 @@ export interface VmProgramOptions {
   readonly hash?: boolean;
   /** Allows `VmPass.forceAt`; default false. */
   readonly forceFaults?: boolean;
+  /** Counts uses of the frames that `VmPass.usesFrame` says; default false. */
+  readonly countsUses?: boolean;
   /** `none` restarts stopped invocations from the beginning: to measure, and to be caught. */
   readonly guard?: 'exact' | 'none';
   /** Keeps the first attempt from doing without the log where it could. */
@@ -62,6 +64,8 @@ export interface VmPass {
   readonly budget: number;
   /** Number of the operation at which every fresh invocation fails; `FORCE_NEVER` for none. */
   readonly forceAt: number;
+  /** First of the `CONTROL_USE_FRAMES` frames whose uses are counted. */
+  readonly usesFrame?: number | undefined;
   /** Called as soon as changes of the page table and of frames come after the pass. */
   readonly onSubmitted?: (() => void) | undefined;
   /** Asked now and then by engines that can: true leaves the pass, whose result is void. */
@@ -82,6 +86,11 @@ export interface VmPassResult {
   readonly diverged: number;
   /** Operations done, summed over the invocations that stopped. */
   readonly progress: number;
+  /**
+   * Uses of each counted frame, by kind: accesses that were made, also by invocations that stopped
+   * afterwards; what the log already holds is not asked of memory again. Undefined: not counted.
+   */
+  readonly uses?: Uint32Array;
 }
 
 /** One launch. */

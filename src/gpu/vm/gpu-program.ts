@@ -44,6 +44,7 @@ export class GpuProgram implements VmProgram, RunParts {
   readonly flags: number;
   readonly firstFlags: number;
   readonly forces: boolean;
+  readonly countsUses: boolean;
 
   constructor(made: GpuProgramParts) {
     this.kernel = made.kernel;
@@ -57,6 +58,7 @@ export class GpuProgram implements VmProgram, RunParts {
     this.flags = made.flags;
     this.firstFlags = made.firstFlags;
     this.forces = made.forces;
+    this.countsUses = made.countsUses;
   }
 
   launch(space: DeviceSpace, args: readonly number[]): VmRun {
@@ -86,6 +88,7 @@ interface GpuProgramParts {
   readonly flags: number;
   readonly firstFlags: number;
   readonly forces: boolean;
+  readonly countsUses: boolean;
 }
 
 /** Checks and compiles a kernel. */
@@ -124,7 +127,8 @@ export async function compileProgram(
   const flags = (meets ? FLAG_MEETS : 0) | (options.dedup === false ? 0 : FLAG_DEDUP);
   const firstFlags = flags | (first.log ? FLAG_COUNTS : 0);
   const forces = options.forceFaults === true;
-  return new GpuProgram({ ...parts, logWords, flags, firstFlags, forces });
+  const countsUses = options.countsUses === true;
+  return new GpuProgram({ ...parts, logWords, flags, firstFlags, forces, countsUses });
 }
 
 /** Which variants a kernel's first attempt and its replays are. */
@@ -139,9 +143,10 @@ export function variantsOf(
   const force = options.forceFaults === true;
   const log = attempt === 'log';
   const first = { replay: false, log, kept: attempt === 'defer' ? order.kept : 0 };
-  const again = { replay: true, log: guarded, kept: 0, hash, force: false };
+  const uses = options.countsUses === true;
+  const again = { replay: true, log: guarded, kept: 0, hash, force: false, uses };
   // Only a log that the first attempt wrote has addresses to compare with.
-  return { attempt, first: { ...first, hash, force }, again };
+  return { attempt, first: { ...first, hash, force, uses }, again };
 }
 
 async function pipeline(

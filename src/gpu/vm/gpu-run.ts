@@ -29,8 +29,10 @@ import {
   PARAM_LOG_WORDS,
   PARAM_RING_RECORDS,
   PARAM_SLOTS,
+  PARAM_USES_FRAME,
   PARAM_WIDTH,
   PARAM_WORDS,
+  USES_NOWHERE,
 } from '../../engine/vm/abi.ts';
 import type { DeviceSpace } from '../../engine/vm/device-space.ts';
 import type { VmPass, VmPassResult, VmRun } from '../../engine/vm/vm-engine.ts';
@@ -65,6 +67,8 @@ export interface RunParts {
   readonly firstFlags: number;
   /** Whether first attempts can be made to fail. */
   readonly forces: boolean;
+  /** Whether uses of frames are counted. */
+  readonly countsUses: boolean;
   /** Words of log of an invocation at first. */
   readonly logWords: number;
   /** Bytes of states and logs, with so many words of log an invocation. */
@@ -205,6 +209,7 @@ export class GpuRun implements VmRun {
       params[base + PARAM_FORCE_AT] = work.forceAt;
       const flags = index === 0 ? program.flags : program.firstFlags;
       params[base + PARAM_FLAGS] = flags | (forced ? FLAG_FORCE : 0);
+      params[base + PARAM_USES_FRAME] = work.usesFrame ?? USES_NOWHERE;
       params[base + PARAM_LANES] = program.layout.lanes;
       params[base + PARAM_SLOTS] = program.layout.slots;
       params[base + PARAM_RING_RECORDS] = program.layout.ringRecords;
@@ -229,7 +234,7 @@ export class GpuRun implements VmRun {
   }
 
   private result(head: Uint32Array): VmPassResult {
-    const { statusAt, ringAt, ringRecords } = this.program.layout;
+    const { statusAt, ringAt, ringRecords, usesAt, pendingAt } = this.program.layout;
     const raised = head[CONTROL_FAULTS]!;
     const kept = Math.min(raised, ringRecords);
     return {
@@ -240,6 +245,7 @@ export class GpuRun implements VmRun {
       killed: head[CONTROL_KILLED]!,
       diverged: head[CONTROL_DIVERGED]!,
       progress: head[CONTROL_PROGRESS]!,
+      ...(this.program.countsUses ? { uses: head.subarray(usesAt, pendingAt) } : {}),
     };
   }
 

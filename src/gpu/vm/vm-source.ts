@@ -20,8 +20,10 @@ import walk from '../../../shaders/vm/walk.wgsl?raw';
 import {
   CONTROL_HEADER_WORDS,
   CONTROL_PENDING_WORDS,
+  CONTROL_USE_FRAMES,
   FAULT_WORDS,
   STATE_WORDS,
+  USE_KINDS,
 } from '../../engine/vm/abi.ts';
 import { linkShader } from '../shader-link.ts';
 import type { CheckedKernel } from './check-kernel.ts';
@@ -49,6 +51,8 @@ export interface VmLayout {
   readonly ringRecords: number;
   readonly statusAt: number;
   readonly ringAt: number;
+  /** Where uses of frames are counted. */
+  readonly usesAt: number;
   readonly pendingAt: number;
   readonly controlWords: number;
   /** Where logs begin in the memo; the slots' flags and states come first. */
@@ -63,6 +67,8 @@ export interface VmVariant {
   readonly kept: number;
   readonly hash: boolean;
   readonly force: boolean;
+  /** Uses of some frames are counted. */
+  readonly uses: boolean;
 }
 
 /** Compilable text, and where the kernel is in it. */
@@ -76,10 +82,12 @@ export interface VmSource {
 export function layoutOf(lanes: number, slots: number, ringRecords: number): VmLayout {
   const statusAt = CONTROL_HEADER_WORDS;
   const ringAt = statusAt + slots;
-  const pendingAt = ringAt + ringRecords * FAULT_WORDS;
+  const usesAt = ringAt + ringRecords * FAULT_WORDS;
+  const pendingAt = usesAt + CONTROL_USE_FRAMES * USE_KINDS;
   const controlWords = pendingAt + CONTROL_PENDING_WORDS;
   const logsAt = slots + slots * STATE_WORDS * lanes;
-  return { lanes, slots, ringRecords, statusAt, ringAt, pendingAt, controlWords, logsAt };
+  const at = { statusAt, ringAt, usesAt, pendingAt, controlWords, logsAt };
+  return { lanes, slots, ringRecords, ...at };
 }
 
 /** The text of a kernel's variant. */
@@ -94,6 +102,8 @@ export function vmSource(kernel: CheckedKernel, layout: VmLayout, variant: VmVar
     `const VM_DEFER: u32 = ${variant.kept}u;`,
     `const VM_HASH: bool = ${variant.hash};`,
     `const VM_FORCE: bool = ${variant.force};`,
+    `const VM_USES: bool = ${variant.uses};`,
+    `const VM_USES_AT: u32 = ${layout.usesAt}u;`,
     abi,
     bindings,
     atomic ? arenaAtomic : arenaPlain,

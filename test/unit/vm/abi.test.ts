@@ -44,6 +44,8 @@ describe('constants', () => {
       VM_SLOT_KILLED: abi.SLOT_KILLED,
       VM_SLOT_DIVERGED: abi.SLOT_DIVERGED,
       VM_STATUS_AT: abi.CONTROL_HEADER_WORDS,
+      VM_USE_FRAMES: abi.CONTROL_USE_FRAMES,
+      VM_USE_KINDS: abi.USE_KINDS,
       VM_STATE_WORDS: abi.STATE_WORDS,
       VM_STATE_DONE: abi.STATE_DONE,
       VM_STATE_LOGGED: abi.STATE_LOGGED,
@@ -83,6 +85,7 @@ describe('constants', () => {
     expect(fields.indexOf('lanes')).toBe(abi.PARAM_LANES);
     expect(fields.indexOf('slots')).toBe(abi.PARAM_SLOTS);
     expect(fields.indexOf('ring_records')).toBe(abi.PARAM_RING_RECORDS);
+    expect(fields.indexOf('uses_frame')).toBe(abi.PARAM_USES_FRAME);
     expect(fields.indexOf('args')).toBe(abi.PARAM_HEADER_WORDS);
     expect(text).toContain(`args: array<vec4u, ${abi.PARAM_ARGUMENTS / 4}>`);
   });
@@ -91,7 +94,8 @@ describe('constants', () => {
     const layout = layoutOf(64, 10, 3);
     expect(layout.statusAt).toBe(abi.CONTROL_HEADER_WORDS);
     expect(layout.ringAt).toBe(layout.statusAt + 10);
-    expect(layout.pendingAt).toBe(layout.ringAt + 3 * abi.FAULT_WORDS);
+    expect(layout.usesAt).toBe(layout.ringAt + 3 * abi.FAULT_WORDS);
+    expect(layout.pendingAt).toBe(layout.usesAt + 64 * 3);
     // Two bits for each page of 4 GiB.
     expect(layout.controlWords - layout.pendingAt).toBe((2 ** 20 * 2) / 32);
     expect(layout.logsAt).toBe(10 + 10 * 64 * abi.STATE_WORDS);
