@@ -192,8 +192,8 @@ export class Aperture {
   /**
    * Copies what was lent for writing back and gives all pages back.
    *
-   * @param uses of the aperture's frames during the pass, where they were counted: what nobody wrote
-   * is not copied, and what was used is lent again
+   * @param uses of the aperture's frames in the pass, where they were counted: what nobody wrote is
+   * not copied, and what was used is lent again
    * @returns 0; ENODEV or EIO when contents did not come back: RAM has what it had before the pass.
    * Nothing is lent any more in any case.
    *

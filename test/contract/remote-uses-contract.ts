@@ -1,7 +1,7 @@
 /*
  * Scenario A1, access counters: what kernels do to pages that stay in RAM is counted by groups of
- * 64 KiB, and a range of 2 MiB that was used 256 times gives one notification. Oracle: the number of
- * operations that the kernel's text has.
+ * 64 KiB, and a range of 2 MiB that was used 256 times gives one notification. Oracle: the number
+ * of operations that the kernel's text has.
  */
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { AccessCounters } from '../../src/driver/policy/access-counters.ts';
@@ -105,7 +105,7 @@ function describeNotifications(): void {
     expect(counters.usesOf(RANGE)).toBe(0);
   });
 
-  it('there is one notification until the range is cleared, then another after 256 more', async () => {
+  it('one notification until the range is cleared, then another after 256 more', async () => {
     const counters = new AccessCounters(2048);
     await run(touching(0, 256), counters);
     await run(touching(0, 256), counters);
