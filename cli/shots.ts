@@ -31,7 +31,7 @@ const SIZES = [
 const THEMES = ['light', 'dark'] as const;
 /** What a page is opened with, where it does by itself too much for a picture, or too little. */
 const QUERIES: Readonly<Record<string, string>> = {
-  '05-fault-lab': '?kernel=chase',
+  '05-fault-lab': '?kernel=stencil&mover=uvm',
   selftests: '?filter=anon_read|migrate_mixed|huge_fault|exclusive',
 };
 /** More complaints of one kind about one picture say nothing new. */

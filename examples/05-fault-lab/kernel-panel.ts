@@ -3,19 +3,21 @@
  * pages are.
  */
 import { ErrnoError, KernelCompileError, OpenError } from '../../src/index.ts';
-import type { KernelReport } from '../../src/index.ts';
+import type { AccessTrace, KernelReport } from '../../src/index.ts';
 import { CodeEditor } from '../_shell/code-editor.ts';
 import { byId, byIdAs, el, row } from '../_shell/dom.ts';
+import { COUNT_WORDS } from '../_shell/fault-words.ts';
 import { formatBytes, formatCount, formatMs, hexAddress } from '../_shell/numbers.ts';
 import { PageMap } from '../_shell/page-map.ts';
 import type { Page } from '../_shell/page.ts';
 import { Plot } from '../_shell/plot.ts';
 import { fillForm, queryOf, readForm, settingsFrom, writeAddress } from '../_shell/settings.ts';
-import { KernelRunner } from './kernel-run.ts';
+import { KernelRunner, recordKernel } from './kernel-run.ts';
 import type { KernelLook, KernelOutcome } from './kernel-run.ts';
 import { EXAMPLE_NAMES, exampleKernel } from './kernels.ts';
 import { KERNEL_FIELDS, orderOf } from './settings.ts';
 import type { KernelSettings } from './settings.ts';
+import { Timeline } from './timeline.ts';
 
 /** What each way to end means, for people. */
 const OUTCOMES: Readonly<Record<KernelReport['outcome'], string>> = {
@@ -45,13 +47,23 @@ export class KernelPanel {
     height: 200,
   });
 
-  constructor(page: Page) {
+  private readonly timeline = new Timeline();
+  private readonly onTrace: (trace: AccessTrace) => Promise<void>;
+
+  /** @param onTrace is given recorded traces */
+  constructor(page: Page, onTrace: (trace: AccessTrace) => Promise<void>) {
     this.page = page;
+    this.onTrace = onTrace;
     this.runner = new KernelRunner((own) => page.options(own));
     byId('kernel').append(...EXAMPLE_NAMES.map((name) => el('option', { value: name }, name)));
     byId('kernel-editor').append(this.editor.element);
     byId('kernel-map').append(this.map.element);
     byId('kernel-passes').append(this.passes.element);
+    byId('kernel-timeline').append(this.timeline.element);
+    const movers = KERNEL_FIELDS.mover.values.map((name) => {
+      return el('option', { value: name }, name === 'single' ? 'page by page' : name);
+    });
+    byId('mover').append(...movers);
     const settings = settingsFrom(KERNEL_FIELDS, page.query);
     this.isAskedFor = [...queryOf(KERNEL_FIELDS, settings)].length > 0;
     fillForm(this.form, KERNEL_FIELDS, settings);
@@ -59,14 +71,51 @@ export class KernelPanel {
     this.form.addEventListener('submit', (event) => event.preventDefault());
     byId('kernel').addEventListener('change', () => this.choose(''));
     page.action('run-kernel', () => this.run());
+    page.action('record-kernel', () => this.record());
   }
 
-  /** Runs what the editor has. What goes wrong with it is said here, not in the page's banner. */
+  /** Runs what the editor has. */
   async run(): Promise<void> {
+    await this.attempt(async (settings, signal) => {
+      const outcome = await this.runner.run(
+        orderOf(settings),
+        ({ report }) => {
+          this.page.status.showMachine(report);
+          this.say('Running…');
+        },
+        (look) => this.look(look, settings),
+        signal,
+      );
+      const isExample = settings.wgsl === exampleKernel(settings.kernel).wgsl;
+      this.show(outcome, isExample ? settings : null);
+    });
+  }
+
+  /** Records what it touches, and hands the trace to both policies of the lab. */
+  private async record(): Promise<void> {
+    await this.attempt(async (settings, signal) => {
+      const name = `kernel ${settings.kernel}`;
+      const recorded = await recordKernel(
+        this.runner,
+        orderOf(settings),
+        name,
+        (look) => this.look(look, settings),
+        signal,
+      );
+      if (typeof recorded === 'string') return this.say(`No trace: ${recorded}.`, 'bad');
+      const count = formatCount(recorded.pages.length);
+      this.say(`Recorded ${count} accesses. A and B go by them now: see above.`, 'good');
+      await this.onTrace(recorded);
+    });
+  }
+
+  /** What goes wrong with a kernel is said here, not in the page's banner. */
+  private async attempt(
+    body: (settings: KernelSettings, signal: AbortSignal) => Promise<void>,
+  ): Promise<void> {
     if (!this.form.reportValidity()) return;
     const settings = readForm(this.form, KERNEL_FIELDS);
-    const { wgsl } = exampleKernel(settings.kernel);
-    const isExample = settings.wgsl === wgsl;
+    const isExample = settings.wgsl === exampleKernel(settings.kernel).wgsl;
     writeAddress(KERNEL_FIELDS, isExample ? { ...settings, wgsl: '' } : settings);
     this.editor.mark([]);
     if (!crossOriginIsolated) return this.say('It needs shared memory: see the message above.');
@@ -76,16 +125,7 @@ export class KernelPanel {
     button.disabled = false;
     this.say('Opening the machine…');
     try {
-      const outcome = await this.runner.run(
-        orderOf(settings),
-        ({ report }) => {
-          this.page.status.showMachine(report);
-          this.say('Running…');
-        },
-        (look) => this.look(look, settings),
-        abort.signal,
-      );
-      this.show(outcome, isExample ? settings : null);
+      await body(settings, abort.signal);
     } catch (error) {
       this.fail(error);
     } finally {
@@ -123,6 +163,9 @@ export class KernelPanel {
     this.map.update(map);
     byId('kernel-report').replaceChildren(reportTable(outcome));
     byId('kernel-refusals').replaceChildren(...refusals(report));
+    byId('kernel-service').replaceChildren(...serviceTable(report));
+    byId('kernel-timeline').hidden = report.service === null;
+    this.timeline.update(report.service?.lives ?? []);
     const x = passes.map((_, i) => i + 1);
     const of = (name: 'faults' | 'finished' | 'replayed'): number[] =>
       passes.map((pass) => pass[name]);
@@ -199,6 +242,22 @@ function reportTable({ report, kernel, before }: KernelOutcome): HTMLTableElemen
   ];
   const body = el('tbody', {}, ...rows.map(([name, value]) => row(name, value)));
   return el('table', { class: 'numbers' }, body);
+}
+
+/** What the fault service counted, where a policy moved the pages. */
+function serviceTable({ service }: KernelReport): HTMLElement[] {
+  if (service === null) return [];
+  const { policy, counts, virtualUs } = service;
+  const names = Object.keys(COUNT_WORDS) as (keyof typeof COUNT_WORDS)[];
+  const rows = names
+    .filter((name) => counts[name] > 0)
+    .map((name) => {
+      const text = name.startsWith('bytes') ? formatBytes(counts[name]) : formatCount(counts[name]);
+      return row(COUNT_WORDS[name], text);
+    });
+  const time = row('virtual time', formatMs(virtualUs / 1000));
+  const table = el('table', { class: 'numbers' }, el('tbody', {}, time, ...rows));
+  return [el('h3', {}, `The fault service under ${policy}`), table];
 }
 
 /** How a first attempt keeps effects from happening twice. */

@@ -4,14 +4,17 @@
  */
 import { Machine, PAGE_SIZE, PROT_READ, PROT_WRITE } from '../../src/index.ts';
 import type {
+  AccessTrace,
   DeviceKernel,
   KernelReport,
   LaunchProgress,
   MachineOptions,
+  PolicyName,
   Process,
   TestDevice,
 } from '../../src/index.ts';
 import { fillArrays, LANES } from './kernels.ts';
+import { LOG_SIZES, recording, traceOfLogs } from './record.ts';
 import type { Fill } from './kernels.ts';
 
 /** What to run. */
@@ -25,6 +28,8 @@ export interface KernelOrder {
   /** Workgroups in flight. */
   readonly window: number;
   readonly seed: number;
+  /** Whose policy moves the pages; null: one by one, as they are asked for. */
+  readonly policy: PolicyName | null;
 }
 
 /** A pass of a launch. */
@@ -48,12 +53,16 @@ export interface KernelOutcome {
   readonly passes: readonly PassNote[];
   readonly before: readonly Uint32Array[];
   readonly after: readonly Uint32Array[];
+  /** Words behind the arrays, as many as were asked for. */
+  readonly extra: Uint32Array;
   /** Where the pages were at the end, before they were read home. */
   readonly map: Uint8Array;
 }
 
 const MIB = 2 ** 20;
 const LOOK_MS = 50;
+/** Faults whose lives a report has. */
+const SHOWN_LIVES = 96;
 
 /** Pages of an order's arrays. */
 export function pagesOfOrder({ fills, words }: Pick<KernelOrder, 'fills' | 'words'>): number {
@@ -73,12 +82,14 @@ export class KernelRunner {
   /**
    * Compiles and runs, in a process of its own.
    *
+   * @param order what to run, and how many zeroed words its memory has behind the arrays; their
+   * address is the argument behind the others
    * @param onOpen told of the machine, as soon as there is one
    * @param onLook told now and then how far it is
    * @throws KernelCompileError, OpenError, ErrnoError, MachineError
    */
   async run(
-    order: KernelOrder,
+    order: KernelOrder & { readonly extraWords?: number },
     onOpen: (machine: Machine) => void,
     onLook: (look: KernelLook) => void,
     signal: AbortSignal,
@@ -93,9 +104,11 @@ export class KernelRunner {
       window: order.window,
     });
     const before = fillArrays(order.fills, order.words, order.seed);
-    const length = pagesOfOrder(order) * PAGE_SIZE;
+    const size = pagesOfOrder(order) * PAGE_SIZE;
+    const extraBytes = Math.ceil(((order.extraWords ?? 0) * 4) / PAGE_SIZE) * PAGE_SIZE;
+    const length = size + extraBytes;
     const addr = await process.mmap({ length, prot: PROT_READ | PROT_WRITE });
-    const bytes = new Uint8Array(length);
+    const bytes = new Uint8Array(size);
     before.forEach((array, i) => bytes.set(new Uint8Array(array.buffer), i * array.byteLength));
     await process.write(addr, bytes);
     const notes: PassNote[] = [];
@@ -107,11 +120,15 @@ export class KernelRunner {
     );
     try {
       const report = await this.launch(device, kernel, process, addr, order, onLook, signal);
-      const map = await process.pageMap(addr, length / PAGE_SIZE);
-      const after = wordsOf(await process.read(addr, length), order);
+      const map = await process.pageMap(addr, size / PAGE_SIZE);
+      const words = new Uint32Array((await process.read(addr, length)).slice().buffer);
+      const after = order.fills.map((_, i) => {
+        return words.slice(i * order.words, (i + 1) * order.words);
+      });
+      const extra = words.slice(size / 4);
       const { firstAttempt, compileMs, window } = kernel;
       const made = { firstAttempt, compileMs, window };
-      return { report, kernel: made, passes: notes, before, after, map };
+      return { report, kernel: made, passes: notes, before, after, extra, map };
     } finally {
       await trace.close();
     }
@@ -128,15 +145,21 @@ export class KernelRunner {
     kernel: DeviceKernel,
     process: Process,
     addr: number,
-    { fills, words }: KernelOrder,
+    { fills, words, policy, seed }: KernelOrder,
     onLook: (look: KernelLook) => void,
     signal: AbortSignal,
   ): Promise<KernelReport> {
-    const args = [...fills.map((_, i) => addr + i * words * 4), words];
+    const args = [
+      ...fills.map((_, i) => addr + i * words * 4),
+      words,
+      addr + fills.length * words * 4,
+    ];
+    const service = { seed, lives: SHOWN_LIVES };
     await using running = device.startLaunch(kernel, {
       workgroups: words / LANES,
       args,
       signal,
+      ...(policy === null ? {} : { policy, service }),
     });
     const watch = { isOver: false };
     const ended = running.report.finally(() => (watch.isOver = true));
@@ -148,11 +171,16 @@ export class KernelRunner {
     return ended;
   }
 
-  private async open({ devicePages, fills, words }: KernelOrder): Promise<Machine> {
+  private async open({
+    devicePages,
+    fills,
+    words,
+    extraWords = 0,
+  }: KernelOrder & { readonly extraWords?: number }): Promise<Machine> {
     const deviceBytes = devicePages * PAGE_SIZE;
     if (this.machine !== null && this.deviceBytes === deviceBytes) return this.machine;
     await this.close();
-    const length = pagesOfOrder({ fills, words }) * PAGE_SIZE;
+    const length = pagesOfOrder({ fills, words }) * PAGE_SIZE + extraWords * 4;
     const machine = await Machine.create(
       this.options({
         ramBytes: Math.max(32 * MIB, 2 ** Math.ceil(Math.log2(length * 4))),
@@ -167,7 +195,32 @@ export class KernelRunner {
   }
 }
 
-function wordsOf(bytes: Uint8Array, { fills, words }: KernelOrder): Uint32Array[] {
-  const all = new Uint32Array(bytes.slice().buffer);
-  return fills.map((_, i) => all.slice(i * words, (i + 1) * words));
+/**
+ * Records what a kernel touches, on the same machine: see record.ts.
+ *
+ * @returns the trace, or why there is none
+ * @throws as KernelRunner.run()
+ */
+export async function recordKernel(
+  runner: KernelRunner,
+  order: KernelOrder,
+  name: string,
+  onLook: (look: KernelLook) => void,
+  signal: AbortSignal,
+): Promise<AccessTrace | string> {
+  const { fills, words } = order;
+  const pages = pagesOfOrder(order);
+  for (const logWords of LOG_SIZES) {
+    const extraWords = words * logWords;
+    const wgsl = recording(order.wgsl, fills.length, logWords);
+    if (wgsl === null) return 'there is no fn kernel(wg: u32, lid: u32)';
+    // Everything has room, and comes in large pieces: only what is touched matters.
+    const devicePages = pages + Math.ceil((extraWords * 4) / PAGE_SIZE);
+    const roomy = { ...order, wgsl, devicePages, extraWords, policy: 'kfd' } as const;
+    const { report, extra } = await runner.run(roomy, () => {}, onLook, signal);
+    if (report.outcome !== 'done') return `its run ended as ${report.outcome}: ${report.cause}`;
+    const trace = traceOfLogs(name, extra, logWords, LANES, pages);
+    if (trace !== null) return trace;
+  }
+  return `an invocation changes pages more than ${LOG_SIZES.at(-1)} times`;
 }

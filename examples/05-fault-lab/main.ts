@@ -104,7 +104,10 @@ await runPage(async (page) => {
       // The same file may be chosen again, once it has been put right.
       .finally(() => (open.value = ''));
   });
-  const kernel = new KernelPanel(page);
+  const kernel = new KernelPanel(page, (recorded) => {
+    use(recorded);
+    return lab.run();
+  });
   if (!page.isAutomatic) return;
   await page.run(() => lab.run());
   // A GPU is asked for when somebody asks for a kernel.

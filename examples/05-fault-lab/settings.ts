@@ -100,6 +100,7 @@ export const KERNEL_FIELDS = {
   fit: whole(50, 1, 100),
   groups: whole(64, 1, 4096),
   kseed: whole(1, 0, 2 ** 32 - 1),
+  mover: choice(['single', ...POLICIES] as const, 'single'),
   wgsl: text(''),
 } as const;
 
@@ -107,7 +108,8 @@ export const KERNEL_FIELDS = {
 export type KernelSettings = Settings<typeof KERNEL_FIELDS>;
 
 /** The kernel that settings ask for: the text, or else the example's. */
-export function orderOf({ kernel, kib, fit, groups, kseed, wgsl }: KernelSettings): KernelOrder {
+export function orderOf(settings: KernelSettings): KernelOrder {
+  const { kernel, kib, fit, groups, kseed, mover, wgsl } = settings;
   const { fills, wgsl: example } = exampleKernel(kernel);
   // Whole pages, so that arrays begin at one.
   const words = Math.ceil(kib / 4) * 1024;
@@ -119,5 +121,6 @@ export function orderOf({ kernel, kib, fit, groups, kseed, wgsl }: KernelSetting
     devicePages: Math.max(1, Math.floor((pages * fit) / 100)),
     window: groups,
     seed: kseed,
+    policy: mover === 'single' ? null : mover,
   };
 }

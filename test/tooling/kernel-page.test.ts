@@ -101,6 +101,38 @@ describe.skipIf(!bundleRunsHere())('kernels of the lab (needs Linux x64)', SLOW,
     expect(await rig.text('#kernel-verdict')).toMatch(/^Done\. Every word/);
   });
 
+  test('a policy moves the pages, and its service says what it did', async () => {
+    await open(`manual&${SIZES}&kernel=stencil`);
+    for (const mover of ['uvm', 'kfd', 'none']) {
+      await rig.page.selectOption('#mover', mover);
+      await rig.press('#run-kernel');
+      expect(await rig.text('#kernel-verdict'), mover).toMatch(/^Done\. Every word/);
+      expect(await rig.text('#kernel-service')).toMatch(/pages moved to the device\s+[1-9]/);
+      expect(await rig.page.isVisible('#kernel-timeline canvas')).toBe(true);
+    }
+    expect(rig.query().get('mover')).toBe('none');
+    await rig.page.selectOption('#mover', 'single');
+    await rig.press('#run-kernel');
+    expect(await rig.text('#kernel-service')).toBe('');
+    expect(await rig.page.isVisible('#kernel-timeline canvas')).toBe(false);
+  });
+
+  test('what a kernel touches is recorded, and A and B go by it', async () => {
+    await open(`manual&${SIZES}&kernel=stencil&a=none&b=kfd`);
+    await rig.press('#record-kernel');
+    expect(await rig.text('#kernel-verdict')).toMatch(/^Recorded [\d,]+ accesses/);
+    expect(await rig.marks()).toMatchObject({ aDone: 'true', bDone: 'true', result: 'ok' });
+    expect(await rig.text('#trace')).toMatch(/kernel stencil: [\d,]+ accesses to 32 KiB/);
+    const csv = await rig.download('#save-trace');
+    expect(csv.trimEnd().split('\n').slice(3)).toEqual(stencilLines(4096));
+    await rig.page.selectOption('#kernel', 'endless');
+    await rig.press('#record-kernel');
+    expect(await rig.text('#kernel-verdict')).toMatch(/^No trace: its run ended as endless/);
+    await rig.page.selectOption('#kernel', 'refused');
+    await rig.press('#record-kernel');
+    expect(await rig.page.locator('#kernel-editor [data-line="4"]').count()).toBe(1);
+  });
+
   test('without an adapter the lab works, and the kernel says why it does not', async () => {
     await rig.open('05-fault-lab/?size=1&workload=sweep&engine=cpu&kernel=increment');
     expect(await rig.marks()).toMatchObject({ aDone: 'true', bDone: 'true' });
@@ -109,3 +141,15 @@ describe.skipIf(!bundleRunsHere())('kernels of the lab (needs Linux x64)', SLOW,
     );
   });
 });
+
+/** What the stencil touches: three neighbours of one array, one word of the other behind it. */
+function stencilLines(words: number): string[] {
+  const lines: string[] = [];
+  for (let i = 0; i < words; i++) {
+    const reads = [Math.max(i - 1, 0), i, Math.min(i + 1, words - 1)].map((at) => at >>> 10);
+    const pages = reads.filter((page, at) => page !== reads[at - 1]);
+    const who = `${Math.floor(i / 64)},${i % 64}`;
+    lines.push(...pages.map((page) => `${who},${page},R`), `${who},${4 + (i >>> 10)},W`);
+  }
+  return lines;
+}
