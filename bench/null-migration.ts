@@ -42,15 +42,22 @@ export class NullMigration {
   private readonly vma: Vma;
   private readonly allocate: Record<Way, Allocate>;
   private readonly requests: Record<Way, MigrateVma>;
-  private readonly taken = new Uint32Array(WINDOW);
-  private readonly descriptors = new CommandList(WINDOW);
+  private readonly window: number;
+  private readonly taken: Uint32Array;
+  private readonly descriptors: CommandList;
   private readonly phases: PhaseTimes = { setup: 0, allocate: 0, pages: 0, finalize: 0 };
 
-  /** @param vma The range; its pages are where a first migration to the device finds them. */
-  constructor(machine: LocalMachine, vma: Vma) {
+  /**
+   * @param vma The range; its pages are where a first migration to the device finds them.
+   * @param window Pages of one call.
+   */
+  constructor(machine: LocalMachine, vma: Vma, window = WINDOW) {
     const { sys, devices } = machine.kernel;
     const { memory } = devices[0]!;
     this.vma = vma;
+    this.window = window;
+    this.taken = new Uint32Array(window);
+    this.descriptors = new CommandList(window);
     this.allocate = {
       toDevice: (pfns, count) => memory.allocPages(pfns, count),
       toRam: (pfns, count) => {
@@ -61,8 +68,8 @@ export class NullMigration {
     };
     const request = (flags: number): MigrateVma => ({
       vma,
-      src: new Uint32Array(WINDOW),
-      dst: new Uint32Array(WINDOW),
+      src: new Uint32Array(window),
+      dst: new Uint32Array(window),
       start: 0,
       end: 0,
       cpages: 0,
@@ -80,8 +87,8 @@ export class NullMigration {
 
   /** Migrates the whole range, window by window. */
   run(direction: Way): number {
-    const { vma } = this;
-    for (let at = vma.vmStart; at < vma.vmEnd; at += WINDOW * PAGE_SIZE) {
+    const { vma, window } = this;
+    for (let at = vma.vmStart; at < vma.vmEnd; at += window * PAGE_SIZE) {
       this.migrateWindow(direction, at);
     }
     return 0;
@@ -89,10 +96,10 @@ export class NullMigration {
 
   /** Each of the first `windows` windows to the device and home again, one after the other. */
   roundTrips(windows: number): number {
-    const { vmStart } = this.vma;
+    const { window, vma } = this;
     for (let i = 0; i < windows; i++) {
-      this.migrateWindow('toDevice', vmStart + i * WINDOW * PAGE_SIZE);
-      this.migrateWindow('toRam', vmStart + i * WINDOW * PAGE_SIZE);
+      this.migrateWindow('toDevice', vma.vmStart + i * window * PAGE_SIZE);
+      this.migrateWindow('toRam', vma.vmStart + i * window * PAGE_SIZE);
     }
     return 0;
   }
@@ -107,8 +114,8 @@ export class NullMigration {
 
   /** The same with the clock read between phases. */
   runTimed(direction: Way): PhaseTimes {
-    const { vma, phases } = this;
-    for (let at = vma.vmStart; at < vma.vmEnd; at += WINDOW * PAGE_SIZE) {
+    const { vma, window, phases } = this;
+    for (let at = vma.vmStart; at < vma.vmEnd; at += window * PAGE_SIZE) {
       const request = this.begin(direction, at);
       const begun = nowUs();
       migrateVmaSetup(request);
@@ -133,7 +140,7 @@ export class NullMigration {
   private begin(direction: Way, start: number): MigrateVma {
     const request = this.requests[direction];
     request.start = start;
-    request.end = start + WINDOW * PAGE_SIZE;
+    request.end = start + this.window * PAGE_SIZE;
     this.descriptors.reset();
     return request;
   }
@@ -141,10 +148,10 @@ export class NullMigration {
   /** A destination and a copy descriptor for each page; nobody runs the descriptors. */
   private allocateAll(request: MigrateVma, allocate: Allocate): void {
     const { src, dst, cpages } = request;
-    const { taken, descriptors } = this;
-    const count = cpages === WINDOW ? allocate(taken, WINDOW) : 0;
-    if (count < WINDOW) this.giveUp(request, count);
-    for (let i = 0; i < WINDOW; i++) {
+    const { taken, descriptors, window } = this;
+    const count = cpages === window ? allocate(taken, window) : 0;
+    if (count < window) this.giveUp(request, count);
+    for (let i = 0; i < window; i++) {
       const entry = src[i]!;
       const pfn = taken[i]!;
       descriptors.copy(migratePfnToPage(entry), pfn);
@@ -154,7 +161,8 @@ export class NullMigration {
 
   /** Gives back the first `count` destinations and leaves every page where it was. */
   private giveUp(request: MigrateVma, count: number): never {
-    const { sys } = this.vma.mm;
+    const { window, vma } = this;
+    const { sys } = vma.mm;
     for (const pfn of this.taken.subarray(0, count)) {
       sys.mem.unlockPage(pfn);
       putPage(sys, pfn);
@@ -162,8 +170,8 @@ export class NullMigration {
     const { cpages } = request;
     request.dst.fill(0);
     migrateVmaFinalize(request);
-    if (cpages === WINDOW) throw new OperationFailure('the machine ran out of pages');
-    throw new OperationFailure(`only ${cpages} of ${WINDOW} pages could be collected`);
+    if (cpages === window) throw new OperationFailure('the machine ran out of pages');
+    throw new OperationFailure(`only ${cpages} of ${window} pages could be collected`);
   }
 }
 

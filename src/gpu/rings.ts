@@ -12,8 +12,13 @@
 import { PAGE_SIZE } from '../base/units.ts';
 import { BUFFER_COPY_DST, BUFFER_COPY_SRC, BUFFER_MAP_READ, BUFFER_MAP_WRITE } from './flags.ts';
 
-/** Pages of the slots of each size class: 64 KiB, 512 KiB and 4 MiB. */
-export const DEFAULT_SLOT_PAGES: readonly number[] = [16, 128, 1024];
+/**
+ * Pages of the upload slots of each size class: 64 KiB, 512 KiB, a PMD folio's 2 MiB, and 4 MiB.
+ * There are more of them because all of a slot that is unmapped is flushed, used or not.
+ */
+export const UPLOAD_SLOT_PAGES: readonly number[] = [16, 128, 512, 1024];
+/** Those of readback slots, of which only what is used is mapped. */
+export const READBACK_SLOT_PAGES: readonly number[] = [16, 128, 1024];
 
 /** One staging buffer. */
 export interface Slot {

@@ -18,7 +18,7 @@ import type { EngineOpenError } from './open-error.ts';
 import { isEngineOpenError } from './open-error.ts';
 import type { KernelTuning } from './pipelines.ts';
 import { createKernels, defaultTuning } from './pipelines.ts';
-import { DEFAULT_SLOT_PAGES, SlotRing } from './rings.ts';
+import { READBACK_SLOT_PAGES, SlotRing, UPLOAD_SLOT_PAGES } from './rings.ts';
 import { createVram, preTouch } from './vram.ts';
 import { WebGpuEngine } from './engine-core.ts';
 
@@ -73,9 +73,10 @@ export async function createWebGpuEngine(
     device.destroy();
     return vram;
   }
-  const slotPages = options.slotPages ?? DEFAULT_SLOT_PAGES;
+  const uploadPages = options.slotPages ?? UPLOAD_SLOT_PAGES;
+  const readbackPages = options.slotPages ?? READBACK_SLOT_PAGES;
   const lanes = options.lanes ?? DEFAULT_LANES;
-  const bouncePages = slotPages.at(-1) ?? 0;
+  const bouncePages = readbackPages.at(-1) ?? 0;
   const gridLimit = options.maxGroupsPerDimension ?? device.limits.maxComputeWorkgroupsPerDimension;
   const jobs = new JobBuffer(device, vram.arenas.length, JOB_CAPACITY, gridLimit);
   const status = new KernelStatus(device);
@@ -88,8 +89,8 @@ export async function createWebGpuEngine(
     device.destroy();
     return kernels;
   }
-  const uploads = new SlotRing(device, 'upload', slotPages, lanes);
-  const readbacks = new SlotRing(device, 'readback', slotPages, lanes);
+  const uploads = new SlotRing(device, 'upload', uploadPages, lanes);
+  const readbacks = new SlotRing(device, 'readback', readbackPages, lanes);
   preTouch(device, [bounce, sums, jobs.buffer, ...readbacks.freeBuffers()]);
   await device.queue.onSubmittedWorkDone();
   const memory = createHostMemory(ram, geometry.hostFrames);
