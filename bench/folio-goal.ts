@@ -1,10 +1,10 @@
 /**
  * G13, large folios: a folio of 2 MiB against 512 pages of 4 KiB, bookkeeping alone and whole
- * migrations. Limits are sampled beside both: bookkeeping of a folio is that of an entry, so it can't
- * be cheaper than a lone page's; and a whole migration of a folio can't be faster than a bare upload
- * of as many bytes.
+ * migrations. Limits are sampled beside both: bookkeeping of a folio is that of an entry, so it
+ * can't be cheaper than a lone page's; and a whole migration of a folio can't be faster than a
+ * bare upload of as many bytes.
  */
-import { PAGE_DEVICE, PAGE_RAM, PMD_SIZE } from '../src/index.ts';
+import { PAGE_DEVICE, PAGE_RAM, PAGE_SIZE, PMD_SIZE } from '../src/index.ts';
 import { seedFor } from './content.ts';
 import { judge, withLimit } from './goal-parts.ts';
 import { compareSides, shuffledRounds } from './goal-runs.ts';
@@ -12,6 +12,7 @@ import type { Side } from './goal-runs.ts';
 import { MigratingProcess } from './migrate-suite.ts';
 import { NullFolioMigration, mapHugeRange } from './null-folios.ts';
 import { NullMigration, WINDOW, mapRange } from './null-migration.ts';
+import type { Range } from './null-migration.ts';
 import type { RawGpu } from './raw-gpu.ts';
 import { contiguousUpload } from './raw-upload.ts';
 import type { RunContext } from './run-context.ts';
@@ -42,85 +43,96 @@ export async function runFolioGoal(ctx: RunContext, raw: RawGpu): Promise<void> 
   ctx.goals.push({ id: 'G13', parts: [bookkeeping, whole] });
 }
 
-/** Both ways of all folios against both ways of as many windows of single pages. */
-async function measureBookkeeping(ctx: RunContext): Promise<GoalPart | null> {
+/** Bookkeeping of a range both ways, in one sample, and where the range is. */
+interface Bookkept {
+  readonly name: string;
+  readonly params: Side['params'];
+  readonly range: Pick<Range, 'process' | 'mm'>;
+  readonly start: number;
+  readonly pages: number;
+  readonly run: () => void;
+}
+
+/** Folios, as many windows of single pages, and as many lone pages. */
+async function bookkept(ctx: RunContext): Promise<Bookkept[]> {
   const { machine } = ctx;
   const huge = await mapHugeRange(machine, FOLIOS);
   const single = await mapRange(machine, FOLIOS * WINDOW);
-  const folios = new NullFolioMigration(machine, huge);
-  const pages = new NullMigration(machine, single.vma);
   const lone = await mapRange(machine, FOLIOS);
+  const folios = new NullFolioMigration(machine, huge);
+  const windows = new NullMigration(machine, single.vma);
   const alone = new NullMigration(machine, lone.vma, 1);
-  // As in a real migration there is a mirror whose notifier is called.
-  await huge.process.openDevice(0);
-  await single.process.openDevice(0);
-  await lone.process.openDevice(0);
-  const side = (name: string, params: Side['params'], operation: Operation): Side => ({
+  const repeated = (once: () => void) => () => {
+    for (let i = 0; i < REPEATED; i++) once();
+  };
+  const pages = FOLIOS * WINDOW;
+  return [
+    {
+      name: 'folios',
+      params: { folioBytes: PMD_SIZE, batch: FOLIOS * REPEATED },
+      range: huge,
+      start: huge.start,
+      pages,
+      run: repeated(() => {
+        folios.run('toDevice');
+        folios.run('toRam');
+      }),
+    },
+    {
+      name: 'pages',
+      params: { folioBytes: PAGE_SIZE, batch: pages },
+      range: single,
+      start: single.vma.vmStart,
+      pages,
+      run: () => windows.roundTrips(FOLIOS),
+    },
+    {
+      name: 'lone-pages',
+      params: { folioBytes: PAGE_SIZE, batch: FOLIOS * REPEATED },
+      range: lone,
+      start: lone.vma.vmStart,
+      pages: FOLIOS,
+      run: repeated(() => alone.roundTrips(FOLIOS)),
+    },
+  ];
+}
+
+function bookkeepingSide({ name, params, range, start, pages, run }: Bookkept): Side {
+  return {
     name: `goal/G13/bookkeeping/${name}`,
     params: { ...params, copier: 'none', direction: 'both ways' },
-    operation,
+    operation: {
+      run: () => {
+        run();
+        return 0;
+      },
+      verify: async () => {
+        const codes = await range.process.pageMap(start, pages);
+        return codes.every((code) => code === PAGE_RAM) ? null : 'a page did not come home';
+      },
+    },
     bytes: 0,
     pages: 0,
-  });
-  const inRam = (range: typeof huge | typeof single, start: number, npages: number) => async () => {
-    const codes = await range.process.pageMap(start, npages);
-    return codes.every((code) => code === PAGE_RAM) ? null : 'a page did not come home';
   };
-  const sides = [
-    side(
-      'folios',
-      { folioBytes: PMD_SIZE, batch: FOLIOS * REPEATED },
-      {
-        run: () => {
-          for (let i = 0; i < REPEATED; i++) {
-            folios.run('toDevice');
-            folios.run('toRam');
-          }
-          return 0;
-        },
-        verify: inRam(huge, huge.start, FOLIOS * WINDOW),
-      },
-    ),
-    side(
-      'pages',
-      { folioBytes: PMD_SIZE / WINDOW, batch: FOLIOS * WINDOW },
-      {
-        run: () => pages.roundTrips(FOLIOS),
-        verify: inRam(single, single.vma.vmStart, FOLIOS * WINDOW),
-      },
-    ),
-    side(
-      'lone-pages',
-      { folioBytes: PMD_SIZE / WINDOW, batch: FOLIOS * REPEATED },
-      {
-        run: () => {
-          for (let i = 0; i < REPEATED; i++) alone.roundTrips(FOLIOS);
-          return 0;
-        },
-        verify: inRam(lone, lone.vma.vmStart, FOLIOS),
-      },
-    ),
-  ];
+}
+
+/** Both ways of all folios against both ways of as many windows of single pages. */
+async function measureBookkeeping(ctx: RunContext): Promise<GoalPart | null> {
+  const subjects = await bookkept(ctx);
+  // As in a real migration there is a mirror whose notifier is called.
+  for (const { range } of subjects) await range.process.openDevice(0);
+  const sides = subjects.map(bookkeepingSide);
   const { minPairs, maxPairs, budgetMs } = ctx.plan.goals;
   const box = { minPairs, maxPairs: 4 * maxPairs, budgetMs: budgetMs / 4 };
-  await huge.mm.mmapLock.readLock();
-  await single.mm.mmapLock.readLock();
-  await lone.mm.mmapLock.readLock();
+  for (const { range } of subjects) await range.mm.mmapLock.readLock();
   // The compilers need more than the two rounds that a comparison drops.
-  for (let i = 0; i < COMPILED; i++) for (const { operation } of sides) await operation.run();
-  const results = await compareSides(
-    ctx,
-    sides,
-    shuffledRounds(ctx, 3, 'G13 bookkeeping order'),
-    box,
-    'migrate',
-  );
-  huge.mm.mmapLock.readUnlock();
-  single.mm.mmapLock.readUnlock();
-  lone.mm.mmapLock.readUnlock();
-  await huge.process.exit();
-  await single.process.exit();
-  await lone.process.exit();
+  for (let i = 0; i < COMPILED; i++) for (const { run } of subjects) run();
+  const order = shuffledRounds(ctx, sides.length, 'G13 bookkeeping order');
+  const results = await compareSides(ctx, sides, order, box, 'migrate');
+  for (const { range } of subjects) {
+    range.mm.mmapLock.readUnlock();
+    await range.process.exit();
+  }
   if (results === null) return null;
   const [ours, theirs, least] = results;
   const perFolio = ours!.samples.map((us) => us / REPEATED);
