@@ -1,0 +1,180 @@
+/*
+ * `npm run kernel -- file.wgsl`: runs a kernel over a process's memory on a fresh machine, headless,
+ * and prints what became of it, with a table of its faults.
+ *
+ * A kernel is WGSL with `fn kernel(wg: u32, lid: u32)`; vm_arg(0u) is the address of its memory,
+ * vm_arg(1u) the number of words there. The exit status is 0 when it finished.
+ */
+import { readFileSync } from 'node:fs';
+import { writeFile } from 'node:fs/promises';
+import { basename, resolve } from 'node:path';
+import { pathToFileURL } from 'node:url';
+import { KernelCompileError, PAGE_SIZE, POLICIES, SHAPE_NAMES } from '../src/index.ts';
+import type { LaunchServiceOptions } from '../src/index.ts';
+import { readCommandLine, UsageError } from './args.ts';
+import type { CommandLine } from './args.ts';
+import { isStopped, runCommand } from './cleanup.ts';
+import { faultsText, FILLS, reportText, runKernel } from './kernel-run.ts';
+import type { KernelRunOptions } from './kernel-run.ts';
+import { openNodeMachine } from './node-machine.ts';
+
+const MIB = 2 ** 20;
+const KERNEL = 'fn kernel(wg: u32, lid: u32) { ... }';
+
+/** Names in lines of a help text. */
+function inLines(names: readonly string[]): string {
+  const lines: string[] = [];
+  for (let at = 0; at < names.length; at += 6) lines.push(names.slice(at, at + 6).join(', '));
+  return lines.join(',\n');
+}
+
+const SPEC = {
+  name: 'kernel',
+  usage: 'npm run kernel -- [options] KERNEL.wgsl',
+  summary:
+    `Runs a WGSL kernel, \`${KERNEL}\`,\n` +
+    "over a process's memory on a fresh machine. vm_arg(0u) is the memory's address, vm_arg(1u) its\n" +
+    'words; it reaches memory by vm_load and vm_store. Prints how it ended and a table of faults.\n' +
+    'Exit status: 0 when it finished and no access was refused, else 1.',
+  positionals: 'KERNEL.wgsl',
+  options: {
+    shape: {
+      kind: 'text',
+      placeholder: 'NAME',
+      help: `instead of a file, with memory of its own:\n${inLines(SHAPE_NAMES)}`,
+    },
+    engine: {
+      kind: 'choice',
+      choices: ['node', 'cpu'],
+      help: 'Dawn in Node (default), or the CPU\nengine, which runs shapes only',
+    },
+    pages: { kind: 'number', placeholder: 'N', min: 1, max: 2 ** 18, help: 'its memory (16)' },
+    fill: {
+      kind: 'choice',
+      choices: FILLS,
+      help: "its words before: each word's number (default)",
+    },
+    workgroups: { kind: 'number', placeholder: 'N', min: 1, max: 2 ** 24, help: 'of them (16)' },
+    lanes: { kind: 'number', placeholder: 'N', min: 1, max: 256, help: 'invocations in each (64)' },
+    args: { kind: 'text', placeholder: 'A,B,...', help: 'further arguments, from vm_arg(2u) on' },
+    window: { kind: 'number', placeholder: 'N', min: 1, max: 4096, help: 'in flight (256)' },
+    budget: { kind: 'number', placeholder: 'N', min: 1, max: 2 ** 30, help: 'loop rounds (65536)' },
+    device: {
+      kind: 'number',
+      placeholder: 'N',
+      min: 1,
+      max: 2 ** 18,
+      help: 'pages of device memory (1024)',
+    },
+    policy: {
+      kind: 'text',
+      placeholder: 'NAME',
+      help: `who decides what moves:\n${inLines(POLICIES)},\nor a module (.mjs) that exports policy`,
+    },
+    evict: { kind: 'text', placeholder: 'ORDER', help: 'order of eviction, with a policy' },
+    rows: { kind: 'number', placeholder: 'N', min: 0, max: 10_000, help: 'of the tables (32)' },
+    dump: {
+      kind: 'number',
+      placeholder: 'N',
+      min: 0,
+      max: 2 ** 20,
+      help: 'words to print at the end',
+    },
+    json: { kind: 'text', placeholder: 'FILE', help: 'where report and faults go' },
+  },
+} as const;
+
+type Values = CommandLine<typeof SPEC.options>['values'];
+
+/** The command. Ends the process. */
+export function main(): Promise<never> {
+  const { values, positionals } = readCommandLine(SPEC);
+  return runCommand('kernel', async () => {
+    const folder = process.env['INIT_CWD'] ?? '.';
+    const options = runOptions(values, positionals, folder);
+    const bytes = Math.max(options.pages * PAGE_SIZE * 2, 16 * MIB);
+    const deviceBytes = (values.device ?? 1024) * PAGE_SIZE;
+    const engine = values.engine === 'cpu' ? 'cpu' : 'webgpu';
+    const sizes = { ramBytes: bytes, deviceBytes, chunkBytes: deviceBytes };
+    const machine = await openNodeMachine({ engine, ...sizes }, say);
+    try {
+      const result = await runKernel(machine, options);
+      if (isStopped()) return 1;
+      process.stdout.write(reportText(result));
+      const tables = faultsText(result, values.rows ?? 32);
+      if (tables !== '') process.stdout.write(`\n${tables}`);
+      const { report, faults, words } = result;
+      if (values.dump !== undefined) say([...words.subarray(0, values.dump)].join(' '));
+      if (values.json !== undefined) {
+        await writeFile(resolve(folder, values.json), JSON.stringify({ report, faults }, null, 2));
+      }
+      return report.outcome === 'done' && report.killed === 0 ? 0 : 1;
+    } catch (error) {
+      if (!(error instanceof KernelCompileError)) throw error;
+      for (const { line, column, reason } of error.problems) {
+        say(`${options.source.name}:${line}:${column}: ${reason}`);
+      }
+      return 1;
+    }
+  });
+}
+
+function say(line: string): void {
+  process.stderr.write(`${line}\n`);
+}
+
+function runOptions(
+  values: Values,
+  positionals: readonly string[],
+  folder: string,
+): KernelRunOptions {
+  const { shape, lanes, window, budget, policy, evict } = values;
+  const [file, extra] = positionals;
+  if (extra !== undefined) throw new UsageError(`one kernel at a time, not '${extra}' as well`);
+  if ((file === undefined) === (shape === undefined)) {
+    throw new UsageError(`give a file with\n${KERNEL}\nor --shape, one of them`);
+  }
+  const name = file === undefined ? shape! : basename(file);
+  const text = file === undefined ? { shape: shape! } : { wgsl: readKernel(resolve(folder, file)) };
+  const inFlight = window === undefined ? {} : { window };
+  const service = evict === undefined ? {} : { service: { evict } as LaunchServiceOptions };
+  const decided = policy === undefined ? {} : { policy: policyOf(policy, folder), ...service };
+  return {
+    source: { ...text, name, ...inFlight, ...(lanes === undefined ? {} : { lanes }) },
+    pages: values.pages ?? 16,
+    fill: values.fill ?? 'index',
+    args: readArgs(values.args),
+    launch: {
+      workgroups: values.workgroups ?? 16,
+      ...(budget === undefined ? {} : { budget }),
+      ...decided,
+    },
+  };
+}
+
+function readKernel(file: string): string {
+  try {
+    return readFileSync(file, 'utf8');
+  } catch (error) {
+    throw new UsageError(`can't read ${file}: ${(error as Error).message}`);
+  }
+}
+
+function readArgs(text: string | undefined): number[] {
+  if (text === undefined || text.trim() === '') return [];
+  return text.split(',').map((one) => {
+    const value = Number(one);
+    const isWord = one.trim() !== '' && Number.isInteger(value) && value >= 0 && value < 2 ** 32;
+    if (!isWord) throw new UsageError(`--args takes words, as --args 1,0x10, not '${one}'`);
+    return value;
+  });
+}
+
+/** A policy's name, or the URL of a module. */
+function policyOf(policy: string, folder: string): string {
+  if (POLICIES.some((name) => name === policy)) return policy;
+  if (!/\.m?js$/.test(policy)) {
+    throw new UsageError(`--policy is one of ${POLICIES.join(', ')}, or a module (.mjs)`);
+  }
+  return pathToFileURL(resolve(folder, policy)).href;
+}

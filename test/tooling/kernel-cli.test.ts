@@ -1,0 +1,60 @@
+/** `npm run kernel`: what it prints, its exit status, its mistakes. */
+import { spawnSync } from 'node:child_process';
+import { resolve } from 'node:path';
+import { expect, test } from 'vitest';
+import { faultsText, reportText, runKernel } from '../../cli/kernel-run.ts';
+import { bootMachine } from '../../src/index.ts';
+
+const ROOT = resolve(import.meta.dirname, '../..');
+
+function kernel(...args: string[]): { status: number | null; out: string; err: string } {
+  const command = ['--enable-source-maps', 'cli/run.mjs', 'kernel', ...args];
+  const { status, stdout, stderr } = spawnSync('node', command, { cwd: ROOT, encoding: 'utf8' });
+  return { status, out: stdout, err: stderr };
+}
+
+test('a shape runs to its end on memory of its own; faults are listed by page', async () => {
+  await using machine = await bootMachine({ engine: 'cpu', ramBytes: 8 << 20, deviceBytes: 65536 });
+  const result = await runKernel(machine, {
+    source: { shape: 'swap' },
+    pages: 1,
+    fill: 'none',
+    args: [],
+    launch: { workgroups: 32, policy: 'none' },
+  });
+  expect(result.report).toMatchObject({ outcome: 'done', killed: 0, finished: 32 });
+  expect(result.lost).toBe(0);
+  const faults = result.faults.reduce((sum, { read, write }) => sum + read + write, 0);
+  expect(faults).toBe(result.report.faults);
+  expect(result.faults.every(({ page }) => page >= 0)).toBe(true);
+  expect(reportText(result)).toMatch(/^outcome +done\nworkgroups +32 of 32\n/);
+  expect(faultsText(result, 1)).toMatch(/^page +read +write.*\n +0 .*\n\.\.\. and \d+ more\n$/);
+  expect(faultsText({ ...result, faults: [] }, 8)).toBe('');
+});
+
+test('the command ends with 0 and a report; a kernel that is refused has line and column', () => {
+  const done = kernel('--shape', 'histogram', '--engine', 'cpu', '--device', '4');
+  expect([done.status, done.err]).toEqual([0, '']);
+  expect(done.out).toMatch(/^outcome +done\n/);
+  const wgsl = kernel('test/tooling/add.wgsl', '--engine', 'cpu');
+  expect(wgsl.status).toBe(1);
+  expect(wgsl.err).toBe('add.wgsl:1:1: this engine runs kernels of the small language only\n');
+}, 60_000);
+
+test.each([
+  [[], /^kernel: give a file with/],
+  [['a.wgsl', '--shape', 'swap'], /^kernel: give a file with/],
+  [['a.wgsl', 'b.wgsl'], /^kernel: one kernel at a time/],
+  [['nowhere.wgsl'], /^kernel: can't read .*nowhere\.wgsl/],
+  [['test/tooling/add.wgsl', '--args', '1,x'], /^kernel: --args takes words/],
+  [['test/tooling/add.wgsl', '--policy', 'best'], /^kernel: --policy is one of uvm/],
+])(
+  '%j is a mistake in one line or a few',
+  (args, message) => {
+    const { status, err, out } = kernel(...args);
+    expect([status, out]).toEqual([1, '']);
+    expect(err).toMatch(message);
+    expect(err).not.toContain('    at ');
+  },
+  60_000,
+);
