@@ -1,6 +1,6 @@
 /*
- * `npm run kernel -- file.wgsl`: runs a kernel over a process's memory on a fresh machine, headless,
- * and prints what became of it, with a table of its faults.
+ * `npm run kernel -- file.wgsl`: runs a kernel over a process's memory on a fresh machine,
+ * headless, and prints what became of it, with a table of its faults.
  *
  * A kernel is WGSL with `fn kernel(wg: u32, lid: u32)`; vm_arg(0u) is the address of its memory,
  * vm_arg(1u) the number of words there. The exit status is 0 when it finished.
@@ -33,8 +33,8 @@ const SPEC = {
   usage: 'npm run kernel -- [options] KERNEL.wgsl',
   summary:
     `Runs a WGSL kernel, \`${KERNEL}\`,\n` +
-    "over a process's memory on a fresh machine. vm_arg(0u) is the memory's address, vm_arg(1u) its\n" +
-    'words; it reaches memory by vm_load and vm_store. Prints how it ended and a table of faults.\n' +
+    "over a process's memory on a fresh machine. vm_arg(0u) is the memory's address, vm_arg(1u)\n" +
+    'its words; it reaches it by vm_load and vm_store. Prints how it ended and a table of faults.\n' +
     'Exit status: 0 when it finished and no access was refused, else 1.',
   positionals: 'KERNEL.wgsl',
   options: {
@@ -69,7 +69,7 @@ const SPEC = {
     policy: {
       kind: 'text',
       placeholder: 'NAME',
-      help: `who decides what moves:\n${inLines(POLICIES)},\nor a module (.mjs) that exports policy`,
+    dump: { kind: 'number', placeholder: 'N', min: 0, max: 2 ** 20, help: 'words to print at last' },
     },
     evict: { kind: 'text', placeholder: 'ORDER', help: 'order of eviction, with a policy' },
     rows: { kind: 'number', placeholder: 'N', min: 0, max: 10_000, help: 'of the tables (32)' },
