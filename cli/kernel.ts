@@ -34,7 +34,7 @@ const SPEC = {
   summary:
     `Runs a WGSL kernel, \`${KERNEL}\`,\n` +
     "over a process's memory on a fresh machine. vm_arg(0u) is the memory's address, vm_arg(1u)\n" +
-    'its words; it reaches it by vm_load and vm_store. Prints how it ended and a table of faults.\n' +
+    'its words; vm_load and vm_store reach it. Prints how it ended and a table of faults.\n' +
     'Exit status: 0 when it finished and no access was refused, else 1.',
   positionals: 'KERNEL.wgsl',
   options: {
@@ -69,7 +69,9 @@ const SPEC = {
     policy: {
       kind: 'text',
       placeholder: 'NAME',
-    dump: { kind: 'number', placeholder: 'N', min: 0, max: 2 ** 20, help: 'words to print at last' },
+      help:
+        `who decides what moves:\n${inLines(POLICIES)},\n` +
+        'or a module (.mjs) that exports policy',
     },
     evict: { kind: 'text', placeholder: 'ORDER', help: 'order of eviction, with a policy' },
     rows: { kind: 'number', placeholder: 'N', min: 0, max: 10_000, help: 'of the tables (32)' },
