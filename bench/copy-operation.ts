@@ -117,6 +117,13 @@ export class CopyOperation implements Operation {
     return this.runStream(strategy);
   }
 
+  /** Which path `auto` takes for the first list; null where the engine has but one. */
+  chosenPath(): StrategyName | null {
+    const { engine } = this.machine;
+    const first = this.lists[0];
+    return first === undefined ? null : (engine.pathOf?.(first) ?? null);
+  }
+
   /** The same operation by another strategy; both may be run in turn, and verified each. */
   by(strategy: StrategyName): Operation {
     return {

@@ -127,9 +127,12 @@ async function measureCell(ctx: RunContext, cell: RegretCell): Promise<CellRegre
   const sides = [copy.by('auto'), copy.by(name)];
   const [auto, again] = (await interleave(sides, pairs, 1, ctx.signal)) as [Sampled, Sampled];
   const failure = auto.failure ?? again.failure;
-  addCell(ctx, cell, copy, 'auto', { ...auto, failure });
-  if (failure !== null) return null;
-  return { id, best: name, regret: pairedRatio(auto.samples, again.samples, ctx.resampling) };
+  const regret = pairedRatio(auto.samples, again.samples, ctx.resampling);
+  const chosen = copy.chosenPath();
+  const found = { best: name, regret: regret.value, atLeast: regret.ci[0], atMost: regret.ci[1] };
+  const about = { ...(chosen === null ? {} : { chosen }), ...(failure === null ? found : {}) };
+  addCell(ctx, cell, copy, 'auto', { ...auto, failure }, about);
+  return failure === null ? { id, best: name, regret } : null;
 }
 
 function takeCell(ctx: RunContext, cell: RegretCell): CopyOperation | null {
@@ -176,9 +179,10 @@ function addCell(
   copy: CopyOperation,
   strategy: StrategyName,
   sampled: Sampled,
+  about: BenchCell['params'] = {},
 ): void {
   const { bytes, pages } = copy;
-  const params: BenchCell['params'] = { ...cell, strategy, pages };
+  const params: BenchCell['params'] = { ...cell, strategy, pages, ...about };
   const id = `${idOf(cell)}/${strategy}`;
   ctx.addCell({ suite: 'copy', id, params, unit: 'us', bytes, pages }, sampled);
 }

@@ -45,7 +45,7 @@ export function pageQuery(options: BenchOptions): string {
   if (suites !== undefined && suites.length > 0) pairs.push(`suite=${suites.join(',')}`);
   if (goals !== undefined && goals.length > 0) pairs.push(`goal=${goals.join(',')}`);
   if (preset !== undefined) pairs.push(`preset=${preset}`);
-  if (quick === true) pairs.push('quick=1');
+  pairs.push(`quick=${quick === true ? 1 : 0}`);
   if (seed !== undefined) pairs.push(`seed=${seed}`);
   if (engine === 'cpu') pairs.push('engine=cpu');
   if (powerPreference === 'high-performance') pairs.push('power=high');

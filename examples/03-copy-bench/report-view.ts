@@ -1,29 +1,51 @@
 /*
- * Everything below the controls: plots and tables of the cells that there are so far, and of a
- * whole report, from this run or from a file.
+ * Everything below the controls: plots and tables of the cells that there are so far, and of whole
+ * reports, from this run or from files.
  */
 import { SUITE_NAMES } from '../../bench/types.ts';
 import type { BenchCell, BenchReport } from '../../bench/types.ts';
 import { byId } from '../_shell/dom.ts';
 import { plural } from '../_shell/numbers.ts';
+import type { Picture } from '../_shell/plot.ts';
+import { PathHeat } from './path-heat.ts';
 import { BenchPlots } from './plots.ts';
+import { presetTables } from './preset-tables.ts';
+import type { Run } from './runs.ts';
+import type { ViewSettings } from './settings.ts';
 import { cellTable, environmentTable, goalTable, omittedTable, openGoalTable } from './tables.ts';
 
-export class ReportView {
-  private readonly plots = new BenchPlots();
+/** Names of cells, as they begin, that panels of their own show. */
+const PANELS = [...SUITE_NAMES.map((suite) => `${suite}/`), 'goal/G1/'];
 
-  /** Shows the cells of a run that may still be going on. Returns how many were not verified. */
-  showCells(cells: readonly BenchCell[]): number {
-    // Panels first: a plot that is hidden has no width to be drawn in. Cells behind goals have
-    // names of their own and are in no plot.
-    for (const suite of SUITE_NAMES) {
-      showPanels(
-        suite,
-        cells.some(({ id }) => id.startsWith(`${suite}/`)),
-      );
+export class ReportView {
+  private readonly plots: BenchPlots;
+  private readonly heat = new PathHeat();
+
+  constructor(view: ViewSettings, onView: (view: ViewSettings) => void) {
+    this.plots = new BenchPlots(view, onView);
+  }
+
+  /**
+   * Shows the cells of a run that may still be going on, the plots with other runs beside it.
+   *
+   * @returns how many were not verified
+   */
+  showCells(cells: readonly BenchCell[], letter = '', others: readonly Run[] = []): number {
+    // Panels first: a plot that is hidden has no width to be drawn in. Most cells behind goals are
+    // in no plot.
+    const beside = others.map((run) => ({ letter: run.letter, cells: run.report.cells }));
+    const drawn = [{ letter, cells }, ...beside];
+    for (const start of PANELS) {
+      const isThere = drawn.some((run) => run.cells.some(({ id }) => id.startsWith(start)));
+      showPanels(start.replace(/\/$/, ''), isThere);
     }
+    showPanels(
+      'copy',
+      drawn.some((run) => run.cells.some(({ id }) => /^(copy|goal\/G20)\//.test(id))),
+    );
     showPanels('cells', cells.length > 0);
-    this.plots.update(cells);
+    this.plots.update(drawn);
+    this.heat.update(cells);
     const bad = cells.filter(({ verified }) => !verified).length;
     const verdict = bad === 0 ? 'all verified' : `${bad} not verified`;
     byId('cells-summary').textContent = `${plural(cells.length, 'cell')}, ${verdict}`;
@@ -32,13 +54,17 @@ export class ReportView {
     return bad;
   }
 
-  /** Shows all of a report. */
-  showReport({ env, cells, goals, omitted, commit }: BenchReport): void {
-    const bad = this.showCells(cells);
+  /** Shows all of a run, and others beside it in the plots. */
+  showRuns({ letter, report }: Run, others: readonly Run[]): void {
+    const { env, cells, goals, omitted, commit, presets = [] } = report;
+    const bad = this.showCells(cells, letter, others);
     showPanels('report', true);
+    showPanels('preset', presets.length > 0);
+    byId('preset-tables').replaceChildren(...presets.flatMap(presetTables));
     const decided = goals.filter(({ holds }) => holds !== null);
     const open = goals.filter(({ holds }) => holds === null);
     byId('goals').replaceChildren(goalTable(decided));
+    byId('goals').hidden = decided.length === 0;
     byId('open-goals').replaceChildren(openGoalTable(open));
     byId('open-goals-summary').textContent =
       `${plural(open.length, 'goal')} that this run does not decide`;
@@ -46,20 +72,35 @@ export class ReportView {
     byId('omitted-summary').textContent = `${plural(omitted.length, 'cell')} left out, and why`;
     byId('omitted-table').replaceChildren(omittedTable(omitted));
     byId('env').replaceChildren(environmentTable(env, commit));
-    const words = [
-      bad === 0 ? '' : `${plural(bad, 'cell')} could not be verified: see the table of cells.`,
-      env.hidden ? 'The tab was hidden meanwhile, so browsers throttled it: measure again.' : '',
-      env.isSoftware ? 'Software adapter: the checks count, the times say nothing of a GPU.' : '',
-    ].filter((text) => text !== '');
-    byId('caution').hidden = words.length === 0;
-    byId('caution').className = bad === 0 ? 'verdict warn' : 'verdict bad';
-    byId('caution').textContent = words.join(' ');
+    showCaution(cautions(report, bad), bad > 0 || env.hidden);
   }
+
+  /** What is drawn, for a file. */
+  pictures(): Picture[] {
+    const map = this.heat.picture();
+    return [...this.plots.pictures(), ...(map === null ? [] : [map])];
+  }
+}
+
+/** What to beware of in a report. */
+function cautions({ env }: BenchReport, bad: number): string[] {
+  return [
+    bad === 0 ? '' : `${plural(bad, 'cell')} could not be verified: see the table of cells.`,
+    env.hidden ? 'The tab was hidden meanwhile, so browsers throttled it: measure again.' : '',
+    env.isSoftware ? 'Software adapter: the checks count, the times say nothing of a GPU.' : '',
+  ].filter((text) => text !== '');
+}
+
+/** Shows what to beware of; nothing for no words. */
+export function showCaution(words: readonly string[], isBad: boolean): void {
+  byId('caution').hidden = words.length === 0;
+  byId('caution').className = isBad ? 'verdict bad' : 'verdict warn';
+  byId('caution').textContent = words.join(' ');
 }
 
 /** Shows or hides the panels that need something: a suite's cells, any cell, a report. */
 function showPanels(need: string, isThere: boolean): void {
-  for (const panel of document.querySelectorAll<HTMLElement>(`[data-needs=${need}]`)) {
+  for (const panel of document.querySelectorAll<HTMLElement>(`[data-needs="${need}"]`)) {
     panel.hidden = !isThere;
   }
 }

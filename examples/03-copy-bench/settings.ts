@@ -1,48 +1,68 @@
 /*
- * What to run: from the address into the form, from the form to the benchmark, and back into the
- * address, so that it can be passed on.
+ * What to run and what to look at: from the address into the forms, from the forms to the
+ * benchmark, and back into the address, so that it can be passed on.
  */
-import { isPresetName } from '../../bench/presets.ts';
-import { SUITE_NAMES } from '../../bench/types.ts';
+import { GOAL_IDS } from '../../bench/goals.ts';
+import { PRESET_NAMES, SUITE_NAMES } from '../../bench/types.ts';
 import type { BenchOptions } from '../../bench/types.ts';
+import { choice, fillForm, list, readForm, settingsFrom, whole } from '../_shell/settings.ts';
+import { writeAddress } from '../_shell/settings.ts';
+import type { Settings } from '../_shell/settings.ts';
 
-/** Puts the address's choices into the form. Without `auto` the default is a quick run. */
-export function fillForm(form: HTMLFormElement, query: URLSearchParams): void {
-  const suites = query.get('suite')?.split(',');
-  for (const box of form.querySelectorAll<HTMLInputElement>('input[name=suite]')) {
-    box.checked = suites === undefined || suites.includes(box.value);
-  }
-  const quick = query.has('quick') ? query.get('quick') !== '0' : !query.has('auto');
-  for (const radio of form.querySelectorAll<HTMLInputElement>('input[name=quick]')) {
-    radio.checked = (radio.value === '1') === quick;
-  }
-  const seed = form.querySelector<HTMLInputElement>('input[name=seed]');
-  if (seed !== null && query.has('seed')) seed.value = query.get('seed') ?? '';
+/** What is run. */
+export const RUN_FIELDS = {
+  // All of them, in the order of the form.
+  suite: list(SUITE_NAMES, ['copy', 'migrate', 'fault', 'mm']),
+  quick: choice(['1', '0'] as const, '1'),
+  seed: whole(1, 0, 2 ** 32 - 1),
+  preset: choice(['', ...PRESET_NAMES] as const, ''),
+  goal: list(GOAL_IDS, []),
+  engine: choice(['webgpu', 'cpu'] as const, 'webgpu'),
+  power: choice(['', 'high', 'low'] as const, ''),
+} as const;
+
+/** How it is shown. */
+export const VIEW_FIELDS = {
+  direction: choice(['to-device', 'to-host', 'in-device', 'in-host'] as const, 'to-device'),
+  strategy: choice(
+    ['', 'auto', 'staging', 'commands', 'runs', 'compute', 'writeBuffer', 'cpu'] as const,
+    '',
+  ),
+  batch: whole(null, 1, 2 ** 20),
+  folio: whole(null, 4096, 2 ** 30),
+  counted: choice(['once', 'twice'] as const, 'once'),
+} as const;
+
+export type ViewSettings = Settings<typeof VIEW_FIELDS>;
+
+/** Puts the address's choices into the form. Throws AddressError for what can't be. */
+export function fillRunForm(form: HTMLFormElement, query: URLSearchParams): void {
+  fillForm(form, RUN_FIELDS, settingsFrom(RUN_FIELDS, query));
 }
 
-/** What the form asks for; goals, preset, engine and power are chosen by the address alone. */
-export function readForm(form: HTMLFormElement, query: URLSearchParams): BenchOptions {
-  const values = new FormData(form);
-  const chosen = values.getAll('suite');
-  const power = query.get('power');
-  const preset = query.get('preset');
-  const goals = query.get('goal')?.split(',') ?? [];
+/** What the form asks for, which goes into the address. Throws AddressError for what can't be. */
+export function readRunForm(form: HTMLFormElement): BenchOptions {
+  const settings = readForm(form, RUN_FIELDS);
+  writeAddress(RUN_FIELDS, settings);
+  return optionsOf(settings);
+}
+
+/** Settings as the benchmark takes them. */
+export function optionsOf(settings: Settings<typeof RUN_FIELDS>): BenchOptions {
+  const { suite, quick, seed, preset, goal, engine, power } = settings;
   return {
-    suites: SUITE_NAMES.filter((name) => chosen.includes(name)),
-    ...(goals.length > 0 ? { goals } : {}),
-    ...(isPresetName(preset) ? { preset } : {}),
-    quick: values.get('quick') === '1',
-    seed: Number(values.get('seed')) >>> 0,
-    engine: query.get('engine') === 'cpu' ? 'cpu' : 'webgpu',
+    suites: suite,
+    ...(goal.length > 0 ? { goals: goal } : {}),
+    ...(preset === '' ? {} : { preset }),
+    quick: quick === '1',
+    seed,
+    engine,
     ...(power === 'high' ? { powerPreference: 'high-performance' } : {}),
     ...(power === 'low' ? { powerPreference: 'low-power' } : {}),
   };
 }
 
-/** Writes the choices into the address. */
-export function writeAddress({ suites = [], quick, seed }: BenchOptions): void {
-  const url = new URL(location.href);
-  const settings = { suite: suites.join(), quick: quick === true ? '1' : '0', seed: String(seed) };
-  for (const [name, value] of Object.entries(settings)) url.searchParams.set(name, value);
-  history.replaceState(null, '', url);
+/** Puts choices of view into the address. */
+export function writeView(view: ViewSettings): void {
+  writeAddress(VIEW_FIELDS, view);
 }

@@ -3,9 +3,9 @@
  */
 import { el } from './dom.ts';
 
-/** Offers `text` as a download. */
-export function save(text: string, name: string, type: string): void {
-  const url = URL.createObjectURL(new Blob([text], { type }));
+/** Offers `content` as a download. */
+export function save(content: string | Blob, name: string, type: string): void {
+  const url = URL.createObjectURL(new Blob([content], { type }));
   el('a', { href: url, download: name }).click();
   // The browser has taken its own reference by the next task.
   setTimeout(() => URL.revokeObjectURL(url));

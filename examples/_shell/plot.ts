@@ -28,6 +28,8 @@ export interface PlotSeries {
   readonly values: readonly (number | null)[];
   /** Gives colour and dashes, so that they stay with a name; default: its place in the list. */
   readonly slot?: number;
+  /** Gives the dashes, where they do not go with the colour. */
+  readonly dash?: number;
   /** A line to hold the others against: thin, dotted, grey. */
   readonly isReference?: boolean;
 }
@@ -51,6 +53,18 @@ export interface PlotOptions {
 const COLOURS = 7;
 const DASHES = [[], [8, 4], [2, 3], [10, 3, 2, 3], [5, 5], [14, 4]];
 const MIN_WIDTH = 240;
+
+/** Something drawn, to be put into a file. */
+export interface Picture {
+  readonly title: string;
+  /** In device pixels. */
+  readonly canvas: HTMLCanvasElement;
+  readonly legend: readonly {
+    readonly label: string;
+    readonly colour: string;
+    readonly dash: readonly number[];
+  }[];
+}
 
 export class Plot {
   readonly element: HTMLElement;
@@ -79,6 +93,17 @@ export class Plot {
     if (isSame && this.chart !== null) this.chart.setData(this.columns());
     else this.rebuild();
     this.fillTable();
+  }
+
+  /** The plot as a picture, with what its legend says; null where nothing is drawn. */
+  picture(title: string): Picture | null {
+    if (this.chart === null || this.host.clientWidth === 0) return null;
+    const legend = this.data.series.map((series, i) => ({
+      label: series.label,
+      colour: this.strokeOf(i),
+      dash: dashOf(series, i),
+    }));
+    return { title, canvas: this.chart.ctx.canvas, legend };
   }
 
   private columns(): uPlot.AlignedData {
@@ -122,9 +147,9 @@ export class Plot {
 
   private chartSeries(series: PlotSeries, i: number): uPlot.Series {
     const { marks = 'both', y } = this.options;
-    const { slot = i, isReference = false } = series;
+    const { isReference = false } = series;
     const stroke = this.strokeOf(i);
-    const dash = isReference ? [1, 4] : (DASHES[slot % DASHES.length] ?? []);
+    const dash = dashOf(series, i);
     return {
       label: series.label,
       stroke,
@@ -153,6 +178,10 @@ export class Plot {
     });
     this.table.replaceChildren(el('thead', {}, head), el('tbody', {}, ...rows));
   }
+}
+
+function dashOf({ slot, dash, isReference = false }: PlotSeries, i: number): number[] {
+  return isReference ? [1, 4] : (DASHES[(dash ?? slot ?? i) % DASHES.length] ?? []);
 }
 
 /** Lines of our own; uPlot's filter would drop those that are not on whole decades. */

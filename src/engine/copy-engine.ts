@@ -80,6 +80,8 @@ export interface CopyEngine {
   readonly stats: EngineStats;
   /** The strategies that `submit` accepts besides `auto`. */
   readonly strategies: readonly StrategyName[];
+  /** How `auto` would move the rows of a list that take one route; the first row says which. */
+  readonly pathOf?: (list: CommandList) => StrategyName;
   /** Threads that help with copies within the shared memory; the engine closes them. */
   readonly hostCopiers?: HostCopiers | undefined;
   /** True once the device is gone: VRAM contents are lost, each submit answers ENODEV. */

@@ -39,7 +39,8 @@ import { planFlight, type FlightRoom, type FrameLayout } from './flight-planner.
 import type { KernelStatus } from './kernel-status.ts';
 import { landFlight } from './landing.ts';
 import { dropUnusedSlots, Launcher, type FlightListener } from './launcher.ts';
-import { createListShape, ListRun, measureList, ROUTES } from './list-run.ts';
+import { createListShape, ListRun, measureList, routeOf, ROUTES } from './list-run.ts';
+import { ROUTE_CLEAR, ROUTE_DOWNLOAD, ROUTE_MOVE, ROUTE_UPLOAD } from './list-run.ts';
 import { RamHazards } from './ram-hazards.ts';
 import type { SlotRing } from './rings.ts';
 import { RowOrder } from './row-order.ts';
@@ -175,6 +176,22 @@ export class WebGpuEngine implements CopyEngine, FlightListener {
     this.queue.push(run);
     this.pump();
     return run.settled ? run.result : run.whenSettled();
+  }
+
+  /**
+   * How `auto` would move the rows of a list that take the same route as its first one.
+   *
+   * @param list not empty, and such that `submit` would accept it
+   */
+  pathOf(list: CommandList): StrategyName {
+    const { hostFrames } = this.geometry;
+    measureList(list, hostFrames, this.shape);
+    const { upload, download, move, clear } = chooseStrategy('auto', this.shape, this.paths);
+    const route = routeOf(list, 0, hostFrames);
+    if (route === ROUTE_UPLOAD) return upload.name;
+    if (route === ROUTE_DOWNLOAD) return download.name;
+    if (route === ROUTE_CLEAR) return clear.name;
+    return route === ROUTE_MOVE ? move.name : 'cpu';
   }
 
   /**

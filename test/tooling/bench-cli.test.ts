@@ -87,7 +87,7 @@ describe('the command line', () => {
   test('the page is asked for the same', () => {
     const options = optionsOf('--suite', 'copy,mm', '--quick', '--seed=7', '--power', 'low');
     expect(pageQuery(options)).toBe('?auto&suite=copy,mm&quick=1&seed=7&power=low');
-    expect(pageQuery(optionsOf('--adapter', 'cpu'))).toBe('?auto&seed=1&engine=cpu');
+    expect(pageQuery(optionsOf('--adapter', 'cpu'))).toBe('?auto&quick=0&seed=1&engine=cpu');
   });
 });
 

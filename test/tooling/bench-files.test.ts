@@ -92,7 +92,7 @@ describe('single goals', () => {
   };
 
   test('are passed on to the page', () => {
-    expect(pageQuery(optionsOf('--goal', 'G2,G18'))).toBe('?auto&goal=G2,G18&seed=1');
+    expect(pageQuery(optionsOf('--goal', 'G2,G18'))).toBe('?auto&goal=G2,G18&quick=0&seed=1');
   });
 
   test('that do not exist are refused', () => {

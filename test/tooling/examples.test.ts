@@ -231,52 +231,6 @@ describe.skipIf(!bundleRunsHere())('pages in the bundled browser (needs Linux x6
     });
   });
 
-  describe('copy benchmark', () => {
-    test('runs when the address says so, and hands over its report', async () => {
-      await open(`${site.url}03-copy-bench/?auto&suite=mm&quick=1&seed=7&engine=cpu`);
-      const report = await page.evaluate(() => window.webhmmBench);
-      expect(report?.cells.length).toBeGreaterThan(0);
-      expect(report?.env).toMatchObject({ seed: 7, quick: true, suites: ['mm'], engine: 'cpu' });
-      const cells = String(report?.cells.length);
-      expect(await marks()).toMatchObject({ result: 'ok', cells, unverified: '0' });
-      expect(await page.locator('#cells tbody tr').count()).toBe(report?.cells.length);
-      const decided = report?.goals.filter(({ holds }) => holds !== null).map(({ id }) => id);
-      const shown = await page.$$eval('[data-goal]', (all) =>
-        all.map((one) => one.getAttribute('data-goal')),
-      );
-      expect(shown).toEqual(decided);
-      const [file] = await Promise.all([page.waitForEvent('download'), page.click('#save-json')]);
-      expect(file.suggestedFilename()).toMatch(/^webhmm-bench-cpu-.*\.json$/);
-      await open(`${site.url}03-copy-bench/`);
-      expect(await page.locator('[data-needs=report]:visible').count()).toBe(0);
-      await page.setInputFiles('#open', await file.path());
-      await page.waitForSelector(`html[data-cells="${cells}"]`);
-      expect(await page.locator('[data-needs=report]:visible').count()).toBe(2);
-    });
-
-    test('a file that is no report is refused with its reason', async () => {
-      await open(`${site.url}03-copy-bench/`);
-      const give = (name: string, body: string): Promise<void> =>
-        page.setInputFiles('#open', { name, mimeType: 'text/plain', buffer: Buffer.from(body) });
-      await give('a.json', '{"schema":');
-      await page.waitForFunction(() => /a\.json is not JSON/.test(document.body.innerText));
-      await give('b.json', '{"schema":"other/1"}');
-      await page.waitForFunction(() => /b\.json is not a report/.test(document.body.innerText));
-      expect(await marks()).not.toHaveProperty('cells');
-    });
-
-    test('a run can be cancelled, and no suite is no run', async () => {
-      await open(`${site.url}03-copy-bench/?engine=cpu&suite=copy`);
-      await page.click('#start');
-      await page.click('#cancel');
-      await page.waitForSelector('html:not([data-busy])');
-      expect(await text('#note')).toMatch(/^Cancelled after \d+ cells?\.$/);
-      await page.uncheck('input[value=copy]');
-      await press('#start');
-      expect(await text('#note')).toBe('Choose at least one suite.');
-    });
-  });
-
   describe('CPU and GPU', () => {
     test('cores and devices at one array lose nothing', async () => {
       await open(`${site.url}04-cpu-and-gpu/`);
