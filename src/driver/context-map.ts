@@ -80,6 +80,9 @@ export class ContextMap {
     if (!cpuMaps(this.mirror.mm, address, dptPfn(entry), writable)) return false;
     const kills = !writable && this.refused.has(page) ? KILL_WRITES : 0;
     this.space.mapPage(page * PAGE_SIZE, frame, (writable ? PTE_ALL : PTE_READ) | kills);
+    // A large folio that came whole is mapped by one entry, as soon as all of it is mapped.
+    const { mem } = this.mirror.mm.sys;
+    if (mem.isLarge(mem.folioOf(dptPfn(entry)))) this.space.promote(page * PAGE_SIZE);
     this.mapped.add(page);
     return true;
   }
@@ -107,6 +110,7 @@ export class ContextMap {
   /** Ends the connection: the context maps nothing any more. Pages stay on the device. */
   close(): void {
     this.mirror.pageTable.unlisten(this.listener);
+    this.space.unmapBlocks(0, SPACE_PAGES);
     for (const pages of [this.mapped, this.refused]) {
       for (const page of pages) this.space.unmapPage(page * PAGE_SIZE);
       pages.clear();
@@ -118,6 +122,7 @@ export class ContextMap {
     const from = Math.max(0, first - this.originPage);
     const to = Math.min(SPACE_PAGES, end - this.originPage);
     if (from >= to) return;
+    this.space.unmapBlocks(from, to);
     for (const pages of [this.mapped, this.refused]) {
       if (to - from <= pages.size) {
         for (let page = from; page < to; page++) this.drop(pages, page);

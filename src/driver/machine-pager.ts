@@ -23,7 +23,7 @@
  * on the device.
  */
 import { errno, isErr } from '../base/errno.ts';
-import { PAGE_SIZE } from '../base/units.ts';
+import { HPAGE_PMD_NR, PAGE_SIZE, PMD_SIZE } from '../base/units.ts';
 import {
   ACCESS_PREFETCH,
   ACCESS_PREFETCH_WRITE,
@@ -50,6 +50,7 @@ import {
 } from '../mm/skip-reason.ts';
 import type { LaunchPager, PagerStats, Refusal } from './launch-pager.ts';
 import { noteRefusal } from './launch-pager.ts';
+import { ptePresent } from '../mm/swapops.ts';
 import { Aperture } from './aperture.ts';
 import { cpuMaps } from './cpu-maps.ts';
 import { DPT_WRITE, dptPfn } from './device-page-table.ts';
@@ -82,9 +83,9 @@ export class MachinePager implements LaunchPager {
   failure = 0;
   /** Lends pages that stay in RAM to a pass; launches call it around each. */
   readonly aperture: Aperture;
+  readonly space: DeviceSpace;
   private readonly mirror: Dmirror;
   private readonly isAborted: () => boolean;
-  private readonly space: DeviceSpace;
   private readonly origin: number;
   private readonly firstFrame: number;
   /** Page numbers mapped for the context, oldest first. */
@@ -239,6 +240,10 @@ export class MachinePager implements LaunchPager {
   private async bring(page: number, write: boolean): Promise<number> {
     const address = page * PAGE_SIZE;
     this.stays = false;
+    if (!this.map(page, write) && this.isWhole(page)) {
+      const status = await this.bringWhole(page);
+      if (status === errno.ENODEV || status === errno.EIO) return status;
+    }
     for (let attempt = 0; attempt < MAX_TRIES; attempt++) {
       if (this.map(page, write)) return 0;
       const cmd = newDmirrorCmd(address, 1, 0);
@@ -256,6 +261,28 @@ export class MachinePager implements LaunchPager {
       if (!(await this.evictOne()) && attempt > 1) return errno.EBUSY;
     }
     return errno.EBUSY;
+  }
+
+  /** Whether the CPU maps the 2 MiB around a page by one entry, and they fit here as they are. */
+  private isWhole(page: number): boolean {
+    const { device, mm } = this.mirror;
+    const { memory } = device;
+    const start = page - (page % HPAGE_PMD_NR);
+    if (this.inContext(start) % PMD_SIZE !== 0) return false;
+    if (memory.capacityPages - memory.pagesInUse < HPAGE_PMD_NR) return false;
+    const { pageTables } = mm.sys;
+    const address = page * PAGE_SIZE;
+    const at = pageTables.leafOffset(mm.pgd, address);
+    return at === pageTables.pmdOffset(mm.pgd, address) && ptePresent(pageTables.words[at]!);
+  }
+
+  /** Brings them together, and maps what has come. ENODEV, EIO; anything else is seen by `map`. */
+  private async bringWhole(page: number): Promise<number> {
+    const start = page - (page % HPAGE_PMD_NR);
+    const cmd = newDmirrorCmd(start * PAGE_SIZE, HPAGE_PMD_NR, 0);
+    const moved = await this.mirror.ioctl(HMM_DMIRROR_MIGRATE_TO_DEV, cmd);
+    for (let i = start; i < start + HPAGE_PMD_NR; i++) this.map(i, false);
+    return moved;
   }
 
   /** Whether a page is in memory of a device that the CPU reaches as well. */
@@ -276,6 +303,9 @@ export class MachinePager implements LaunchPager {
     if (!cpuMaps(this.mirror.mm, page * PAGE_SIZE, dptPfn(entry), writable)) return false;
     const kills = this.refused.has(page) && !writable ? KILL_WRITES : 0;
     this.space.mapPage(this.inContext(page), frame, (writable ? PTE_ALL : PTE_READ) | kills);
+    // A large folio that came whole is mapped by one entry, as soon as all of it is mapped.
+    const { mem } = this.mirror.mm.sys;
+    if (mem.isLarge(mem.folioOf(dptPfn(entry)))) this.space.promote(this.inContext(page));
     if (!this.mapped.has(page)) this.stats.mapped += 1;
     this.mapped.add(page);
     return true;
@@ -331,6 +361,8 @@ export class MachinePager implements LaunchPager {
 
   /** Pages [first, end) are gone from the mirror's page table. */
   private forget(first: number, end: number): void {
+    const originPage = this.origin / PAGE_SIZE;
+    this.space.unmapBlocks(first - originPage, end - originPage);
     for (const pages of [this.mapped, this.refused]) {
       if (end - first <= pages.size) {
         for (let page = first; page < end; page++) this.drop(pages, page);

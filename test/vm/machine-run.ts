@@ -37,6 +37,7 @@ export async function openMachineRig(
   engine: 'cpu' | 'webgpu',
   devicePages: number,
   minor = 0,
+  more: MachineOptions = {},
 ): Promise<MachineRig> {
   const bytes = devicePages * 4 * KIB;
   const options: MachineOptions = {
@@ -44,6 +45,7 @@ export async function openMachineRig(
     ramBytes: 8 * KIB * KIB,
     deviceBytes: bytes,
     chunkBytes: bytes,
+    ...more,
   };
   const machine = await bootMachine(options);
   const process = await machine.spawn();

@@ -27,6 +27,7 @@ import {
 } from './abi.ts';
 
 const KILLS = PTE_KILL_READ | PTE_KILL_WRITE | PTE_KILL_ATOMIC;
+const FLAGS = PTE_ALL | KILLS;
 const FRAME_LIMIT = 2 ** 20;
 /** Words of an upload's unit: one table, and a quarter of the directory. */
 const UNIT = VM_TABLE_ENTRIES;
@@ -40,6 +41,8 @@ export class DeviceSpace {
   /** One byte for each unit of 512 words: changed since the last upload. */
   private readonly changed = new Uint8Array(VM_TABLE_WORDS / UNIT);
   private anyChange = false;
+  /** Entries that map 2 MiB: made, and given up for single pages when a part of them changed. */
+  readonly blocks = { made: 0, split: 0 };
 
   constructor(context: number) {
     this.context = context;
@@ -60,6 +63,8 @@ export class DeviceSpace {
    */
   mapPage(address: number, frame: number, flags: number): number {
     if (!isAddress(address) || !isFrame(frame) || !areFlags(flags)) return errno.EINVAL;
+    // As it is already, perhaps by an entry for 2 MiB: that one stays whole.
+    if ((this.entryOf(address) & ~PTE_BLOCK) >>> 0 === pte(frame, flags)) return 0;
     this.setEntry(this.tableOf(address), address, pte(frame, flags));
     return 0;
   }
@@ -80,12 +85,46 @@ export class DeviceSpace {
     }
     if (!isFrame(frame)) return errno.EINVAL;
     this.setDirectory(address >>> VM_BLOCK_SHIFT, (pte(frame, flags) | PTE_BLOCK) >>> 0);
+    this.blocks.made += 1;
     return 0;
+  }
+
+  /**
+   * Has one directory entry map the 2 MiB around an address, if their 512 pages lie one behind the
+   * other with the same flags.
+   *
+   * @returns whether it has one now
+   *
+   * Context: not during a pass; never waits. Source: our own; what drivers call promotion.
+   */
+  promote(address: number): boolean {
+    if (!isAddress(address)) return false;
+    const index = address >>> VM_BLOCK_SHIFT;
+    const directory = this.words[index]!;
+    if ((directory & PTE_BLOCK) !== 0) return true;
+    const table = tableAt(index);
+    if (directory >>> PTE_FRAME_SHIFT !== table) return false;
+    const first = this.words[table]!;
+    if ((first & PTE_ALL) === 0) return false;
+    // From the end, where pages that come in order are missing longest.
+    for (let page = VM_TABLE_ENTRIES - 1; page > 0; page--) {
+      if (this.words[table + page] !== first + (page << PTE_FRAME_SHIFT)) return false;
+    }
+    return this.mapBlock(address, first >>> PTE_FRAME_SHIFT, first & FLAGS) === 0;
+  }
+
+  /** Takes out the entries for 2 MiB that lie in pages [first, end) whole. */
+  unmapBlocks(first: number, end: number): void {
+    const outer = Math.min(VM_DIRECTORY_ENTRIES, Math.floor(end / VM_TABLE_ENTRIES));
+    for (let index = Math.max(0, Math.ceil(first / VM_TABLE_ENTRIES)); index < outer; index++) {
+      if ((this.words[index]! & PTE_BLOCK) !== 0) this.unmapBlock(index * 2 ** VM_BLOCK_SHIFT);
+    }
   }
 
   /** Takes a page out, or leaves only `PTE_KILL_*` flags in its place. EINVAL for bad arguments. */
   unmapPage(address: number, kills = 0): number {
     if (!isAddress(address) || (kills & ~KILLS) !== 0) return errno.EINVAL;
+    if (this.entryOf(address) === kills) return 0;
     this.setEntry(this.tableOf(address), address, kills);
     return 0;
   }
@@ -157,6 +196,7 @@ export class DeviceSpace {
     const table = tableAt(index);
     if (directory >>> PTE_FRAME_SHIFT === table && (directory & PTE_BLOCK) === 0) return table;
     const split = (directory & PTE_BLOCK) !== 0;
+    if (split) this.blocks.split += 1;
     for (let page = 0; page < VM_TABLE_ENTRIES; page++) {
       const entry = directory + (page << PTE_FRAME_SHIFT);
       this.words[table + page] = split ? (entry & ~PTE_BLOCK) >>> 0 : 0;
@@ -203,5 +243,5 @@ function isFrame(frame: number): boolean {
 }
 
 function areFlags(flags: number): boolean {
-  return (flags & ~(PTE_ALL | KILLS)) === 0;
+  return (flags & ~FLAGS) === 0;
 }
