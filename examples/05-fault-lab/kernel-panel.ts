@@ -7,7 +7,7 @@ import type { AccessTrace, KernelReport } from '../../src/index.ts';
 import { CodeEditor } from '../_shell/code-editor.ts';
 import { byId, byIdAs, el, row } from '../_shell/dom.ts';
 import { COUNT_WORDS } from '../_shell/fault-words.ts';
-import { formatBytes, formatCount, formatMs, hexAddress } from '../_shell/numbers.ts';
+import { formatBytes, formatCount, formatMs, hexAddress, plural } from '../_shell/numbers.ts';
 import { PageMap } from '../_shell/page-map.ts';
 import type { Page } from '../_shell/page.ts';
 import { Plot } from '../_shell/plot.ts';
@@ -41,7 +41,7 @@ export class KernelPanel {
   private readonly page: Page;
   private readonly passes = new Plot({
     title: 'Faults and finished workgroups by pass',
-    x: { label: 'pass', format: String },
+    x: { label: 'pass', format: (pass) => (Number.isInteger(pass) ? String(pass) : '') },
     y: { label: '', format: formatCount },
     marks: 'both',
     height: 200,
@@ -187,7 +187,7 @@ export class KernelPanel {
     const text = `${OUTCOMES[report.outcome]}${cause}`;
     if (report.outcome !== 'done') return this.say(text, report.outcome === 'aborted' ? '' : 'bad');
     const killed =
-      report.killed > 0 ? ` ${formatCount(report.killed)} invocations were ended.` : '';
+      report.killed > 0 ? ` Ended on the way: ${plural(report.killed, 'invocation')}.` : '';
     const verdict =
       check === undefined
         ? ' Its own text: nobody knows what has to come out.'

@@ -64,14 +64,15 @@ class Shown {
     const box = byId(`${id}-failure`);
     box.hidden = failure === null;
     box.textContent = failure === null ? '' : `The run ended: ${failure.message}.`;
+    const bar = byIdAs(`${id}-bar`, HTMLProgressElement);
     if (state === null) {
+      bar.value = 0;
       byId(`${id}-note`).textContent = 'Nothing has been run.';
       this.map.update(new Uint8Array(0));
       this.timeline.update([]);
       return;
     }
     const { counts, us, accesses, allAccesses, residentPages, devicePages } = state;
-    const bar = byIdAs(`${id}-bar`, HTMLProgressElement);
     [bar.max, bar.value] = [Math.max(allAccesses, 1), accesses];
     const share = Math.floor((100 * accesses) / Math.max(allAccesses, 1));
     byId(`${id}-note`).textContent =
@@ -84,6 +85,7 @@ class Shown {
       el('li', { class: 'warn' }, el('time', {}, formatMs(at / 1000)), el('span', {}, text)),
     );
     byId(`${id}-events`).append(...lines);
+    if (lines.length > 0) byId('inject-note').textContent = '';
   }
 
   clear(): void {

@@ -109,7 +109,10 @@ await runPage(async (page) => {
     return lab.run();
   });
   if (!page.isAutomatic) return;
-  await page.run(() => lab.run());
+  // Somebody else's program is not run because somebody has followed a link.
+  const isForeign = [settings.a, settings.b].includes('yours') && given.has('code');
+  if (isForeign) lab.say('This address brings a policy with it: read it above, then press Run.');
+  else await page.run(() => lab.run());
   // A GPU is asked for when somebody asks for a kernel.
   if (kernel.isAskedFor) await page.run(() => kernel.run());
 });

@@ -99,6 +99,7 @@ export class SpaceMap {
   private draw(): void {
     const { canvas, pixels, blocks } = this;
     const width = this.element.clientWidth;
+    canvas.hidden = blocks === 0;
     if (width === 0 || blocks === 0) return;
     this.chooseLayout(width);
     const { cellPx, perRow } = this;

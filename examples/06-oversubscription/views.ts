@@ -73,14 +73,13 @@ function curves(
 }
 
 function cliffTable(cliffs: readonly Cliff[]): HTMLTableElement {
-  const names = ['Policy', 'Fits', 'Falls off', 'Slowest', 'Slower'];
+  const names = ['Policy', 'Fits', 'Falls off', 'At worst'];
   const rows = cliffs.map(({ contender, fitsUs, edge, worst, stuck }) => {
     const line = row(
       contender,
       fitsUs === null ? '–' : formatUs(fitsUs),
       edge === null ? 'nowhere' : `at ${formatRatio(edge)}`,
-      worst === null ? '–' : `${formatUs(worst.us)} at ${formatRatio(worst.ratio)}`,
-      worst === null ? '–' : `${digits(worst.slower)}×`,
+      worst === null ? '–' : `${digits(worst.slower)} times at ${formatRatio(worst.ratio)}`,
     );
     line.dataset['policy'] = contender;
     line.dataset['edge'] = String(edge ?? '');

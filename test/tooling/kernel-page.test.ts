@@ -51,7 +51,8 @@ describe.skipIf(!bundleRunsHere())('kernels of the lab (needs Linux x64)', SLOW,
     );
     expect(kinds.reduce((sum, one) => sum + one, 0)).toBe(8);
     await rig.page.click('#kernel-passes summary');
-    expect(await rig.page.locator('#kernel-passes tbody tr').count()).toBeGreaterThan(1);
+    await rig.page.waitForSelector('#kernel-passes details tbody tr');
+    expect(await rig.page.locator('#kernel-passes details tbody tr').count()).toBeGreaterThan(1);
   });
 
   test('what is refused stands at its lines, the compiler’s words as well', async () => {
@@ -81,7 +82,7 @@ describe.skipIf(!bundleRunsHere())('kernels of the lab (needs Linux x64)', SLOW,
     await open(`manual&${SIZES}`);
     await rig.page.selectOption('#kernel', 'out of bounds');
     await rig.press('#run-kernel');
-    expect(await rig.text('#kernel-verdict')).toBe('Done. 1 invocations were ended.');
+    expect(await rig.text('#kernel-verdict')).toBe('Done. Ended on the way: 1 invocation.');
     const cells = await rig.page.$$eval('#kernel-refusals tbody td', (all) =>
       all.map((one) => one.textContent),
     );

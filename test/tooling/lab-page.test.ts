@@ -34,6 +34,7 @@ describe.skipIf(!bundleRunsHere())('fault lab page (needs Linux x64)', () => {
     expect(await rig.text('#counters [data-count=faults]')).toMatch(/fault records\D+[1-9]/);
     expect(await rig.text('#costs [data-term=copy]')).toMatch(/transfers\s+\d/);
     await rig.page.click('#a-timeline summary');
+    await rig.page.waitForSelector('#a-timeline tbody tr');
     expect(await rig.page.locator('#a-timeline tbody tr').count()).toBe(96);
     await rig.page.focus('#a-map canvas');
     await rig.page.keyboard.press('ArrowRight');
@@ -89,6 +90,7 @@ describe.skipIf(!bundleRunsHere())('fault lab page (needs Linux x64)', () => {
     expect(await rig.marks()).toMatchObject({ aDone: 'true', bDone: 'true', result: 'ok' });
     expect(await rig.text('#a-events')).toMatch(/the copy of page \d+ failed: it stays in RAM/);
     expect(await rig.text('#b-events')).toBe('');
+    expect(await rig.text('#inject-note')).toBe('');
   });
 
   test('a policy that throws ends its side alone', async () => {
@@ -115,7 +117,11 @@ describe.skipIf(!bundleRunsHere())('fault lab page (needs Linux x64)', () => {
     await rig.press('#run');
     expect(await rig.text('#a-title')).toBe('A: mine & yours');
     const query = rig.query();
+    // Nobody's program runs because somebody followed a link.
     await rig.open(`05-fault-lab/?${query}`);
+    expect(await rig.text('#verdict')).toMatch(/^This address brings a policy with it: read it/);
+    expect(await rig.marks()).not.toHaveProperty('aDone');
+    await rig.press('#run');
     expect(await rig.text('#a-title')).toBe('A: mine & yours');
   });
 
