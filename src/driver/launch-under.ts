@@ -29,6 +29,7 @@ export async function launchUnder(
       patience: PATIENCE,
       ...request,
       everyPass: true,
+      around: pager.aperture,
       pager: (batch) => pager.serve(batch),
       onSubmitted: () => pager.passSubmitted(),
     });

@@ -9,14 +9,14 @@ import { PAGE_SIZE } from '../base/units.ts';
 import { ACCESS_PREFETCH, ACCESS_READ, FAULT_ACCESS, FAULT_ADDRESS } from '../engine/vm/abi.ts';
 import { FAULT_WORDS } from '../engine/vm/abi.ts';
 import type { DeviceSpace } from '../engine/vm/device-space.ts';
-import type { FaultBatch } from '../engine/vm/launch.ts';
+import type { FaultBatch, PassHooks } from '../engine/vm/launch.ts';
 import type { Dmirror } from './dmirror.ts';
 import type { LaunchPager, PagerStats, Refusal } from './launch-pager.ts';
 import { noteRefusal } from './launch-pager.ts';
 import type { FaultCounts, TimeSplit } from './policy/fault-counts.ts';
 import type { FaultLife } from './policy/fault-lives.ts';
 import { ServicePager } from './service-pager.ts';
-import type { ServicePagerOptions } from './service-pager.ts';
+import type { ServicePagerOptions } from './service-options.ts';
 
 /** What a fault service did for a launch. Plain data. */
 export interface ServiceReport {
@@ -41,8 +41,6 @@ export class PolicyPager implements LaunchPager {
   readonly everyPass = true;
   /** Policies may throttle for a while. */
   readonly patience = 2000;
-  /** Pages that stay in RAM are brought all the same, or refused. */
-  readonly around = undefined;
   readonly refusals: Refusal[] = [];
   private readonly mirror: Dmirror;
   private readonly origin: number;
@@ -72,9 +70,15 @@ export class PolicyPager implements LaunchPager {
   }
 
   get stats(): PagerStats {
-    const { map, stats } = this.inner;
+    const { map, stats, aperture } = this.inner;
     const { out: evicted, cancelled } = stats;
-    return { mapped: stats.in, erased: map.erased, evicted, cancelled, remote: 0 };
+    const { pages: remote } = aperture.stats;
+    return { mapped: stats.in, erased: map.erased, evicted, cancelled, remote };
+  }
+
+  /** What stays in RAM is lent to the pass. */
+  get around(): PassHooks {
+    return this.inner.aperture;
   }
 
   /** The service gives up when its engine or its file is gone. */

@@ -21,64 +21,27 @@ import type { DeviceSpace } from '../engine/vm/device-space.ts';
 import type { FaultBatch } from '../engine/vm/launch.ts';
 import { ContextMap, SPACE_PAGES } from './context-map.ts';
 import { areSameRegions, regionsOf } from './context-regions.ts';
-import type { RangeHints } from './context-regions.ts';
+import { Aperture } from './aperture.ts';
 import type { Dmirror } from './dmirror.ts';
 import { isFatal, PageMover } from './page-mover.ts';
-import type { CostModel } from './policy/cost-model.ts';
+import { RemoteLending } from './remote-lending.ts';
 import { DeviceRun } from './policy/device-run.ts';
-import type { FaultLives } from './policy/fault-lives.ts';
 import { FaultRing, RING_RECORDS } from './policy/fault-ring.ts';
 import { FaultService } from './policy/fault-service.ts';
 import type { CancelStep, ServiceStep } from './policy/fault-service.ts';
 import { MOVED_READABLE, MOVE_FAILED } from './policy/placement-rows.ts';
 import type { PlacementStep } from './policy/placement-rows.ts';
 import { ACCESS_READ, ACCESS_WRITE, IN_RAM, ON_DEVICE } from './policy/policy.ts';
-import type {
-  FaultPolicy,
-  PolicyFactory,
-  PolicySetup,
-  Region,
-  ServiceTraits,
-} from './policy/policy.ts';
+import type { FaultPolicy, PolicyFactory, PolicySetup, Region } from './policy/policy.ts';
 import { Residency } from './policy/residency.ts';
-
-/** What a pager is made with. */
-export interface ServicePagerOptions {
-  readonly policy: PolicyFactory;
-  readonly cost?: CostModel;
-  readonly traits?: Partial<ServiceTraits>;
-  readonly lives?: FaultLives;
-  readonly seed?: number;
-  readonly ringRecords?: number;
-  /** Pages of device memory that the context may use; all by default. */
-  readonly devicePages?: number;
-  /** What the user has said about ranges. */
-  readonly hints?: readonly RangeHints[];
-  /** The program reports each stopped invocation, and no page only once (`dedup: false`). */
-  readonly isComplete?: boolean;
-  /** Whether a page is raised once per run, where `isComplete`; the default is false. */
-  readonly dedup?: boolean;
-  /** Told of each refusal: the page, and whether it was to be written. */
-  readonly onRefuse?: (page: number, write: boolean) => void;
-  /** Compares all of the service's bookkeeping with the page tables at each replay. */
-  readonly checks?: boolean;
-}
-
-/** What was really done, counted where pages moved. Pages of 4 KiB. */
-export interface ServicePagerStats {
-  /** Pages that came to the device, and pages that the service sent home. */
-  in: number;
-  out: number;
-  /** Pages that left by themselves: CPU faults, munmap and the like. */
-  lost: number;
-  /** Refusals. */
-  cancelled: number;
-}
+import type { ServicePagerOptions, ServicePagerStats } from './service-options.ts';
 
 /** See the file header. Pages are those of the context. */
 export class ServicePager {
   readonly map: ContextMap;
   readonly service: FaultService;
+  /** Lends pages that stay in RAM to a pass; launches call it around each. */
+  readonly aperture: Aperture;
   readonly stats: ServicePagerStats = { in: 0, out: 0, lost: 0, cancelled: 0 };
   private readonly mirror: Dmirror;
   private readonly options: ServicePagerOptions;
@@ -87,16 +50,19 @@ export class ServicePager {
   private steps: Generator<ServiceStep, void, void> | null = null;
   /** The replay in progress acknowledges single faults. */
   private isAck = false;
+  /** The launch calls the aperture around its passes. */
+  private lends = false;
   /** Something has been mapped or refused since the last pass. */
   private hasChanged = false;
   /** Pages that left the mirror's page table; the service does not know yet. */
   private readonly gone = new Set<number>();
-  /** Pages that the service mapped in RAM, and which this pager can't map there. */
+  /** Pages that the service mapped in RAM, where the launch can't have them lent. */
   private readonly parked = new Set<number>();
   /** Pages that invocations wait for, and whether to write them. */
   private readonly asked = new Map<number, boolean>();
   private granted = 0;
   private readonly mover: PageMover;
+  private readonly remote: RemoteLending;
   /** The device's fault lock is this pager's. */
   private holdsDevice = false;
 
@@ -140,6 +106,8 @@ export class ServicePager {
     );
     const { isComplete, dedup } = options;
     this.run = new DeviceRun(this.service, space.context, isComplete === true, dedup === true);
+    this.aperture = new Aperture(mirror, space, origin, firstFrame);
+    this.remote = new RemoteLending(this.aperture, this.map, this.run, this.service);
   }
 
   /** A policy that can't be made leaves nobody behind who listens. */
@@ -158,6 +126,7 @@ export class ServicePager {
     this.run.clear();
     this.isAck = false;
     await this.settle(false);
+    this.run.begin();
     this.refreshRegions();
     for (const { first, outer } of this.regions) {
       for (let page = first; page < outer; page++) this.lookAt(page);
@@ -184,25 +153,43 @@ export class ServicePager {
   /**
    * Serves the faults of a pass (see launch.ts; `everyPass` has to be set).
    *
-   * @returns true for the next pass; false when the engine or the file is gone
+   * @returns true for the next pass, 'hold' for one in which pages in RAM are used; false when the
+   * engine or the file is gone
    * @throws PolicyError where the policy throws or answers nonsense
    *
    * Context: takes the device's fault lock and keeps it, and the mmap lock for read; waits.
    */
-  async serve(batch: FaultBatch): Promise<boolean> {
+  async serve(batch: FaultBatch): Promise<boolean | 'hold'> {
     await this.lockDevice();
-    this.run.take(batch.records);
+    this.run.take(batch.records, batch.accesses);
     this.hasChanged = false;
+    this.lends = this.aperture.isAround;
     this.asked.clear();
     for (const { page, access } of this.run.stops) {
       this.asked.set(page, access >= ACCESS_WRITE || this.asked.get(page) === true);
     }
-    this.run.raise(this.isAck);
+    const remote = this.remote.wanted();
+    if (remote.size > 0) return this.lend(remote);
+    // What the engine's ring lost comes again, like what this one loses.
+    this.service.ring.overflows += batch.overflow;
+    this.run.end(this.isAck);
     for (;;) {
       if (!(await this.untilReplay())) return false;
       // Nobody can go on from where it is, and nobody new begins: the pass would do nothing.
-      if (!this.isAck || this.hasChanged || batch.next > 0) return true;
+      if (!this.isAck || this.hasChanged || batch.next > 0) {
+        this.run.begin();
+        this.remote.beginRun();
+        return true;
+      }
     }
+  }
+
+  /** Has the device use pages in RAM, in another pass of the same run. */
+  private async lend(wanted: ReadonlyMap<number, number>): Promise<'hold' | false> {
+    const refused = await this.remote.lend(wanted);
+    if (refused === null) return false;
+    for (const [page, write] of refused) this.refuse(page, write);
+    return 'hold';
   }
 
   private async lockDevice(): Promise<void> {
@@ -231,6 +218,7 @@ export class ServicePager {
 
   /** Ends the connection: the context maps nothing any more. Pages stay on the device. */
   close(): void {
+    this.aperture.clear();
     this.map.close();
     this.passSubmitted();
   }
@@ -340,15 +328,16 @@ export class ServicePager {
     const { mover } = this;
     for (let i = 0; i < step.count; i++) {
       const page = step.pages[i]!;
-      if (mover.whereIs(page) !== ON_DEVICE) this.parked.add(page);
-      else {
+      this.hasChanged = true;
+      if (mover.whereIs(page) !== ON_DEVICE) {
+        if (!this.lends) this.parked.add(page);
+      } else {
         const write = this.asked.get(page) === true;
         const status = await mover.bringOne(page, write);
         if (isFatal(status)) return false;
         if (isErr(status) && status !== errno.EBUSY) this.refuse(page, write);
         // The service takes it for mapped in any case; what did not work out is noticed then.
         this.gone.add(page);
-        this.hasChanged = true;
       }
     }
     return true;
@@ -372,13 +361,10 @@ export class ServicePager {
     for (const page of gone) {
       gone.delete(page);
       const where = this.mover.whereIs(page);
+      const wasHere = (service.space.where[page]! & ON_DEVICE) !== 0;
       if (where === ON_DEVICE) this.lookAt(page);
-      else if (
-        (service.space.where[page]! & ON_DEVICE) !== 0 &&
-        !(await this.loseToCpu(page, where))
-      ) {
-        return false;
-      }
+      else if (wasHere && !(await this.loseToCpu(page, where))) return false;
+      else if (!wasHere && where === 0) service.forget(page);
     }
     if (!(await this.unpark())) return false;
     this.granted = 0;
@@ -411,8 +397,9 @@ export class ServicePager {
   }
 
   /**
-   * What the service mapped in RAM this pager can't map there. It faults again, when others have
-   * made room; where nothing else was granted it is brought, or ends its invocations.
+   * What the service mapped in RAM can't be lent in a launch without the aperture around it. It
+   * faults again, when others have made room; where nothing else was granted it is brought, or ends
+   * its invocations.
    */
   private async unpark(): Promise<boolean> {
     const { service, parked, map } = this;
@@ -460,7 +447,7 @@ export class ServicePager {
     const { space } = this.service;
     const to = Math.min(end, space.pageCount);
     for (let page = first; page < to; page++) {
-      if ((space.where[page]! & ON_DEVICE) !== 0) this.gone.add(page);
+      if ((space.where[page]! & ON_DEVICE) !== 0 || space.remote[page] === 1) this.gone.add(page);
     }
   }
 

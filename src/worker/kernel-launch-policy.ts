@@ -12,7 +12,7 @@ import { NO_HINTS, PolicyError, REPLAYS } from '../driver/policy/policy.ts';
 import type { Hints, PolicyFactory, ServiceTraits } from '../driver/policy/policy.ts';
 import { userPolicy } from '../driver/policy/user-policy.ts';
 import type { RangeHints } from '../driver/context-regions.ts';
-import type { ServicePagerOptions } from '../driver/service-pager.ts';
+import type { ServicePagerOptions } from '../driver/service-options.ts';
 import { isCount } from './kernel-launch-args.ts';
 import { isRecord } from './kernel-results.ts';
 import type { KernelLaunchRequest, LaunchServiceOptions, RangeHint } from './protocol-launch.ts';

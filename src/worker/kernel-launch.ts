@@ -10,7 +10,7 @@ import type { LaunchPager } from '../driver/launch-pager.ts';
 import { MachinePager } from '../driver/machine-pager.ts';
 import { PolicyPager } from '../driver/policy-pager.ts';
 import { PolicyError } from '../driver/policy/policy.ts';
-import type { ServicePagerOptions } from '../driver/service-pager.ts';
+import type { ServicePagerOptions } from '../driver/service-options.ts';
 import {
   ACCESS_ATOMIC,
   ACCESS_READ,

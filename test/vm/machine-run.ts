@@ -8,7 +8,7 @@ import { Dmirror } from '../../src/driver/dmirror.ts';
 import { MachinePager } from '../../src/driver/machine-pager.ts';
 import { launchUnder } from '../../src/driver/launch-under.ts';
 import { ServicePager } from '../../src/driver/service-pager.ts';
-import type { ServicePagerOptions } from '../../src/driver/service-pager.ts';
+import type { ServicePagerOptions } from '../../src/driver/service-options.ts';
 import { CpuEngine } from '../../src/engine/cpu-engine.ts';
 import type { CopyEngine } from '../../src/engine/copy-engine.ts';
 import { CpuVmEngine } from '../../src/engine/vm/cpu-vm.ts';
@@ -150,7 +150,8 @@ export async function runServed(
   const serve = pager.serve.bind(pager);
   pager.serve = async (batch) => {
     const answer = await serve(batch);
-    await between?.(batch, pager);
+    // While pages are lent nobody else gets at the address space.
+    if (answer !== 'hold') await between?.(batch, pager);
     return answer;
   };
   const report = await launchUnder(pager, program, { space, workgroups, args, ...request });

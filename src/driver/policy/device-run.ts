@@ -1,22 +1,22 @@
 /**
- * The faults of one run of a device, as a fault service wants them: collected over the passes that
- * the run took, put in the order in which a device that goes through its workgroups one after the
- * other would raise them, and raised.
+ * One run of a real device, as a fault service wants it: the faults, and if the engine reports
+ * them the accesses, of the passes that the run took, put in the order of a device that goes
+ * through its workgroups one after the other.
  *
  * Invocations of a GPU run at once, and the order of its records is nobody's promise. The service
- * looks at order (batches, merging), so records are sorted by workgroup, invocation and operation:
- * the same kernel under the same policy then gives the same batches each time.
+ * looks at order (batches, merging), so records are sorted by workgroup and invocation: the same
+ * kernel under the same policy then gives the same batches each time, and the same as its access
+ * trace under the model.
  *
- * Where each stopped invocation has a record (`isComplete`; the engine reports no page only once),
- * a replay that acknowledges single faults raises nothing anew for invocations that still wait, and
- * dedup is done here. Else a page that waits in the ring stands for all its invocations.
+ * Where each stopped invocation has a record (`isComplete`; the engine leaves out no page that it
+ * reported before), a replay that acknowledges single faults raises nothing anew for invocations
+ * that still wait, and dedup is done here. Else a page that waits in the ring stands for all its
+ * invocations. Without reported accesses time does not go by while the device works, and orders of
+ * eviction see pages come, but not used.
  *
  * Locking: none; pure. Source: our own.
  */
 import {
-  ACCESS_ATOMIC as VM_ATOMIC,
-  ACCESS_READ as VM_READ,
-  ACCESS_WRITE as VM_WRITE,
   FAULT_ACCESS,
   FAULT_ADDRESS,
   FAULT_LANE,
@@ -25,21 +25,20 @@ import {
   FAULT_WORKGROUP,
   VM_PAGE_SHIFT,
 } from '../../engine/vm/abi.ts';
+import { AccessLog, laneKey, policyAccess, workgroupOf } from './access-log.ts';
+import { DevicePort } from './device-port.ts';
 import type { FaultService } from './fault-service.ts';
-import { ACCESS_ATOMIC, ACCESS_PREFETCH, ACCESS_READ, ACCESS_WRITE } from './policy.ts';
-
-/** Room for the lanes of a workgroup in a key. */
-const LANES = 256;
+import { ACCESS_COUNTER, ACCESS_PREFETCH } from './policy.ts';
 
 /** One record. */
 export interface RaisedFault {
+  /** Of the invocation: see access-log.ts. */
+  readonly key: number;
   readonly page: number;
   /** ACCESS_* of policies. */
   readonly access: number;
   /** As the engine names it. */
   readonly vmAccess: number;
-  readonly workgroup: number;
-  readonly lane: number;
   readonly operation: number;
 }
 
@@ -47,84 +46,129 @@ export interface RaisedFault {
 export class DeviceRun {
   /** Invocations that are stopped, as far as they were reported, in order. */
   stops: RaisedFault[] = [];
+  /** Accesses done, where they are reported. */
+  accesses = 0;
   private readonly service: FaultService;
   private readonly context: number;
   private readonly isComplete: boolean;
-  private readonly dedup: boolean;
+  private readonly port: DevicePort;
+  private readonly log = new AccessLog();
   private hints: RaisedFault[] = [];
   /** Page and access at which each invocation stopped in the run before, by its key. */
   private waiting = new Map<number, number>();
   /** The operation at which each invocation stopped last: hints before it are not new. */
-  private resumed = new Map<number, number>();
+  private readonly resumed = new Map<number, number>();
 
   constructor(service: FaultService, context: number, isComplete: boolean, dedup: boolean) {
     this.service = service;
     this.context = context;
     this.isComplete = isComplete;
-    this.dedup = dedup;
+    this.port = new DevicePort(service, isComplete && dedup);
   }
 
-  /** Takes the records of a pass: its stops in place of those of the pass before. */
-  take(records: Uint32Array): void {
+  /** A run begins: page tables are as the service wants them. */
+  begin(): void {
+    this.port.beginRun();
+  }
+
+  /**
+   * Takes what a pass left: its stops in place of those of the pass before.
+   *
+   * @param report what was accessed, where the engine reports it
+   */
+  take(records: Uint32Array, report: Uint32Array | undefined): void {
     this.stops = [];
     for (let at = 0; at < records.length; at += FAULT_WORDS) {
       const vmAccess = records[at + FAULT_ACCESS]!;
       const fault = {
+        key: laneKey(records[at + FAULT_WORKGROUP]!, records[at + FAULT_LANE]!),
         page: records[at + FAULT_ADDRESS]! >>> VM_PAGE_SHIFT,
         access: policyAccess(vmAccess),
         vmAccess,
-        workgroup: records[at + FAULT_WORKGROUP]!,
-        lane: records[at + FAULT_LANE]!,
         operation: records[at + FAULT_OPERATION]!,
       };
       if (fault.access !== ACCESS_PREFETCH) this.stops.push(fault);
-      else if (this.isNewHint(fault)) this.hints.push(fault);
+      // Reports have the hints, too, each in its place.
+      else if (report === undefined && this.isNewHint(fault)) this.hints.push(fault);
     }
     this.stops.sort(byPlace);
-    if (!this.isComplete) return;
-    for (const stop of this.stops) this.resumed.set(keyOf(stop), stop.operation);
+    if (report !== undefined) this.log.take(report);
+    else if (this.isComplete) {
+      for (const stop of this.stops) this.resumed.set(stop.key, stop.operation);
+    }
   }
 
   /**
-   * Raises what is new of a run that is over, and makes room for the next one.
+   * The run is over: puts its accesses into the books, and its faults into the ring.
    *
    * @param isAck whether invocations that still wait raise nothing again
    */
-  raise(isAck: boolean): void {
-    const { service } = this;
-    const { ring, space } = service;
+  end(isAck: boolean): void {
     const pending = isAck && !this.isComplete ? this.pendingPages() : undefined;
-    const reported = new Map<number, number>();
+    const stops = new Map(this.stops.map((stop) => [stop.key, stop]));
     const waiting = new Map<number, number>();
-    const all = this.hints.length === 0 ? this.stops : [...this.hints, ...this.stops].sort(byPlace);
-    for (const fault of all) {
-      const { page, access, workgroup } = fault;
-      if (access !== ACCESS_PREFETCH) {
-        const key = keyOf(fault);
-        const place = page * 8 + access;
-        if (this.isComplete) waiting.set(key, place);
-        if (isAck && this.waiting.get(key) === place) continue;
-        if (pending !== undefined && (pending.get(page) ?? -1) >= access) continue;
-      } else if (!service.hwPrefetch || (space.mapped[page] ?? 0) > 0) continue;
-      if (this.dedup && (reported.get(page) ?? -1) >= access) continue;
-      reported.set(page, access);
-      ring.push(page, access, this.context, workgroup, space.nowUs);
-    }
+    for (const stop of this.isComplete ? this.stops : []) waiting.set(stop.key, placeOf(stop));
+    let done = 0;
+    const raise = (stop: RaisedFault): void => {
+      if (isAck && this.waiting.get(stop.key) === placeOf(stop)) return;
+      if (pending !== undefined && (pending.get(stop.page) ?? -1) >= stop.access) return;
+      this.raise(stop);
+    };
+    this.raiseHints();
+    if (this.isComplete) {
+      const { space } = this.service;
+      this.log.drain(
+        {
+          access: (page, access, workgroup) => {
+            done++;
+            // What somebody has taken away since is used no more.
+            const isThere = access === ACCESS_PREFETCH || (space.mapped[page] ?? 0) >= access;
+            if (isThere) this.port.use(page, access, workgroup, this.context);
+          },
+          end: (key) => {
+            const stop = stops.get(key);
+            if (stop !== undefined) raise(stop);
+          },
+        },
+        [...stops.keys()],
+      );
+    } else for (const stop of this.stops) raise(stop);
     this.waiting = waiting;
-    this.hints = [];
+    this.accesses += done;
+    this.port.endRun(done);
+  }
+
+  /** Whether a stop is one at a page that was used over the link too often. */
+  isUsedUp({ page }: RaisedFault): boolean {
+    return this.port.isUsedUp(page);
   }
 
   /** Forgets all invocations: a launch is over. */
   clear(): void {
     this.stops = [];
     this.hints = [];
+    this.log.clear();
     this.waiting.clear();
     this.resumed.clear();
   }
 
+  private raise({ key, page, access }: RaisedFault): void {
+    const { space } = this.service;
+    // A page that is mapped in RAM does not fault: it is the counter that stopped it.
+    const isCounted = space.remote[page] === 1 && space.mapped[page]! >= access;
+    this.port.raise(page, isCounted ? ACCESS_COUNTER : access, workgroupOf(key), this.context);
+  }
+
+  private raiseHints(): void {
+    for (const { page, access, key } of this.hints.sort(byPlace)) {
+      this.port.use(page, access, workgroupOf(key), this.context);
+    }
+    this.hints = [];
+  }
+
   /** A hint comes again with each replay until the operation behind it is done. */
   private isNewHint(hint: RaisedFault): boolean {
-    const resumed = this.resumed.get(keyOf(hint));
+    const resumed = this.resumed.get(hint.key);
     return resumed === undefined || hint.operation > resumed;
   }
 
@@ -141,17 +185,10 @@ export class DeviceRun {
   }
 }
 
-function keyOf({ workgroup, lane }: RaisedFault): number {
-  return workgroup * LANES + lane;
+function placeOf({ page, access }: RaisedFault): number {
+  return page * 8 + access;
 }
 
 function byPlace(a: RaisedFault, b: RaisedFault): number {
-  return a.workgroup - b.workgroup || a.lane - b.lane || a.operation - b.operation;
-}
-
-/** An engine's access as policies name it; both kinds of hint are one there. */
-export function policyAccess(vmAccess: number): number {
-  if (vmAccess === VM_READ) return ACCESS_READ;
-  if (vmAccess === VM_WRITE) return ACCESS_WRITE;
-  return vmAccess === VM_ATOMIC ? ACCESS_ATOMIC : ACCESS_PREFETCH;
+  return a.key - b.key || a.operation - b.operation;
 }

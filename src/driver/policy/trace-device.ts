@@ -7,9 +7,7 @@
  */
 import { BARRIER } from './access-trace.ts';
 import type { AccessTrace } from './access-trace.ts';
-import { GROUP_SHIFT } from './block.ts';
-import { ACCESS_COUNTER, ACCESS_PREFETCH } from './policy.ts';
-import { asPolicyError } from './policy-error.ts';
+import { DevicePort } from './device-port.ts';
 import type { FaultService } from './fault-service.ts';
 
 /** How the device runs a trace. */
@@ -40,10 +38,8 @@ export class TraceDevice {
   private readonly contexts: Uint16Array;
   private active: number[] = [];
   private admitted = 0;
-  private turn = 0;
   private isAck = false;
-  private readonly reportedRun: Uint32Array;
-  private readonly reportedAccess: Uint8Array;
+  private readonly port: DevicePort;
 
   constructor(trace: AccessTrace, service: FaultService, options: Partial<DeviceOptions> = {}) {
     this.trace = trace;
@@ -65,8 +61,7 @@ export class TraceDevice {
     for (let i = trace.workgroups - 1; i >= 0; i--) {
       this.firstLane[i] = Math.min(this.firstLane[i]!, this.firstLane[i + 1]!);
     }
-    this.reportedRun = new Uint32Array(service.space.pageCount);
-    this.reportedAccess = new Uint8Array(service.space.pageCount);
+    this.port = new DevicePort(service, this.options.dedup);
   }
 
   /** Whether every workgroup is done. */
@@ -93,14 +88,14 @@ export class TraceDevice {
   run(isAck = false): number {
     const { window } = this.options;
     const before = this.accesses;
-    this.turn++;
+    this.port.beginRun();
     this.isAck = isAck;
     while (this.active.length < window && this.admitted < this.trace.workgroups) {
       this.active.push(this.admitted++);
     }
     this.active = this.active.filter((workgroup) => !this.runWorkgroup(workgroup));
     const done = this.accesses - before;
-    this.service.spend('access', done * this.service.cost.accessUs);
+    this.port.endRun(done);
     return done;
   }
 
@@ -130,20 +125,20 @@ export class TraceDevice {
     const end = laneStart[lane + 1]!;
     const stopped = this.stoppedAt[lane]!;
     if (this.isAck && stopped >= 0) {
-      const { mapped, remote, remoteUses } = this.service.space;
+      const { mapped, remote } = this.service.space;
       const needed = access[this.at[lane]!]!;
       const allowed = mapped[stopped] ?? 0;
       if (allowed === 0 || allowed < needed) return;
       // What is mapped and waits has raised a counter notification: it waits for the answer, which
       // moves the page or starts the count anew.
       const waits = this.isCounted[lane] === 1 && remote[stopped] === 1;
-      if (waits && remoteUses[stopped >>> GROUP_SHIFT]! > 0) return;
+      if (waits && this.port.isUsedUp(stopped)) return;
     }
     this.stoppedAt[lane] = -1;
     for (let i = this.at[lane]!; i < end; i++) {
       this.at[lane] = i;
       if (access[i] === BARRIER) return;
-      if (!this.use(pages[i]!, access[i]!, workgroup)) {
+      if (!this.port.use(pages[i]!, access[i]!, workgroup, this.contexts[workgroup]!)) {
         this.stoppedAt[lane] = pages[i]!;
         this.isCounted[lane] = (this.service.space.mapped[pages[i]!] ?? 0) >= access[i]! ? 1 : 0;
         return;
@@ -151,66 +146,6 @@ export class TraceDevice {
       this.accesses++;
     }
     this.at[lane] = end;
-  }
-
-  /** Makes one access. @returns false where it faults */
-  private use(page: number, access: number, workgroup: number): boolean {
-    const { service } = this;
-    const { space, policy } = service;
-    if (access === ACCESS_PREFETCH) {
-      // A prefetch that misses is reported and forgotten: it stops nobody.
-      const isMissing = (space.mapped[page] ?? 0) === 0;
-      if (isMissing && service.hwPrefetch) this.raise(page, access, workgroup);
-      return true;
-    }
-    if ((space.mapped[page] ?? 0) < access) {
-      this.raise(page, access, workgroup);
-      return false;
-    }
-    if (space.remote[page] === 1) return this.useRemote(page, workgroup);
-    space.prefetched[page] = 0;
-    if (policy.touched !== undefined) {
-      try {
-        policy.touched(page, access, space);
-      } catch (error) {
-        throw asPolicyError(error, policy, 'touched');
-      }
-    }
-    return true;
-  }
-
-  /** An access over the link; used too often, the page faults as a counter notification. */
-  private useRemote(page: number, workgroup: number): boolean {
-    const { space, policy, counts, cost, accessCounters } = this.service;
-    const group = page >>> GROUP_SHIFT;
-    if (policy.remoteLimit !== undefined && space.regionOf(page)!.isMigratable) {
-      let limit: number;
-      try {
-        limit = policy.remoteLimit(page, space);
-      } catch (error) {
-        throw asPolicyError(error, policy, 'remoteLimit');
-      }
-      if (space.remoteUses[group]! >= limit) {
-        this.raise(page, ACCESS_COUNTER, workgroup);
-        return false;
-      }
-    }
-    space.remoteUses[group]!++;
-    counts.remoteUses++;
-    accessCounters?.touch(page);
-    this.service.spend('remote', cost.remoteUs);
-    return true;
-  }
-
-  private raise(page: number, access: number, workgroup: number): void {
-    const { ring, space } = this.service;
-    if (this.options.dedup && page < space.pageCount) {
-      const isReported = this.reportedRun[page] === this.turn;
-      if (isReported && this.reportedAccess[page]! >= access) return;
-      this.reportedRun[page] = this.turn;
-      this.reportedAccess[page] = access;
-    }
-    ring.push(page, access, this.contexts[workgroup]!, workgroup, space.nowUs);
   }
 
   /**

@@ -27,10 +27,12 @@ import {
   SLOT_LOG_FULL,
   SLOT_STOPPED,
   USE_KINDS,
+  VM_PAGE_SHIFT,
 } from './abi.ts';
 import type { CpuPass, LaneRecord } from './cpu-vm.ts';
 import type { LaneStep, LaneView } from './lane-code.ts';
 import { applyAtomic } from './lane-code.ts';
+import { REPORT_BARRIER } from './vm-engine.ts';
 
 const NOWHERE = -1;
 /** Why an invocation stopped; from `STOP_ENDLESS` on, for good. */
@@ -68,6 +70,8 @@ class CpuLane implements LaneView {
   faultAt = 0;
   faultAccess = 0;
   faultType = 0;
+  /** The access that was reported last, as the report has it; -1 for none since a barrier. */
+  reported = -1;
 
   constructor(pass: CpuPass, workgroup: number, lane: number, tile: Uint32Array, rec: LaneRecord) {
     this.vars = new Float64Array(pass.code.varWords);
@@ -143,7 +147,11 @@ export class CpuGroup {
     const left = this.lanes.some((lane) => lane.stop !== 0);
     const waiting = this.lanes.filter((lane) => lane.atBarrier);
     if (waiting.length > 0 && !left) {
-      for (const lane of waiting) lane.atBarrier = false;
+      for (const lane of waiting) {
+        lane.atBarrier = false;
+        lane.reported = -1;
+        this.pass.accesses?.push(this.workgroup, lane.lane, REPORT_BARRIER);
+      }
       return;
     }
     this.settled = true;
@@ -250,10 +258,12 @@ export class CpuGroup {
 
   private hint(lane: CpuLane, address: number, write: boolean): void {
     if (lane.done < lane.resume) return;
+    const kind = write ? ACCESS_PREFETCH_WRITE : ACCESS_PREFETCH;
+    this.pass.accesses?.push(this.workgroup, lane.lane, (address >>> VM_PAGE_SHIFT) * 8 + kind);
     const entry = this.pass.space.entryOf(address);
     if ((entry & (write ? PTE_WRITE : PTE_READ)) !== 0) return;
     const type = (entry & PTE_ALL) === 0 ? FAULT_ABSENT : FAULT_PERMISSION;
-    this.post(lane, address, write ? ACCESS_PREFETCH_WRITE : ACCESS_PREFETCH, type);
+    this.post(lane, address, kind, type);
   }
 
   /** An operation on memory: recalled, done, or the place where the invocation stops. */
@@ -268,6 +278,7 @@ export class CpuGroup {
     if (!recalled) {
       word = this.open(lane, address, accessOf(step), words);
       if (word === NOWHERE) return;
+      this.reportAccess(lane, address, accessOf(step));
     }
     this.count(lane, address);
     if (step.kind === 'store') {
@@ -286,6 +297,14 @@ export class CpuGroup {
       lane.logged += 1;
       lane.vars[step.slot + index] = step.kind === 'load' ? shape(value, step, address) : value;
     }
+  }
+
+  private reportAccess(lane: CpuLane, address: number, access: number): void {
+    const { accesses } = this.pass;
+    const what = (address >>> VM_PAGE_SHIFT) * 8 + access;
+    if (accesses === undefined || what === lane.reported) return;
+    lane.reported = what;
+    accesses.push(this.workgroup, lane.lane, what);
   }
 
   private store(

@@ -57,6 +57,8 @@ export interface CpuPass {
   /** Pages and kinds already reported: page * 2 + writes. */
   readonly reported: Set<number>;
   readonly records: number[];
+  /** Rows of `VmPassResult.accesses`, where they are wanted. */
+  readonly accesses: number[] | undefined;
   readonly status: Uint32Array;
   /** Uses of the frames from `usesFrame` on, where they are counted. */
   readonly uses: Uint32Array | null;
@@ -176,6 +178,7 @@ class CpuRun implements VmRun {
       forceAt: work.forceAt,
       reported: new Set(),
       records: [],
+      accesses: this.options.reportsAccesses === true ? [] : undefined,
       status: new Uint32Array(this.options.slots),
       uses: this.options.countsUses === true ? new Uint32Array(USES_WORDS) : null,
       usesFrame: work.usesFrame ?? USES_NOWHERE,
@@ -194,7 +197,9 @@ class CpuRun implements VmRun {
     const faults = Uint32Array.from(shared.records.slice(0, kept * FAULT_WORDS));
     const overflow = shared.faults - kept;
     const result = { status, faults, overflow, stopped, killed, diverged, progress };
-    return uses === null ? result : { ...result, uses };
+    const accesses =
+      shared.accesses === undefined ? {} : { accesses: Uint32Array.from(shared.accesses) };
+    return { ...result, ...accesses, ...(uses === null ? {} : { uses }) };
   }
 
   growLog(): number {

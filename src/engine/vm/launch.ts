@@ -28,6 +28,8 @@ export interface FaultBatch {
   readonly pass: number;
   /** Workgroups that the next pass begins, if it may. */
   readonly next: number;
+  /** What the pass accessed, where the program reports it. */
+  readonly accesses: Uint32Array | undefined;
 }
 
 /**
@@ -284,7 +286,7 @@ class Launch {
     return undefined;
   }
 
-  private async serve({ faults, overflow }: VmPassResult): Promise<boolean> {
+  private async serve({ faults, overflow, accesses }: VmPassResult): Promise<boolean> {
     if (faults.length === 0 && overflow === 0 && this.request.everyPass !== true) return true;
     const batch = {
       records: faults,
@@ -292,6 +294,7 @@ class Launch {
       overflow,
       pass: this.passes - 1,
       next: this.admissible,
+      accesses,
     };
     const asked = this.request.pager(batch);
     const answer = asked instanceof Promise ? await asked : asked;

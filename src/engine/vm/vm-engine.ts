@@ -54,7 +54,14 @@ export interface VmProgramOptions {
   readonly guard?: 'exact' | 'none';
   /** Keeps the first attempt from doing without the log where it could. */
   readonly alwaysLog?: boolean;
+  /** Reports what each pass accessed; default false. Engines that can't refuse to compile. */
+  readonly reportsAccesses?: boolean;
 }
+
+/** Words of a row of `VmPassResult.accesses`: workgroup, invocation, and what it did. */
+export const REPORT_WORDS = 3;
+/** What it did: the page's number in the context's space times 8, plus `ACCESS_*` or this. */
+export const REPORT_BARRIER = 7;
 
 /** What a pass is to do. Work is pairs: workgroup, slot. */
 export interface VmPass {
@@ -91,6 +98,12 @@ export interface VmPassResult {
    * afterwards; what the log already holds is not asked of memory again. Undefined: not counted.
    */
   readonly uses?: Uint32Array;
+  /**
+   * What was done for the first time, `REPORT_WORDS` words each, in order for each invocation:
+   * accesses, where they are not like the one before; hints; barriers that all went through, those
+   * of earlier passes again. With `reportsAccesses` only.
+   */
+  readonly accesses?: Uint32Array;
 }
 
 /** One launch. */

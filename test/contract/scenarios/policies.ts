@@ -13,7 +13,7 @@ import type { ReplayPolicy } from '../../../src/driver/policy/policy.ts';
 import { NO_HINTS } from '../../../src/driver/policy/policy.ts';
 import type { Hints } from '../../../src/driver/policy/policy.ts';
 import { ServicePager } from '../../../src/driver/service-pager.ts';
-import type { ServicePagerOptions } from '../../../src/driver/service-pager.ts';
+import type { ServicePagerOptions } from '../../../src/driver/service-options.ts';
 import { DeviceSpace } from '../../../src/engine/vm/device-space.ts';
 import { arg, at, GID, kernelOf, load, op, store, v, WG, when } from '../../../src/engine/vm/ir.ts';
 import type { LaunchReport } from '../../../src/engine/vm/launch.ts';
