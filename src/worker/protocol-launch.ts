@@ -163,7 +163,7 @@ export interface KernelReport extends LaunchCounts {
 export const LAUNCH_BYTES = 64;
 /** @internal From here on, a double each of `LAUNCH_COUNTS`. */
 export const LAUNCH_COUNTS_AT = 8;
-/** @internal */
+/** The counts that whoever watches a launch can read while it runs, in their order. */
 export const LAUNCH_COUNTS = [
   'passes',
   'finished',

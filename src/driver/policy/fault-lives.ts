@@ -14,12 +14,14 @@ export const STAGES = [
   'mapped',
   'replayed',
 ] as const;
+/** A stage's name. */
 export type Stage = (typeof STAGES)[number];
 
 const STAGE_COUNT = STAGES.length;
 
 /** How a fault ended. */
 export const OUTCOMES = ['moved', 'remote', 'throttled', 'stale', 'cancelled'] as const;
+/** An ending's name. */
 export type Outcome = (typeof OUTCOMES)[number];
 
 /** One fault's life, read out of the ring. Times are µs of the virtual clock. */
