@@ -2,7 +2,7 @@
  * The part of the page that runs a kernel on the real machine: editor, report, passes, where the
  * pages are.
  */
-import { ErrnoError, KernelCompileError, OpenError } from '../../src/index.ts';
+import { ErrnoError, KernelCompileError, MachineError, OpenError } from '../../src/index.ts';
 import type { AccessTrace, KernelReport } from '../../src/index.ts';
 import { CodeEditor } from '../_shell/code-editor.ts';
 import { byId, byIdAs, el, row } from '../_shell/dom.ts';
@@ -28,7 +28,7 @@ const OUTCOMES: Readonly<Record<KernelReport['outcome'], string>> = {
   logFull: 'Ended: an invocation needs more log than there may be.',
   diverged: 'Ended: a replay took another way than the run before.',
   aborted: 'Aborted.',
-  failed: 'The device failed.',
+  failed: 'The device failed; the next run opens another machine.',
 };
 
 export class KernelPanel {
@@ -122,14 +122,16 @@ export class KernelPanel {
     const abort = new AbortController();
     const button = byIdAs('abort-kernel', HTMLButtonElement);
     button.onclick = () => abort.abort();
-    button.disabled = false;
+    const lose = byIdAs('lose-device', HTMLButtonElement);
+    lose.onclick = () => void this.runner.loseDevice();
+    for (const one of [button, lose]) one.disabled = false;
     this.say('Opening the machine…');
     try {
       await body(settings, abort.signal);
     } catch (error) {
       this.fail(error);
     } finally {
-      button.disabled = true;
+      for (const one of [button, lose]) one.disabled = true;
     }
   }
 
@@ -209,7 +211,9 @@ export class KernelPanel {
     if (error instanceof OpenError) {
       return this.say(`The machine could not be opened: ${error.reason}; ${error.remedy}.`, 'bad');
     }
-    if (error instanceof ErrnoError) return this.say(`${error.message}.`, 'bad');
+    if (error instanceof MachineError || error instanceof ErrnoError) {
+      return this.say(`The machine failed: ${error.message}. The next run opens another.`, 'bad');
+    }
     throw error;
   }
 

@@ -2,7 +2,7 @@
  * A kernel on the real machine: its memory in a process, the device that it faults on, and what
  * became of it.
  */
-import { Machine, PAGE_SIZE, PROT_READ, PROT_WRITE } from '../../src/index.ts';
+import { KernelCompileError, Machine, PAGE_SIZE, PROT_READ, PROT_WRITE } from '../../src/index.ts';
 import type {
   AccessTrace,
   DeviceKernel,
@@ -96,6 +96,23 @@ export class KernelRunner {
   ): Promise<KernelOutcome> {
     const machine = await this.open(order);
     onOpen(machine);
+    try {
+      const outcome = await this.runOn(machine, order, onLook, signal);
+      // What has failed once is opened anew.
+      if (outcome.report.outcome === 'failed') await this.close();
+      return outcome;
+    } catch (error) {
+      if (!(error instanceof KernelCompileError)) await this.close();
+      throw error;
+    }
+  }
+
+  private async runOn(
+    machine: Machine,
+    order: KernelOrder & { readonly extraWords?: number },
+    onLook: (look: KernelLook) => void,
+    signal: AbortSignal,
+  ): Promise<KernelOutcome> {
     await using process = await machine.spawn();
     const device = await process.openDevice(0);
     await using kernel = await device.compileKernel({
@@ -121,7 +138,10 @@ export class KernelRunner {
     try {
       const report = await this.launch(device, kernel, process, addr, order, onLook, signal);
       const map = await process.pageMap(addr, size / PAGE_SIZE);
-      const words = new Uint32Array((await process.read(addr, length)).slice().buffer);
+      // What was on a device that is lost is lost: reading it is SIGBUS.
+      const isLost = report.outcome === 'failed';
+      const left = isLost ? new Uint8Array(length) : await process.read(addr, length);
+      const words = new Uint32Array(left.slice().buffer);
       const after = order.fills.map((_, i) => {
         return words.slice(i * order.words, (i + 1) * order.words);
       });
@@ -132,6 +152,11 @@ export class KernelRunner {
     } finally {
       await trace.close();
     }
+  }
+
+  /** Destroys the device as a driver crash would, under whatever runs on it. */
+  async loseDevice(): Promise<void> {
+    await this.machine?.loseDevice();
   }
 
   /** Gives the machine back. */

@@ -102,6 +102,27 @@ describe.skipIf(!bundleRunsHere())('kernels of the lab (needs Linux x64)', SLOW,
     expect(await rig.text('#kernel-verdict')).toMatch(/^Done\. Every word/);
   });
 
+  test('a run can be aborted, and its device can be lost: the next one goes on', async () => {
+    await open('manual&kib=1024&fit=10&groups=16');
+    await rig.page.selectOption('#kernel', 'chase');
+    for (const [button, verdict] of [
+      ['#abort-kernel', /^Aborted\./],
+      ['#lose-device', /^The (device|machine) failed/],
+    ] as const) {
+      await rig.page.click('#run-kernel');
+      await rig.page.waitForFunction(() =>
+        document.querySelector('#kernel-verdict')?.textContent.startsWith('Pass'),
+      );
+      await rig.page.click(button);
+      await rig.page.waitForSelector('html:not([data-busy])');
+      expect(await rig.text('#kernel-verdict')).toMatch(verdict);
+    }
+    await rig.page.selectOption('#kernel', 'increment');
+    await rig.page.fill('#kib', '16');
+    await rig.press('#run-kernel');
+    expect(await rig.text('#kernel-verdict')).toMatch(/^Done\. Every word/);
+  });
+
   test('a policy moves the pages, and its service says what it did', async () => {
     await open(`manual&${SIZES}&kernel=stencil`);
     for (const mover of ['uvm', 'kfd', 'none']) {
