@@ -18,7 +18,7 @@ import { OperationFailure, interleave, sampleChained } from './sampler.ts';
 import type { Operation, Sampled } from './sampler.ts';
 import { bootstrap, differs, mean, medianEstimate, pairedOrder } from './stats.ts';
 import { pairedRatio } from './stats.ts';
-import type { Estimate } from './stats.ts';
+import type { Estimate, RandomSource } from './stats.ts';
 import type { GoalPart } from './types.ts';
 
 /** Pairs of one A/A comparison: the least that a comparison of this benchmark has. */
@@ -59,12 +59,8 @@ async function measureHarness(ctx: RunContext): Promise<void> {
     if (found === null) return;
     flags.push(...found);
   }
-  const share = bootstrap([flags], ([drawn]) => mean([...drawn!]), ctx.resampling);
-  const what = `share of ${flags.length} comparisons of a thing with itself called different`;
-  ctx.goals.push({
-    id: 'G18',
-    parts: [judge(what, share, '<=', MAX_DIFFERENT), await overheadPart(ctx), tickPart(ctx)],
-  });
+  const same = sameThingPart(flags, ctx.resampling);
+  ctx.goals.push({ id: 'G18', parts: [same, await overheadPart(ctx), tickPart(ctx)] });
 }
 
 /** 1 for each A/A comparison of `operation` that was called different, 0 for the others. */
@@ -87,13 +83,30 @@ async function compareWithItself(
   const spec = { suite: 'copy' as const, id: `goal/G18/${name}`, unit: 'us' as const };
   ctx.addCell({ ...spec, params: { how: name }, bytes: 0, pages: 0 }, { ...a, failure });
   if (failure !== null) return null;
+  return differenceFlags(a.samples, b.samples, ctx.resampling);
+}
+
+/**
+ * Samples of two sides cut into comparisons: 1 for each that is called different, 0 for the others.
+ */
+export function differenceFlags(
+  a: readonly number[],
+  b: readonly number[],
+  random: RandomSource,
+): number[] {
   const flags: number[] = [];
-  for (let at = 0; at + PAIRS <= a.samples.length; at += PAIRS) {
-    const ours = a.samples.slice(at, at + PAIRS);
-    const theirs = b.samples.slice(at, at + PAIRS);
-    flags.push(Number(differs(pairedRatio(ours, theirs, ctx.resampling))));
+  for (let at = 0; at + PAIRS <= a.length; at += PAIRS) {
+    const ratio = pairedRatio(a.slice(at, at + PAIRS), b.slice(at, at + PAIRS), random);
+    flags.push(Number(differs(ratio)));
   }
   return flags;
+}
+
+/** The part of G18 on comparisons of things with themselves. */
+export function sameThingPart(flags: readonly number[], random: RandomSource): GoalPart {
+  const share = bootstrap([flags], ([drawn]) => mean([...drawn!]), random);
+  const what = `share of ${flags.length} comparisons of a thing with itself called different`;
+  return judge(what, share, '<=', MAX_DIFFERENT);
 }
 
 /** What a sample costs besides its operation: two looks at the clock, a call, an await. */
@@ -204,7 +217,7 @@ export function verifiedAndPlain(
 }
 
 /** Of the cells so far, those whose last result was looked at and was right. */
-function verifiedShare(ctx: RunContext): GoalPart {
+export function verifiedShare(ctx: Pick<RunContext, 'cells'>): GoalPart {
   const value = mean(ctx.cells.map((cell) => Number(cell.verified)));
   return judge('share of timed cells verified', { value, ci: [value, value] }, '>=', 1);
 }

@@ -11,13 +11,21 @@ export interface HeapReader {
   used(): number | Promise<number>;
 }
 
+/** As much of Node's process as this needs. */
+interface NodeProcess {
+  memoryUsage(): { readonly heapUsed: number; readonly rss: number };
+}
+
+/** The process of Node; null elsewhere. */
+export function nodeProcess(): NodeProcess | null {
+  const { process } = globalThis as { readonly process?: Partial<NodeProcess> };
+  return process?.memoryUsage === undefined ? null : (process as NodeProcess);
+}
+
 /** The reader of a thread of Node; null elsewhere. */
 export function nodeHeap(): HeapReader | null {
-  const { process } = globalThis as {
-    readonly process?: { memoryUsage?: () => { readonly heapUsed: number } };
-  };
-  const usage = process?.memoryUsage;
-  return usage === undefined ? null : { isBrowser: false, used: () => usage().heapUsed };
+  const own = nodeProcess();
+  return own === null ? null : { isBrowser: false, used: () => own.memoryUsage().heapUsed };
 }
 
 /**

@@ -6,6 +6,7 @@ import { coresHere } from './environment.ts';
 import { FRAGMENTS } from './fragments.ts';
 import type { Fragments } from './fragments.ts';
 import type { SampleBox } from './sampler.ts';
+import type { SoakPlan } from './soak.ts';
 import { SUITE_NAMES } from './types.ts';
 import type { BenchOptions, PresetName, SuiteName } from './types.ts';
 
@@ -101,6 +102,8 @@ export interface BenchPlan {
   readonly onlyGoals: readonly string[];
   /** The published table to mirror, and nothing else; null for none. */
   readonly preset: PresetName | null;
+  /** Minutes of migrations both ways, and nothing else; null for none. */
+  readonly soak: SoakPlan | null;
   readonly engine: 'webgpu' | 'cpu';
   readonly quick: boolean;
   readonly seed: number;
@@ -138,6 +141,7 @@ export function planRun(options: BenchOptions): BenchPlan {
     suites: asked.length === 0 ? SUITE_NAMES : SUITE_NAMES.filter((name) => asked.includes(name)),
     onlyGoals: options.goals ?? [],
     preset: options.preset ?? null,
+    soak: options.soakMinutes === undefined ? null : soakPlan(options.soakMinutes),
     engine: options.engine ?? 'webgpu',
     seed: options.seed ?? 1,
     powerPreference: options.powerPreference,
@@ -145,6 +149,11 @@ export function planRun(options: BenchOptions): BenchPlan {
     copyWorker: options.copyWorker,
   };
   return { ...common, ...(options.quick === true ? quickPlan() : fullPlan()) };
+}
+
+/** 8 MiB a process: small against caches would soak nothing, large would make few rounds. */
+function soakPlan(minutes: number): SoakPlan {
+  return { minutes, pages: 2048, rounds: 24, lookMs: 1000 };
 }
 
 /** Cores are as many as a CPU copy can use; more threads than these never gained anything. */
@@ -162,6 +171,7 @@ type Sizes = Omit<
   | 'suites'
   | 'onlyGoals'
   | 'preset'
+  | 'soak'
   | 'engine'
   | 'seed'
   | 'powerPreference'

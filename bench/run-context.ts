@@ -79,8 +79,8 @@ export class RunContext {
 
   /** Whether the run is to measure that goal. */
   wants(goal: string): boolean {
-    const { onlyGoals, preset } = this.plan;
-    if (preset !== null) return false;
+    const { onlyGoals, preset, soak } = this.plan;
+    if (preset !== null || soak !== null) return false;
     return onlyGoals.length === 0 || onlyGoals.includes(goal);
   }
 

@@ -21,6 +21,7 @@ import { REFERENCE_CELLS, runReferences } from './reference-suite.ts';
 import { countRegretCells, runRegretGoal } from './regret-goal.ts';
 import type { RunContext } from './run-context.ts';
 import { SUITE_NAMES } from './types.ts';
+import { SOAK_CELLS, runSoak } from './soak.ts';
 import { TLB_CELLS, runTlbSuite } from './tlb-suite.ts';
 import type { SuiteName } from './types.ts';
 
@@ -39,7 +40,8 @@ export interface Step {
 /** All parts, in order; without a device those that need one are left out. */
 export function listSteps(ctx: RunContext, raw: RawGpu | null): Step[] {
   const gpu = (step: (raw: RawGpu) => Step): Step[] => (raw === null ? [] : [step(raw)]);
-  const { preset } = ctx.plan;
+  const { preset, soak } = ctx.plan;
+  if (soak !== null) return [step(SUITE_NAMES, [], SOAK_CELLS, () => runSoak(ctx, soak))];
   if (preset !== null) {
     return [
       step(SUITE_NAMES, [], REFERENCE_CELLS, () => runReferences(ctx, raw)),

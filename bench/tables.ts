@@ -4,6 +4,7 @@
  */
 import { presetTextTable } from './presets.ts';
 import { directionName, formatNumber, shortBytes } from './format.ts';
+import { median } from './stats.ts';
 import type { BenchCell, BenchEnvironment, BenchGoal, BenchReport, GoalPart } from './types.ts';
 
 /** A table: cells are text, the first column names the row. */
@@ -157,7 +158,7 @@ function mmTable(report: BenchReport): Table | null {
 }
 
 function garbageTable(report: BenchReport): Table | null {
-  const cells = report.cells.filter(({ unit }) => unit === 'bytes');
+  const cells = report.cells.filter(({ suite, unit }) => suite === 'mm' && unit === 'bytes');
   if (cells.length === 0) return null;
   return {
     title: 'Left on the JS heap by a batch of 512 pages, bytes',
@@ -169,6 +170,35 @@ function garbageTable(report: BenchReport): Table | null {
       `${formatNumber(cell.ci[0])} to ${formatNumber(cell.ci[1])}`,
       String(cell.samples.length),
     ]),
+  };
+}
+
+const PAGE_BYTES = 4096;
+const MIB = 2 ** 20;
+
+/** What a soak found: times a page, and what was in use at its beginning and its end. */
+function soakTable(report: BenchReport): Table | null {
+  const cells = report.cells.filter(({ id }) => id.startsWith('soak/'));
+  const params = cells[0]?.params;
+  if (params === undefined) return null;
+  const [minutes, rounds, processes] = ['minutes', 'rounds', 'processes'].map((name) =>
+    String(params[name]),
+  );
+  return {
+    title: `Soak: ${minutes} min, ${rounds} rounds in ${processes} processes, all words compared`,
+    columns: ['what', 'unit', 'first third', 'last third', 'least', 'most', 'n'],
+    rows: cells.map((cell) => {
+      const { samples, unit, bytes } = cell;
+      const third = Math.max(1, Math.floor(samples.length / 3));
+      const scaled = (value: number): number => value / (unit === 'us' ? bytes / PAGE_BYTES : MIB);
+      const figures = [samples.slice(0, third), samples.slice(-third)].map(median);
+      return [
+        String(cell.params['what']),
+        unit === 'us' ? 'us/page' : 'MiB',
+        ...[...figures, cell.min, cell.max].map((value) => formatNumber(scaled(value))),
+        String(samples.length),
+      ];
+    }),
   };
 }
 
@@ -240,6 +270,7 @@ export function reportTables(report: BenchReport): Table[] {
     faultTable(report),
     mmTable(report),
     garbageTable(report),
+    soakTable(report),
     referenceTable(report),
     goalTable(report),
   ];

@@ -59,6 +59,8 @@ export interface BenchOptions {
   readonly goals?: readonly string[];
   /** Only the cells of that published table, and the reference lines. */
   readonly preset?: PresetName;
+  /** Only migrations both ways, that many minutes, and whether memory stays flat. */
+  readonly soakMinutes?: number;
   /** Smaller cells and fewer samples, for a run under a minute. Default false. */
   readonly quick?: boolean;
   /** Seed of contents, scattering, order and bootstrap. Default 1. */

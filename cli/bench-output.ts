@@ -21,18 +21,19 @@ export interface BenchOutput {
 /**
  * Settles the names of both files and makes sure that they can be written.
  *
+ * @param kind part of the names where they are not given, '' for none
  * @throws UsageError that names the option and the file
  */
 export function prepareOutput(
   json: string | undefined,
   report: string | undefined,
-  quick: boolean,
+  kind: string,
 ): BenchOutput {
   if (json === undefined || report === undefined) {
     checkFolder(DEFAULT_FOLDER);
   }
   const stamp = new Date().toISOString().slice(0, 19).replaceAll(':', '-');
-  const base = join(DEFAULT_FOLDER, `${stamp}${quick ? '-quick' : ''}`);
+  const base = join(DEFAULT_FOLDER, `${stamp}${kind === '' ? '' : `-${kind}`}`);
   const output = { json: resolve(json ?? `${base}.json`), html: resolve(report ?? `${base}.html`) };
   if (output.json === output.html) {
     throw new UsageError(`--json and --report name the same file, ${output.json}`);

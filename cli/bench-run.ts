@@ -40,11 +40,12 @@ interface BenchWindow {
 
 /** The query with which the page starts by itself, with these options. */
 export function pageQuery(options: BenchOptions): string {
-  const { suites, goals, preset, quick, seed, engine, powerPreference } = options;
+  const { suites, goals, preset, quick, seed, engine, powerPreference, soakMinutes } = options;
   const pairs = ['auto'];
   if (suites !== undefined && suites.length > 0) pairs.push(`suite=${suites.join(',')}`);
   if (goals !== undefined && goals.length > 0) pairs.push(`goal=${goals.join(',')}`);
   if (preset !== undefined) pairs.push(`preset=${preset}`);
+  if (soakMinutes !== undefined) pairs.push(`soak=${soakMinutes}`);
   pairs.push(`quick=${quick === true ? 1 : 0}`);
   if (seed !== undefined) pairs.push(`seed=${seed}`);
   if (engine === 'cpu') pairs.push('engine=cpu');
@@ -144,7 +145,8 @@ export async function runInBrowser(
 async function withHeapGoal(report: BenchReport, options: BenchOptions): Promise<BenchReport> {
   const row = report.goals.find(({ id }) => id === HEAP_GOAL);
   const hasGoal = options.goals?.includes(HEAP_GOAL) ?? options.preset === undefined;
-  const isAsked = hasGoal && (options.suites?.includes('mm') ?? true);
+  const isAsked =
+    options.soakMinutes === undefined && hasGoal && (options.suites?.includes('mm') ?? true);
   if (row === undefined || row.holds !== null || !isAsked) return report;
   const inNode = await runInNode(
     { ...options, suites: ['mm'], quick: true, engine: 'cpu' },
@@ -172,15 +174,16 @@ async function drive(page: BrowserPage, url: string, options: BenchOptions): Pro
       return { failure: error instanceof Error ? error.message : String(error) };
     }
   });
-  const answer = await guard.race(withLimit(result, options.quick === true));
+  const answer = await guard.race(withLimit(result, options));
   if (answer.report === undefined) {
     throw new UsageError(answer.failure ?? 'the page gave no report');
   }
   return answer.report;
 }
 
-async function withLimit<T>(result: Promise<T>, quick: boolean): Promise<T> {
-  const limit = quick ? QUICK_LIMIT_MS : FULL_LIMIT_MS;
+async function withLimit<T>(result: Promise<T>, options: BenchOptions): Promise<T> {
+  const soakMs = (options.soakMinutes ?? 0) * 60_000;
+  const limit = soakMs + (options.quick === true ? QUICK_LIMIT_MS : FULL_LIMIT_MS);
   let timer: NodeJS.Timeout | undefined;
   const late = new Promise<never>((_, reject) => {
     timer = setTimeout(() => reject(new Error(`no report after ${limit / 60_000} min`)), limit);

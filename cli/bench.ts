@@ -84,9 +84,53 @@ export const BENCH_COMMAND = {
     'Measures how pages reach the device and come back, in a real browser, headless.\n' +
     'Prints tables; writes the full report as JSON and as an HTML page.\n' +
     'With reports that were written: npm run bench -- compare A.json B.json,\n' +
-    'npm run bench -- show A.json (each has a --help of its own).',
+    'npm run bench -- show A.json. Minutes of migrations: npm run bench -- soak.\n' +
+    'Each has a --help of its own.',
   options: OPTIONS,
 } as const;
+
+const SOAK_OPTIONS = {
+  minutes: {
+    kind: 'number',
+    placeholder: 'N',
+    min: 1,
+    max: 24 * 60,
+    help: 'how long (default: 10)',
+  },
+  json: OPTIONS.json,
+  report: OPTIONS.report,
+  browser: OPTIONS.browser,
+  adapter: OPTIONS.adapter,
+  power: OPTIONS.power,
+  seed: OPTIONS.seed,
+} as const;
+
+/** The command line of a soak. */
+export const SOAK_COMMAND = {
+  name: 'bench',
+  usage: 'npm run bench -- soak [options]',
+  summary:
+    'Migrates pages to the device and home again for minutes, by migration and by CPU faults,\n' +
+    'and compares every word in every round. The exit status is 1 when a word was wrong or\n' +
+    'memory did not stay flat: pages in use, heap, process. Ctrl-C ends it.',
+  options: SOAK_OPTIONS,
+} as const;
+
+/** What the command line asks of a soak. */
+export function soakOptions(values: OptionValues<typeof SOAK_OPTIONS>): BenchOptions {
+  return {
+    soakMinutes: values.minutes ?? 10,
+    quick: true,
+    seed: values.seed ?? 1,
+    engine: values.adapter ?? 'webgpu',
+    ...powerOption(values.power),
+  };
+}
+
+function powerOption(power: 'high' | 'low' | undefined): Pick<BenchOptions, 'powerPreference'> {
+  if (power === undefined) return {};
+  return { powerPreference: power === 'high' ? 'high-performance' : 'low-power' };
+}
 
 /** What the command line asks of the benchmark itself. */
 export function benchOptions(values: OptionValues<typeof OPTIONS>): BenchOptions {
@@ -97,9 +141,7 @@ export function benchOptions(values: OptionValues<typeof OPTIONS>): BenchOptions
     quick: values.quick,
     seed: values.seed ?? 1,
     engine: values.adapter ?? 'webgpu',
-    ...(values.power === undefined
-      ? {}
-      : { powerPreference: values.power === 'high' ? 'high-performance' : 'low-power' }),
+    ...powerOption(values.power),
   };
 }
 
@@ -107,18 +149,37 @@ export function main(): Promise<never> {
   const [subcommand, ...rest] = process.argv.slice(2);
   if (subcommand === 'compare') return compareMain(rest);
   if (subcommand === 'show') return showMain(rest);
+  if (subcommand === 'soak') {
+    const { values } = readCommandLine(SOAK_COMMAND, rest);
+    return runCommand('bench', () => runAndPrint(soakOptions(values), values, 'soak'));
+  }
   const { values } = readCommandLine(BENCH_COMMAND);
-  return runCommand('bench', async () => {
-    const options = benchOptions(values);
-    const output = prepareOutput(values.json, values.report, values.quick);
-    const say = (line: string): void => void process.stderr.write(`${line}\n`);
-    const choice = values.browser ?? (options.engine === 'cpu' ? 'node' : undefined);
-    const report =
-      choice === 'node'
-        ? await runInNode(options, say)
-        : await runInBrowser(options, { choice, power: values.power, say });
-    writeReport(report, output);
-    printReport(report, output);
-    return isVerified(report) ? 0 : 1;
-  });
+  const kind = values.quick ? 'quick' : '';
+  return runCommand('bench', () => runAndPrint(benchOptions(values), values, kind));
+}
+
+/** What both command lines say of where a run takes place and where its results go. */
+interface WhereValues {
+  readonly json: string | undefined;
+  readonly report: string | undefined;
+  readonly browser: string | undefined;
+  readonly power: 'high' | 'low' | undefined;
+}
+
+/** @param kind Part of the names of files, where these are not given. */
+async function runAndPrint(
+  options: BenchOptions,
+  values: WhereValues,
+  kind: string,
+): Promise<number> {
+  const output = prepareOutput(values.json, values.report, kind);
+  const say = (line: string): void => void process.stderr.write(`${line}\n`);
+  const choice = values.browser ?? (options.engine === 'cpu' ? 'node' : undefined);
+  const report =
+    choice === 'node'
+      ? await runInNode(options, say)
+      : await runInBrowser(options, { choice, power: values.power, say });
+  writeReport(report, output);
+  printReport(report, output);
+  return isVerified(report) ? 0 : 1;
 }

@@ -15,6 +15,7 @@ export const RUN_FIELDS = {
   suite: list(SUITE_NAMES, ['copy', 'migrate', 'fault', 'mm']),
   quick: choice(['1', '0'] as const, '1'),
   seed: whole(1, 0, 2 ** 32 - 1),
+  soak: whole(null, 1, 24 * 60),
   preset: choice(['', ...PRESET_NAMES] as const, ''),
   goal: list(GOAL_IDS, []),
   engine: choice(['webgpu', 'cpu'] as const, 'webgpu'),
@@ -49,11 +50,12 @@ export function readRunForm(form: HTMLFormElement): BenchOptions {
 
 /** Settings as the benchmark takes them. */
 export function optionsOf(settings: Settings<typeof RUN_FIELDS>): BenchOptions {
-  const { suite, quick, seed, preset, goal, engine, power } = settings;
+  const { suite, quick, seed, soak, preset, goal, engine, power } = settings;
   return {
     suites: suite,
     ...(goal.length > 0 ? { goals: goal } : {}),
     ...(preset === '' ? {} : { preset }),
+    ...(soak === null ? {} : { soakMinutes: soak }),
     quick: quick === '1',
     seed,
     engine,

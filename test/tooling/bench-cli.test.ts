@@ -11,7 +11,7 @@ import type { BenchReport } from '../../bench/types.ts';
 import { parseCommandLine, UsageError } from '../../cli/args.ts';
 import { prepareOutput } from '../../cli/bench-output.ts';
 import { pageQuery } from '../../cli/bench-run.ts';
-import { BENCH_COMMAND, benchOptions } from '../../cli/bench.ts';
+import { BENCH_COMMAND, SOAK_COMMAND, benchOptions, soakOptions } from '../../cli/bench.ts';
 
 const ROOT = resolve(import.meta.dirname, '../..');
 const folder = mkdtempSync(join(tmpdir(), 'webhmm-bench-'));
@@ -91,6 +91,33 @@ describe('the command line', () => {
   });
 });
 
+describe('the command line of a soak', () => {
+  const soakOf = (...args: string[]) => {
+    const line = parseCommandLine(SOAK_COMMAND, args);
+    if (line === 'help') throw new Error('help was asked for');
+    return soakOptions(line.values);
+  };
+
+  test('means ten minutes on WebGPU, unless it says otherwise', () => {
+    expect(soakOf()).toEqual({ soakMinutes: 10, quick: true, seed: 1, engine: 'webgpu' });
+    const other = soakOf('--minutes', '3', '--adapter', 'cpu', '--power', 'high');
+    expect(other).toMatchObject({ soakMinutes: 3, engine: 'cpu' });
+    expect(pageQuery(other)).toBe('?auto&soak=3&quick=1&seed=1&engine=cpu&power=high');
+  });
+
+  test.each(['0', '-1', '1.5', '1441', 'ten'])('%s minutes are refused', (minutes) => {
+    const message = refusal(() => soakOf('--minutes', minutes));
+    expect(message).toMatch(/^--minutes takes a whole number from 1 to 1440/);
+  });
+
+  test('has a --help of its own', async () => {
+    const ran = await bench('soak', '--help');
+    expect(ran.status).toBe(0);
+    expect(ran.out).toContain('npm run bench -- soak [options]');
+    expect(ran.out).toContain('--minutes N');
+  });
+});
+
 describe('the files for the results', () => {
   const html = join(folder, 'x.html');
 
@@ -102,24 +129,24 @@ describe('the files for the results', () => {
     { json: folder, says: /^--json: can't write .*EISDIR; name another file$/ },
     { json: html, says: /^--json and --report name the same file/ },
   ])('$json can not be written: one line', ({ json, says }) => {
-    expect(refusal(() => prepareOutput(json, html, true))).toMatch(says);
+    expect(refusal(() => prepareOutput(json, html, 'quick'))).toMatch(says);
   });
 
   test('a report that is no HTML file is refused', () => {
     const json = join(folder, 'x.json');
-    expect(refusal(() => prepareOutput(json, join(folder, 'x.txt'), true))).toMatch(
+    expect(refusal(() => prepareOutput(json, join(folder, 'x.txt'), 'quick'))).toMatch(
       /^--report takes a file that ends in \.html/,
     );
   });
 
   test('the check leaves no file behind and keeps one that is there', () => {
     const json = join(folder, 'never.json');
-    expect(prepareOutput(json, html, true)).toEqual({ json, html });
+    expect(prepareOutput(json, html, 'quick')).toEqual({ json, html });
     expect(existsSync(json)).toBe(false);
     expect(existsSync(html)).toBe(false);
     const own = resolve(import.meta.dirname, 'bench-cli.test.ts');
     const before = readFileSync(own, 'utf8');
-    prepareOutput(own, html, true);
+    prepareOutput(own, html, 'quick');
     expect(readFileSync(own, 'utf8')).toBe(before);
   });
 });
