@@ -37,6 +37,7 @@ const VM_SLOT_DIVERGED: u32 = 16u;
 const VM_WHY_ENDLESS: u32 = 4u;
 
 const VM_STATE_WORDS: u32 = 4u;
+const VM_CHECK_WORDS: u32 = 5u;
 const VM_STATE_DONE: u32 = 0u;
 const VM_STATE_LOGGED: u32 = 1u;
 const VM_STATE_HASH: u32 = 2u;

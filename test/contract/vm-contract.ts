@@ -20,18 +20,23 @@ import { DeviceSpace } from '../../src/engine/vm/device-space.ts';
 import {
   arg,
   at,
+  checkpoint,
   GID,
   kernelOf,
   load,
   loop,
   op,
+  pack,
   prefetch,
+  restore,
   set,
   store,
   v,
   WG,
   when,
+  word,
 } from '../../src/engine/vm/ir.ts';
+import type { VmStatement } from '../../src/engine/vm/ir.ts';
 import type { FaultBatch, LaunchReport, LaunchRequest } from '../../src/engine/vm/launch.ts';
 import { launchKernel } from '../../src/engine/vm/launch.ts';
 import type { VmCase } from '../../src/engine/vm/shapes.ts';
@@ -355,6 +360,53 @@ function describeEnds(engineOf: () => VmEngine): void {
     const { report, bytes } = await play(engineOf(), one, { frames: 2, logWords: 4 });
     expect(report.outcome).toBe('done');
     expect(report.logGrowths).toBeGreaterThanOrEqual(1);
+    expectMemory(one, bytes, oracleOf(one));
+  });
+
+  it('a long loop with checkpoints needs no long log, one without does', async () => {
+    // Each invocation sums 200 words, two pages away from each other in turn.
+    const sum = (checks: boolean): VmStatement[] => [
+      restore('s', [0, 0, 0, 0]),
+      set('i', word('s', 0)),
+      set('sum', word('s', 1)),
+      loop(op(v('i'), '<', 200), [
+        ...(checks ? [pack('s', [v('i'), v('sum'), 0, 0]), checkpoint('s')] : []),
+        load('x', at(arg(0), op(op(op(v('i'), '&', 1), '*', 1024), '+', v('i')))),
+        set('sum', op(v('sum'), '+', v('x'))),
+        set('i', op(v('i'), '+', 1)),
+      ]),
+      store(at(arg(1), GID), v('sum')),
+    ];
+    for (const checks of [true, false]) {
+      const to = new CaseBuilder(BASE, 1);
+      to.array(2048, (i) => i * i);
+      to.array(64);
+      const one = to.build('sum', kernelOf('sum', 64, sum(checks)), 1);
+      const { report, bytes } = await play(engineOf(), one, { frames: 1, logWords: 8 });
+      expect(report).toMatchObject({ outcome: 'done', diverged: 0 });
+      if (checks) expect(report.logGrowths).toBe(0);
+      else expect(report.logGrowths).toBeGreaterThan(3);
+      expectMemory(one, bytes, oracleOf(one));
+    }
+  });
+
+  it('a checkpoint is not that of the workgroup that had the slot before', async () => {
+    const ir = kernelOf('marks', 64, [
+      restore('s', [0, 0, 0, 0]),
+      when(op(word('s', 0), '==', 0), [
+        load('x', at(arg(0), GID)),
+        pack('s', [1, v('x'), 0, 0]),
+        checkpoint('s'),
+      ]),
+      store(at(arg(1), GID), op(word('s', 1), '+', 1)),
+    ]);
+    const to = new CaseBuilder(BASE, 1);
+    to.array(512, (i) => i * 3);
+    to.array(512);
+    const one = to.build('marks', ir, 8);
+    // With one frame each workgroup stops before its checkpoint, and behind it.
+    const { report, bytes } = await play(engineOf(), one, { frames: 1, slots: 1 });
+    expect(report.outcome).toBe('done');
     expectMemory(one, bytes, oracleOf(one));
   });
 

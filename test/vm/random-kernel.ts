@@ -14,6 +14,7 @@ import {
   at,
   atomic,
   barrier,
+  checkpoint,
   ex,
   GID,
   kernelOf,
@@ -23,6 +24,7 @@ import {
   pack,
   prefetch,
   reduce,
+  restore,
   set,
   share,
   shared,
@@ -46,7 +48,7 @@ const VARIABLES = ['a', 'b', 'c'];
 const RESULTS = ['add', 'xor', 'exchange', 'max', 'cas'] as const;
 
 /** What a kernel may do besides plain loads and stores. */
-export const FAMILIES = ['plain', 'workgroup', 'atomics', 'exchange'] as const;
+export const FAMILIES = ['plain', 'workgroup', 'atomics', 'exchange', 'checkpoints'] as const;
 
 /** One of them. */
 export type Family = (typeof FAMILIES)[number];
@@ -84,7 +86,23 @@ class Writer {
 
   body(count: number): VmStatement[] {
     const start = VARIABLES.map((name, index) => set(name, op(GID, '*', 3 + index * 7)));
+    if (this.family === 'checkpoints') return [...start, ...this.stages(count)];
     return [...start, pack('q', [1, 2, 3, v('a')]), ...this.list(count, 0, false)];
+  }
+
+  /** Stages between checkpoints; the state is the stage and the variables. */
+  private stages(count: number): VmStatement[] {
+    const state = [v('a'), v('b'), v('c')];
+    const body: VmStatement[] = [restore('s', [0, ...state])];
+    for (const [index, name] of VARIABLES.entries()) body.push(set(name, word('s', index + 1)));
+    const stages = 2 + this.prng.below(3);
+    for (let stage = 0; stage < stages; stage++) {
+      const inside = this.list(1 + Math.floor(count / stages), 0, false);
+      const end = [pack('s', [stage + 1, ...state]), checkpoint('s')];
+      const yes = [pack('q', [1, 2, 3, v('a')]), ...inside, ...end];
+      body.push(when(op(word('s', 0), '<=', stage), yes));
+    }
+    return body;
   }
 
   /** Some statements; `diverged` where invocations may have parted ways. */
@@ -122,6 +140,7 @@ class Writer {
       case 'exchange':
         return diverged ? [store(this.cell(), this.value())] : this.exchange();
       case 'atomics':
+      case 'checkpoints':
         return this.atomics(depth);
       case 'plain':
         return [load(this.name(), this.cell()), store(this.cell(), this.value())];

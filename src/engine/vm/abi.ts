@@ -123,5 +123,8 @@ export const FLAG_COUNTS = 8;
 /** `PARAM_USES_FRAME` when nothing is counted: no frame lies in the 64 from there on. */
 export const USES_NOWHERE = 0x8000_0000;
 
+/** Words of an invocation's checkpoint: whether there is one, and its state. */
+export const CHECK_WORDS = 5;
+
 /** `PARAM_FORCE_AT` when no fault is to be made up. */
 export const FORCE_NEVER = 0xffffffff;

@@ -227,6 +227,12 @@ export class CpuGroup {
           step.slot,
         );
         return;
+      case 'restore':
+        this.restore(lane, step);
+        return;
+      case 'checkpoint':
+        this.checkpoint(lane, step.slot);
+        return;
       case 'unless':
         if (step.c(lane) === 0) lane.place = step.to;
         return;
@@ -254,6 +260,27 @@ export class CpuGroup {
       case 'atomic':
         this.operate(lane, step);
     }
+  }
+
+  private restore(lane: CpuLane, step: Extract<LaneStep, { kind: 'restore' }>): void {
+    const { record } = lane;
+    // The record may have been that of another workgroup.
+    if (!this.replay) record.checkpoint = null;
+    lane.vars.set(record.checkpoint ?? step.parts.map((part) => part(lane)), step.slot);
+  }
+
+  /** A replay can't meet one that it has passed: it begins behind the last. */
+  private checkpoint(lane: CpuLane, slot: number): void {
+    if (lane.done < lane.resume) return;
+    const { record } = lane;
+    record.checkpoint = lane.vars.slice(slot, slot + 4);
+    record.done = 0;
+    record.log = [];
+    record.hash = 0;
+    lane.done = 0;
+    lane.logged = 0;
+    lane.resume = 0;
+    lane.hash = 0;
   }
 
   private hint(lane: CpuLane, address: number, write: boolean): void {

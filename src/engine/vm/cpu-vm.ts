@@ -42,6 +42,8 @@ export interface LaneRecord {
   done: number;
   log: number[];
   hash: number;
+  /** The state of its last checkpoint; the above counts from there on. */
+  checkpoint: Float64Array | null;
 }
 
 /** What a pass shares between its workgroups. */
@@ -162,7 +164,13 @@ class CpuRun implements VmRun {
     this.args.set(args);
     this.logWords = options.logWords ?? DEFAULT_LOG_WORDS;
     this.states = Array.from({ length: options.slots }, () =>
-      Array.from({ length: code.lanes }, () => ({ stopped: false, done: 0, log: [], hash: 0 })),
+      Array.from({ length: code.lanes }, () => ({
+        stopped: false,
+        done: 0,
+        log: [],
+        hash: 0,
+        checkpoint: null,
+      })),
     );
   }
 

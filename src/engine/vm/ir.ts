@@ -64,6 +64,10 @@ export type VmWidth = VmType | 'byte';
 export type VmStatement =
   | { readonly kind: 'set'; readonly name: string; readonly type: VmType; readonly value: VmExpr }
   | { readonly kind: 'pack'; readonly name: string; readonly parts: readonly VmExpr[] }
+  /** `name` becomes the state of the last checkpoint, or `parts`; the first operation, if any. */
+  | { readonly kind: 'restore'; readonly name: string; readonly parts: readonly VmExpr[] }
+  /** A replay begins behind the last of these, with this vec4 variable as the state. */
+  | { readonly kind: 'checkpoint'; readonly name: string }
   | { readonly kind: 'load'; readonly name: string; readonly width: VmWidth; readonly at: VmExpr }
   | { readonly kind: 'store'; readonly width: VmWidth; readonly at: VmExpr; readonly value: VmExpr }
   | {
@@ -178,6 +182,16 @@ export function pack(name: string, parts: readonly ExprLike[]): VmStatement {
   return { kind: 'pack', name, parts: parts.map(ex) };
 }
 
+/** Makes a vec4 variable of the last checkpoint's state, or of four words where there is none. */
+export function restore(name: string, parts: readonly ExprLike[]): VmStatement {
+  return { kind: 'restore', name, parts: parts.map(ex) };
+}
+
+/** From here on a replay begins here, with this vec4 variable as the state. */
+export function checkpoint(name: string): VmStatement {
+  return { kind: 'checkpoint', name };
+}
+
 /** Loads into a variable. */
 export function load(name: string, address: ExprLike, width: VmWidth = 'u32'): VmStatement {
   return { kind: 'load', name, width, at: ex(address) };
@@ -274,7 +288,7 @@ export function variablesOf(kernel: VmIrKernel): Map<string, VmType> {
   };
   const visit = (statement: VmStatement): void => {
     if (statement.kind === 'set') note(statement.name, statement.type);
-    if (statement.kind === 'pack') note(statement.name, 'vec4');
+    if (statement.kind === 'pack' || statement.kind === 'restore') note(statement.name, 'vec4');
     if (statement.kind === 'load') {
       note(statement.name, statement.width === 'byte' ? 'u32' : statement.width);
     }

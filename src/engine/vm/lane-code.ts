@@ -27,6 +27,8 @@ export type LaneExpr = (view: LaneView) => number;
 export type LaneStep =
   | { readonly kind: 'set'; readonly slot: number; readonly value: LaneExpr }
   | { readonly kind: 'pack'; readonly slot: number; readonly parts: readonly LaneExpr[] }
+  | { readonly kind: 'restore'; readonly slot: number; readonly parts: readonly LaneExpr[] }
+  | { readonly kind: 'checkpoint'; readonly slot: number }
   | {
       readonly kind: 'load';
       readonly slot: number;
@@ -135,6 +137,8 @@ class Compiler {
         return;
       case 'set':
       case 'pack':
+      case 'restore':
+      case 'checkpoint':
       case 'load':
       case 'store':
       case 'atomic':
@@ -151,10 +155,13 @@ class Compiler {
     switch (one.kind) {
       case 'set':
         return { kind: 'set', slot: this.slot(one.name), value: this.expr(one.value) };
-      case 'pack': {
+      case 'pack':
+      case 'restore': {
         const parts = one.parts.map((part) => this.expr(part));
-        return { kind: 'pack', slot: this.slot(one.name), parts };
+        return { kind: one.kind, slot: this.slot(one.name), parts };
       }
+      case 'checkpoint':
+        return { kind: 'checkpoint', slot: this.slot(one.name) };
       case 'load': {
         const { width } = one;
         return { kind: 'load', slot: this.slot(one.name), width, at: this.expr(one.at) };

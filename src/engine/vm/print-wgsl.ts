@@ -131,6 +131,10 @@ class Printer {
         return line(`${one.name} = ${this.expr(one.value)};`);
       case 'pack':
         return line(`${one.name} = vec4u(${one.parts.map((part) => this.expr(part)).join(', ')});`);
+      case 'restore':
+        return line(this.restore(one));
+      case 'checkpoint':
+        return this.prefix === 'raw_' ? undefined : line(`vm_checkpoint(${one.name});`);
       case 'share':
         return line(this.share(one.index, one.value));
       case 'shareAdd':
@@ -159,6 +163,11 @@ class Printer {
       case 'prefetch':
         return line(this.memory(one));
     }
+  }
+
+  private restore({ name, parts }: Extract<VmStatement, { kind: 'restore' }>): string {
+    const first = `vec4u(${parts.map((part) => this.expr(part)).join(', ')})`;
+    return `${name} = ${this.prefix === 'raw_' ? first : `vm_restore(${first})`};`;
   }
 
   private memory(

@@ -141,7 +141,43 @@ function checkShape(declarations: readonly Tree[]): KernelProblem[] {
       problems.push(...checkCall(node, one === kernel, guarded));
     }
   }
+  problems.push(...checkCheckpoints(functions, kernel));
   return problems;
+}
+
+/** A replay begins at `vm_restore`: what comes before it must not be an operation. */
+function checkCheckpoints(functions: readonly Tree[], kernel: Tree): KernelProblem[] {
+  const calls = functions.flatMap((one) => everywhere(one)).filter(isPreludeCall);
+  const of = (name: string): Tree[] => calls.filter((one) => one.name === name);
+  const restores = of('vm_restore');
+  const checkpoint = of('vm_checkpoint')[0];
+  const refuse = (line: number, reason: string): KernelProblem[] => [{ line, reason }];
+  if (checkpoint !== undefined && restores.length === 0) {
+    return refuse(checkpoint.line, 'vm_checkpoint needs a vm_restore, where a replay begins');
+  }
+  const [restore, second] = restores;
+  if (restore === undefined) return [];
+  if (second !== undefined) return refuse(second.line, 'vm_restore may be called once');
+  const meets = calls.find(({ name }) => PUBLIC_NAMES.get(name)?.does === 'meet');
+  if (meets !== undefined) {
+    return refuse(restore.line, 'vm_restore can not be used in a kernel with barriers');
+  }
+  const own = new Set(functions.map(({ name }) => name));
+  // A function of the kernel's own may hold an operation.
+  const operates = (one: Tree): boolean =>
+    (isPreludeCall(one) && one.name !== 'vm_arg') ||
+    ((one.kind === 'call' || one.kind === 'callExpr') && own.has(one.name));
+  const first = nodesIn(kernel.fields['body'])
+    .map((one) => ({ kind: one.kind, calls: everywhere(one).filter(operates) }))
+    .find((one) => one.calls.length > 0);
+  const isFirst = first?.calls.length === 1 && first.calls[0]!.name === 'vm_restore';
+  const isPlain = first?.kind === 'var' || first?.kind === 'let' || first?.kind === 'assign';
+  if (isFirst && isPlain) return [];
+  return refuse(restore.line, 'vm_restore must be the first operation of fn kernel, by itself');
+}
+
+function isPreludeCall({ kind, name }: Tree): boolean {
+  return (kind === 'call' || kind === 'callExpr') && PUBLIC_NAMES.has(name);
 }
 
 function checkCall(node: Tree, inKernel: boolean, guarded: ReadonlySet<object>): KernelProblem[] {

@@ -32,6 +32,8 @@ export interface EffectOrder {
   readonly meets: boolean;
   /** Memory has to be atomic. */
   readonly atomic: boolean;
+  /** Checkpoints are used. */
+  readonly checks: boolean;
 }
 
 /** Effects and log words on the worst path so far. */
@@ -49,10 +51,12 @@ export function effectOrder(functions: ReadonlyMap<string, Tree>): EffectOrder {
   const walker = new Walker(functions);
   const start = functions.get('kernel');
   const end = start === undefined ? ZERO : walker.body(start, ZERO);
-  const { meets, storageBarrier, hazard, plain, open, atomic } = walker;
+  const { meets, storageBarrier, hazard, plain, open, atomic, checks } = walker;
   const logWords = open ? undefined : end.words;
-  const base = { logWords, meets, atomic };
-  if (hazard || storageBarrier || end.effects > MAX_KEPT) return { ...base, mode: 'log', kept: 0 };
+  const base = { logWords, meets, atomic, checks };
+  // What lies before a checkpoint is done, so nothing can be kept back past it.
+  if (hazard || checks || storageBarrier || end.effects > MAX_KEPT)
+    return { ...base, mode: 'log', kept: 0 };
   if (end.effects <= 1 && !meets) return { ...base, mode: 'direct', kept: 0 };
   if (plain) return { ...base, mode: 'log', kept: 0 };
   return { ...base, mode: 'defer', kept: Math.max(1, end.effects) };
@@ -71,6 +75,7 @@ class Walker {
   /** The log has no bound. */
   open = false;
   atomic = false;
+  checks = false;
   private readonly functions: ReadonlyMap<string, Tree>;
   private depth = 0;
 
@@ -143,6 +148,7 @@ class Walker {
 
   private operation(name: string, one: VmOperation, path: Path): Path {
     if (one.atomic) this.atomic = true;
+    if (name === 'vm_checkpoint' || name === 'vm_restore') this.checks = true;
     if (one.does === 'meet') this.meets = true;
     if (name === 'vm_storage_barrier') this.storageBarrier = true;
     const stops = one.does === 'load' || one.does === 'both' || one.does === 'meet';

@@ -4,7 +4,13 @@
  * Locking. None. Source: our own.
  */
 import { errno } from '../../base/errno.ts';
-import { FLAG_COUNTS, FLAG_DEDUP, FLAG_MEETS, STATE_WORDS } from '../../engine/vm/abi.ts';
+import {
+  CHECK_WORDS,
+  FLAG_COUNTS,
+  FLAG_DEDUP,
+  FLAG_MEETS,
+  STATE_WORDS,
+} from '../../engine/vm/abi.ts';
 import type { DeviceSpace } from '../../engine/vm/device-space.ts';
 import type {
   VmKernel,
@@ -67,8 +73,8 @@ export class GpuProgram implements VmProgram, RunParts {
 
   /** Bytes of states and logs, with so many words of log an invocation. */
   memoBytes(logWords: number): number {
-    const { slots, lanes } = this.layout;
-    return (slots + slots * lanes * (STATE_WORDS + logWords)) * 4;
+    const { slots, lanes, logsAt } = this.layout;
+    return (logsAt + slots * lanes * logWords) * 4;
   }
 
   /** Whether a log of this size can be had. */
@@ -106,9 +112,11 @@ export async function compileProgram(
     return { errno: errno.EINVAL, problems: [problem(`${lanes} lanes`)] };
   }
   const logWords = Math.max(4, options.logWords ?? checked.order.logWords ?? DEFAULT_LOG_WORDS);
-  const room = Math.floor(memoLimit(device) / (4 + lanes * (STATE_WORDS + logWords) * 4));
+  const { checks } = checked.order;
+  const words = STATE_WORDS + (checks ? CHECK_WORDS : 0) + logWords;
+  const room = Math.floor(memoLimit(device) / (4 + lanes * words * 4));
   const slots = Math.max(1, Math.min(options.slots, room));
-  const layout = layoutOf(lanes, slots, options.ringRecords ?? DEFAULT_RING_RECORDS);
+  const layout = layoutOf(lanes, slots, options.ringRecords ?? DEFAULT_RING_RECORDS, checks);
   const { attempt, first, again } = variantsOf(checked, options);
   const { bindings } = engine;
   const firstSource = vmSource(checked, layout, first);

@@ -31,6 +31,8 @@ function operation(
 /** Every name of the prelude that a kernel may use. */
 export const PUBLIC_NAMES: ReadonlyMap<string, VmOperation> = new Map([
   ['vm_arg', operation('plain')],
+  ['vm_restore', operation('plain')],
+  ['vm_checkpoint', operation('plain')],
   ['vm_uniform', operation('meet')],
   ['vm_barrier', operation('meet')],
   ['vm_storage_barrier', operation('meet')],

@@ -11,6 +11,7 @@ import arenaPlain from '../../../shaders/vm/arena-plain.wgsl?raw';
 import atomics from '../../../shaders/vm/atomics.wgsl?raw';
 import barrier from '../../../shaders/vm/barrier.wgsl?raw';
 import bindings from '../../../shaders/vm/bindings.wgsl?raw';
+import checkpoint from '../../../shaders/vm/checkpoint.wgsl?raw';
 import collect from '../../../shaders/vm/collect.wgsl?raw';
 import effects from '../../../shaders/vm/effects.wgsl?raw';
 import mainBarrier from '../../../shaders/vm/main-barrier.wgsl?raw';
@@ -18,6 +19,7 @@ import mainFree from '../../../shaders/vm/main-free.wgsl?raw';
 import memory from '../../../shaders/vm/memory.wgsl?raw';
 import walk from '../../../shaders/vm/walk.wgsl?raw';
 import {
+  CHECK_WORDS,
   CONTROL_HEADER_WORDS,
   CONTROL_PENDING_WORDS,
   CONTROL_USE_FRAMES,
@@ -36,6 +38,7 @@ export const VM_PARTS: Readonly<Record<string, string>> = {
   atomics,
   barrier,
   bindings,
+  checkpoint,
   collect,
   effects,
   'main-barrier': mainBarrier,
@@ -55,7 +58,8 @@ export interface VmLayout {
   readonly usesAt: number;
   readonly pendingAt: number;
   readonly controlWords: number;
-  /** Where logs begin in the memo; the slots' flags and states come first. */
+  /** Where checkpoints begin in the memo, behind the slots' flags and states, and then logs. */
+  readonly checksAt: number;
   readonly logsAt: number;
 }
 
@@ -79,24 +83,31 @@ export interface VmSource {
 }
 
 /** Lays out the control block and the memo. */
-export function layoutOf(lanes: number, slots: number, ringRecords: number): VmLayout {
+export function layoutOf(
+  lanes: number,
+  slots: number,
+  ringRecords: number,
+  checks = false,
+): VmLayout {
   const statusAt = CONTROL_HEADER_WORDS;
   const ringAt = statusAt + slots;
   const usesAt = ringAt + ringRecords * FAULT_WORDS;
   const pendingAt = usesAt + CONTROL_USE_FRAMES * USE_KINDS;
   const controlWords = pendingAt + CONTROL_PENDING_WORDS;
-  const logsAt = slots + slots * STATE_WORDS * lanes;
-  const at = { statusAt, ringAt, usesAt, pendingAt, controlWords, logsAt };
+  const checksAt = slots + slots * STATE_WORDS * lanes;
+  const logsAt = checksAt + (checks ? slots * CHECK_WORDS * lanes : 0);
+  const at = { statusAt, ringAt, usesAt, pendingAt, controlWords, checksAt, logsAt };
   return { lanes, slots, ringRecords, ...at };
 }
 
 /** The text of a kernel's variant. */
 export function vmSource(kernel: CheckedKernel, layout: VmLayout, variant: VmVariant): VmSource {
-  const { meets, atomic } = kernel.order;
+  const { meets, atomic, checks } = kernel.order;
   const before = [
     `const VM_LANES: u32 = ${layout.lanes}u;`,
     `const VM_SLOTS: u32 = ${layout.slots}u;`,
     `const VM_LOGS_AT: u32 = ${layout.logsAt}u;`,
+    `const VM_CHECKS_AT: u32 = ${layout.checksAt}u;`,
     `const VM_REPLAY: bool = ${variant.replay};`,
     `const VM_LOG: bool = ${variant.log};`,
     `const VM_DEFER: u32 = ${variant.kept}u;`,
@@ -112,6 +123,7 @@ export function vmSource(kernel: CheckedKernel, layout: VmLayout, variant: VmVar
     memory,
     ...(atomic ? [atomics] : []),
     ...(meets ? [barrier] : []),
+    ...(checks ? [checkpoint] : []),
   ].join('\n');
   const code = `${before}\n${kernel.guarded}\n${meets ? mainBarrier : mainFree}`;
   return { code, linesBefore: before.split('\n').length };

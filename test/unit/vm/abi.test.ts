@@ -47,6 +47,7 @@ describe('constants', () => {
       VM_USE_FRAMES: abi.CONTROL_USE_FRAMES,
       VM_USE_KINDS: abi.USE_KINDS,
       VM_STATE_WORDS: abi.STATE_WORDS,
+      VM_CHECK_WORDS: abi.CHECK_WORDS,
       VM_STATE_DONE: abi.STATE_DONE,
       VM_STATE_LOGGED: abi.STATE_LOGGED,
       VM_STATE_HASH: abi.STATE_HASH,

@@ -79,6 +79,25 @@ describe('refusals', () => {
     expect(problems[0]).toContain(reason);
   });
 
+  it.each([
+    ['vm_checkpoint(vec4u(1u));', '2: vm_checkpoint needs a vm_restore, where a replay begins'],
+    ['vm_store(0u, 1u); let s = vm_restore(vec4u());', '2: vm_restore must be the first operation'],
+    ['if (lid > 3u) { let s = vm_restore(vec4u()); }', '2: vm_restore must be the first operation'],
+    ['let s = vm_restore(vec4u(vm_load(0u)));', '2: vm_restore must be the first operation'],
+    ['let s = vm_restore(vec4u()); let t = vm_restore(s);', '2: vm_restore may be called once'],
+    [
+      'let s = vm_restore(vec4u()); if (!vm_barrier()) { return; }',
+      '2: vm_restore can not be used in a kernel with barriers',
+    ],
+  ])('%s', (line, reason) => {
+    expect(problemsOf(withBody(`  ${line}`))[0]).toContain(reason);
+  });
+
+  it('a checkpoint after the state that was restored', () => {
+    const text = 'let a = vm_arg(0u); var s = vm_restore(vec4u(a)); vm_checkpoint(s);';
+    expect(problemsOf(withBody(text))).toEqual([]);
+  });
+
   it('declaring what the prelude has is refused', () => {
     expect(problemsOf(`fn vm_load(a: u32) -> u32 { return a; }\n${withBody('')}`)).toEqual([
       '1: vm_load can only be called',
