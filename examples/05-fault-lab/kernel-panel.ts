@@ -2,8 +2,15 @@
  * The part of the page that runs a kernel on the real machine: editor, report, passes, where the
  * pages are.
  */
-import { ErrnoError, KernelCompileError, MachineError, OpenError } from '../../src/index.ts';
-import type { AccessTrace, KernelReport } from '../../src/index.ts';
+import {
+  ErrnoError,
+  KernelCompileError,
+  MachineError,
+  OpenError,
+  POLICIES,
+} from '../../src/index.ts';
+import type { AccessTrace, KernelReport, PolicyName } from '../../src/index.ts';
+import { AddressError } from '../_shell/address.ts';
 import { CodeEditor } from '../_shell/code-editor.ts';
 import { byId, byIdAs, el, row } from '../_shell/dom.ts';
 import { COUNT_WORDS } from '../_shell/fault-words.ts';
@@ -15,8 +22,8 @@ import { fillForm, queryOf, readForm, settingsFrom, writeAddress } from '../_she
 import { KernelRunner, recordKernel } from './kernel-run.ts';
 import type { KernelLook, KernelOutcome } from './kernel-run.ts';
 import { EXAMPLE_NAMES, exampleKernel } from './kernels.ts';
-import { KERNEL_FIELDS, orderOf } from './settings.ts';
-import type { KernelSettings } from './settings.ts';
+import { KERNEL_FIELDS, orderOf, serviceOf } from './settings.ts';
+import type { KernelSettings, LabSettings } from './settings.ts';
 import { Timeline } from './timeline.ts';
 
 /** What each way to end means, for people. */
@@ -48,11 +55,20 @@ export class KernelPanel {
   });
 
   private readonly timeline = new Timeline();
+  private readonly asked: () => LabSettings;
   private readonly onTrace: (trace: AccessTrace) => Promise<void>;
 
-  /** @param onTrace is given recorded traces */
-  constructor(page: Page, onTrace: (trace: AccessTrace) => Promise<void>) {
+  /**
+   * @param asked what the lab's form says: real runs have the same service
+   * @param onTrace is given recorded traces
+   */
+  constructor(
+    page: Page,
+    asked: () => LabSettings,
+    onTrace: (trace: AccessTrace) => Promise<void>,
+  ) {
     this.page = page;
+    this.asked = asked;
     this.onTrace = onTrace;
     this.runner = new KernelRunner((own) => page.options(own));
     byId('kernel').append(...EXAMPLE_NAMES.map((name) => el('option', { value: name }, name)));
@@ -71,24 +87,55 @@ export class KernelPanel {
     this.form.addEventListener('submit', (event) => event.preventDefault());
     byId('kernel').addEventListener('change', () => this.choose(''));
     page.action('run-kernel', () => this.run());
+    page.action('run-both', () => this.runBoth());
     page.action('record-kernel', () => this.record());
   }
 
   /** Runs what the editor has. */
   async run(): Promise<void> {
     await this.attempt(async (settings, signal) => {
-      const outcome = await this.runner.run(
-        orderOf(settings),
-        ({ report }) => {
-          this.page.status.showMachine(report);
-          this.say('Running…');
-        },
-        (look) => this.look(look, settings),
-        signal,
-      );
-      const isExample = settings.wgsl === exampleKernel(settings.kernel).wgsl;
-      this.show(outcome, isExample ? settings : null);
+      const outcome = await this.runOnce(settings, orderOf(settings).policy, signal);
+      byId('kernel-service').replaceChildren(...serviceTable([outcome.report]));
     });
+  }
+
+  /** Runs it under both policies of the lab, one after the other. */
+  private async runBoth(): Promise<void> {
+    await this.attempt(async (settings, signal) => {
+      const { a, b } = this.asked();
+      const named = [a, b].map((name) => POLICIES.find((one) => one === name));
+      if (named.includes(undefined)) {
+        return this.say('“Yours” runs in the model alone: choose A and B by name.', 'bad');
+      }
+      const outcomes: KernelOutcome[] = [];
+      for (const policy of named) {
+        const outcome = await this.runOnce(settings, policy!, signal);
+        outcomes.push(outcome);
+        if (outcome.report.outcome !== 'done') return;
+      }
+      byId('kernel-service').replaceChildren(...serviceTable(outcomes.map((one) => one.report)));
+      const times = outcomes.map(({ report }) => formatMs(report.totalMs)).join(' and ');
+      this.say(`${byId('kernel-verdict').textContent} Under ${a} and ${b}: ${times}.`, 'good');
+    });
+  }
+
+  private async runOnce(
+    settings: KernelSettings,
+    policy: PolicyName | null,
+    signal: AbortSignal,
+  ): Promise<KernelOutcome> {
+    const outcome = await this.runner.run(
+      { ...orderOf(settings, serviceOf(this.asked())), policy },
+      ({ report }) => {
+        this.page.status.showMachine(report);
+        this.say('Running…');
+      },
+      (look) => this.look(look, settings),
+      signal,
+    );
+    const isExample = settings.wgsl === exampleKernel(settings.kernel).wgsl;
+    this.show(outcome, isExample ? settings : null);
+    return outcome;
   }
 
   /** Records what it touches, and hands the trace to both policies of the lab. */
@@ -165,7 +212,7 @@ export class KernelPanel {
     this.map.update(map);
     byId('kernel-report').replaceChildren(reportTable(outcome));
     byId('kernel-refusals').replaceChildren(...refusals(report));
-    byId('kernel-service').replaceChildren(...serviceTable(report));
+    byId('kernel-service').replaceChildren();
     byId('kernel-timeline').hidden = report.service === null;
     this.timeline.update(report.service?.lives ?? []);
     const x = passes.map((_, i) => i + 1);
@@ -208,6 +255,8 @@ export class KernelPanel {
       const reasons = length === 1 ? 'a reason stands' : `${length} reasons stand`;
       return this.say(`Refused: ${reasons} at the kernel's lines.`, 'bad');
     }
+    // The lab's form has something that can't be.
+    if (error instanceof AddressError) return this.say(`${error.message} ${error.remedy}`, 'bad');
     if (error instanceof OpenError) {
       return this.say(`The machine could not be opened: ${error.reason}; ${error.remedy}.`, 'bad');
     }
@@ -249,19 +298,21 @@ function reportTable({ report, kernel, before }: KernelOutcome): HTMLTableElemen
 }
 
 /** What the fault service counted, where a policy moved the pages. */
-function serviceTable({ service }: KernelReport): HTMLElement[] {
-  if (service === null) return [];
-  const { policy, counts, virtualUs } = service;
+function serviceTable(reports: readonly KernelReport[]): HTMLElement[] {
+  const all = reports.flatMap(({ service }) => service ?? []);
+  if (all.length === 0) return [];
   const names = Object.keys(COUNT_WORDS) as (keyof typeof COUNT_WORDS)[];
   const rows = names
-    .filter((name) => counts[name] > 0)
+    .filter((name) => all.some(({ counts }) => counts[name] > 0))
     .map((name) => {
-      const text = name.startsWith('bytes') ? formatBytes(counts[name]) : formatCount(counts[name]);
-      return row(COUNT_WORDS[name], text);
+      const format = name.startsWith('bytes') ? formatBytes : formatCount;
+      return row(COUNT_WORDS[name], ...all.map(({ counts }) => format(counts[name])));
     });
-  const time = row('virtual time', formatMs(virtualUs / 1000));
-  const table = el('table', { class: 'numbers' }, el('tbody', {}, time, ...rows));
-  return [el('h3', {}, `The fault service under ${policy}`), table];
+  const times = all.map(({ virtualUs }) => formatMs(virtualUs / 1000));
+  const heads = ['The fault service, for real', ...all.map(({ policy }) => policy)];
+  const head = el('tr', {}, ...heads.map((name) => el('th', { scope: 'col' }, name)));
+  const body = el('tbody', {}, row('virtual time', ...times), ...rows);
+  return [el('table', { class: 'numbers' }, el('thead', {}, head), body)];
 }
 
 /** How a first attempt keeps effects from happening twice. */

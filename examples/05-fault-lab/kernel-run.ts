@@ -7,6 +7,7 @@ import type {
   AccessTrace,
   DeviceKernel,
   KernelReport,
+  LaunchServiceOptions,
   LaunchProgress,
   MachineOptions,
   PolicyName,
@@ -30,6 +31,8 @@ export interface KernelOrder {
   readonly seed: number;
   /** Whose policy moves the pages; null: one by one, as they are asked for. */
   readonly policy: PolicyName | null;
+  /** How the service that asks it is set up. */
+  readonly service: LaunchServiceOptions;
 }
 
 /** A pass of a launch. */
@@ -170,7 +173,7 @@ export class KernelRunner {
     kernel: DeviceKernel,
     process: Process,
     addr: number,
-    { fills, words, policy, seed }: KernelOrder,
+    { fills, words, policy, seed, ...order }: KernelOrder,
     onLook: (look: KernelLook) => void,
     signal: AbortSignal,
   ): Promise<KernelReport> {
@@ -179,7 +182,7 @@ export class KernelRunner {
       words,
       addr + fills.length * words * 4,
     ];
-    const service = { seed, lives: SHOWN_LIVES };
+    const service = { seed, lives: SHOWN_LIVES, ...order.service };
     await using running = device.startLaunch(kernel, {
       workgroups: words / LANES,
       args,

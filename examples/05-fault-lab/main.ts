@@ -104,10 +104,14 @@ await runPage(async (page) => {
       // The same file may be chosen again, once it has been put right.
       .finally(() => (open.value = ''));
   });
-  const kernel = new KernelPanel(page, (recorded) => {
-    use(recorded);
-    return lab.run();
-  });
+  const kernel = new KernelPanel(
+    page,
+    () => readForm(form, FIELDS),
+    (recorded) => {
+      use(recorded);
+      return lab.run();
+    },
+  );
   if (!page.isAutomatic) return;
   // Somebody else's program is not run because somebody has followed a link.
   const isForeign = [settings.a, settings.b].includes('yours') && given.has('code');

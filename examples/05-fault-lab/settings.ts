@@ -2,7 +2,7 @@
  * What the lab runs, as its form and its address have it.
  */
 import { EVICTIONS, POLICIES, REPLAYS, WORKLOADS } from '../../src/index.ts';
-import type { AccessTrace } from '../../src/index.ts';
+import type { AccessTrace, LaunchServiceOptions } from '../../src/index.ts';
 import { costFrom } from '../_shell/cost-text.ts';
 import { choice, text, whole } from '../_shell/settings.ts';
 import type { Settings } from '../_shell/settings.ts';
@@ -107,8 +107,18 @@ export const KERNEL_FIELDS = {
 /** Values of them. */
 export type KernelSettings = Settings<typeof KERNEL_FIELDS>;
 
+/** The service of a real run, as the lab's sides have it. */
+export function serviceOf({ cost, evict, replay, batch }: LabSettings): LaunchServiceOptions {
+  return {
+    cost: costFrom(cost),
+    ...(evict === 'own' ? {} : { evict }),
+    ...(replay === 'own' ? {} : { replay }),
+    ...(batch === null ? {} : { batchLimit: batch }),
+  };
+}
+
 /** The kernel that settings ask for: the text, or else the example's. */
-export function orderOf(settings: KernelSettings): KernelOrder {
+export function orderOf(settings: KernelSettings, service: LaunchServiceOptions = {}): KernelOrder {
   const { kernel, kib, fit, groups, kseed, mover, wgsl } = settings;
   const { fills, wgsl: example } = exampleKernel(kernel);
   // Whole pages, so that arrays begin at one.
@@ -122,5 +132,6 @@ export function orderOf(settings: KernelSettings): KernelOrder {
     window: groups,
     seed: kseed,
     policy: mover === 'single' ? null : mover,
+    service,
   };
 }

@@ -125,11 +125,12 @@ describe.skipIf(!bundleRunsHere())('kernels of the lab (needs Linux x64)', SLOW,
 
   test('a policy moves the pages, and its service says what it did', async () => {
     await open(`manual&${SIZES}&kernel=stencil`);
-    for (const mover of ['uvm', 'kfd', 'none']) {
+    for (const mover of ['uvm', 'kfd', 'adaptive', 'nouveau', 'none']) {
       await rig.page.selectOption('#mover', mover);
       await rig.press('#run-kernel');
       expect(await rig.text('#kernel-verdict'), mover).toMatch(/^Done\. Every word/);
-      expect(await rig.text('#kernel-service')).toMatch(/pages moved to the device\s+[1-9]/);
+      const what = mover === 'nouveau' ? 'pages mapped in RAM' : 'pages moved to the device';
+      expect(await rig.text('#kernel-service')).toMatch(new RegExp(`${what}\\s+[1-9]`));
       expect(await rig.page.isVisible('#kernel-timeline canvas')).toBe(true);
     }
     expect(rig.query().get('mover')).toBe('none');
@@ -137,6 +138,21 @@ describe.skipIf(!bundleRunsHere())('kernels of the lab (needs Linux x64)', SLOW,
     await rig.press('#run-kernel');
     expect(await rig.text('#kernel-service')).toBe('');
     expect(await rig.page.isVisible('#kernel-timeline canvas')).toBe(false);
+  });
+
+  test('both policies of the lab are asked for real, with the settings of the lab', async () => {
+    await open(`manual&${SIZES}&kernel=increment&a=none&b=kfd&batch=4&cost=farFaultUs%3A1000`);
+    await rig.press('#run-both');
+    expect(await rig.text('#kernel-verdict')).toMatch(/^Done\..* Under none and kfd: [\d.]+ m?s/);
+    const heads = await rig.page.$$eval('#kernel-service th[scope=col]', (all) =>
+      all.map((one) => one.textContent),
+    );
+    expect(heads).toEqual(['The fault service, for real', 'none', 'kfd']);
+    // Four pages one by one, at a millisecond each.
+    expect(await rig.text('#kernel-service tbody tr')).toMatch(/^virtual time\s+[4-9]\.\d+ ms/);
+    await rig.page.selectOption('#b', 'yours');
+    await rig.press('#run-both');
+    expect(await rig.text('#kernel-verdict')).toMatch(/runs in the model alone/);
   });
 
   test('what a kernel touches is recorded, and A and B go by it', async () => {
