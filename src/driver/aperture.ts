@@ -132,7 +132,7 @@ export class Aperture {
    *
    * @param wanted page numbers of the process with the access (`ACCESS_*`) that each is needed for
    * @returns for pages that can't be had, why: EFAULT or EPERM, what the process may not do; EBUSY,
-   * others had it all the time; ENOMEM; ENODEV or EIO of the copy engine. Pages that are on the
+   * others had it all the time; ENOMEM, also where RAM has no room to merge what comes back; ENODEV or EIO of the copy engine. Pages that are on the
    * device, or beyond the size of the aperture, are in neither: they are asked for again.
    *
    * Context: not while anything is lent; takes the aperture lock and the mmap lock for read and
@@ -161,7 +161,11 @@ export class Aperture {
       await this.mirror.mm.sys.mem.waitOnPageLocked(stop);
     }
     this.publish();
-    for (const page of refused.keys()) this.remembered.delete(page);
+    for (const page of refused.keys()) {
+      this.remembered.delete(page);
+      // What was lent again unasked is missed by nobody.
+      if (!wanted.has(page)) refused.delete(page);
+    }
     return refused;
   }
 
@@ -279,8 +283,12 @@ export class Aperture {
         this.remembered.delete(page);
         continue;
       }
+      // What it was lent for before the process may not do any more: only what is asked for counts.
+      const needed = wanted.get(page)!;
+      asked.set(page, needed);
+      if (allows(pageTable.lookup(page), needed)) continue;
       const address = page * PAGE_SIZE;
-      const status = await this.mirror.fault(address, address + PAGE_SIZE, isWrite(access));
+      const status = await this.mirror.fault(address, address + PAGE_SIZE, isWrite(needed));
       if (!isErr(status)) continue;
       refused.set(page, status);
       asked.delete(page);
@@ -329,11 +337,22 @@ export class Aperture {
       lent.push(held);
     }
     held.isWritten ||= isWrite(access);
+    if (!this.canMerge(held)) return errno.ENOMEM;
     const refusals = this.space.entryOf(this.inContext(page)) & KILLS;
     const kills = isWrite(access) ? 0 : refusals;
     const flags = rightsOf(entry, access);
     this.mappings.push({ page, lent: held, flags, kills, isErased: false });
     return HELD;
+  }
+
+  /** Whether what comes back to a page that somebody has pinned has a place to be merged from. */
+  private canMerge(one: LentPage): boolean {
+    const { sys } = this.mirror.mm;
+    if (!one.isWritten || one.bounce !== NO_PAGE || !sys.mem.maybeDmaPinned(one.folio)) return true;
+    const bounce = allocPage(sys);
+    if (isErr(bounce)) return false;
+    one.bounce = bounce;
+    return true;
   }
 
   /** Locks a folio and takes it away from the CPU. The zero pages are nobody's to change. */
@@ -371,15 +390,15 @@ export class Aperture {
       list.clear(one.frame);
       return;
     }
+    if (one.bounce !== NO_PAGE) {
+      pageBytes(sys, one.bounce).set(pageBytes(sys, one.pfn));
+      one.before = pageBytes(sys, one.bounce).slice();
+      list.copy(one.bounce, one.frame);
+      return;
+    }
     if (one.isWritten) {
       const bounce = allocPage(sys);
       one.bounce = isErr(bounce) ? NO_PAGE : bounce;
-      if (sys.mem.maybeDmaPinned(one.folio) && one.bounce !== NO_PAGE) {
-        pageBytes(sys, bounce).set(pageBytes(sys, one.pfn));
-        one.before = pageBytes(sys, bounce).slice();
-        list.copy(bounce, one.frame);
-        return;
-      }
     }
     list.copy(one.pfn, one.frame);
   }

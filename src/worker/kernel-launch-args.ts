@@ -98,9 +98,12 @@ export function readOrder(request: KernelLaunchRequest, slots: number): Order | 
 
 /** Where a kernel's address 0 is by default: before the lowest address that it is given. */
 function originOf(args: unknown): number {
-  const addresses = (Array.isArray(args) ? args : []).filter(
-    (value): value is number => isAddress(value as number) && (value as number) >= VM_SPACE_BYTES,
-  );
+  // Too many are refused later on.
+  const addresses = (Array.isArray(args) ? args : [])
+    .slice(0, PARAM_ARGUMENTS)
+    .filter(
+      (value): value is number => isAddress(value as number) && (value as number) >= VM_SPACE_BYTES,
+    );
   if (addresses.length === 0) return TASK_SIZE - VM_SPACE_BYTES;
   const lowest = Math.min(...addresses);
   return lowest - (lowest % PMD_SIZE);

@@ -66,9 +66,10 @@ interface Active {
   readonly program: VmProgram;
   readonly order: Order;
   /** Of the fault service, where there is a policy. */
-  readonly service: ServicePagerOptions | null;
+  service: ServicePagerOptions | null;
   /** Of the file or process: the launch is to end. */
   isClosed: boolean;
+  /** Its end; of one that has not begun nobody waits for that. */
   ended: Promise<unknown>;
 }
 
@@ -88,6 +89,8 @@ export class KernelLaunches {
   private readonly engines: VmEngines;
   private readonly compiled = new Map<number, Compiled>();
   private readonly active = new Map<number, Set<Active>>();
+  /** Files whose kernels are being compiled. */
+  private readonly compiling = new Set<{ readonly fd: number; isClosed: boolean }>();
   private nextKernel = 1;
   private nextContext = 1;
 
@@ -114,7 +117,12 @@ export class KernelLaunches {
     const options = readOptions(source);
     if ('reason' in options) return refusedKernel(errno.EINVAL, [options]);
     const began = performance.now();
-    const program = await home.engine.compile(kernel, options);
+    const file = { fd, isClosed: false };
+    this.compiling.add(file);
+    const compiled = Promise.resolve(home.engine.compile(kernel, options));
+    const program = await compiled.finally(() => this.compiling.delete(file));
+    // The file may have been closed meanwhile: nobody would release the kernel.
+    if (file.isClosed) return refusedKernel(errno.EBADF, []);
     if (isRefusal(program)) return refusedKernel(program.errno, program.problems);
     const handle = this.nextKernel++;
     const dedup = options.dedup !== false;
@@ -152,32 +160,43 @@ export class KernelLaunches {
     if (home.engine !== compiled.engine) return refusedLaunch(errno.EINVAL);
     const order = readOrder(request, compiled.program.slots);
     if (typeof order === 'number') return refusedLaunch(order);
-    const policy = await readPolicy(request, order.origin);
-    if (typeof policy === 'string') return refusedLaunch(errno.EINVAL, policy);
-    // The file may have been closed meanwhile.
-    if (!this.compiled.has(kernel)) return refusedLaunch(errno.EBADF);
+    const { program } = compiled;
     const ended = Promise.resolve();
-    const { program, dedup } = compiled;
-    const service = policy === null ? null : { ...policy, isComplete: !dedup };
-    const active: Active = { mirror, home, program, order, service, isClosed: false, ended };
-    const space = new DeviceSpace(this.nextContext++);
-    const pager = newPager(active, space);
-    if (typeof pager === 'string') return refusedLaunch(errno.EINVAL, pager);
-    const running = this.run(active, space, pager);
-    active.ended = running;
+    const active: Active = { mirror, home, program, order, service: null, isClosed: false, ended };
     const ofFile = this.active.get(fd) ?? new Set();
     this.active.set(fd, ofFile.add(active));
     try {
-      return await running;
+      return await this.begin(active, kernel, request, compiled.dedup);
     } finally {
       ofFile.delete(active);
       if (ofFile.size === 0) this.active.delete(fd);
     }
   }
 
+  /** Begins a launch, once its policy is there, and waits for its end. */
+  private async begin(
+    active: Active,
+    kernel: number,
+    request: KernelLaunchRequest,
+    dedup: boolean,
+  ): Promise<KernelReport> {
+    const policy = await readPolicy(request, active.order.origin);
+    if (typeof policy === 'string') return refusedLaunch(errno.EINVAL, policy);
+    // The file may have been closed meanwhile: nobody would tell us what goes from its memory.
+    if (active.isClosed || !this.compiled.has(kernel)) return refusedLaunch(errno.EBADF);
+    active.service = policy === null ? null : { ...policy, isComplete: !dedup };
+    const space = new DeviceSpace(this.nextContext++);
+    const pager = newPager(active, space);
+    if (typeof pager === 'string') return refusedLaunch(errno.EINVAL, pager);
+    const running = this.run(active, space, pager);
+    active.ended = running;
+    return running;
+  }
+
   /** The file is being closed: its launches end, its kernels go. Waits for the pass in progress. */
   async closing(fd: number): Promise<void> {
     for (const [handle, one] of this.compiled) if (one.fd === fd) this.compiled.delete(handle);
+    for (const one of this.compiling) if (one.fd === fd) one.isClosed = true;
     const launches = [...(this.active.get(fd) ?? [])];
     for (const one of launches) one.isClosed = true;
     await Promise.all(launches.map(({ ended }) => ended));

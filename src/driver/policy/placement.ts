@@ -207,7 +207,7 @@ export class Placement {
     const wanted = this.roomFor(this.moves) + this.roomFor(this.copies);
     const isShort = space.freePages < wanted;
     if (!isShort) return;
-    this.room = traits.allOrNothing ? 0 : space.freePages;
+    this.room = traits.allOrNothing ? 0 : Math.max(0, space.freePages);
     this.faultedMoves = this.keepFitting(this.moves, this.faultedMoves);
     this.keepFitting(this.copies, this.copies.count);
   }
@@ -426,7 +426,7 @@ export class Placement {
     const { space, policy } = this.service;
     if ((space.where[page]! & ON_DEVICE) !== 0) return;
     space.firstTouch(page);
-    space.toDevice(page, false, false);
+    space.toDevice(page, false, false, true);
     try {
       policy.arrived?.(page, 'user', space);
     } catch (error) {

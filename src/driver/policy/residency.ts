@@ -88,6 +88,7 @@ export class Residency implements PolicyView {
     });
   }
 
+  /** Pages of device memory that are left; below 0 where others have put more there (adopt). */
   get freePages(): number {
     return this.devicePages - this.usedPages;
   }
@@ -159,11 +160,15 @@ export class Residency implements PolicyView {
    * Puts a page on the device.
    *
    * @param keepsRam whether the copy in RAM stays, for reading
+   * @param isThere whether it is on the device already, put there by somebody else: then there may
+   * be more pages than the run is meant to have
    */
-  toDevice(page: number, keepsRam: boolean, wasPrefetched: boolean): void {
+  toDevice(page: number, keepsRam: boolean, wasPrefetched: boolean, isThere = false): void {
     if ((this.where[page]! & ON_DEVICE) === 0) {
-      this.usedPages += this.costOf(page, false);
-      assert(this.usedPages <= this.devicePages, 'device memory holds no more than it has');
+      const cost = this.costOf(page, false);
+      const isRoom = cost === 0 || cost <= this.freePages || isThere;
+      assert(isRoom, 'device memory holds no more than it has');
+      this.usedPages += cost;
       this.residentPages++;
       this.blockResident[page >>> BLOCK_SHIFT]!++;
     }

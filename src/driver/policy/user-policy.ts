@@ -3,12 +3,15 @@
  * FaultPolicy or a function that makes one for a run. It is checked before the run; what it throws
  * or answers wrongly later ends its run alone.
  */
-import { PolicyError } from './policy.ts';
+import { PolicyError, REPLAYS, UVM_SERVICE } from './policy.ts';
 import type { FaultPolicy, PolicyFactory, PolicySetup } from './policy.ts';
 import { asPolicyError } from './policy-error.ts';
 
 const METHODS = ['onFaults', 'chooseVictims'] as const;
 const OPTIONAL = ['arrived', 'left', 'touched', 'remoteLimit', 'onCpuFault'] as const;
+/** Traits that are numbers, and their bound. */
+const COUNTS: readonly string[] = ['batchLimit', 'batchesPerPass', 'throttledPerPass'];
+const MAX_COUNT = 65_536;
 
 /**
  * Makes a policy out of what a module exports.
@@ -27,16 +30,17 @@ export function userPolicy(module: unknown, name: string): PolicyFactory {
       'exports no `policy`: an object, or a function that makes one',
     );
   }
-  return (setup) => checked(make(given, setup, name), name);
+  return (setup) => {
+    try {
+      return checked(make(given, setup), name);
+    } catch (error) {
+      throw asPolicyError(error, { name } as FaultPolicy, 'policy()');
+    }
+  };
 }
 
-function make(given: unknown, setup: PolicySetup, name: string): unknown {
-  if (typeof given !== 'function') return given;
-  try {
-    return (given as (setup: PolicySetup) => unknown)(setup);
-  } catch (error) {
-    throw asPolicyError(error, { name } as FaultPolicy, 'policy()');
-  }
+function make(given: unknown, setup: PolicySetup): unknown {
+  return typeof given === 'function' ? (given as (setup: PolicySetup) => unknown)(setup) : given;
 }
 
 function checked(given: unknown, name: string): FaultPolicy {
@@ -54,9 +58,32 @@ function checked(given: unknown, name: string): FaultPolicy {
       throw new PolicyError(name, 'module', `${method} is no method`);
     }
   }
+  const wrong = wrongTrait(policy['service']);
+  if (wrong !== '') throw new PolicyError(name, 'service', wrong);
   // Methods keep their `this`; only the name is filled in.
   if (typeof policy['name'] === 'string' && policy['name'] !== '') return given as FaultPolicy;
   const named = Object.create(given) as Record<string, unknown>;
   named['name'] = name;
   return named as unknown as FaultPolicy;
+}
+
+/** What is wrong with a policy's traits, or an empty text. */
+function wrongTrait(service: unknown): string {
+  if (service === undefined) return '';
+  if (typeof service !== 'object' || service === null) return 'is no object';
+  for (const [name, value] of Object.entries(service)) {
+    if (COUNTS.includes(name)) {
+      const isCount = Number.isInteger(value) && value >= 1 && value <= MAX_COUNT;
+      if (!isCount) return `${name} is a whole number from 1 to ${MAX_COUNT}`;
+    } else if (name === 'replay') {
+      if (!REPLAYS.some((one) => one === value)) return `${name} is one of ${REPLAYS.join(', ')}`;
+    } else if (name === 'costs') {
+      if (value !== 'fault' && value !== 'batch') return `${name} is fault or batch`;
+    } else if (name in UVM_SERVICE) {
+      if (typeof value !== 'boolean') return `${name} is true or false`;
+    } else {
+      return `there is no trait ${name}`;
+    }
+  }
+  return '';
 }
