@@ -132,8 +132,9 @@ export class Aperture {
    *
    * @param wanted page numbers of the process with the access (`ACCESS_*`) that each is needed for
    * @returns for pages that can't be had, why: EFAULT or EPERM, what the process may not do; EBUSY,
-   * others had it all the time; ENOMEM, also where RAM has no room to merge what comes back; ENODEV or EIO of the copy engine. Pages that are on the
-   * device, or beyond the size of the aperture, are in neither: they are asked for again.
+   * others had it all the time; ENOMEM, also where RAM has no room to merge what comes back; ENODEV
+   * or EIO of the copy engine. Pages that are on the device, or beyond the size of the aperture,
+   * are in neither: they are asked for again.
    *
    * Context: not while anything is lent; takes the aperture lock and the mmap lock for read and
    * keeps them until `giveBack`, unless nothing was lent; waits.
