@@ -147,10 +147,22 @@ describe('the quick start of the README', () => {
     expect(stdout.trim().split('\n')).toEqual(OUTPUT);
   });
 
+  /** The README's WGSL kernel, on a page of its own; silent when it is done. */
+  const kernelLines = (): string => {
+    const [, block] = /^```ts\n(const kernel = await device\.compileKernel[^]*?)^```$/m.exec(
+      README,
+    )!;
+    const silent = block!.replace('console.log(', "if (report.outcome !== 'done') console.log(");
+    const page = '{ length: PAGE_SIZE, prot: PROT_READ | PROT_WRITE }';
+    return `const more = await process.mmap(${page});\n{\nconst addr = more;\n${silent}}\n`;
+  };
+
   const here = bundleRunsHere() ? ['cpu', 'webgpu'] : [];
   test.for(here)('built by Vite, runs in a browser (engine %s)', SLOW, async (engine) => {
     const code = quickStart().get('quick-start.ts')!;
-    writeFileSync(join(app, 'quick-start.ts'), code.replace("'cpu'", `'${engine}'`));
+    const asked = code.replace("'cpu'", `'${engine}'`);
+    const own = engine === 'webgpu' ? kernelLines() : '';
+    writeFileSync(join(app, 'quick-start.ts'), asked.replace('// A program', `${own}// A program`));
     const configFile = join(app, 'vite.config.js');
     const common = { root: app, configFile, logLevel: 'warn' as const };
     await build(common);
@@ -189,6 +201,9 @@ test.skipIf(!bundleRunsHere())('with the package webgpu, pages move by it', SLOW
   const device = await process.openDevice(0);
   await device.ioctl('MIGRATE_TO_DEV', { addr, ptr: 0, npages: 1 });
   await device.ioctl('ADD', { addr, ptr: 1, npages: 1 });
+  const wgsl = 'fn kernel(wg: u32, lid: u32) { vm_store(vm_arg(0u), vm_load(vm_arg(0u)) + 1u); }';
+  const kernel = await device.compileKernel({ wgsl, lanes: 1 });
+  await device.launch(kernel, { workgroups: 1, args: [addr] });
   const [byte] = await process.read(addr, 1);
   globalThis.process.stdout.write(machine.report.engine + ' ' + byte);
   await machine.close();`;
@@ -196,7 +211,7 @@ test.skipIf(!bundleRunsHere())('with the package webgpu, pages move by it', SLOW
   try {
     const env = { ...process.env, ...dawnEnv(bundle!) };
     const { stdout } = await exec(process.execPath, ['webgpu.js'], { cwd: app, env });
-    expect(stdout).toBe('webgpu 2');
+    expect(stdout).toBe('webgpu 3');
   } finally {
     rmSync(join(modules, 'webgpu'));
   }
