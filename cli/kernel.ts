@@ -9,7 +9,7 @@ import { readFileSync } from 'node:fs';
 import { writeFile } from 'node:fs/promises';
 import { basename, resolve } from 'node:path';
 import { pathToFileURL } from 'node:url';
-import { KernelCompileError, PAGE_SIZE, POLICIES, SHAPE_NAMES } from '../src/index.ts';
+import { KernelCompileError, launchTrace, PAGE_SIZE, POLICIES, SHAPE_NAMES } from '../src/index.ts';
 import type { LaunchServiceOptions } from '../src/index.ts';
 import { readCommandLine, UsageError } from './args.ts';
 import type { CommandLine } from './args.ts';
@@ -19,6 +19,8 @@ import type { KernelRunOptions } from './kernel-run.ts';
 import { openNodeMachine } from './node-machine.ts';
 
 const MIB = 2 ** 20;
+/** Lives of faults that a trace file has. */
+const LIVES = 2 ** 16;
 const KERNEL = 'fn kernel(wg: u32, lid: u32) { ... }';
 
 /** Names in lines of a help text. */
@@ -82,6 +84,7 @@ const SPEC = {
       max: 2 ** 20,
       help: 'words to print at the end',
     },
+    trace: { kind: 'text', placeholder: 'FILE', help: "where faults' lives go, for Perfetto" },
     json: { kind: 'text', placeholder: 'FILE', help: 'where report and faults go' },
   },
 } as const;
@@ -109,6 +112,12 @@ export function main(): Promise<never> {
       if (values.dump !== undefined) say([...words.subarray(0, values.dump)].join(' '));
       if (values.json !== undefined) {
         await writeFile(resolve(folder, values.json), JSON.stringify({ report, faults }, null, 2));
+      }
+      if (values.trace !== undefined) {
+        const { service } = report;
+        if (service === null) throw new UsageError('--trace is of virtual time: give a --policy');
+        const trace = launchTrace(service, options.source.name!, values.window ?? 256);
+        await writeFile(resolve(folder, values.trace), JSON.stringify(trace));
       }
       return report.outcome === 'done' && report.killed === 0 ? 0 : 1;
     } catch (error) {
@@ -139,8 +148,11 @@ function runOptions(
   const name = file === undefined ? shape! : basename(file);
   const text = file === undefined ? { shape: shape! } : { wgsl: readKernel(resolve(folder, file)) };
   const inFlight = window === undefined ? {} : { window };
-  const service = evict === undefined ? {} : { service: { evict } as LaunchServiceOptions };
-  const decided = policy === undefined ? {} : { policy: policyOf(policy, folder), ...service };
+  const service = { lives: LIVES, ...(evict === undefined ? {} : { evict }) };
+  const decided =
+    policy === undefined
+      ? {}
+      : { policy: policyOf(policy, folder), service: service as LaunchServiceOptions };
   return {
     source: { ...text, name, ...inFlight, ...(lanes === undefined ? {} : { lanes }) },
     pages: values.pages ?? 16,

@@ -207,6 +207,7 @@ export type { ProgramEvents, RunningProgram } from './worker/running-program.ts'
 export type { ExitStatus, ProgramCpu } from './cpu/program.ts';
 export { CoreEnded, CpuSignal, SyscallError } from './cpu/signals.ts';
 export * from './driver/policy/api.ts';
+export { launchTrace } from './driver/policy-pager.ts';
 export type { ServiceReport } from './driver/policy-pager.ts';
 // Kernels over virtual memory (docs/device-faults-mechanism.md).
 export * as vmAbi from './engine/vm/abi.ts';

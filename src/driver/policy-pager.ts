@@ -13,8 +13,12 @@ import type { FaultBatch, PassHooks } from '../engine/vm/launch.ts';
 import type { Dmirror } from './dmirror.ts';
 import type { LaunchPager, PagerStats, Refusal } from './launch-pager.ts';
 import { noteRefusal } from './launch-pager.ts';
+import { chromeTrace } from './policy/chrome-trace.ts';
+import type { ChromeTrace } from './policy/chrome-trace.ts';
+import type { CostModel } from './policy/cost-model.ts';
 import type { FaultCounts, TimeSplit } from './policy/fault-counts.ts';
 import type { FaultLife } from './policy/fault-lives.ts';
+import type { ServiceTraits } from './policy/policy.ts';
 import { ServicePager } from './service-pager.ts';
 import type { ServicePagerOptions } from './service-options.ts';
 
@@ -32,6 +36,13 @@ export interface ServiceReport {
   readonly batchEvictions: readonly number[];
   /** Lives of the last faults, as many as were asked for; pages count from the origin. */
   readonly lives: readonly FaultLife[];
+  /** Faults whose life was noted, also those that are not among the last ones. */
+  readonly livesBegun: number;
+  /** What the result depends on: of the policy, of the service, and what things cost. */
+  readonly constants: Readonly<Record<string, number | string | boolean>>;
+  readonly traits: ServiceTraits;
+  readonly cost: CostModel;
+  readonly devicePages: number;
   /** Pages that came, that the service sent home, and that others took away. */
   readonly moved: Readonly<Record<'in' | 'out' | 'lost', number>>;
 }
@@ -116,15 +127,22 @@ export class PolicyPager implements LaunchPager {
   report(): ServiceReport {
     const { service, stats } = this.inner;
     const { counts, times, space, batchStartUs, batchUs, batchEvictions } = service;
+    const { policy, traits, cost } = service;
+    const { lives } = this.options;
     return {
-      policy: service.policy.name,
+      policy: policy.name,
+      constants: policy.constants ?? {},
+      traits,
+      cost,
+      devicePages: space.devicePages,
       counts: { ...counts },
       times: { ...times },
       virtualUs: space.nowUs,
       batchStartUs,
       batchUs,
       batchEvictions,
-      lives: this.options.lives === undefined ? [] : [...this.options.lives.all()],
+      lives: lives === undefined ? [] : [...lives.all()],
+      livesBegun: lives?.begun ?? 0,
       moved: { in: stats.in, out: stats.out, lost: stats.lost },
     };
   }
@@ -143,4 +161,17 @@ export class PolicyPager implements LaunchPager {
       return;
     }
   }
+}
+
+/**
+ * A launch under a policy as a Chrome trace, for Perfetto: its faults' lives, if they were asked
+ * for, and its batches, in virtual time.
+ *
+ * @param name what to call the launch. @param window workgroups in flight
+ * @returns plain data, to be written with JSON.stringify
+ */
+export function launchTrace(report: ServiceReport, name: string, window: number): ChromeTrace {
+  const run = { ...report, trace: name, window, us: report.virtualUs, residency: [] };
+  const { lives, livesBegun } = report;
+  return chromeTrace(run, { begun: livesBegun, capacity: lives.length, all: () => lives });
 }

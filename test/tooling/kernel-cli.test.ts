@@ -1,6 +1,8 @@
 /** `npm run kernel`: what it prints, its exit status, its mistakes. */
 import { spawnSync } from 'node:child_process';
-import { resolve } from 'node:path';
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join, resolve } from 'node:path';
 import { expect, test } from 'vitest';
 import { faultsText, reportText, runKernel } from '../../cli/kernel-run.ts';
 import { bootMachine } from '../../src/index.ts';
@@ -33,9 +35,17 @@ test('a shape runs to its end on memory of its own; faults are listed by page', 
 });
 
 test('the command ends with 0 and a report; a kernel that is refused has line and column', () => {
-  const done = kernel('--shape', 'histogram', '--engine', 'cpu', '--device', '4');
+  const folder = mkdtempSync(join(tmpdir(), 'webhmm-kernel-'));
+  const file = join(folder, 'life.json');
+  const shape = ['--shape', 'histogram', '--engine', 'cpu', '--device', '4'];
+  const done = kernel(...shape, '--policy', 'uvm', '--trace', file);
   expect([done.status, done.err]).toEqual([0, '']);
   expect(done.out).toMatch(/^outcome +done\n/);
+  const trace = JSON.parse(readFileSync(file, 'utf8')) as { traceEvents: { ph: string }[] };
+  const begun = trace.traceEvents.filter(({ ph }) => ph === 'b').length;
+  expect(begun).toBeGreaterThan(8);
+  expect(trace.traceEvents.filter(({ ph }) => ph === 'e').length).toBe(begun);
+  rmSync(folder, { recursive: true });
   const wgsl = kernel('test/tooling/add.wgsl', '--engine', 'cpu');
   expect(wgsl.status).toBe(1);
   expect(wgsl.err).toBe('add.wgsl:1:1: this engine runs kernels of the small language only\n');

@@ -23,7 +23,7 @@ export type { CancelStep, ReplayStep, ServiceStep } from './fault-service.ts';
 export type { PlacementStep } from './placement-rows.ts';
 export { MAX_TRACE_PAGES, readTrace, traceToCsv, traceToJson } from './access-trace-text.ts';
 export { chromeTrace } from './chrome-trace.ts';
-export type { ChromeTrace, TraceEvent } from './chrome-trace.ts';
+export type { ChromeTrace, KeptLives, TracedRun, TraceEvent } from './chrome-trace.ts';
 export { userPolicy } from './user-policy.ts';
 export { EXPERIMENTS, runExperiment } from './experiments/menu.ts';
 export type { ExperimentReport } from './experiments/menu.ts';

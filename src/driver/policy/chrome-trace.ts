@@ -3,7 +3,7 @@
  * a track of their own, device memory in use as a counter. Times are µs of the virtual clock.
  */
 import { STAGES } from './fault-lives.ts';
-import type { FaultLives } from './fault-lives.ts';
+import type { FaultLife } from './fault-lives.ts';
 import type { ModelResult } from './model-run.ts';
 
 /** An event of the trace event format. */
@@ -27,6 +27,33 @@ export interface ChromeTrace {
   readonly otherData: Readonly<Record<string, unknown>>;
 }
 
+/** What a trace is made of: a run of the model, or a kernel's launch. */
+export type TracedRun = Pick<
+  ModelResult,
+  | 'trace'
+  | 'policy'
+  | 'constants'
+  | 'traits'
+  | 'cost'
+  | 'devicePages'
+  | 'window'
+  | 'us'
+  | 'counts'
+  | 'times'
+  | 'batchStartUs'
+  | 'batchUs'
+  | 'batchEvictions'
+  | 'residency'
+>;
+
+/** Lives of a run's faults: the ring that they were noted in, or what somebody read out of one. */
+export interface KeptLives {
+  /** Lives begun, and the most that are kept. */
+  readonly begun: number;
+  readonly capacity: number;
+  all(): Iterable<FaultLife>;
+}
+
 const PID = 1;
 const BATCH_TRACK = 1;
 const FAULT_TRACK = 2;
@@ -36,7 +63,7 @@ const LETTERS = 'PRWASC';
  * @param lives what the run was given to note its faults in
  * @returns plain data, to be written with JSON.stringify
  */
-export function chromeTrace(result: ModelResult, lives: FaultLives): ChromeTrace {
+export function chromeTrace(result: TracedRun, lives: KeptLives): ChromeTrace {
   const events: TraceEvent[] = [
     nameEvent('process_name', 0, `${result.trace} under ${result.policy}`),
     nameEvent('thread_name', BATCH_TRACK, 'batches'),
@@ -73,7 +100,7 @@ function nameEvent(name: string, tid: number, value: string): TraceEvent {
   return { name, ph: 'M', ts: 0, pid: PID, tid, args: { name: value } };
 }
 
-function addLives(events: TraceEvent[], lives: FaultLives): void {
+function addLives(events: TraceEvent[], lives: KeptLives): void {
   let id = 0;
   for (const { page, access, workgroup, context, batch, outcome, times } of lives.all()) {
     id++;
