@@ -40,7 +40,7 @@ export interface MachineOptions {
   readonly strategy?: StrategyName;
   /**
    * Threads that copy within RAM, 1 to 16, the kernel's among them: coherent device memory lies
-   * there. Default 1: the kernel's alone.
+   * there. Others are woken for 4 MiB and more in one batch. Default 1: the kernel's alone.
    */
   readonly copyThreads?: number;
   /** Which adapter to ask for where there are several. */
