@@ -5,7 +5,15 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { SHAPE_NAMES, shapeCase } from '../../src/engine/vm/shapes.ts';
 import type { VmCase } from '../../src/engine/vm/shapes.ts';
-import { errno, PAGE_SIZE, POLICIES, PROT_READ, PROT_WRITE } from '../../src/index.ts';
+import {
+  errno,
+  MAP_ANONYMOUS,
+  MAP_PRIVATE,
+  PAGE_SIZE,
+  POLICIES,
+  PROT_READ,
+  PROT_WRITE,
+} from '../../src/index.ts';
 import type {
   DeviceKernel,
   KernelReport,
@@ -54,16 +62,17 @@ export interface Placed {
 /** Address of a case's memory in its own address space: not 0, so that origins matter. */
 const BASE = 16 * PAGE_SIZE;
 
-/** Maps a shape's memory. */
+/** Maps a shape's memory, private or of these `flags`. */
 export async function place(
   { process }: LaunchRig,
   shape: string,
   workgroups = 4,
   seed = 3,
+  flags = MAP_PRIVATE | MAP_ANONYMOUS,
 ): Promise<Placed> {
   const one = shapeCase(shape, workgroups, BASE, seed);
   const { length } = one.bytes;
-  const addr = await process.mmap({ length, prot: PROT_READ | PROT_WRITE });
+  const addr = await process.mmap({ length, prot: PROT_READ | PROT_WRITE, flags });
   await process.write(addr, one.bytes);
   return { one, addr, origin: addr - BASE };
 }

@@ -3,7 +3,7 @@
  * either is lost, and both get on.
  */
 import { expect } from 'vitest';
-import { PAGE_SIZE } from '../../src/index.ts';
+import { MAP_ANONYMOUS, MAP_PRIVATE, MAP_SHARED, PAGE_SIZE } from '../../src/index.ts';
 import type { KernelReport, Machine } from '../../src/index.ts';
 import { place } from './launch-contract.ts';
 
@@ -17,6 +17,8 @@ export interface CoresAtWork {
   readonly rounds: number;
   /** Who decides what moves; nobody by default. */
   readonly policy?: string;
+  /** The memory is shared, so it stays in RAM: kernels have it lent, cores wait meanwhile. */
+  readonly isShared?: boolean;
 }
 
 /**
@@ -28,13 +30,19 @@ export interface CoresAtWork {
 export async function countTogether(
   machine: Machine,
   entry: string,
-  { cores, rounds, policy }: CoresAtWork,
+  { cores, rounds, policy, isShared = false }: CoresAtWork,
 ): Promise<void> {
   const process = await machine.spawn();
   const device = await process.openDevice(0);
   const rig = { machine, process, device };
   const kernel = await device.compileKernel({ shape: 'histogram', window: 2 });
-  const placed = await place(rig, 'histogram', GROUPS);
+  const placed = await place(
+    rig,
+    'histogram',
+    GROUPS,
+    3,
+    MAP_ANONYMOUS | (isShared ? MAP_SHARED : MAP_PRIVATE),
+  );
   const { args } = placed.one;
   const base = placed.origin + args[1]!;
   const homeward = machine.vmstat.read('device_private_fault');
@@ -63,11 +71,19 @@ export async function countTogether(
     expect(own).toEqual(Array.from({ length: cores }, () => rounds / PAGES));
   }
   expect(counted).toBe(reports.length * GROUPS * 64 + cores * rounds);
+  await process.exit();
+  if (isShared) {
+    for (const { pages } of reports) {
+      expect(pages).toMatchObject({ mapped: 0, refused: 0 });
+      expect(pages.remote).toBeGreaterThan(0);
+    }
+    expect(machine.vmstat.read('device_private_fault')).toBe(homeward);
+    return;
+  }
   // They were at the same pages: cores brought some home, and kernels took them back.
   expect(machine.vmstat.read('device_private_fault')).toBeGreaterThan(homeward);
   const erased = reports.reduce((sum, { pages }) => sum + pages.erased, 0);
   const mapped = reports.reduce((sum, { pages }) => sum + pages.mapped, 0);
   expect(mapped).toBeGreaterThan(PAGES);
   expect(erased).toBeGreaterThan(0);
-  await process.exit();
 }
