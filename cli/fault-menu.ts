@@ -49,7 +49,11 @@ export function runMenu(options: MenuOptions): number {
       throw new UsageError(`--json: can't write ${options.json}: ${(error as Error).message}`);
     }
   }
-  return reports.every(({ passes }) => passes) ? 0 : 1;
+  const passes = reports.every((report) => report.passes);
+  if (passes && options.broken !== undefined && options.names.length > 0) {
+    process.stderr.write(`--break ${options.broken}: none of these notices; try all of them\n`);
+  }
+  return passes ? 0 : 1;
 }
 
 function choose(names: readonly string[]): readonly Experiment[] {

@@ -114,6 +114,9 @@ function loadTrace({ workload, size, passes, seed }: FaultRunOptions): AccessTra
       const names = WORKLOADS.join(', ');
       throw new UsageError(`--workload takes ${names}, or a .csv or .json file, not '${workload}'`);
     }
+    if (size !== undefined || passes !== undefined) {
+      throw new UsageError('--size and --passes are of the workloads by name; a file has its own');
+    }
     try {
       return readTrace(readFileSync(workload, 'utf8'), basename(workload));
     } catch (error) {
@@ -136,9 +139,18 @@ const ALIASES: Readonly<Record<string, PolicyName>> = {
   off: 'none',
 };
 
+/** Policies that take no other order of eviction. */
+const OWN_EVICTION: readonly string[] = ['xe', 'kfd', 'nouveau'];
+
 async function loadPolicy(options: FaultRunOptions): Promise<PolicyFactory> {
   const { evict, granularity } = options;
   const policy = ALIASES[options.policy] ?? options.policy;
+  if (granularity !== undefined && policy !== 'kfd') {
+    throw new UsageError(`--granularity is of kfd, not of ${options.policy}`);
+  }
+  if (evict !== undefined && (OWN_EVICTION.includes(policy) || /\.m?js$/.test(policy))) {
+    throw new UsageError(`--evict: ${options.policy} has its own order`);
+  }
   if (POLICIES.includes(policy as PolicyName)) {
     return policyByName(policy as PolicyName, {
       ...(evict === undefined ? {} : { evict }),

@@ -148,6 +148,11 @@ export function main(): Promise<never> {
     }
     const { workload, policy, curves, json } = values;
     if (values.experiments) {
+      for (const name of ['workload', 'policy', 'trace', 'record'] as const) {
+        if (values[name] !== undefined) {
+          throw new UsageError(`--${name} is of a single run; --experiments have their own`);
+        }
+      }
       const cost = values.cost === undefined ? undefined : readCost(values.cost);
       return runMenu({ names: positionals, broken: values.break, curves, cost, json });
     }

@@ -145,6 +145,10 @@ function runOptions(
   if ((file === undefined) === (shape === undefined)) {
     throw new UsageError(`give a file with\n${KERNEL}\nor --shape, one of them`);
   }
+  if (shape !== undefined && !SHAPE_NAMES.includes(shape)) {
+    throw new UsageError(`--shape is one of ${SHAPE_NAMES.join(', ')}, not '${shape}'`);
+  }
+  if (evict !== undefined && policy === undefined) throw new UsageError('--evict needs --policy');
   const name = file === undefined ? shape! : basename(file);
   const text = file === undefined ? { shape: shape! } : { wgsl: readKernel(resolve(folder, file)) };
   const inFlight = window === undefined ? {} : { window };

@@ -160,8 +160,9 @@ function noAdapter(): EngineOpenError {
     errno: errno.ENODEV,
     cause: 'WebGPU is here but offers no adapter.',
     remedy:
-      'Enable hardware acceleration, update the graphics driver, or start the browser with ' +
-      '--enable-unsafe-webgpu to allow a software adapter.',
+      'In a browser, enable hardware acceleration, update the graphics driver, or start it with ' +
+      '--enable-unsafe-webgpu to allow a software adapter. In Node, install a Vulkan driver ' +
+      "(Mesa's lavapipe is one in software). Without either, engine: 'cpu' runs everywhere.",
   };
 }
 

@@ -53,7 +53,7 @@ export class OpenError extends Error {
   readonly remedy: string;
 
   constructor(failure: OpenFailure) {
-    super(`${failure.cause}; ${failure.remedy}`);
+    super(`${failure.cause.replace(/\.$/, '')}; ${failure.remedy}`);
     this.errno = failure.errno;
     this.reason = failure.cause;
     this.remedy = failure.remedy;

@@ -408,7 +408,10 @@ function causeOf(
     case 'endless':
       return `workgroup ${workgroup}: an invocation took more than ${budget} rounds of loops`;
     case 'logFull':
-      return `workgroup ${workgroup}: an invocation needs more log than there may be`;
+      return (
+        `workgroup ${workgroup}: an invocation has to log more than there is room for; ` +
+        'a smaller window leaves each more room, shorter loops need less'
+      );
     case 'diverged':
       return `workgroup ${workgroup}: a replay took another way than the run before`;
     case 'stalled':

@@ -53,6 +53,7 @@ test('a run writes its result, its lives and its accesses; the accesses run agai
   );
   expect(one).toEqual(other);
   expect(one).toMatchObject({ policy: 'uvm', window: 32, cost: { farFaultUs: 45 } });
+  expect(one?.['constants']).toMatchObject({ threshold: 51, 'thrashing.threshold': 3 });
   const trace = JSON.parse(readFileSync(lives, 'utf8')) as { traceEvents: unknown[] };
   expect(trace.traceEvents.length).toBeGreaterThan(1000);
 }, 60_000);
@@ -120,6 +121,11 @@ describe('mistakes that a run finds', () => {
     [{ workload: 'foo' }, "not 'foo'"],
     [{ workload: 'none.csv' }, "can't read none.csv"],
     [{ policy: 'lru' }, "not 'lru'"],
+    [{ granularity: 8 }, '--granularity is of kfd, not of uvm'],
+    [{ policy: 'nvidia', granularity: 8 }, '--granularity is of kfd, not of nvidia'],
+    [{ policy: 'xe', evict: 'lru4k' }, '--evict: xe has its own order'],
+    [{ policy: 'none.js', evict: 'lru4k' }, '--evict: none.js has its own order'],
+    [{ workload: 'none.csv', passes: 2 }, 'a file has its own'],
     [{ policy: 'none.js' }, 'there is no file none.js'],
     [{ cost: '{"farFault":1}' }, "knows no cost 'farFault'"],
     [{ cost: '{"linkGiBs":0}' }, 'cost linkGiBs must be more than 0'],
@@ -132,7 +138,7 @@ describe('mistakes that a run finds', () => {
       workload: 'sweep',
       policy: 'uvm',
       dedup: false,
-      ...options,
+      ...(options as Partial<FaultRunOptions>),
     });
     await expect(run).rejects.toThrow(UsageError);
     await expect(run).rejects.toThrow(message);

@@ -48,7 +48,7 @@ test('the command ends with 0 and a report; a kernel that is refused has line an
   rmSync(folder, { recursive: true });
   const wgsl = kernel('test/tooling/add.wgsl', '--engine', 'cpu');
   expect(wgsl.status).toBe(1);
-  expect(wgsl.err).toBe('add.wgsl:1:1: this engine runs kernels of the small language only\n');
+  expect(wgsl.err).toBe('add.wgsl:1:1: this engine runs no WGSL, only shapes by their name\n');
 }, 60_000);
 
 test.each([
@@ -57,6 +57,8 @@ test.each([
   [['a.wgsl', 'b.wgsl'], /^kernel: one kernel at a time/],
   [['nowhere.wgsl'], /^kernel: can't read .*nowhere\.wgsl/],
   [['test/tooling/add.wgsl', '--args', '1,x'], /^kernel: --args takes words/],
+  [['--shape', 'circle'], /^kernel: --shape is one of elementwise, .*, not 'circle'/],
+  [['test/tooling/add.wgsl', '--evict', 'lru4k'], /^kernel: --evict needs --policy/],
   [['test/tooling/add.wgsl', '--policy', 'best'], /^kernel: --policy is one of uvm/],
 ])(
   '%j is a mistake in one line or a few',

@@ -97,7 +97,7 @@ export class CpuVmEngine implements VmEngine {
     const { ir } = kernel;
     if (this.isLost()) return { errno: errno.ENODEV, problems: [] };
     if (ir === undefined) {
-      const reason = 'this engine runs kernels of the small language only';
+      const reason = 'this engine runs no WGSL, only shapes by their name';
       return { errno: errno.EOPNOTSUPP, problems: [{ line: 1, column: 1, reason }] };
     }
     const code = compileLanes(ir);

@@ -107,7 +107,7 @@ function checkWord(words: readonly Word[], index: number): KernelProblem[] {
   const declared = /^(fn|var|let|const|struct|alias)$/.test(words[index - 1]?.text ?? '');
   const refuse = (reason: string): KernelProblem[] => [{ line, reason }];
   if (/^vm_/i.test(text) || /^Vm[A-Z]/.test(text)) {
-    if (!PUBLIC_NAMES.has(text)) return refuse(`${text} belongs to the prelude`);
+    if (!PUBLIC_NAMES.has(text)) return refuse(reserved(text));
     if (declared || !called) return refuse(`${text} can only be called`);
     return [];
   }
@@ -118,6 +118,30 @@ function checkWord(words: readonly Word[], index: number): KernelProblem[] {
     return refuse(`${text} is not allowed: it would mix in invocations that stopped`);
   }
   return [];
+}
+
+/** Why a name with our prefix is refused; a slip of the pen gets the name that was meant. */
+function reserved(text: string): string {
+  const distances = [...PUBLIC_NAMES.keys()].map(
+    (name) => [editDistance(text, name), name] as const,
+  );
+  const [distance, name] = distances.reduce((a, b) => (b[0] < a[0] ? b : a));
+  const meant = distance <= 2 ? `; is ${name} meant?` : '';
+  return `${text} belongs to the prelude or is not there${meant}`;
+}
+
+/** Characters to put in, take out or change until `a` is `b`. */
+function editDistance(a: string, b: string): number {
+  let row = Array.from({ length: b.length + 1 }, (_, at) => at);
+  for (let i = 1; i <= a.length; i++) {
+    const next = [i];
+    for (let j = 1; j <= b.length; j++) {
+      const change = row[j - 1]! + (a[i - 1] === b[j - 1] ? 0 : 1);
+      next.push(Math.min(change, row[j]! + 1, next[j - 1]! + 1));
+    }
+    row = next;
+  }
+  return row[b.length]!;
 }
 
 /** The kernel function itself, barriers, and atomics whose result is used. */

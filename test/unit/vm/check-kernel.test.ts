@@ -61,6 +61,7 @@ describe('refusals', () => {
     ['let x = vm_arena[5];', 'vm_arena belongs to the prelude'],
     ['vm_post(1u, 2u, 3u);', 'vm_post belongs to the prelude'],
     ['vm_memo[1] = 2u;', 'vm_memo belongs to the prelude'],
+    ['let x = vm_loadd(0u);', 'vm_loadd belongs to the prelude or is not there; is vm_load meant?'],
     ['let VM_LANES = 3u;', 'VM_LANES belongs to the prelude'],
     ['let vm_load = 3u;', 'vm_load can only be called'],
     ['var p: VmParams;', 'VmParams belongs to the prelude'],

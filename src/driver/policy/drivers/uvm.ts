@@ -52,6 +52,13 @@ export const UVM_OPTIONS: UvmOptions = {
 const CPU = 0;
 const DEVICE = 1;
 
+/** The detector's parameters; it has a threshold of its own, so its name is before theirs. */
+function detectorConstants(params: ThrashingParams | undefined): Record<string, number | string> {
+  if (params === undefined) return {};
+  const entries = Object.entries(params) as [string, number | string][];
+  return Object.fromEntries(entries.map(([name, value]) => [`thrashing.${name}`, value]));
+}
+
 /** UVM's policy for one device and one CPU. */
 export class UvmPolicy implements FaultPolicy {
   readonly name = 'uvm';
@@ -74,7 +81,7 @@ export class UvmPolicy implements FaultPolicy {
   constructor(setup: PolicySetup, options: Partial<UvmOptions> = {}) {
     this.options = { ...UVM_OPTIONS, ...options };
     const { thrashing, evict, prefetch, threshold, minFaults } = this.options;
-    this.constants = { prefetch, threshold, minFaults, evict, ...thrashing };
+    this.constants = { prefetch, threshold, minFaults, evict, ...detectorConstants(thrashing) };
     this.detector =
       thrashing === undefined ? undefined : new ThrashingDetector(setup.pageCount, thrashing);
     this.eviction = makeEviction(evict, setup);
