@@ -12,6 +12,7 @@ import { isSoftware } from './adapter.ts';
 import { readCommandLine } from './args.ts';
 import { runCommand } from './cleanup.ts';
 import { openNodeGpu } from './node-gpu.ts';
+import { runFaultCosts } from './vm-faults.ts';
 
 /** Goals on a software adapter: geometric means over all shapes, without and with exactly-once. */
 const GOALS: Partial<Record<VmWay, number>> = { mmu: 3.2, exact: 5 };
@@ -25,6 +26,20 @@ const SPEC = {
     shape: { kind: 'text', placeholder: 'NAME', help: `one of ${SHAPE_NAMES.join(', ')}` },
     workgroups: { kind: 'number', placeholder: 'N', min: 1, max: 16_384, help: 'of 64 (1024)' },
     rounds: { kind: 'number', placeholder: 'N', min: 1, max: 1000, help: 'of all four (11)' },
+    faults: {
+      kind: 'flag',
+      help:
+        'what serving faults costs on wall time instead: one word a page\n' +
+        'against the same copies and dispatches bare, the tree against no\n' +
+        'prefetch, the curve over the window, pages per copy command',
+    },
+    size: {
+      kind: 'number',
+      placeholder: 'MIB',
+      min: 1,
+      max: 1024,
+      help: 'with --faults: memory that is faulted in (64)',
+    },
     json: { kind: 'text', placeholder: 'FILE', help: 'where all samples go' },
   },
 } as const;
@@ -33,6 +48,7 @@ export async function main(): Promise<void> {
   await runCommand('vm-costs', async () => {
     const { values } = readCommandLine(SPEC);
     const { gpu, adapter } = await openNodeGpu((line) => process.stderr.write(`${line}\n`));
+    if (values.faults) return runFaultCosts(values.size ?? 64, values.rounds ?? 7);
     const device = await openDevice(gpu);
     const shapes = values.shape === undefined ? SHAPE_NAMES : [values.shape];
     const clock = isSoftware(adapter) ? processorTime : () => performance.now();

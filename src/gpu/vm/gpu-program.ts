@@ -106,6 +106,10 @@ export async function compileProgram(
   const { checkKernel, isRefused } = await import('./check-kernel.ts');
   const checked = checkKernel(kernel.wgsl);
   if (isRefused(checked)) return { errno: errno.EINVAL, problems: checked };
+  if (options.reportsAccesses === true) {
+    const reason = 'this engine does not report what kernels access';
+    return { errno: errno.EOPNOTSUPP, problems: [{ line: 1, column: 1, reason }] };
+  }
   const { device } = engine;
   const { lanes } = kernel;
   if (!Number.isInteger(lanes) || lanes < 1 || lanes > device.limits.maxComputeWorkgroupSizeX) {
