@@ -91,7 +91,11 @@ describe('programs on WebGPU', () => {
 fn kernel(wg: u32, lid: u32) { mine[lid] = 1u; }`;
     const refusal = (await compile(wgsl)) as VmRefusal;
     expect(refusal.problems).toEqual([
-      { line: 1, reason: 'mine is a resource; memory is reached by vm_load and vm_store only' },
+      {
+        line: 1,
+        column: 48,
+        reason: 'mine is a resource; memory is reached by vm_load and vm_store only',
+      },
     ]);
   });
 
