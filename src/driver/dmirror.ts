@@ -8,7 +8,6 @@
  * table in the same breath as its sequence check, without a wait in between.
  */
 import { errno, isErr } from '../base/errno.ts';
-import { isPending } from '../base/maybe.ts';
 import { PAGE_SIZE, TASK_SIZE, isAddress, isPageAligned } from '../base/units.ts';
 import {
   HMM_PFN_REQ_FAULT,
@@ -154,8 +153,8 @@ export class Dmirror {
     cmd.faults = 0;
     cmd.firstMs = 0;
     if (!isValidRange(cmd) || !isBatch(cmd.batch)) return errno.EINVAL;
-    const awake = this.device.sleep.whenAwake();
-    if (isPending(awake)) await awake;
+    const { sleep } = this.device;
+    if (sleep.isClosed) await sleep.whenAwake();
     if (!this.isOpen) return errno.EINVAL;
     this.active++;
     try {

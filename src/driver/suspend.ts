@@ -42,8 +42,8 @@ const leftBy = new WeakMap<DmirrorDevice, readonly Left[]>();
  */
 export async function suspendDevice(device: DmirrorDevice): Promise<number> {
   const { sleep, memory } = device;
-  if (sleep.state !== 'awake') return errno.EBUSY;
-  sleep.state = 'going';
+  if (sleep.state !== 'awake' || sleep.isOver) return errno.EBUSY;
+  sleep.change('going');
   await device.faultLock.lock();
   leftBy.set(device, pagesOn(device));
   memory.isClosed = true;
@@ -52,7 +52,7 @@ export async function suspendDevice(device: DmirrorDevice): Promise<number> {
     await wake(device);
     return status;
   }
-  sleep.state = 'asleep';
+  sleep.change('asleep');
   return 0;
 }
 
@@ -69,8 +69,21 @@ export async function resumeDevice(device: DmirrorDevice): Promise<number> {
   return wake(device);
 }
 
+/**
+ * For the end of a machine: a device that sleeps is awake and stays so, without its pages.
+ *
+ * Context: waits for a suspend or resume in progress.
+ */
+export async function wakeForGood(device: DmirrorDevice): Promise<void> {
+  const { sleep } = device;
+  sleep.isOver = true;
+  await sleep.whenSettled();
+  leftBy.delete(device);
+  if (sleep.state === 'asleep') await wake(device);
+}
+
 async function wake(device: DmirrorDevice): Promise<number> {
-  device.sleep.state = 'waking';
+  device.sleep.change('waking');
   device.memory.isClosed = false;
   let failure = 0;
   for (const { mirror, page, count } of leftBy.get(device) ?? []) {
@@ -82,7 +95,7 @@ async function wake(device: DmirrorDevice): Promise<number> {
   }
   leftBy.delete(device);
   device.faultLock.unlock();
-  device.sleep.end();
+  device.sleep.change('awake');
   return failure;
 }
 

@@ -445,7 +445,8 @@ function finishFault(vma: Vma, addr: number, write: boolean, pfn: number): numbe
     outcome = VM_FAULT_OOM;
   } else if (sys.mem.testFlag(pfn, PG_HWPOISON)) {
     outcome = VM_FAULT_HWPOISON;
-  } else if (mm.isUnstable) {
+  } else if (mm.isUnstable && (vma.vmFlags & VM_SHARED) === 0) {
+    // A private mapping may have had a copy, which the OOM reaper took.
     outcome = VM_FAULT_SIGBUS;
   } else if (sys.pageTables.words[at] === 0 || isUffdWpMarker(sys.pageTables.words[at]!)) {
     if (write && (vma.vmFlags & VM_SHARED) === 0) {

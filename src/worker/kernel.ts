@@ -29,6 +29,7 @@ import {
   newDmirrorCmd,
 } from '../driver/dmirror.ts';
 import { dmirrorMmap } from '../driver/dmirror-mmap.ts';
+import { resumeDevice, suspendDevice, wakeForGood } from '../driver/suspend.ts';
 import { dupMmap, mmAlloc, mmput } from '../mm/fork.ts';
 import { doMmap, doMunmap } from '../mm/mmap.ts';
 import { madviseHwpoison } from '../mm/memory-failure.ts';
@@ -324,6 +325,16 @@ export class Kernel implements KernelApi {
     return 0;
   }
 
+  suspendDevice(minor: number): Promise<number> {
+    const device = this.devices.find((one) => one.minor === minor);
+    return device === undefined ? Promise.resolve(errno.ENXIO) : suspendDevice(device);
+  }
+
+  resumeDevice(minor: number): Promise<number> {
+    const device = this.devices.find((one) => one.minor === minor);
+    return device === undefined ? Promise.resolve(errno.ENXIO) : resumeDevice(device);
+  }
+
   compileKernel(fd: number, source: KernelSource): Promise<CompileResult> {
     return this.launches.compile(fd, this.files.get(fd)?.mirror, source);
   }
@@ -444,6 +455,8 @@ export class Kernel implements KernelApi {
   }
 
   async close(): Promise<void> {
+    // Processes can't end while their kernels wait for a device that sleeps.
+    for (const device of this.devices) await wakeForGood(device);
     for (const pid of this.processes.keys()) await this.exit(pid);
     // Those that somebody else ends still need the engine and their shared memory.
     await Promise.all(this.exits);

@@ -183,6 +183,24 @@ export class Machine implements AsyncDisposable {
     checked(await this.call<number>(this.api.setStrategy(strategy)), 'setStrategy');
   }
 
+  /**
+   * Suspends test device `minor`: everything on it goes to RAM, and nothing enters it until it is
+   * resumed. CPUs go on; kernels, commands of the device, and the end of a process whose kernel
+   * waits, wait for that. Throws ErrnoError (ENXIO; EBUSY when it is suspended, or pages are
+   * pinned on it; ENOMEM, ENODEV, EIO: then it is awake and has its pages).
+   */
+  async suspendDevice(minor: number): Promise<void> {
+    checked(await this.call<number>(this.api.suspendDevice(minor)), 'suspend');
+  }
+
+  /**
+   * Resumes it: what was on it comes back as far as it can, and whoever waits goes on. Throws
+   * ErrnoError (ENXIO; EINVAL when it is not suspended; ENODEV, EIO).
+   */
+  async resumeDevice(minor: number): Promise<void> {
+    checked(await this.call<number>(this.api.resumeDevice(minor)), 'resume');
+  }
+
   /** Destroys the device as a driver crash would: RAM stays, what lived on the device is lost. */
   async loseDevice(): Promise<void> {
     await this.call<number>(this.api.loseDevice());

@@ -236,6 +236,10 @@ export interface KernelApi
   /** Opens test device `minor` for the process; a file descriptor. */
   openDevice(pid: number, minor: number): number;
   closeDevice(fd: number): Promise<number>;
+  /** Sends what is on a device to RAM and keeps it empty: ENXIO, EBUSY, ENOMEM, ENODEV, EIO. */
+  suspendDevice(minor: number): Promise<number>;
+  /** Ends that: what was there comes back. ENXIO, EINVAL for one that is awake, ENODEV, EIO. */
+  resumeDevice(minor: number): Promise<number>;
   ioctl(fd: number, command: DmirrorCommand, request: DmirrorRequest): Promise<DmirrorResult>;
   /** Moves the copy engine to another strategy; EINVAL when it does not have it. */
   setStrategy(strategy: StrategyName): number;

@@ -171,6 +171,11 @@ export const CALLS: { readonly [K in keyof KernelApi]: Call } = {
     args: (pool) => [pool.random.chance(0.2) ? pool.deviceFd() : pool.fd()],
     ends: errno.EBADF,
   },
+  // None that there is: whoever calls it then would wait for the resume.
+  suspendDevice: {
+    args: (pool) => [[-1, 99, 0.5, Number.NaN, '0', null, {}, 2 ** 40][pool.random.below(8)]],
+  },
+  resumeDevice: { args: (pool) => [pool.or(() => pool.oneOf(0, 1, 2))] },
   ioctl: {
     args: (pool) => [
       pool.deviceFd(),

@@ -77,6 +77,15 @@ describe('reaping', () => {
     ]);
   });
 
+  test('what is missing of a shared mapping can still be had: nobody took it', () => {
+    const { mm } = bench;
+    const shared = mapShared(mm, 2);
+    expect(oomReapTaskMm(mm)).toBe(0);
+    expect(load(mm, shared)).toBe(0);
+    store(mm, shared + PAGE_SIZE, 7);
+    expect(load(mm, shared + PAGE_SIZE)).toBe(7);
+  });
+
   test('a relative that shares the pages keeps them', () => {
     const { mm } = bench;
     const addr = mapFilled(mm, 1);
