@@ -76,7 +76,8 @@ export class PolicyPager implements LaunchPager {
     this.mirror = mirror;
     this.origin = origin;
     this.options = options;
-    const onRefuse = (page: number, write: boolean): void => this.note(page, write);
+    const onRefuse = (page: number, write: boolean, why: number): void =>
+      this.note(page, write, why);
     this.inner = new ServicePager(mirror, space, origin, firstFrame, { ...options, onRefuse });
   }
 
@@ -148,7 +149,7 @@ export class PolicyPager implements LaunchPager {
   }
 
   /** Finds the record that a refusal is for, in the batch at hand. */
-  private note(page: number, write: boolean): void {
+  private note(page: number, write: boolean, why: number): void {
     const { batch } = this;
     if (batch === null) return;
     const { records } = batch;
@@ -157,7 +158,7 @@ export class PolicyPager implements LaunchPager {
       const isWrite = access !== ACCESS_READ && access < ACCESS_PREFETCH;
       const isPage = Math.floor(records[at + FAULT_ADDRESS]! / PAGE_SIZE) === page;
       if (!isPage || access >= ACCESS_PREFETCH || (write && !isWrite)) continue;
-      noteRefusal(this.refusals, batch, at / FAULT_WORDS, this.origin, errno.EFAULT);
+      noteRefusal(this.refusals, batch, at / FAULT_WORDS, this.origin, why);
       return;
     }
   }

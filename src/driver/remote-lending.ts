@@ -48,13 +48,13 @@ export class RemoteLending {
   /**
    * Lends pages for the next pass.
    *
-   * @returns pages that can't be had, and whether for writing; null when the engine is gone
+   * @returns pages that can't be had, and why (Aperture.lend); null when the engine is gone
    */
-  async lend(wanted: ReadonlyMap<number, number>): Promise<Map<number, boolean> | null> {
+  async lend(wanted: ReadonlyMap<number, number>): Promise<Map<number, number> | null> {
     const { originPage } = this.map;
     const asked = new Map<number, number>();
     for (const [page, access] of wanted) asked.set(originPage + page, access);
-    const refused = new Map<number, boolean>();
+    const refused = new Map<number, number>();
     const answers = await this.aperture.lend(asked);
     for (const page of wanted.keys()) {
       const status = answers.get(originPage + page) ?? 0;
@@ -62,7 +62,7 @@ export class RemoteLending {
       // What others had all the time is asked for again: a CPU may be using it just now.
       if (status === errno.EBUSY && this.mayWait(page)) continue;
       this.busy.delete(page);
-      if (status !== 0) refused.set(page, wanted.get(page) !== VM_READ);
+      if (status !== 0) refused.set(page, status);
     }
     return refused;
   }

@@ -22,8 +22,8 @@ export interface ServicePagerOptions {
   readonly isComplete?: boolean;
   /** Whether a page is raised once per run, where `isComplete`; the default is false. */
   readonly dedup?: boolean;
-  /** Told of each refusal: the page, and whether it was to be written. */
-  readonly onRefuse?: (page: number, write: boolean) => void;
+  /** Told of each refusal: the page, whether it was to be written, and the errno. */
+  readonly onRefuse?: (page: number, write: boolean, why: number) => void;
   /** Compares all of the service's bookkeeping with the page tables at each replay. */
   readonly checks?: boolean;
 }

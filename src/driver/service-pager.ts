@@ -188,7 +188,7 @@ export class ServicePager {
   private async lend(wanted: ReadonlyMap<number, number>): Promise<'hold' | false> {
     const refused = await this.remote.lend(wanted);
     if (refused === null) return false;
-    for (const [page, write] of refused) this.refuse(page, write);
+    for (const [page, why] of refused) this.refuse(page, this.asked.get(page) === true, why);
     return 'hold';
   }
 
@@ -258,7 +258,7 @@ export class ServicePager {
       case 'remote':
         return this.mapWhereItIs(step);
       case 'cancel':
-        this.refuse(step.page, step.from >= ACCESS_WRITE);
+        this.refuse(step.page, step.from >= ACCESS_WRITE, whyCancelled(step));
         return true;
     }
   }
@@ -282,7 +282,7 @@ export class ServicePager {
       if (map.map(page, write === true) || write === undefined) continue;
       const brought = await mover.bringOne(page, write);
       if (isFatal(brought)) return false;
-      if (isErr(brought) && brought !== errno.EBUSY) this.refuse(page, write);
+      if (isErr(brought) && brought !== errno.EBUSY) this.refuse(page, write, brought);
     }
     this.settleMoves(step);
     return true;
@@ -335,7 +335,7 @@ export class ServicePager {
         const write = this.asked.get(page) === true;
         const status = await mover.bringOne(page, write);
         if (isFatal(status)) return false;
-        if (isErr(status) && status !== errno.EBUSY) this.refuse(page, write);
+        if (isErr(status) && status !== errno.EBUSY) this.refuse(page, write, status);
         // The service takes it for mapped in any case; what did not work out is noticed then.
         this.gone.add(page);
       }
@@ -344,9 +344,9 @@ export class ServicePager {
   }
 
   /** From now on such accesses of the page end their invocation. */
-  private refuse(page: number, write: boolean): void {
+  private refuse(page: number, write: boolean, why: number): void {
     this.map.refuse(page, write);
-    this.options.onRefuse?.(page, write);
+    this.options.onRefuse?.(page, write, why);
     this.asked.delete(page);
     this.hasChanged = true;
     this.stats.cancelled++;
@@ -411,11 +411,12 @@ export class ServicePager {
       if (this.granted > 0 || write === undefined) continue;
       const { space } = service;
       const fits = (): boolean => space.costOf(page, false) <= space.freePages;
-      if (!fits()) await this.sendOldestHome();
+      while (!fits() && (await this.sendOldestHome()));
       const brought = fits() ? await this.mover.bringOne(page, write) : errno.EBUSY;
       if (isFatal(brought)) return false;
-      if (isErr(brought) || !map.map(page, write)) this.refuse(page, write);
-      else {
+      if (isErr(brought) || !map.map(page, write)) {
+        this.refuse(page, write, isErr(brought) ? brought : errno.EBUSY);
+      } else {
         this.stats.in++;
         this.granted++;
         this.asked.delete(page);
@@ -426,8 +427,8 @@ export class ServicePager {
     return true;
   }
 
-  /** Makes room where the policy would not. */
-  private async sendOldestHome(): Promise<void> {
+  /** Makes room where the policy would not. False: nothing went. */
+  private async sendOldestHome(): Promise<boolean> {
     const { map, mover } = this;
     const oldestFirst = Array.from(map.mapped);
     for (const page of oldestFirst) {
@@ -438,8 +439,9 @@ export class ServicePager {
       this.lose(page, IN_RAM);
       this.stats.out++;
       this.gone.delete(page);
-      return;
+      return true;
     }
+    return false;
   }
 
   /** Pages [first, end) left the mirror's page table. */
@@ -481,4 +483,9 @@ export class ServicePager {
     }
     assert(resident === space.residentPages, 'I41: pages on the device are counted');
   }
+}
+
+/** Why the service ends accesses, as a device fault would say it. */
+function whyCancelled({ why }: CancelStep): number {
+  return why === 'read-only' ? errno.EPERM : errno.EFAULT;
 }

@@ -3,7 +3,14 @@
  * the launch.
  */
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { bootMachine, errno, PAGE_SIZE, PROT_READ, PROT_WRITE } from '../../src/index.ts';
+import {
+  bootMachine,
+  errno,
+  PAGE_SIZE,
+  PROT_NONE,
+  PROT_READ,
+  PROT_WRITE,
+} from '../../src/index.ts';
 import type { DeviceKernel } from '../../src/index.ts';
 import { expectPlaced, launchPlaced, openRig, place } from './launch-contract.ts';
 import type { LaunchRig } from './launch-contract.ts';
@@ -131,5 +138,25 @@ it('blocks that take whole chunks, a page of each on the device already', async 
   const report = await rig.device.launch(kernel, { workgroups, args, origin, policy: 'uvm' });
   expect(report).toMatchObject({ outcome: 'done', killed: 0 });
   await expectPlaced(rig, placed);
+  await rig.machine.close();
+});
+
+it('a refusal under a policy has the reason that it has without one', async () => {
+  const rig = await openRig(bootMachine, 'cpu', 64);
+  const kernel = await rig.device.compileKernel({ shape: 'accumulate', window: 4 });
+  for (const policy of [{}, { policy: 'uvm' }, { policy: 'nouveau' }] as const) {
+    for (const [prot, reason] of [
+      [PROT_READ, 'EPERM'],
+      [PROT_NONE, 'EFAULT'],
+    ] as const) {
+      const placed = await place(rig, 'accumulate');
+      await rig.process.mprotect(placed.addr, placed.one.bytes.length, prot);
+      const { outcome, refusals } = await launchPlaced(rig, kernel, placed, policy);
+      expect(outcome).toBe('done');
+      expect(refusals.length).toBeGreaterThan(0);
+      const reasons = new Set(refusals.map((one) => one.reason));
+      expect([...reasons], JSON.stringify([policy, refusals[0]])).toEqual([reason]);
+    }
+  }
   await rig.machine.close();
 });
