@@ -327,11 +327,15 @@ export class Aperture {
     if (!allows(entry, access)) return HELD;
     const pfn = dptPfn(entry);
     if (sys.mem.isDevicePrivate(pfn)) return HELD;
+    const folio = sys.mem.folioOf(pfn);
+    const isExclusive = (entry & DPT_ATOMIC) !== 0;
+    // An earlier page of it is the device's own, so the CPU still has this one: next time.
+    const isHeld = this.folios.has(folio);
+    if (isHeld && !isExclusive && sys.mem.folioMapcount(folio) > 0) return HELD;
     let held = lent.find((one) => one.pfn === pfn);
     if (held === undefined) {
       if (lent.length === APERTURE_PAGES) return HELD;
-      const folio = sys.mem.folioOf(pfn);
-      const stop = this.holdFolio(folio, (entry & DPT_ATOMIC) !== 0);
+      const stop = this.holdFolio(folio, isExclusive);
       if (stop !== HELD) return stop;
       const frame = mirror.device.apertureFrame + lent.length;
       held = { pfn, folio, frame, isWritten: false, bounce: NO_PAGE, before: null };
