@@ -167,6 +167,9 @@ export class ServicePager {
     this.asked.clear();
     for (const { page, access } of this.run.stops) {
       this.asked.set(page, access >= ACCESS_WRITE || this.asked.get(page) === true);
+      // What somebody else has brought meanwhile can't be lent any more.
+      const isRemote = this.service.space.remote[page] === 1;
+      if (isRemote && this.mover.whereIs(page) === ON_DEVICE) this.lookAt(page);
     }
     const remote = this.remote.wanted();
     if (remote.size > 0) return this.lend(remote);
@@ -477,7 +480,8 @@ export class ServicePager {
       const isMapped = space.mapped[page]! > 0 && space.remote[page] === 0;
       if (isHere) resident++;
       const isThere = this.mover.whereIs(page) === ON_DEVICE;
-      assert(isHere === isThere || this.gone.has(page), 'I41: what is on the device is known');
+      // What others bring is found out when it is asked for.
+      assert(isThere || !isHere || this.gone.has(page), 'I41: what is on the device is there');
       assert(isMapped === map.mapped.has(page), 'I41: what is mapped is known');
       assert(!isMapped || isHere, 'I41: what is mapped is on the device');
     }
