@@ -4,7 +4,6 @@
  * What ends one early: the caller (by a shared word), its file's `close`, its process's exit.
  */
 import { errno, errnoName } from '../base/errno.ts';
-import type { MaybePromise } from '../base/maybe.ts';
 import type { Dmirror } from '../driver/dmirror.ts';
 import type { LaunchPager } from '../driver/launch-pager.ts';
 import { MachinePager } from '../driver/machine-pager.ts';
@@ -40,10 +39,8 @@ import type {
   KernelSource,
   RefusedAccess,
 } from './protocol-launch.ts';
+import { Turns } from './turns.ts';
 import type { VmEngines, VmHome } from './vm-engines.ts';
-
-/** Milliseconds after which a launch lets others have the thread. */
-const TURN_MS = 2;
 
 const LAUNCHES = vmEventIndex('device_kernel_launch');
 const PASSES = vmEventIndex('device_kernel_pass');
@@ -281,33 +278,6 @@ async function closePager(pager: LaunchPager): Promise<void> {
     await pager.close();
   } catch (error) {
     if (!(error instanceof PolicyError)) throw error;
-  }
-}
-
-/** Lets others have the thread now and then: on the CPU engine a launch waits for nobody. */
-class Turns {
-  private since = performance.now();
-  private readonly channel = new MessageChannel();
-  private next: () => void = () => undefined;
-
-  constructor() {
-    this.channel.port1.onmessage = () => this.next();
-  }
-
-  /** Between two passes. */
-  give(): MaybePromise<void> {
-    if (performance.now() - this.since < TURN_MS) return;
-    return new Promise((resolve) => {
-      this.next = () => {
-        this.since = performance.now();
-        resolve();
-      };
-      this.channel.port2.postMessage(null);
-    });
-  }
-
-  close(): void {
-    this.channel.port1.close();
   }
 }
 

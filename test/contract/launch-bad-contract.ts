@@ -17,14 +17,18 @@ export function describeBadLaunches(engine: 'cpu' | 'webgpu', open: OpenMachine)
   });
 }
 
-/** A launch of the shape that has begun to run: it takes many passes on a device of two pages. */
+/**
+ * A launch that has begun to run and does not come to its end: a pass for each of many
+ * workgroups, of which but the first find memory of theirs.
+ */
 async function runningLaunch(
   rig: LaunchRig,
 ): Promise<{ running: RunningLaunch; placed: Placed; report: Promise<KernelReport> }> {
   const kernel = await rig.device.compileKernel({ shape: 'accumulate', window: 1 });
   const placed = await place(rig, 'accumulate', 64);
-  const { workgroups, args } = placed.one;
-  const running = rig.device.startLaunch(kernel, { workgroups, args, origin: placed.origin });
+  const { args } = placed.one;
+  const request = { workgroups: 2 ** 15, args, origin: placed.origin };
+  const running = rig.device.startLaunch(kernel, request);
   while (running.progress.passes < 3) await new Promise((resolve) => setTimeout(resolve, 1));
   return { running, placed, report: running.report };
 }
