@@ -37,7 +37,7 @@ function rowsOf(text: string): Row[] {
 
 /** Scenarios that titles of tests, or of cases of one, begin with; P1, P2 and so on are P. */
 function scenariosIn(text: string): Set<string> {
-  const found = [...text.matchAll(/[([]\s*['"`]([A-Z])(\d{0,2}): /g)].map(([, group, number]) =>
+  const found = [...text.matchAll(/[([]\s*['"`]([A-Z])(\d{0,2})[:,] /g)].map(([, group, number]) =>
     group === 'P' ? 'P' : `${group}${number}`,
   );
   return new Set(found.filter((id) => IDS.includes(id)));
