@@ -82,11 +82,11 @@ function columnOf(
   const best = Math.min(...times.filter((time) => time !== null));
   const auto = cells.find(({ params }) => params['strategy'] === 'auto')?.params ?? {};
   const { chosen, regret, atLeast, atMost } = auto;
-  const isTimed =
-    typeof regret === 'number' && typeof atLeast === 'number' && typeof atMost === 'number';
+  const isTimed = [regret, atLeast, atMost].every(Number.isFinite);
   return {
-    overBest: times.map((time) => (time === null ? null : time / best)),
+    // Times below the clock's tick may be 0, and say nothing.
+    overBest: times.map((time) => (time === null || best <= 0 ? null : time / best)),
     chosen: typeof chosen === 'string' ? chosen : null,
-    regret: isTimed ? { value: regret, ci: [atLeast, atMost] } : null,
+    regret: isTimed ? { value: Number(regret), ci: [Number(atLeast), Number(atMost)] } : null,
   };
 }

@@ -130,7 +130,9 @@ async function measureCell(ctx: RunContext, cell: RegretCell): Promise<CellRegre
   const regret = pairedRatio(auto.samples, again.samples, ctx.resampling);
   const chosen = copy.chosenPath();
   const found = { best: name, regret: regret.value, atLeast: regret.ci[0], atMost: regret.ci[1] };
-  const about = { ...(chosen === null ? {} : { chosen }), ...(failure === null ? found : {}) };
+  // Times below the clock's tick have no ratio.
+  const isTimed = failure === null && [regret.value, ...regret.ci].every(Number.isFinite);
+  const about = { ...(chosen === null ? {} : { chosen }), ...(isTimed ? found : {}) };
   addCell(ctx, cell, copy, 'auto', { ...auto, failure }, about);
   return failure === null ? { id, best: name, regret } : null;
 }

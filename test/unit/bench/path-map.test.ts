@@ -54,6 +54,13 @@ describe('the map of paths', () => {
     expect(first).toMatchObject({ chosen: null, regret: null });
   });
 
+  test('says nothing of times that are below the tick of the clock', () => {
+    const untimed = { regret: Number.NaN, atLeast: 0, atMost: Number.POSITIVE_INFINITY };
+    const zero = [cell('runs', 1, 0), cell('compute', 1, 5), cell('auto', 1, 0, untimed)];
+    const [only] = pathMap(zero, 'to-device', 'scattered').columns;
+    expect(only).toMatchObject({ overBest: [null, null], regret: null });
+  });
+
   test('has batches of one folio in each fragmentation', () => {
     const { columns } = pathMap(cells, 'to-device', 'clustered');
     expect(columns.map(({ batch, overBest }) => [batch, overBest])).toEqual([
