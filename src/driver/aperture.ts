@@ -326,7 +326,10 @@ export class Aperture {
     // Taken away since it was faulted in, or on the device: it is asked for again.
     if (!allows(entry, access)) return HELD;
     const pfn = dptPfn(entry);
-    if (sys.mem.isDevicePrivate(pfn)) return HELD;
+    if (sys.mem.isDevicePrivate(pfn)) {
+      this.remembered.delete(page);
+      return HELD;
+    }
     const folio = sys.mem.folioOf(pfn);
     const isExclusive = (entry & DPT_ATOMIC) !== 0;
     // An earlier page of it is the device's own, so the CPU still has this one: next time.

@@ -322,10 +322,12 @@ export class MachinePager implements LaunchPager {
 
   /** Sends a page home that is not of this batch: the oldest of the context's, or any other. */
   private async evictOne(): Promise<boolean> {
-    // What is left where it is moves to the end of the set, so the set itself can't be walked.
-    const oldestFirst = Array.from(this.mapped);
-    for (const page of oldestFirst) {
-      if (this.batch.has(page) || !this.mapped.has(page)) continue;
+    // What is left where it is moves to the end of the set: it comes by twice, and once is enough.
+    let left = this.mapped.size;
+    for (const page of this.mapped) {
+      if (left === 0) break;
+      left -= 1;
+      if (this.batch.has(page)) continue;
       if (await this.evictPage(dptPfn(this.mirror.pageTable.lookup(page)))) return true;
       // One that stays (locked, pinned) goes to the end of the line.
       if (this.mapped.delete(page)) this.mapped.add(page);

@@ -5,6 +5,7 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { errno } from '../../../src/base/errno.ts';
 import { PAGE_SIZE } from '../../../src/base/units.ts';
 import { Aperture } from '../../../src/driver/aperture.ts';
+import { HMM_DMIRROR_MIGRATE_TO_DEV, newDmirrorCmd } from '../../../src/driver/dmirror.ts';
 import { ACCESS_READ, ACCESS_WRITE, PTE_READ } from '../../../src/engine/vm/abi.ts';
 import { DeviceSpace } from '../../../src/engine/vm/device-space.ts';
 import { PROT_READ, PROT_WRITE } from '../../../src/index.ts';
@@ -82,6 +83,23 @@ describe('pages lent for a pass', () => {
     expect(aperture.lentPages).toBe(1);
     giveRamBack(rig, taken);
     await pinned.release();
+  });
+
+  it('a page that has gone to the device is not lent again: passes wait for nobody', async () => {
+    expect(await lend(0, ACCESS_WRITE)).toEqual([]);
+    expect(await aperture.giveBack()).toBe(0);
+    const moved = newDmirrorCmd(addr, 1, 0);
+    expect(await rig.mirror.ioctl(HMM_DMIRROR_MIGRATE_TO_DEV, moved)).toBe(0);
+    await aperture.beforePass();
+    expect(aperture.lentPages).toBe(0);
+    const { apertureLock } = rig.mirror.device;
+    await apertureLock.lock();
+    let isReady = false;
+    const before = aperture.beforePass().then(() => (isReady = true));
+    for (let turn = 0; turn < 50; turn++) await Promise.resolve();
+    expect(isReady).toBe(true);
+    apertureLock.unlock();
+    await before;
   });
 });
 
