@@ -42,6 +42,9 @@ import type {
 import { Turns } from './turns.ts';
 import type { VmEngines, VmHome } from './vm-engines.ts';
 
+/** Milliseconds between two looks whether a launch that waits for its policy is to end. */
+const LOOK_MS = 10;
+
 const LAUNCHES = vmEventIndex('device_kernel_launch');
 const PASSES = vmEventIndex('device_kernel_pass');
 const FAULTS = vmEventIndex('device_kernel_fault');
@@ -177,10 +180,13 @@ export class KernelLaunches {
     request: KernelLaunchRequest,
     dedup: boolean,
   ): Promise<KernelReport> {
-    const policy = await readPolicy(request, active.order.origin);
+    const reading = readPolicy(request, active.order.origin);
+    const policy = await (request.policy === undefined ? reading : unlessEnded(active, reading));
     if (typeof policy === 'string') return refusedLaunch(errno.EINVAL, policy);
+    if (policy === undefined && !active.isClosed) return refusedLaunch(errno.EINTR);
     // The file may have been closed meanwhile: nobody would tell us what goes from its memory.
-    if (active.isClosed || !this.compiled.has(kernel)) return refusedLaunch(errno.EBADF);
+    const isGone = active.isClosed || !this.compiled.has(kernel);
+    if (isGone || policy === undefined) return refusedLaunch(errno.EBADF);
     active.service = policy === null ? null : { ...policy, isComplete: !dedup };
     const space = new DeviceSpace(this.nextContext++);
     const pager = newPager(active, space);
@@ -254,6 +260,21 @@ export class KernelLaunches {
 /** Whether a launch is to end. */
 function isAborted({ isClosed, order }: Active): boolean {
   return isClosed || Atomics.load(order.words, 0) !== 0;
+}
+
+/** Waits for a policy; undefined when the launch is to end first: a module may never be loaded. */
+async function unlessEnded<T>(active: Active, reading: Promise<T>): Promise<T | undefined> {
+  let timer: ReturnType<typeof setInterval> | undefined;
+  const ended = new Promise<undefined>((resolve) => {
+    timer = setInterval(() => {
+      if (isAborted(active)) resolve(undefined);
+    }, LOOK_MS);
+  });
+  try {
+    return await Promise.race([reading, ended]);
+  } finally {
+    clearInterval(timer);
+  }
 }
 
 /** The place where the pager behind a launch is made; or what is wrong with its policy. */

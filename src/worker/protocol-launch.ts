@@ -133,8 +133,8 @@ export interface RefusedAccess {
 /** What became of a launch; how it ended, unless it never began. */
 export interface KernelReport extends LaunchCounts {
   /**
-   * 0; EBADF, EFAULT, EINVAL for one that never began; for `failed`: ENODEV when the device was
-   * lost, EIO, ENOMEM.
+   * 0; EBADF, EFAULT, EINTR, EINVAL for one that never began; for `failed`: ENODEV when the device
+   * was lost, EIO, ENOMEM.
    */
   readonly errno: number;
   readonly outcome: LaunchOutcome;

@@ -96,6 +96,21 @@ describe('what callers may say of a launch', () => {
     await expectUsable();
   });
 
+  it('a policy that is never loaded: an abort ends the launch, and so does the close', async () => {
+    const policy = moduleOf(`await new Promise(() => {}); export const policy = { ${POLICY} };`);
+    const placed = await place(rig, 'accumulate');
+    const { workgroups, args } = placed.one;
+    const options = { workgroups, args, origin: placed.origin, policy };
+    const aborted = rig.device.startLaunch(kernel, options);
+    aborted.abort();
+    await expect(aborted.report).rejects.toMatchObject({ errno: errno.EINTR });
+    const other = await rig.process.openDevice(0);
+    const closed = other.startLaunch(kernel, options);
+    await other.close();
+    await expect(closed.report).rejects.toMatchObject({ errno: errno.EBADF });
+    await expectUsable();
+  });
+
   it('a file that is closed while it compiles has no kernel', async () => {
     const other = await rig.process.openDevice(0);
     const compiling = other.compileKernel({ shape: 'swap' });
