@@ -28,6 +28,15 @@ export function tell<T>(worker: Worker, command: CoreCommand, moved: Transferabl
   });
 }
 
+/** A core of the machine that has no thread yet. */
+export function startCore(ctx: RunContext, process: Process): CoreImage {
+  const { kernel } = ctx.machine;
+  kernel.attachHost(new MessageChannel().port1);
+  const image = kernel.startCore(process.pid, null);
+  if (typeof image === 'number') throw new Error(`no core: errno ${image}`);
+  return image;
+}
+
 export class BenchCore {
   readonly worker = startWorker();
   private readonly ctx: RunContext;
@@ -39,10 +48,7 @@ export class BenchCore {
   }
 
   static async start(ctx: RunContext, process: Process): Promise<BenchCore> {
-    const { kernel } = ctx.machine;
-    kernel.attachHost(new MessageChannel().port1);
-    const image = kernel.startCore(process.pid, null);
-    if (typeof image === 'number') throw new Error(`no core: errno ${image}`);
+    const image = startCore(ctx, process);
     const core = new BenchCore(ctx, image);
     await tell(core.worker, { kind: 'core', image });
     return core;
