@@ -76,24 +76,37 @@ export function readOptions(source: KernelSource): VmProgramOptions | KernelProb
   };
 }
 
+/** Why a launch does not begin. */
+export interface RefusedOrder {
+  readonly errno: number;
+  /** For people: which argument, and what it may be. */
+  readonly cause: string;
+}
+
 /** A launch, or EINVAL; EFAULT for an address out of the kernel's reach. */
-export function readOrder(request: KernelLaunchRequest, slots: number): Order | number {
+export function readOrder(request: KernelLaunchRequest, slots: number): Order | RefusedOrder {
   const { workgroups, args = [], control } = request;
   const { origin = originOf(args), window = slots, budget = DEFAULT_BUDGET, patience } = request;
   const isPlace = isAddress(origin) && isPageAligned(origin) && origin <= TASK_SIZE - PAGE_SIZE;
-  if (!isPlace || !isCount(workgroups, 1, 2 ** 31) || !isCount(window, 1, 4096)) {
-    return errno.EINVAL;
+  if (!isPlace) return wrong('origin is an address that is a multiple of the page size');
+  if (!isCount(workgroups, 1, 2 ** 31)) return wrong('workgroups is a whole number from 1 to 2^31');
+  if (!isCount(window, 1, 4096)) return wrong('window is a whole number from 1 to 4096');
+  if (!isCount(budget, 1, 2 ** 31)) return wrong('budget is a whole number from 1 to 2^31');
+  if (patience !== undefined && !isCount(patience, 1, 2 ** 20)) {
+    return wrong('patience is a whole number from 1 to 2^20');
   }
-  if (!isCount(budget, 1, 2 ** 31) || (patience !== undefined && !isCount(patience, 1, 2 ** 20)))
-    return errno.EINVAL;
   const values = readArguments(args, origin);
-  if (typeof values === 'number') return values;
-  if (control !== undefined && !isControl(control)) return errno.EINVAL;
+  if ('errno' in values) return values;
+  if (control !== undefined && !isControl(control)) return wrong('control is shared memory');
   const shared = control ?? new SharedArrayBuffer(LAUNCH_BYTES);
   const words = new Int32Array(shared, 0, 1);
   const counts = new Float64Array(shared, LAUNCH_COUNTS_AT, LAUNCH_COUNTS.length);
   const most = Math.min(window, slots);
   return { workgroups, args: values, origin, window: most, budget, patience, words, counts };
+}
+
+function wrong(cause: string): RefusedOrder {
+  return { errno: errno.EINVAL, cause };
 }
 
 /** Where a kernel's address 0 is by default: before the lowest address that it is given. */
@@ -109,14 +122,18 @@ function originOf(args: unknown): number {
   return lowest - (lowest % PMD_SIZE);
 }
 
-function readArguments(args: unknown, origin: number): number[] | number {
-  if (!Array.isArray(args) || args.length > PARAM_ARGUMENTS) return errno.EINVAL;
+function readArguments(args: unknown, origin: number): number[] | RefusedOrder {
+  if (!Array.isArray(args) || args.length > PARAM_ARGUMENTS) {
+    return wrong(`args is an array of at most ${PARAM_ARGUMENTS} numbers`);
+  }
   const values: number[] = [];
-  for (const value of args as readonly unknown[]) {
-    if (!isAddress(value as number)) return errno.EINVAL;
+  for (const [index, value] of (args as readonly unknown[]).entries()) {
+    if (!isAddress(value as number)) return wrong(`args[${index}] is no word and no address`);
     const number = value as number;
     const inSpace = number < VM_SPACE_BYTES ? number : number - origin;
-    if (inSpace < 0 || inSpace >= VM_SPACE_BYTES) return errno.EFAULT;
+    if (inSpace < 0 || inSpace >= VM_SPACE_BYTES) {
+      return { errno: errno.EFAULT, cause: `args[${index}] is not in the 4 GiB from origin on` };
+    }
     values.push(inSpace);
   }
   return values;

@@ -159,7 +159,7 @@ export class KernelLaunches {
     if (typeof home === 'number') return refusedLaunch(home);
     if (home.engine !== compiled.engine) return refusedLaunch(errno.EINVAL);
     const order = readOrder(request, compiled.program.slots);
-    if (typeof order === 'number') return refusedLaunch(order);
+    if ('errno' in order) return refusedLaunch(order.errno, order.cause);
     const { program } = compiled;
     const ended = Promise.resolve();
     const active: Active = { mirror, home, program, order, service: null, isClosed: false, ended };

@@ -276,6 +276,15 @@ function describeArguments(engine: 'cpu' | 'webgpu', open: OpenMachine): void {
     await expectPlaced(rig, { one, addr, origin: 0 });
   });
 
+  it('a launch that is refused says which argument, and what it may be', async () => {
+    const launch = (options: unknown): Promise<unknown> =>
+      rig.device.launch(kernel, options as LaunchOptions);
+    await expect(launch({ workgroups: 0 })).rejects.toThrow(/workgroups is a whole number from 1/);
+    await expect(launch({ workgroups: 1, args: [4, -1] })).rejects.toThrow(/args\[1\] is no word/);
+    const far = { workgroups: 1, args: [2 ** 40, 2 ** 40 + 2 ** 33] };
+    await expect(launch(far)).rejects.toThrow(/args\[1\] is not in the 4 GiB from origin/);
+  });
+
   it("bad launches are refused with the kernel's errnos", async () => {
     const { EINVAL, EFAULT, EBADF } = errno;
     for (const workgroups of [0, -1, 1.5, Number.NaN, 2 ** 31 + 1, '4', undefined]) {
