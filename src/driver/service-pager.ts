@@ -297,7 +297,7 @@ export class ServicePager {
     const { space } = service;
     for (let i = 0; i < step.count; i++) {
       const page = step.pages[i]!;
-      if (!map.map(page, false)) {
+      if (!map.mapped.has(page) && !map.map(page, false)) {
         step.failed[i] = MOVE_FAILED;
         continue;
       }
