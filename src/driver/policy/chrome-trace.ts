@@ -51,6 +51,7 @@ export interface KeptLives {
   /** Lives begun, and the most that are kept. */
   readonly begun: number;
   readonly capacity: number;
+  /** The faults that are kept, oldest first. */
   all(): Iterable<FaultLife>;
 }
 
