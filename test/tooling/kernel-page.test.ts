@@ -175,7 +175,7 @@ describe.skipIf(!bundleRunsHere())('kernels of the lab (needs Linux x64)', SLOW,
     await rig.open('05-fault-lab/?size=1&workload=sweep&engine=cpu&kernel=increment');
     expect(await rig.marks()).toMatchObject({ aDone: 'true', bDone: 'true' });
     expect(await rig.text('#kernel-editor .problems')).toMatch(
-      /^line 1\s+this engine runs kernels of th/,
+      /^line 1\s+this engine runs no WGSL/,
     );
   });
 });
