@@ -12,7 +12,7 @@ import { runAgainst } from '../vm/adversary.ts';
 import { compileCase, tryKernels } from '../vm/exactly-once.ts';
 import { oracleOf } from '../vm/oracle.ts';
 
-const KERNELS = Number(process.env['WEBHMM_VM_GPU_KERNELS'] ?? 16);
+const KERNELS = Number(process.env['WEBHMM_VM_GPU_KERNELS'] ?? 10);
 const SEED = Number(process.env['WEBHMM_VM_SEED'] ?? 1121);
 
 describe('exactly once', () => {
