@@ -125,7 +125,7 @@ export class ServicePager {
     assert(this.steps === null, 'a pager serves one launch at a time');
     this.run.clear();
     this.isAck = false;
-    await this.settle(false);
+    await this.settle();
     this.run.begin();
     this.refreshRegions();
     for (const { first, outer } of this.regions) {
@@ -359,7 +359,7 @@ export class ServicePager {
    * Tells the service what has happened since it decided last. Context: the service is between two
    * passes, or waits for a replay.
    */
-  private async settle(checks = this.options.checks === true): Promise<boolean> {
+  private async settle(): Promise<boolean> {
     const { service, gone } = this;
     for (const page of gone) {
       gone.delete(page);
@@ -371,7 +371,7 @@ export class ServicePager {
     }
     if (!(await this.unpark())) return false;
     this.granted = 0;
-    if (checks) this.check();
+    if (this.options.checks === true) this.check();
     return true;
   }
 
