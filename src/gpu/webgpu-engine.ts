@@ -30,7 +30,7 @@ export interface WebGpuEngineOptions {
   readonly ram: Uint8Array;
   readonly geometry: FrameGeometry;
   readonly powerPreference?: GPUPowerPreference | undefined;
-  /** Puts every submission into error scopes; for tests and benchmarks. */
+  /** Puts submissions, except small readbacks, into an error scope of their own. */
   readonly checked?: boolean | undefined;
   /** Largest arena, bytes; default: what the adapter allows. */
   readonly maxArenaBytes?: number | undefined;

@@ -53,7 +53,7 @@ export interface MachineOptions {
    * alone.
    */
   readonly faultAroundBytes?: number;
-  /** Brackets every queue submission with error scopes. Default true. */
+  /** Puts queue submissions, except small readbacks, into an error scope. Default true. */
   readonly checked?: boolean;
 }
 
