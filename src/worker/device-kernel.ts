@@ -1,7 +1,13 @@
 /** The facade's handles of kernels over virtual memory, and of their launches. */
 import { ErrnoError, checked, disposed } from './errors.ts';
 import type { Machine } from './machine.ts';
-import { LAUNCH_BYTES, LAUNCH_COUNTS, LAUNCH_COUNTS_AT } from './protocol-launch.ts';
+import {
+  LAUNCH_BYTES,
+  LAUNCH_COUNTS,
+  LAUNCH_COUNTS_AT,
+  LAUNCH_HELD,
+  LAUNCH_LIMIT,
+} from './protocol-launch.ts';
 import type {
   CompileResult,
   KernelLaunchRequest,
@@ -88,7 +94,7 @@ export class RunningLaunch implements AsyncDisposable {
   constructor(machine: Machine, fd: number, kernel: DeviceKernel, options: LaunchOptions) {
     const { signal, ...request } = options;
     const control = new SharedArrayBuffer(LAUNCH_BYTES);
-    this.words = new Int32Array(control, 0, 1);
+    this.words = new Int32Array(control);
     this.counts = new Float64Array(control, LAUNCH_COUNTS_AT, LAUNCH_COUNTS.length);
     const abort = (): void => this.abort();
     if (signal?.aborted === true) this.abort();
@@ -114,6 +120,29 @@ export class RunningLaunch implements AsyncDisposable {
   get progress(): LaunchProgress {
     const entries = LAUNCH_COUNTS.map((name, at) => [name, this.counts[at]!] as const);
     return Object.fromEntries(entries) as Record<(typeof LAUNCH_COUNTS)[number], number>;
+  }
+
+  /** Whether it is held between two passes. */
+  get isHeld(): boolean {
+    return Atomics.load(this.words, LAUNCH_HELD) !== 0;
+  }
+
+  /**
+   * Holds it after the pass in progress, with its faults raised and not served; one that has not
+   * begun, before its first pass. Others of the machine go on, its file can be closed.
+   */
+  pause(): void {
+    Atomics.store(this.words, LAUNCH_LIMIT, 1 + this.progress.passes);
+  }
+
+  /** Has what is held serve its faults and do one more pass; then it is held again. */
+  step(): void {
+    Atomics.store(this.words, LAUNCH_LIMIT, 2 + this.progress.passes);
+  }
+
+  /** Lets it go on to its end. */
+  resume(): void {
+    Atomics.store(this.words, LAUNCH_LIMIT, 0);
   }
 
   /** Ends it after the pass in progress, its faults included. What it has stored stays. */

@@ -24,7 +24,7 @@ export interface Order {
   readonly budget: number;
   /** By default the pager's. */
   readonly patience: number | undefined;
-  /** Word 0 of the shared words, and their counts. */
+  /** The shared words, and their counts. */
   readonly words: Int32Array;
   readonly counts: Float64Array;
 }
@@ -99,7 +99,7 @@ export function readOrder(request: KernelLaunchRequest, slots: number): Order | 
   if ('errno' in values) return values;
   if (control !== undefined && !isControl(control)) return wrong('control is shared memory');
   const shared = control ?? new SharedArrayBuffer(LAUNCH_BYTES);
-  const words = new Int32Array(shared, 0, 1);
+  const words = new Int32Array(shared, 0, LAUNCH_BYTES / 4);
   const counts = new Float64Array(shared, LAUNCH_COUNTS_AT, LAUNCH_COUNTS.length);
   const most = Math.min(window, slots);
   return { workgroups, args: values, origin, window: most, budget, patience, words, counts };

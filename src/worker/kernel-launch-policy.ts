@@ -73,7 +73,27 @@ async function factoryOf(name: string, service: LaunchServiceOptions): Promise<P
     const why = error instanceof Error ? error.message : String(error);
     throw new UnreadableModule(`the module of the policy can't be loaded: ${why}`);
   }
-  return userPolicy(module, new URL(name).pathname.split('/').at(-1) ?? name);
+  return userPolicy(module, nameOf(new URL(name)));
+}
+
+/** What to call a module's policy: its file; what has none, a text of the caller's, has no name. */
+function nameOf({ protocol, pathname }: URL): string {
+  const isText = protocol === 'blob:' || protocol === 'data:';
+  return isText ? 'yours' : (pathname.split('/').at(-1) ?? 'yours');
+}
+
+/**
+ * Where in a user's module something was thrown.
+ *
+ * @param url of the module
+ * @returns " (line 3)", or nothing where that is not known
+ */
+export function placeIn(error: Error, url: string): string {
+  const { cause } = error;
+  const stack = cause instanceof Error ? String(cause.stack) : '';
+  const at = url === '' ? -1 : stack.indexOf(`${url}:`);
+  const line = at < 0 ? NaN : Number.parseInt(stack.slice(at + url.length + 1), 10);
+  return Number.isNaN(line) ? '' : ` (line ${line})`;
 }
 
 function traitsOf({ replay, batchLimit }: LaunchServiceOptions): Partial<ServiceTraits> {

@@ -23,13 +23,15 @@ import { launchKernel } from '../engine/vm/launch.ts';
 import type { FaultBatch, LaunchCounts, LaunchReport } from '../engine/vm/launch.ts';
 import { VmCompileError, isRefusal } from '../engine/vm/vm-engine.ts';
 import type { VmEngine, VmProgram } from '../engine/vm/vm-engine.ts';
+import type { MaybePromise } from '../base/maybe.ts';
 import type { System } from '../mm/mm-types.ts';
 import { TRACE_DEVICE_FAULT, TRACE_DEVICE_PASS } from '../mm/trace.ts';
 import { vmEventIndex } from '../mm/vmstat.ts';
 import { problem, readKernel, readOptions, readOrder } from './kernel-launch-args.ts';
 import type { Order } from './kernel-launch-args.ts';
-import { readPolicy } from './kernel-launch-policy.ts';
+import { placeIn, readPolicy } from './kernel-launch-policy.ts';
 import { isRecord } from './kernel-results.ts';
+import { LaunchHold } from './launch-hold.ts';
 import { LAUNCH_COUNTS } from './protocol-launch.ts';
 import type {
   CompileResult,
@@ -65,6 +67,8 @@ interface Active {
   readonly home: VmHome;
   readonly program: VmProgram;
   readonly order: Order;
+  /** The policy's name or URL. */
+  readonly policy: string;
   /** Of the fault service, where there is a policy. */
   service: ServicePagerOptions | null;
   /** Of the file or process: the launch is to end. */
@@ -162,7 +166,9 @@ export class KernelLaunches {
     if ('errno' in order) return refusedLaunch(order.errno, order.cause);
     const { program } = compiled;
     const ended = Promise.resolve();
-    const active: Active = { mirror, home, program, order, service: null, isClosed: false, ended };
+    const { policy = '' } = request;
+    const made = { mirror, home, program, order, policy };
+    const active: Active = { ...made, service: null, isClosed: false, ended };
     const ofFile = this.active.get(fd) ?? new Set();
     this.active.set(fd, ofFile.add(active));
     try {
@@ -216,7 +222,15 @@ export class KernelLaunches {
     const began = performance.now();
     let serveMs = 0;
     const watch = new Watch(this.sys, mirror, order);
+    const hold = new LaunchHold(order.words, () => isAborted(active));
+    const held = (): MaybePromise<void> => {
+      const { passes, finished } = watch.counts;
+      return finished < order.workgroups ? hold.wait(passes) : undefined;
+    };
+    let isServed = false;
     const serve = async (batch: FaultBatch): Promise<boolean | 'hold'> => {
+      await held();
+      isServed = true;
       const from = performance.now();
       const goesOn = await pager.serve(batch);
       serveMs += performance.now() - from;
@@ -227,6 +241,12 @@ export class KernelLaunches {
     const { workgroups, args, window, budget, patience = pager.patience } = order;
     const request = { space, workgroups, args, window, budget, patience };
     const turns = new Turns();
+    // What was served keeps the device's fault lock until its pass is queued: no time to be held.
+    const between = (): MaybePromise<void> => {
+      const waits = isServed ? undefined : held();
+      isServed = false;
+      return waits ?? turns.give();
+    };
     let ended: LaunchReport;
     let detail = '';
     try {
@@ -236,7 +256,7 @@ export class KernelLaunches {
         pager: serve,
         everyPass: pager.everyPass,
         isAborted: () => isAborted(active),
-        between: () => turns.give(),
+        between,
         onSubmitted: () => pager.passSubmitted(),
         around: home.reachesAperture(active.mirror.device) ? pager.around : undefined,
         onPass: (counts, { faults }) => watch.pass(counts, faults),
@@ -244,7 +264,7 @@ export class KernelLaunches {
     } catch (error) {
       // A policy, or the compiler about a replay's variant; a bug of ours is not to be hidden.
       if (!(error instanceof PolicyError || error instanceof VmCompileError)) throw error;
-      detail = error.message;
+      detail = error.message + placeIn(error, active.policy);
       const status = error instanceof PolicyError ? errno.EINVAL : errno.EIO;
       ended = { ...watch.counts, outcome: 'failed', errno: status, workgroup: -1 };
     } finally {
@@ -252,7 +272,7 @@ export class KernelLaunches {
       await closePager(pager);
       home.engine.drop(space);
     }
-    const totalMs = performance.now() - began;
+    const totalMs = performance.now() - began - hold.heldMs;
     return finalReport(active, pager, ended, detail, { totalMs, serveMs });
   }
 }
@@ -288,7 +308,7 @@ function newPager(active: Active, space: DeviceSpace): LaunchPager | string {
   try {
     return new PolicyPager(mirror, space, origin, firstFrame, service);
   } catch (error) {
-    if (error instanceof PolicyError) return error.message;
+    if (error instanceof PolicyError) return error.message + placeIn(error, active.policy);
     throw error;
   }
 }

@@ -214,6 +214,18 @@ export class Machine implements AsyncDisposable {
     return (this.closing ??= this.shutDown());
   }
 
+  /**
+   * Ends it at once and asks its kernel nothing: for one that does not answer any more, as when a
+   * user's policy never returns. What it still had to answer rejects with MachineError. One whose
+   * kernel lives in this thread (`bootMachine`) gives its device back by `close` alone. Dawn in
+   * Node does not survive it while the GPU is at work.
+   *
+   * @param why for the message of what rejects
+   */
+  kill(why = ''): void {
+    this.end(new MachineError('closed', why));
+  }
+
   private async shutDown(): Promise<void> {
     if (this.death !== null) return;
     try {

@@ -161,6 +161,10 @@ export interface KernelReport extends LaunchCounts {
 
 /** @internal Bytes of a launch's shared words: word 0 is not 0 when it is to end. */
 export const LAUNCH_BYTES = 64;
+/** @internal This word is 0, or 1 and the number of passes after which it is held. */
+export const LAUNCH_LIMIT = 1;
+/** @internal This word is 1 while it is held. */
+export const LAUNCH_HELD = 14;
 /** @internal From here on, a double each of `LAUNCH_COUNTS`. */
 export const LAUNCH_COUNTS_AT = 8;
 /** The counts that whoever watches a launch can read while it runs, in their order. */

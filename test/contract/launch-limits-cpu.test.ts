@@ -75,6 +75,21 @@ describe('what callers may say of a launch', () => {
     await expectUsable();
   });
 
+  it('what a policy throws is said with the line of its module', async () => {
+    const placed = await place(rig, 'accumulate');
+    const broken = POLICY.replace('{\n    for', '{\n    nothing();\n    for');
+    const policy = moduleOf(`export const policy = {${broken} };`);
+    const report = await launchPlaced(rig, kernel, placed, { policy });
+    expect(report).toMatchObject({ outcome: 'failed', errno: errno.EINVAL });
+    const what = 'throws: nothing is not defined (line 3)';
+    expect(report.cause).toBe(`policy yours, onFaults: ${what}`);
+    const maker = moduleOf('export const policy = () => {\n  throw new Error("not today");\n};');
+    await expect(launchPlaced(rig, kernel, placed, { policy: maker })).rejects.toThrow(
+      'policy yours, policy(): throws: not today (line 2)',
+    );
+    await expectUsable();
+  });
+
   it('and with sensible ones it runs', async () => {
     const placed = await place(rig, 'accumulate');
     const service = '{ batchLimit: 1, batchesPerPass: 1, replay: "block", coalesce: false }';

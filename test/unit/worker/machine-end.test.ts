@@ -109,6 +109,31 @@ describe('a machine that is closed', () => {
   });
 });
 
+test('one whose kernel a policy keeps for good is killed, and others go on', async () => {
+  const machine = await openNodeMachine(OPTIONS, () => undefined);
+  const process = await machine.spawn();
+  const device = await process.openDevice(0);
+  const addr = await process.mmap({ length: 2 ** 16, prot: 3 });
+  const kernel = await device.compileKernel({ shape: 'increment', window: 4 });
+  const code = 'export const policy = { onFaults() { for (;;); }, chooseVictims() {} };';
+  const policy = `data:text/javascript,${encodeURIComponent(code)}`;
+  const { report } = device.startLaunch(kernel, { workgroups: 4, args: [addr], policy });
+  const unanswered = thrown(process.pageMap(addr, 16));
+  const patience = new Promise((resolve) => setTimeout(() => resolve('no answer'), 500));
+  expect(await Promise.race([thrown(report), patience])).toBe('no answer');
+  machine.kill('no answer for half a second');
+  for (const error of [await thrown(report), await thrown(machine.spawn())]) {
+    expect(error).toBeInstanceOf(MachineError);
+    expect(String(error)).toMatch(/the machine is closed: no answer for half a second/);
+  }
+  await unanswered;
+  expect(machine.isOver).toBe(true);
+  machine.kill();
+  await machine.close();
+  await using other = await openNodeMachine(OPTIONS, () => undefined);
+  await other.spawn();
+});
+
 test('counters are live: a page sees them without asking', async () => {
   await using machine = await openNodeMachine(OPTIONS, () => undefined);
   const process = await machine.spawn();
