@@ -11,19 +11,15 @@ import { vmaIndexAfter } from '../mm/vma-lookup.ts';
 import { isDevicePrivateEntry, leafPfn, pteNone, ptePresent } from '../mm/swapops.ts';
 import type { Dmirror } from './dmirror.ts';
 import { IN_RAM, NO_HINTS, ON_DEVICE } from './policy/policy.ts';
-import type { Hints, Region } from './policy/policy.ts';
-
-/** What a user has said about pages [first, outer) of a context. */
-export interface RangeHints {
-  readonly first: number;
-  readonly outer: number;
-  readonly hints: Hints;
-}
+import type { Region } from './policy/policy.ts';
+import { firstBehind } from './range-hints.ts';
+import type { RangeHints } from './range-hints.ts';
 
 /**
  * The readable VMAs of the context's pages [0, pages), in address order.
  *
  * @param originPage virtual page number of the context's page 0
+ * @param said as mergeHints gives them
  */
 export function regionsOf(
   mirror: Dmirror,
@@ -51,17 +47,17 @@ function regionOf(vma: Vma, first: number, outer: number, context: number): Regi
   return { first, outer, context, isWritable, isMigratable, hints: NO_HINTS };
 }
 
-/** Cuts a region where hints begin and end; of hints that overlap the last ones count. */
+/** Cuts a region where hints begin and end. */
 function splitByHints(region: Region, said: readonly RangeHints[], regions: Region[]): void {
-  const cuts = new Set([region.first, region.outer]);
-  for (const { first, outer } of said) {
-    for (const cut of [first, outer]) if (cut > region.first && cut < region.outer) cuts.add(cut);
-  }
-  const sorted = [...cuts].toSorted((a, b) => a - b);
-  for (let i = 0; i + 1 < sorted.length; i++) {
-    const first = sorted[i]!;
-    const last = said.findLast((one) => one.first <= first && first < one.outer);
-    regions.push({ ...region, first, outer: sorted[i + 1]!, hints: last?.hints ?? NO_HINTS });
+  let { first } = region;
+  for (let at = firstBehind(said, first); first < region.outer; at++) {
+    const next = said[at];
+    const from = Math.min(region.outer, next?.first ?? region.outer);
+    if (from > first) regions.push({ ...region, first, outer: from });
+    if (next === undefined || from === region.outer) return;
+    const outer = Math.min(region.outer, next.outer);
+    regions.push({ ...region, first: Math.max(first, from), outer, hints: next.hints });
+    first = outer;
   }
 }
 

@@ -1,10 +1,10 @@
 /**
  * What a service pager is made with, and what it counts.
  */
-import type { RangeHints } from './context-regions.ts';
 import type { CostModel } from './policy/cost-model.ts';
 import type { FaultLives } from './policy/fault-lives.ts';
 import type { PolicyFactory, ServiceTraits } from './policy/policy.ts';
+import type { RangeHints } from './range-hints.ts';
 
 /** What a pager is made with. */
 export interface ServicePagerOptions {
@@ -16,7 +16,7 @@ export interface ServicePagerOptions {
   readonly ringRecords?: number;
   /** Pages of device memory that the context may use; all by default. */
   readonly devicePages?: number;
-  /** What the user has said about ranges. */
+  /** What the user has said about ranges; of those that overlap the last count. */
   readonly hints?: readonly RangeHints[];
   /** The program reports each stopped invocation, and no page only once (`dedup: false`). */
   readonly isComplete?: boolean;

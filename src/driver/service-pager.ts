@@ -34,6 +34,8 @@ import type { PlacementStep } from './policy/placement-rows.ts';
 import { ACCESS_READ, ACCESS_WRITE, IN_RAM, ON_DEVICE } from './policy/policy.ts';
 import type { FaultPolicy, PolicyFactory, PolicySetup, Region } from './policy/policy.ts';
 import { Residency } from './policy/residency.ts';
+import { mergeHints } from './range-hints.ts';
+import type { RangeHints } from './range-hints.ts';
 import type { ServicePagerOptions, ServicePagerStats } from './service-options.ts';
 
 /** See the file header. Pages are those of the context. */
@@ -46,6 +48,8 @@ export class ServicePager {
   private readonly mirror: Dmirror;
   private readonly options: ServicePagerOptions;
   private readonly run: DeviceRun;
+  /** What the user has said, in order. */
+  private readonly hints: readonly RangeHints[];
   private regions: readonly Region[] = [];
   private steps: Generator<ServiceStep, void, void> | null = null;
   /** The replay in progress acknowledges single faults. */
@@ -84,6 +88,7 @@ export class ServicePager {
     this.map = new ContextMap(mirror, space, origin, firstFrame);
     this.mover = new PageMover(this.map);
     this.map.onErase = (first, end) => this.noteErased(first, end);
+    this.hints = mergeHints(options.hints ?? [], SPACE_PAGES)!;
     this.regions = this.readRegions(SPACE_PAGES);
     const devicePages = options.devicePages ?? mirror.device.memory.capacityPages;
     const residency = new Residency(this.regions, Math.max(1, devicePages));
@@ -161,7 +166,7 @@ export class ServicePager {
    */
   async serve(batch: FaultBatch): Promise<boolean | 'hold'> {
     await this.lockDevice();
-    this.run.take(batch.records, batch.accesses);
+    this.run.take(batch.records, batch.accesses, batch.stopped);
     this.hasChanged = false;
     this.lends = this.aperture.isAround;
     this.asked.clear();
@@ -457,8 +462,8 @@ export class ServicePager {
   }
 
   private readRegions(pages: number): Region[] {
-    const { mirror, map, options } = this;
-    return regionsOf(mirror, map.originPage, pages, map.space.context, options.hints);
+    const { mirror, map } = this;
+    return regionsOf(mirror, map.originPage, pages, map.space.context, this.hints);
   }
 
   /** The process may have mapped and unmapped memory, and changed what it may do with it. */

@@ -83,7 +83,8 @@ export type LaunchProgress = Readonly<Record<(typeof LAUNCH_COUNTS)[number], num
 export class RunningLaunch implements AsyncDisposable {
   /**
    * Resolves at its end, however it ended. Rejects with ErrnoError when it never began (EINVAL;
-   * EFAULT for an argument out of reach; EBADF; ENODEV; EINTR, ended before its policy was there),
+   * EFAULT for an argument out of reach; ENOMEM for more hints than there is room for; EBADF;
+   * ENODEV; EINTR, ended before its policy was there),
    * with MachineError when the machine ended.
    */
   readonly report: Promise<KernelReport>;

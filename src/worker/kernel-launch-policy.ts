@@ -2,6 +2,7 @@
  * Who decides what moves for a launch: a policy by name, or a user's module. Arguments come from
  * callers without types.
  */
+import { errno } from '../base/errno.ts';
 import { PAGE_SIZE, isAddress } from '../base/units.ts';
 import { CostError, readCostModel } from '../driver/policy/cost-model.ts';
 import { EVICTIONS } from '../driver/policy/eviction.ts';
@@ -11,32 +12,38 @@ import type { PolicyChoice } from '../driver/policy/policies.ts';
 import { NO_HINTS, PolicyError, REPLAYS } from '../driver/policy/policy.ts';
 import type { Hints, PolicyFactory, ServiceTraits } from '../driver/policy/policy.ts';
 import { userPolicy } from '../driver/policy/user-policy.ts';
-import type { RangeHints } from '../driver/context-regions.ts';
+import { MAX_HINT_RANGES, mergeHints } from '../driver/range-hints.ts';
+import type { RangeHints } from '../driver/range-hints.ts';
 import type { ServicePagerOptions } from '../driver/service-options.ts';
+import { VM_SPACE_BYTES } from '../engine/vm/abi.ts';
 import { isCount } from './kernel-launch-args.ts';
+import type { RefusedOrder } from './kernel-launch-args.ts';
 import { isRecord } from './kernel-results.ts';
 import type { KernelLaunchRequest, LaunchServiceOptions, RangeHint } from './protocol-launch.ts';
 
 /**
- * The options of a launch's fault service; null for a launch without policy, a text that says what
- * is wrong. Waits for a user's module.
+ * The options of a launch's fault service; null for a launch without policy; a text that says what
+ * is wrong; ENOMEM where more is said about ranges than can be remembered. Waits for a user's
+ * module.
  */
 export async function readPolicy(
   request: KernelLaunchRequest,
   origin: number,
-): Promise<ServicePagerOptions | string | null> {
+): Promise<ServicePagerOptions | RefusedOrder | string | null> {
   const { policy: name, service = {} } = request;
   if (name === undefined) return null;
   if (typeof name !== 'string') return 'a policy is a name or a URL';
   if (!isRecord(service)) return 'the options of a policy are no object';
   const wrong = whatIsWrong(service);
   if (wrong !== '') return wrong;
-  const { devicePages, cost, seed, lives = 0, ringRecords, hints = [] } = service;
+  const { devicePages, cost, seed, lives = 0, ringRecords } = service;
+  const hints = readHints(service, origin);
+  if ('errno' in hints) return hints;
   try {
     const policy = await factoryOf(name, service);
     return {
       policy,
-      hints: hints.map((hint) => rangeHints(hint, origin)),
+      hints,
       traits: traitsOf(service),
       ...(cost === undefined ? {} : { cost: readCostModel(cost) }),
       ...(devicePages === undefined ? {} : { devicePages }),
@@ -137,6 +144,18 @@ function isHint(hint: RangeHint): boolean {
   if (hint.addr % PAGE_SIZE !== 0 || hint.length % PAGE_SIZE !== 0) return false;
   const { preferred = 'none', granularity = 9 } = hint;
   return ['none', 'ram', 'device'].includes(preferred) && isCount(granularity, 0, 31);
+}
+
+/** What is said about ranges, merged. */
+function readHints(
+  { hints = [] }: LaunchServiceOptions,
+  origin: number,
+): RangeHints[] | RefusedOrder {
+  const pages = VM_SPACE_BYTES / PAGE_SIZE;
+  const said = hints.map((hint) => rangeHints(hint, origin));
+  const merged = mergeHints(said, pages, MAX_HINT_RANGES);
+  const cause = `hints say different things about more than ${MAX_HINT_RANGES} ranges`;
+  return merged ?? { errno: errno.ENOMEM, cause };
 }
 
 function rangeHints({ addr, length, ...said }: RangeHint, origin: number): RangeHints {

@@ -189,6 +189,9 @@ export class KernelLaunches {
     const reading = readPolicy(request, active.order.origin);
     const policy = await (request.policy === undefined ? reading : unlessEnded(active, reading));
     if (typeof policy === 'string') return refusedLaunch(errno.EINVAL, policy);
+    if (policy !== null && policy !== undefined && 'errno' in policy) {
+      return refusedLaunch(policy.errno, policy.cause);
+    }
     if (policy === undefined && !active.isClosed) return refusedLaunch(errno.EINTR);
     // The file may have been closed meanwhile: nobody would tell us what goes from its memory.
     const isGone = active.isClosed || !this.compiled.has(kernel);

@@ -69,7 +69,11 @@ export interface LaunchServiceOptions {
   readonly batchLimit?: number;
   /** Records of the service's ring, 1 to 2^20. */
   readonly ringRecords?: number;
-  /** What the user has said about ranges of the process; of those that overlap the last count. */
+  /**
+   * What the user has said about ranges of the process; of those that overlap the last count.
+   * Merged they may be 4096: a launch with more is ENOMEM. Outside the kernel's reach they say
+   * nothing.
+   */
   readonly hints?: readonly RangeHint[];
   /** Terms of the cost model that differ from the default. */
   readonly cost?: Partial<CostModel>;
@@ -133,8 +137,8 @@ export interface RefusedAccess {
 /** What became of a launch; how it ended, unless it never began. */
 export interface KernelReport extends LaunchCounts {
   /**
-   * 0; EBADF, EFAULT, EINTR, EINVAL for one that never began; for `failed`: ENODEV when the device
-   * was lost, EIO, ENOMEM.
+   * 0; EBADF, EFAULT, EINTR, EINVAL, ENOMEM for one that never began; for `failed`: ENODEV when
+   * the device was lost, EIO, ENOMEM.
    */
   readonly errno: number;
   readonly outcome: LaunchOutcome;

@@ -70,6 +70,7 @@ export interface LogVisitor {
 /** See the file header. */
 export class AccessLog {
   private readonly lanes = new Map<number, Lane>();
+  private readonly ended = new Set<number>();
   private pass = 0;
 
   /** Takes the report of a pass. */
@@ -94,7 +95,7 @@ export class AccessLog {
       const lane = this.lanes.get(key);
       visitor.lane?.(key);
       for (const what of lane?.events ?? []) visit(visitor, key, what);
-      if (lane !== undefined) lane.events = [];
+      this.drained(key);
       visitor.end?.(key);
     }
   }
@@ -127,15 +128,36 @@ export class AccessLog {
         }
         next.delete(key);
         visitor.end?.(key);
-        const lane = this.lanes.get(key);
-        if (lane !== undefined) lane.events = [];
+        this.drained(key);
       }
     }
+  }
+
+  /** Invocations that it remembers. */
+  get size(): number {
+    return this.lanes.size;
+  }
+
+  /** Workgroups have ended: their invocations are forgotten with the next drain. */
+  end(hasEnded: (workgroup: number) => boolean): void {
+    for (const [key, { events }] of this.lanes) {
+      if (!hasEnded(workgroupOf(key))) continue;
+      if (events.length === 0) this.lanes.delete(key);
+      else this.ended.add(key);
+    }
+  }
+
+  /** Forgets what an invocation did; all of it, when its workgroup has ended. */
+  private drained(key: number): void {
+    const lane = this.lanes.get(key);
+    if (this.ended.delete(key)) this.lanes.delete(key);
+    else if (lane !== undefined) lane.events = [];
   }
 
   /** Forgets all invocations. */
   clear(): void {
     this.lanes.clear();
+    this.ended.clear();
   }
 
   private keysWith(keys: readonly number[]): number[] {

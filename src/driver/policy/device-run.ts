@@ -54,9 +54,14 @@ export class DeviceRun {
   private readonly port: DevicePort;
   private readonly log = new AccessLog();
   private hints: RaisedFault[] = [];
+  /** Those of `hints` by invocation and operation: passes in which pages are lent repeat them. */
+  private hinted = new Set<string>();
   /** Page and access at which each invocation stopped in the run before, by its key. */
   private waiting = new Map<number, number>();
-  /** The operation at which each invocation stopped last: hints before it are not new. */
+  /**
+   * The operation at which each invocation stopped last: hints before it are not new. Of workgroups
+   * in flight; in those an invocation may go on behind a barrier at which it was not stopped.
+   */
   private readonly resumed = new Map<number, number>();
 
   constructor(service: FaultService, context: number, isComplete: boolean, dedup: boolean) {
@@ -75,9 +80,12 @@ export class DeviceRun {
    * Takes what a pass left: its stops in place of those of the pass before.
    *
    * @param report what was accessed, where the engine reports it
+   * @param inFlight workgroups that have not ended; others do not come again
    */
-  take(records: Uint32Array, report: Uint32Array | undefined): void {
+  take(records: Uint32Array, report: Uint32Array | undefined, inFlight: Iterable<number>): void {
     this.stops = [];
+    // Without each stop nobody could say where in a report an invocation is.
+    const accesses = this.isComplete ? report : undefined;
     for (let at = 0; at < records.length; at += FAULT_WORDS) {
       const vmAccess = records[at + FAULT_ACCESS]!;
       const fault = {
@@ -89,13 +97,26 @@ export class DeviceRun {
       };
       if (fault.access !== ACCESS_PREFETCH) this.stops.push(fault);
       // Reports have the hints, too, each in its place.
-      else if (report === undefined && this.isNewHint(fault)) this.hints.push(fault);
+      else if (accesses === undefined && this.isNewHint(fault)) this.hints.push(fault);
     }
     this.stops.sort(byPlace);
-    if (report !== undefined) this.log.take(report);
+    if (accesses !== undefined) this.log.take(accesses);
     else if (this.isComplete) {
       for (const stop of this.stops) this.resumed.set(stop.key, stop.operation);
     }
+    this.forgetEnded(new Set(inFlight));
+  }
+
+  private forgetEnded(inFlight: ReadonlySet<number>): void {
+    for (const key of this.resumed.keys()) {
+      if (!inFlight.has(workgroupOf(key))) this.resumed.delete(key);
+    }
+    this.log.end((workgroup) => !inFlight.has(workgroup));
+  }
+
+  /** Invocations and hints that it remembers something of. */
+  get remembered(): number {
+    return this.resumed.size + this.log.size + this.waiting.size + this.hints.length;
   }
 
   /**
@@ -147,6 +168,7 @@ export class DeviceRun {
   clear(): void {
     this.stops = [];
     this.hints = [];
+    this.hinted.clear();
     this.log.clear();
     this.waiting.clear();
     this.resumed.clear();
@@ -164,12 +186,17 @@ export class DeviceRun {
       this.port.use(page, access, workgroupOf(key), this.context);
     }
     this.hints = [];
+    this.hinted.clear();
   }
 
   /** A hint comes again with each replay until the operation behind it is done. */
   private isNewHint(hint: RaisedFault): boolean {
     const resumed = this.resumed.get(hint.key);
-    return resumed === undefined || hint.operation > resumed;
+    if (resumed !== undefined && hint.operation <= resumed) return false;
+    const name = `${hint.key} ${hint.operation} ${hint.page}`;
+    if (this.hinted.has(name)) return false;
+    this.hinted.add(name);
+    return true;
   }
 
   /** Pages in the ring with the highest access of each. */

@@ -42,6 +42,9 @@ export interface Hints {
   readonly granularity: number;
 }
 
+/** The parts of a hint. */
+export const HINT_NAMES = ['preferred', 'accessedBy', 'readMostly', 'granularity'] as const;
+
 /** A program that has said nothing. */
 export const NO_HINTS: Hints = {
   preferred: 'none',

@@ -7,10 +7,11 @@
  */
 import { assert } from '../../base/assert.ts';
 import { BLOCK_PAGES, BLOCK_SHIFT, GROUP_SHIFT } from './block.ts';
-import { ACCESS_READ, ACCESS_STRONG, IN_RAM, ON_DEVICE } from './policy.ts';
+import { ACCESS_READ, ACCESS_STRONG, HINT_NAMES, IN_RAM, ON_DEVICE } from './policy.ts';
 import type { Hints, PolicyView, Region } from './policy.ts';
 
-const HINT_NAMES = ['preferred', 'accessedBy', 'readMostly', 'granularity'] as const;
+/** Ranges that may be covered by others before they are dropped. */
+const SPARE_RANGES = 1024;
 
 /** The state of a run's pages. */
 export class Residency implements PolicyView {
@@ -30,7 +31,8 @@ export class Residency implements PolicyView {
   residentPages = 0;
   /** Whether a block takes memory for all of its pages as soon as one of them is on the device. */
   wholeBlocks = false;
-  private readonly regionAt: Uint16Array;
+  /** The place in `ranges` of each page's region, plus 1; 0 for none. */
+  private readonly regionAt: Uint32Array;
   private readonly blockResident: Uint16Array;
   /** Pages of each block that are in a region. */
   private readonly blockPages: Uint16Array;
@@ -39,6 +41,8 @@ export class Residency implements PolicyView {
   private readonly servedIn: Uint32Array;
   private round = 1;
   private ranges: Region[];
+  /** Ranges at which those that are covered are dropped. */
+  private mostRanges = SPARE_RANGES;
 
   /**
    * @param regions ranges that do not overlap, each in blocks of its own address space
@@ -55,7 +59,7 @@ export class Residency implements PolicyView {
     this.remote = new Uint8Array(pageCount);
     this.prefetched = new Uint8Array(pageCount);
     this.remoteUses = new Uint32Array(pageCount >>> GROUP_SHIFT);
-    this.regionAt = new Uint16Array(pageCount);
+    this.regionAt = new Uint32Array(pageCount);
     this.blockResident = new Uint16Array(pageCount >>> BLOCK_SHIFT);
     this.isSeen = new Uint8Array(pageCount);
     this.blockPages = new Uint16Array(pageCount >>> BLOCK_SHIFT);
@@ -133,8 +137,33 @@ export class Residency implements PolicyView {
     if (HINT_NAMES.every((name) => region.hints[name] === hints[name])) return false;
     this.ranges.push({ ...region, first, outer, hints });
     this.regionAt.fill(this.ranges.length, first, outer);
+    if (this.ranges.length > this.mostRanges) this.dropCoveredRanges();
     for (let page = first; page < outer; page++) this.unmap(page);
     return true;
+  }
+
+  /** Ranges that it remembers; some may be covered by others. */
+  get rangeCount(): number {
+    return this.ranges.length;
+  }
+
+  /** Ranges that others have covered whole are nobody's any more. */
+  private dropCoveredRanges(): void {
+    const kept: Region[] = [];
+    const places = new Map<number, number>();
+    for (let page = 0; page < this.pageCount; page++) {
+      const at = this.regionAt[page]!;
+      if (at === 0) continue;
+      let place = places.get(at);
+      if (place === undefined) {
+        place = kept.push(this.ranges[at - 1]!);
+        places.set(at, place);
+      }
+      this.regionAt[page] = place;
+    }
+    this.ranges = kept;
+    // So that looking for them costs a page's time per hint in the long run, and no more.
+    this.mostRanges = kept.length * 2 + SPARE_RANGES;
   }
 
   isProtected(page: number): boolean {

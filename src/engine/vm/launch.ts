@@ -26,6 +26,8 @@ export interface FaultBatch {
   readonly overflow: number;
   /** Number of the pass, from 0. */
   readonly pass: number;
+  /** Workgroups that have not ended: the next pass takes them up again. */
+  readonly stopped: readonly number[];
   /** Workgroups that the next pass begins, if it may. */
   readonly next: number;
   /** What the pass accessed, where the program reports it. */
@@ -293,6 +295,7 @@ class Launch {
       count: faults.length / 8,
       overflow,
       pass: this.passes - 1,
+      stopped: this.stopped.map((slot) => this.owner[slot]!),
       next: this.admissible,
       accesses,
     };

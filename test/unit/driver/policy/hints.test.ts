@@ -140,6 +140,36 @@ describe('H2: new hints', () => {
   });
 });
 
+describe('regions and hints without number', () => {
+  test('more regions than 16 bits can count are told apart', () => {
+    const count = 2 ** 16 + 8;
+    const regions = Array.from({ length: count }, (_, i) => ({
+      ...plainRegion(i, 1),
+      isWritable: i % 2 === 0,
+    }));
+    const space = new Residency(regions, 512);
+    for (const page of [0, 1, 2 ** 16 - 2, 2 ** 16 - 1, 2 ** 16, count - 1]) {
+      expect(space.regionOf(page), `${page}`).toBe(regions[page]);
+    }
+    expect(space.regionOf(count)).toBe(undefined);
+  });
+
+  test('hints that change for ever leave what they are, and no more', () => {
+    const space = new Residency([plainRegion(0, 512)], 512);
+    const wanted = new Int32Array(512).fill(9);
+    for (let i = 0; i < 20_000; i++) {
+      const page = (i * 37) % 512;
+      wanted[page] = i % 30;
+      space.setHints(page, page + 1, { ...NO_HINTS, granularity: i % 30 });
+    }
+    for (let page = 0; page < 512; page++) {
+      expect(space.regionOf(page)!.hints.granularity).toBe(wanted[page]);
+    }
+    // Some are covered by others and wait to be dropped.
+    expect(space.rangeCount).toBeLessThan(3 * 1024);
+  });
+});
+
 test('H3: what the user prefetched does not fault', () => {
   const run = new ModelRun(makeWorkload('sweep', { pages: 1000 }), policyByName('uvm'));
   const steps: [string, number][] = [];
