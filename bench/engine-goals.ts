@@ -22,7 +22,7 @@ import { median, pairedRatio } from './stats.ts';
 import type { Estimate } from './stats.ts';
 
 /** The obvious kernel: a workgroup a page, 256 invocations, 16 bytes each. */
-const OBVIOUS = { lanes: 256, wholeLines: false };
+const OBVIOUS = { lanes: 256, pageLanes: 256, wholeLines: false };
 const KERNEL_PAGES = 1024;
 const MIN_KERNEL_GAIN = 2;
 /** On a GPU the obvious kernel may be the best there is. */

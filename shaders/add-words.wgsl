@@ -2,31 +2,30 @@
 // device can have done.
 //
 // Bindings: group 0: arena (read and write), status; group 1: batch.
-// Job: frame = target frame, other = the constant. A workgroup works on one page, a lane on every
-// lanes-th part of it.
+// Job: frame = target frame, other = the constant. page_lanes lanes share a page, each works
+// on every page_lanes-th unit of it.
 // Bounds: a job outside the arena sets STATUS_BAD_FRAME and touches nothing.
 #import abi
 #import page
 
-@group(0) @binding(0) var<storage, read_write> arena: array<Line>;
+@group(0) @binding(0) var<storage, read_write> arena: array<Unit>;
 
 @compute @workgroup_size(lanes)
 fn add_words(
   @builtin(workgroup_id) group: vec3u,
   @builtin(local_invocation_index) lane: u32,
 ) {
-  let job = job_of(group);
+  let job = job_of(group, lane);
+  let page_lane = lane % page_lanes;
   if (job >= batch.job_count) { return; }
   let target_frame = batch.jobs[job].frame;
-  if (target_frame >= arrayLength(&arena) / LINES_PER_PAGE) {
-    refuse(STATUS_BAD_FRAME, job, lane);
+  if (target_frame >= arrayLength(&arena) / UNITS_PER_PAGE) {
+    refuse(STATUS_BAD_FRAME, job, page_lane);
     return;
   }
   let operand = vec4u(batch.jobs[job].other);
-  let to = target_frame * LINES_PER_PAGE;
-  for (var i = lane; i < PARTS_PER_PAGE; i += lanes) {
-    let line = to + i / PARTS_PER_LINE;
-    let part = i % PARTS_PER_LINE;
-    arena[line].parts[part] = arena[line].parts[part] + operand;
+  let to = target_frame * UNITS_PER_PAGE;
+  for (var i = page_lane; i < UNITS_PER_PAGE; i += page_lanes) {
+    arena[to + i] = unit_plus(arena[to + i], operand);
   }
 }

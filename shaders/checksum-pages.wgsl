@@ -2,46 +2,56 @@
 //
 // Bindings: group 0: arena (read), status; group 1: batch, sums (read and write).
 // Job: frame = source frame, other = the page's position in the range that the checksum is over, in
-// pages. A workgroup reads one page; its lanes add up in workgroup memory, lane 0 writes the sum to
-// sums[batch.first_result + job].
+// pages. page_lanes lanes read a page and add up in workgroup memory; the first of them writes the
+// sum to sums[batch.first_result + job].
 // Bounds: a job outside the arena sets STATUS_BAD_FRAME, one whose sum lies outside `sums`
-// STATUS_BAD_OTHER; it writes nothing. The job number is uniform, so whole workgroups leave.
+// STATUS_BAD_OTHER; it writes nothing. Nobody leaves early: all lanes meet at the barrier.
 #import abi
-#import checksum
 #import page
 
-@group(0) @binding(0) var<storage, read> arena: array<Line>;
+@group(0) @binding(0) var<storage, read> arena: array<Unit>;
 @group(1) @binding(1) var<storage, read_write> sums: array<u32>;
 
-var<workgroup> page_sum: atomic<u32>;
+// One for each job of the workgroup.
+var<workgroup> page_sums: array<atomic<u32>, lanes>;
 
 @compute @workgroup_size(lanes)
 fn checksum_pages(
   @builtin(workgroup_id) group: vec3u,
   @builtin(local_invocation_index) lane: u32,
 ) {
-  let job = job_of(group);
-  if (job >= batch.job_count) { return; }
-  let source_frame = batch.jobs[job].frame;
+  let job = job_of(group, lane);
+  let page_lane = lane % page_lanes;
+  let place = lane / page_lanes;
   let result = batch.first_result + job;
-  if (source_frame >= arrayLength(&arena) / LINES_PER_PAGE) {
-    refuse(STATUS_BAD_FRAME, job, lane);
-    return;
+  let is_good = may_sum(job, result, page_lane);
+  if (is_good) { atomicAdd(&page_sums[place], sum_of_lane(job, page_lane)); }
+  workgroupBarrier();
+  if (is_good && page_lane == 0u) {
+    sums[result] = atomicLoad(&page_sums[place]);
+  }
+}
+
+// Whether there is such a job and it is inside its bounds.
+fn may_sum(job: u32, result: u32, page_lane: u32) -> bool {
+  if (job >= batch.job_count) { return false; }
+  if (batch.jobs[job].frame >= arrayLength(&arena) / UNITS_PER_PAGE) {
+    refuse(STATUS_BAD_FRAME, job, page_lane);
+    return false;
   }
   if (result >= arrayLength(&sums)) {
-    refuse(STATUS_BAD_OTHER, job, lane);
-    return;
+    refuse(STATUS_BAD_OTHER, job, page_lane);
+    return false;
   }
-  let base = source_frame * LINES_PER_PAGE;
-  let position = batch.jobs[job].other * PARTS_PER_PAGE * 4u;
+  return true;
+}
+
+fn sum_of_lane(job: u32, page_lane: u32) -> u32 {
+  let base = batch.jobs[job].frame * UNITS_PER_PAGE;
+  let position = batch.jobs[job].other * UNITS_PER_PAGE * WORDS_PER_UNIT;
   var sum = 0u;
-  for (var i = lane; i < PARTS_PER_PAGE; i += lanes) {
-    let part = arena[base + i / PARTS_PER_LINE].parts[i % PARTS_PER_LINE];
-    sum += checksum_part(part, position + i * 4u);
+  for (var i = page_lane; i < UNITS_PER_PAGE; i += page_lanes) {
+    sum += checksum_unit(arena[base + i], position + i * WORDS_PER_UNIT);
   }
-  atomicAdd(&page_sum, sum);
-  workgroupBarrier();
-  if (lane == 0u) {
-    sums[result] = atomicLoad(&page_sum);
-  }
+  return sum;
 }

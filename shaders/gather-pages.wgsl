@@ -1,44 +1,37 @@
 // Copies scattered arena pages into the bounce buffer.
 //
 // Bindings: group 0: arena (read), status; group 1: batch, bounce (read and write).
-// Job: frame = source frame in the arena, other = target page of the bounce buffer. A workgroup
-// copies one page, a lane every lanes-th line or part of it.
+// Job: frame = source frame in the arena, other = target page of the bounce buffer. page_lanes
+// lanes copy a page, each every page_lanes-th unit of it.
 // Bounds: a job outside the arena sets STATUS_BAD_FRAME, one outside the bounce buffer
 // STATUS_BAD_OTHER; it touches nothing.
 #import abi
 #import page
 
-@group(0) @binding(0) var<storage, read> arena: array<Line>;
-@group(1) @binding(1) var<storage, read_write> bounce: array<Line>;
+@group(0) @binding(0) var<storage, read> arena: array<Unit>;
+@group(1) @binding(1) var<storage, read_write> bounce: array<Unit>;
 
 @compute @workgroup_size(lanes)
 fn gather_pages(
   @builtin(workgroup_id) group: vec3u,
   @builtin(local_invocation_index) lane: u32,
 ) {
-  let job = job_of(group);
+  let job = job_of(group, lane);
+  let page_lane = lane % page_lanes;
   if (job >= batch.job_count) { return; }
   let source_frame = batch.jobs[job].frame;
   let target_page = batch.jobs[job].other;
-  if (source_frame >= arrayLength(&arena) / LINES_PER_PAGE) {
-    refuse(STATUS_BAD_FRAME, job, lane);
+  if (source_frame >= arrayLength(&arena) / UNITS_PER_PAGE) {
+    refuse(STATUS_BAD_FRAME, job, page_lane);
     return;
   }
-  if (target_page >= arrayLength(&bounce) / LINES_PER_PAGE) {
-    refuse(STATUS_BAD_OTHER, job, lane);
+  if (target_page >= arrayLength(&bounce) / UNITS_PER_PAGE) {
+    refuse(STATUS_BAD_OTHER, job, page_lane);
     return;
   }
-  let base = source_frame * LINES_PER_PAGE;
-  let to = target_page * LINES_PER_PAGE;
-  if (whole_lines) {
-    for (var i = lane; i < LINES_PER_PAGE; i += lanes) {
-      bounce[to + i] = arena[base + i];
-    }
-  } else {
-    for (var i = lane; i < PARTS_PER_PAGE; i += lanes) {
-      let line = i / PARTS_PER_LINE;
-      let part = i % PARTS_PER_LINE;
-      bounce[to + line].parts[part] = arena[base + line].parts[part];
-    }
+  let base = source_frame * UNITS_PER_PAGE;
+  let to = target_page * UNITS_PER_PAGE;
+  for (var i = page_lane; i < UNITS_PER_PAGE; i += page_lanes) {
+    bounce[to + i] = arena[base + i];
   }
 }

@@ -1,6 +1,6 @@
 // The host ABI that all kernels share: job batch, status block, and the bindings that carry them.
 // src/engine/kernel-abi.ts is the host's side; test/gpu/abi.test.ts compares the two.
-// One job is one page, and one workgroup works on one job.
+// One job is one page.
 
 struct PageJob {
   // Arena frame that the job is about.
@@ -30,21 +30,22 @@ const STATUS_BAD_OTHER: u32 = 2u;
 
 // Invocations of a workgroup. Software adapters want their SIMD width, GPUs a wave or two.
 override lanes: u32 = 64;
-// True: a lane moves 64-byte lines, so one index check covers four loads (software adapters).
-// False: neighbouring lanes move neighbouring 16-byte parts (GPUs).
-override whole_lines: bool = false;
+// Invocations that share a page; divides `lanes`. A workgroup works on lanes / page_lanes jobs.
+override page_lanes: u32 = 64;
 
 @group(0) @binding(1) var<storage, read_write> status: Status;
 @group(1) @binding(0) var<storage, read> batch: JobBatch;
 
-// The job of a workgroup; grids of more than 65,535 workgroups have several rows.
-fn job_of(group: vec3u) -> u32 {
-  return group.y * batch.grid_width + group.x;
+// The job that a lane of a workgroup works on; grids of more than 65,535 workgroups have several
+// rows.
+fn job_of(group: vec3u, lane: u32) -> u32 {
+  let number = group.y * batch.grid_width + group.x;
+  return number * (lanes / page_lanes) + lane / page_lanes;
 }
 
-// Records a refused job; one lane of the workgroup does it.
-fn refuse(flag: u32, job: u32, lane: u32) {
-  if (lane == 0u) {
+// Records a refused job; one lane of those that share the page does it.
+fn refuse(flag: u32, job: u32, page_lane: u32) {
+  if (page_lane == 0u) {
     atomicOr(&status.flags, flag);
     atomicMin(&status.first_bad, job);
   }

@@ -71,7 +71,7 @@ export const BINDINGS = {
 } as const;
 
 /** Names of the `override` constants. */
-export const OVERRIDES = ['lanes', 'whole_lines'] as const;
+export const OVERRIDES = ['lanes', 'page_lanes'] as const;
 
 /** Byte offsets of the fields of each shared structure, and its size or array stride. */
 export const STRUCTS = {
@@ -96,5 +96,9 @@ export const STRUCTS = {
       reserved_1: 12,
     },
   },
-  Line: { size: 64, fields: { parts: 0 } },
+  // What a page consists of in the view of software adapters; in that of GPUs it is a vec4u.
+  Unit: { size: 64, fields: { a: 0, b: 16, c: 32, d: 48 } },
 } as const;
+
+/** Bytes of a page's unit in the view of GPUs. */
+export const PART_BYTES = 16;

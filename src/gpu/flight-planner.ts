@@ -64,7 +64,10 @@ export function planFlight(
 ): void {
   plan.reset();
   while (run.cursor < run.deviceRows) {
-    if (run.offset === 0) planSinglePages(run, order, plan, room, layout);
+    if (run.offset === 0) {
+      planSinglePages(run, order, plan, room, layout);
+      planSingleMoves(run, order, plan, room, layout);
+    }
     if (run.cursor === run.deviceRows) break;
     if (!planRow(run, order[run.cursor]!, plan, room, layout)) break;
   }
@@ -116,6 +119,51 @@ function planSinglePages(
   plan.jobs += length - plan.length;
   plan.pagesOf[SEGMENT_UPLOAD] = uploads;
   plan.pagesOf[SEGMENT_DOWNLOAD] = downloads;
+  plan.length = length;
+}
+
+/** The same for rows that move one page inside VRAM. */
+function planSingleMoves(
+  run: ListRun,
+  order: Uint32Array,
+  plan: FlightPlan,
+  room: FlightRoom,
+  layout: FrameLayout,
+): void {
+  const { op, source, target, count } = run.list;
+  const { hostFrames, framesPerArena } = layout;
+  const fits = pagesThatFit(ROUTE_MOVE, plan, room);
+  const end = Math.min(plan.capacity, plan.length + fits);
+  const last = run.deviceRows;
+  let { cursor } = run;
+  let { length, bouncePages } = plan;
+  let across = 0;
+  for (; cursor < last && length < end; cursor++, length++, bouncePages++) {
+    const row = order[cursor]!;
+    if (count[row] !== 1 || op[row] !== JOB_COPY) break;
+    const from = source[row]! - hostFrames;
+    const to = target[row]! - hostFrames;
+    if (from < 0 || to < 0) break;
+    const arena = to < framesPerArena ? 0 : Math.floor(to / framesPerArena);
+    const sourceArena = from < framesPerArena ? 0 : Math.floor(from / framesPerArena);
+    const isAcross = arena !== sourceArena;
+    if (isAcross) across += 1;
+    plan.kind[length] = isAcross ? SEGMENT_ACROSS : SEGMENT_WITHIN;
+    plan.row[length] = row;
+    plan.pages[length] = 1;
+    plan.arena[length] = arena;
+    plan.frame[length] = to - arena * framesPerArena;
+    plan.sourceArena[length] = sourceArena;
+    plan.sourceFrame[length] = from - sourceArena * framesPerArena;
+    plan.slot[length] = bouncePages;
+    plan.ends[length] = 1;
+  }
+  const moves = length - plan.length;
+  run.cursor = cursor;
+  plan.jobs += moves + across;
+  plan.pagesOf[SEGMENT_ACROSS] = plan.pagesOf[SEGMENT_ACROSS]! + across;
+  plan.pagesOf[SEGMENT_WITHIN] = plan.pagesOf[SEGMENT_WITHIN]! + moves - across;
+  plan.bouncePages = bouncePages;
   plan.length = length;
 }
 

@@ -45,13 +45,25 @@ export class JobBuffer {
   private readonly arenaCount: Uint32Array;
   private readonly arenaNext: Uint32Array;
   private readonly gridLimit: number;
+  private readonly workgroupJobs: number;
   private used = 0;
 
-  constructor(device: GPUDevice, arenas: number, jobCapacity: number, gridLimit: number) {
+  /**
+   * @param gridLimit workgroups that a row of a dispatch may have
+   * @param workgroupJobs jobs that a workgroup works on
+   */
+  constructor(
+    device: GPUDevice,
+    arenas: number,
+    jobCapacity: number,
+    gridLimit: number,
+    workgroupJobs = 1,
+  ) {
     const groups = KERNELS_PER_FLIGHT * arenas;
     const words = jobCapacity * JOB_WORDS + groups * (BATCH_HEADER_WORDS + GROUP_ALIGN_WORDS);
     this.jobCapacity = jobCapacity;
     this.gridLimit = gridLimit;
+    this.workgroupJobs = workgroupJobs;
     this.bindingBytes = Math.ceil(words / GROUP_ALIGN_WORDS) * GROUP_ALIGN_WORDS * 4;
     this.words = new Uint32Array(this.bindingBytes / 4);
     this.groupArena = new Uint32Array(groups);
@@ -131,12 +143,16 @@ export class JobBuffer {
 
   /** Workgroups of a group's dispatch in x; the rest is rows in y. */
   gridWidth(group: number): number {
-    return Math.min(this.groupJobs[group]!, this.gridLimit);
+    return Math.min(this.workgroups(group), this.gridLimit);
   }
 
   /** Rows of a group's dispatch. */
   gridRows(group: number): number {
-    return Math.ceil(this.groupJobs[group]! / this.gridWidth(group));
+    return Math.ceil(this.workgroups(group) / this.gridWidth(group));
+  }
+
+  private workgroups(group: number): number {
+    return Math.ceil(this.groupJobs[group]! / this.workgroupJobs);
   }
 
   /** Queues the write of all groups; call it before submitting the dispatches that read them. */

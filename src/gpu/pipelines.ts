@@ -20,10 +20,12 @@ import type { EngineOpenError } from './open-error.ts';
 import { describeMessage } from './shader-link.ts';
 import { kernelSource } from './shader-sources.ts';
 
-/** Values of the `override` constants. */
+/** The shape of the kernels. */
 export interface KernelTuning {
   /** Invocations of a workgroup, a power of two up to 256. */
   readonly lanes: number;
+  /** Invocations that share a page: a power of two up to `lanes`. */
+  readonly pageLanes: number;
   /** Whether a lane moves 64-byte lines instead of 16-byte parts. */
   readonly wholeLines: boolean;
 }
@@ -52,9 +54,11 @@ export interface KernelSet {
   readonly messages: readonly string[];
 }
 
-/** The tuning that suits an adapter before any calibration: SIMD width or two wave32. */
+/** The tuning that suits an adapter: a page a lane of the SIMD unit, or a page for two wave32. */
 export function defaultTuning(isSoftware: boolean): KernelTuning {
-  return isSoftware ? { lanes: 4, wholeLines: true } : { lanes: 64, wholeLines: false };
+  return isSoftware
+    ? { lanes: 4, pageLanes: 1, wholeLines: true }
+    : { lanes: 64, pageLanes: 64, wholeLines: false };
 }
 
 /**
@@ -97,7 +101,7 @@ async function compile(
   tuning: KernelTuning,
   messages: string[],
 ): Promise<Kernel> {
-  const linked = kernelSource(name);
+  const linked = kernelSource(name, tuning.wholeLines);
   const module = device.createShaderModule({ label: name, code: linked.code });
   const info = await module.getCompilationInfo();
   for (const message of info.messages) messages.push(describeMessage(message, linked));
@@ -112,7 +116,7 @@ async function compile(
     compute: {
       module,
       entryPoint,
-      constants: { lanes: tuning.lanes, whole_lines: tuning.wholeLines ? 1 : 0 },
+      constants: { lanes: tuning.lanes, page_lanes: tuning.pageLanes },
     },
   });
   return { pipeline, arenaGroups: bindings.arenaGroups[arena], batchGroup: batch.group };

@@ -78,11 +78,12 @@ export async function createWebGpuEngine(
   const lanes = options.lanes ?? DEFAULT_LANES;
   const bouncePages = readbackPages.at(-1) ?? 0;
   const gridLimit = options.maxGroupsPerDimension ?? device.limits.maxComputeWorkgroupsPerDimension;
-  const jobs = new JobBuffer(device, vram.arenas.length, JOB_CAPACITY, gridLimit);
+  const tuning = options.tuning ?? defaultTuning(report.isSoftware);
+  const groupJobs = tuning.lanes / tuning.pageLanes;
+  const jobs = new JobBuffer(device, vram.arenas.length, JOB_CAPACITY, gridLimit, groupJobs);
   const status = new KernelStatus(device);
   const bounce = deviceBuffer(device, 'bounce', bouncePages * PAGE_SIZE);
   const sums = deviceBuffer(device, 'checksums', JOB_CAPACITY * 4);
-  const tuning = options.tuning ?? defaultTuning(report.isSoftware);
   const buffers = { status: status.buffer, bounce, sums, jobs };
   const kernels = await createKernels(device, vram.arenas, buffers, tuning);
   if (isEngineOpenError(kernels)) {

@@ -6,8 +6,8 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { WgslReflect } from 'wgsl_reflect/wgsl_reflect.module.js';
 import * as hostAbi from '../../src/engine/kernel-abi.ts';
 import type { KernelName } from '../../src/gpu/abi.ts';
-import { BINDINGS, KERNELS, OVERRIDES, STRUCTS } from '../../src/gpu/abi.ts';
-import { kernelSource, SHARED_PARTS } from '../../src/gpu/shader-sources.ts';
+import { BINDINGS, KERNELS, OVERRIDES, PART_BYTES, STRUCTS } from '../../src/gpu/abi.ts';
+import { kernelSource, sharedParts } from '../../src/gpu/shader-sources.ts';
 import { linkShader } from '../../src/gpu/shader-link.ts';
 
 const NAMES = Object.keys(KERNELS) as KernelName[];
@@ -22,10 +22,10 @@ function wantedBindings(name: KernelName): string[] {
   return lines.sort();
 }
 
-describe('by reflection', () => {
+describe.each([true, false])('by reflection, whole lines %s', (wholeLines) => {
   for (const name of NAMES) {
     it(`${name}: entry point, bindings, overrides`, () => {
-      const reflect = new WgslReflect(kernelSource(name).code);
+      const reflect = new WgslReflect(kernelSource(name, wholeLines).code);
       expect(reflect.entry.compute.map((entry) => entry.name)).toEqual([KERNELS[name].entryPoint]);
       expect(reflect.overrides.map((override) => override.name)).toEqual([...OVERRIDES]);
       const found = [...reflect.storage, ...reflect.uniforms].map(
@@ -36,8 +36,9 @@ describe('by reflection', () => {
     });
 
     it(`${name}: offsets and sizes of the shared structures`, () => {
-      const { structs } = new WgslReflect(kernelSource(name).code);
-      expect(structs.map((struct) => struct.name).sort()).toEqual(Object.keys(STRUCTS).sort());
+      const wanted = Object.keys(STRUCTS).filter((struct) => wholeLines || struct !== 'Unit');
+      const { structs } = new WgslReflect(kernelSource(name, wholeLines).code);
+      expect(structs.map((struct) => struct.name).sort()).toEqual(wanted.sort());
       for (const struct of structs) {
         const { size, fields } = STRUCTS[struct.name as keyof typeof STRUCTS];
         const offsets = struct.members.map((member) => [member.name, member.offset]);
@@ -52,7 +53,8 @@ describe('by reflection', () => {
   }
 
   it('the constants of both sides are equal', () => {
-    const text = Object.values(SHARED_PARTS).join('\n');
+    const unitBytes = wholeLines ? STRUCTS.Unit.size : PART_BYTES;
+    const text = Object.values(sharedParts(wholeLines)).join('\n');
     const constants = new Map<string, number>();
     for (const [, name, value] of text.matchAll(/^const ([A-Z_]+): u32 = (\d+)u;$/gm)) {
       constants.set(name!, Number(value));
@@ -60,15 +62,14 @@ describe('by reflection', () => {
     expect(Object.fromEntries(constants)).toEqual({
       STATUS_BAD_FRAME: hostAbi.STATUS_BAD_FRAME,
       STATUS_BAD_OTHER: hostAbi.STATUS_BAD_OTHER,
-      LINES_PER_PAGE: 4096 / STRUCTS.Line.size,
-      PARTS_PER_LINE: STRUCTS.Line.size / 16,
-      PARTS_PER_PAGE: 4096 / 16,
+      UNITS_PER_PAGE: 4096 / unitBytes,
+      WORDS_PER_UNIT: unitBytes / 4,
     });
   });
 
   it('reserved words exist for all padding: every structure is made of whole named words', () => {
     for (const [name, { size, fields }] of Object.entries(STRUCTS)) {
-      if (name === 'Line') continue;
+      if (name === 'Unit') continue;
       const offsets = Object.values(fields).filter((offset) => offset < size);
       expect(offsets, name).toEqual(Array.from({ length: size / 4 }, (_, i) => i * 4));
     }
@@ -77,7 +78,7 @@ describe('by reflection', () => {
 
 const PROBE = `#import abi
 #import page
-@group(0) @binding(0) var<storage, read> line: Line;
+@group(0) @binding(0) var<storage, read> line: Unit;
 @group(1) @binding(1) var<storage, read_write> seen: array<u32>;
 @compute @workgroup_size(lanes)
 fn probe() {
@@ -89,8 +90,8 @@ fn probe() {
   seen[5] = batch.jobs[0].other;
   seen[6] = batch.jobs[3].frame;
   seen[7] = batch.jobs[3].other;
-  seen[8] = line.parts[1].x;
-  seen[9] = line.parts[3].w;
+  seen[8] = line.b.x;
+  seen[9] = line.d.w;
   atomicStore(&status.flags, 100u);
   atomicStore(&status.first_bad, 101u);
   status.reserved_0 = 102u;
@@ -128,7 +129,7 @@ describe('by a probe', () => {
   };
 
   it('each field lies where the host puts it', async () => {
-    const { code } = linkShader('probe', PROBE, SHARED_PARTS);
+    const { code } = linkShader('probe', PROBE, sharedParts(true));
     const module = device.createShaderModule({ code });
     expect((await module.getCompilationInfo()).messages).toEqual([]);
     const compute = { module, entryPoint: 'probe', constants: { lanes: 1 } };

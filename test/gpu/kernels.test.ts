@@ -26,11 +26,13 @@ const BOUNCE_PAGES = 12;
 const SUMS = 40;
 
 const TUNINGS: readonly KernelTuning[] = [
-  { lanes: 1, wholeLines: true },
-  { lanes: 4, wholeLines: true },
-  { lanes: 64, wholeLines: true },
-  { lanes: 32, wholeLines: false },
-  { lanes: 256, wholeLines: false },
+  { lanes: 1, pageLanes: 1, wholeLines: true },
+  { lanes: 4, pageLanes: 1, wholeLines: true },
+  { lanes: 4, pageLanes: 4, wholeLines: true },
+  { lanes: 64, pageLanes: 16, wholeLines: true },
+  { lanes: 32, pageLanes: 8, wholeLines: false },
+  { lanes: 64, pageLanes: 64, wholeLines: false },
+  { lanes: 256, pageLanes: 256, wholeLines: false },
 ];
 
 type Words = Uint32Array;
@@ -88,7 +90,7 @@ const batchOf = (name: KernelName): fc.Arbitrary<BatchSpec> =>
     firstResult: fc.nat(SUMS),
   });
 
-describe.each(TUNINGS)('lanes $lanes, whole lines $wholeLines', (tuning) => {
+describe.each(TUNINGS)('lanes $lanes, $pageLanes a page, whole lines $wholeLines', (tuning) => {
   let device: GPUDevice;
   let set: KernelSet;
   const buffers: Record<'arena' | 'bounce' | 'sums', GPUBuffer> = {} as never;
@@ -103,7 +105,7 @@ describe.each(TUNINGS)('lanes $lanes, whole lines $wholeLines', (tuning) => {
     buffers.bounce = make(BOUNCE_PAGES * 4096);
     buffers.sums = make(SUMS * 4);
     status = new KernelStatus(device);
-    jobs = new JobBuffer(device, 1, 64, 65535);
+    jobs = new JobBuffer(device, 1, 64, 65535, tuning.lanes / tuning.pageLanes);
     const parts = { status: status.buffer, bounce: buffers.bounce, sums: buffers.sums, jobs };
     const made = await createKernels(device, [buffers.arena], parts, tuning);
     if (isEngineOpenError(made)) throw new Error(made.cause);

@@ -235,6 +235,23 @@ describe('job groups', () => {
     expect(group(1)).toEqual([7, 4, 0, 0, 10, 7, 11, 7, 12, 7, 30, 9, 31, 9, 32, 9, 33, 9]);
   });
 
+  it('a workgroup takes several jobs where the kernels do', () => {
+    const jobs = new JobBuffer(device, 1, 100, 2, 4);
+    const plan = new FlightPlan(8);
+    for (const [pages, grid] of [
+      [4, [1, 1]],
+      [5, [2, 1]],
+      [8, [2, 1]],
+      [9, [2, 2]],
+    ] as const) {
+      plan.reset();
+      plan.append(SEGMENT_ADD, 0, pages, 0, 10);
+      jobs.reset();
+      jobs.addGroups(plan, SEGMENT_ADD, plan.arena, plan.frame, plan.argument, 0);
+      expect([jobs.gridWidth(0), jobs.gridRows(0)]).toEqual(grid);
+    }
+  });
+
   it('numbers results group by group', () => {
     const jobs = new JobBuffer(device, 2, 100, 65535);
     const plan = new FlightPlan(8);
