@@ -13,6 +13,7 @@ import { lstatSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import { playwright } from '@vitest/browser-playwright';
 import { defineConfig } from 'vitest/config';
+import { describeAdapter } from './cli/adapter.ts';
 import { findTestPlatform } from './cli/test-platform.ts';
 import type { ChromiumLaunch } from './cli/test-platform.ts';
 
@@ -21,16 +22,27 @@ const CHROMIUM_FILES = ['test/browser/**/*.test.ts', 'test/contract/chromium*.te
 
 const platform = await findTestPlatform((line) => process.stderr.write(`${line}\n`));
 const provide = {
-  dawnAdapter: typeof platform.dawn === 'string' ? null : platform.dawn,
+  dawnName: typeof platform.dawn === 'string' ? null : describeAdapter(platform.dawn),
   gpuRequired: platform.gpuRequired,
 };
 
 // A canary's copy of the tree borrows the original's node_modules, but must not write into them.
 const hasOwnModules = !lstatSync('node_modules').isSymbolicLink();
 
+/**
+ * Node imports the code under test itself: under Vite's module runner, where each use of an import
+ * is a call, all would load and run more slowly. So a test file has no `vi.mock` and nothing else
+ * of Vite's but what cli/typescript-hooks.mjs knows.
+ */
+const native = {
+  experimental: { viteModuleRunner: false, nodeLoader: false },
+  execArgv: ['--import', './cli/typescript.mjs'],
+};
+
 const nodeProject = {
   test: {
     name: 'node',
+    ...native,
     environment: 'node' as const,
     pool: 'forks' as const,
     include: ['test/**/*.test.ts'],
@@ -42,12 +54,13 @@ const nodeProject = {
 const dawnProject = {
   test: {
     name: 'dawn',
+    ...native,
     environment: 'node' as const,
     // Dawn's environment has to be set before the process starts, which threads can't do.
     pool: 'forks' as const,
     include: DAWN_FILES,
     env: platform.dawnEnv,
-    globalSetup: ['test/setup/dawn-global.ts'],
+    globalSetup: ['test/setup/dawn-global.mjs'],
     setupFiles: ['test/setup/dawn.ts'],
     provide,
     testTimeout: 60_000,

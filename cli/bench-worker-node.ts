@@ -1,9 +1,8 @@
 /*
- * The benchmark in a worker thread of Node. It is bundled first: code that Vite's module runner
- * loads reaches every import through an object, which makes a tight loop ten times slower and
- * would be all that is measured. The main thread has seen to it that Dawn finds a driver. A message
- * "abort" stops the run, which then closes the machine: Dawn ends the whole process with a message
- * of its own when a thread goes while the GPU is at work.
+ * The benchmark in a worker thread of Node, bundled as every thread's entry is. The main thread has
+ * seen to it that Dawn finds a driver. A message "abort" stops the run, which then closes the
+ * machine: Dawn ends the whole process with a message of its own when a thread goes while the GPU
+ * is at work.
  */
 import { parentPort, workerData } from 'node:worker_threads';
 import { runSuites } from '../bench/run-suites.ts';

@@ -16,7 +16,6 @@
  */
 import { existsSync } from 'node:fs';
 import { basename } from 'node:path';
-import { chromium } from 'playwright';
 import type { BrowserContextOptions, LaunchOptions, Page } from 'playwright';
 import { describeAdapter, isSoftware } from './adapter.ts';
 import type { AdapterReport } from './adapter.ts';
@@ -205,6 +204,8 @@ function candidateOf(
 }
 
 async function launchChromium(options: LaunchOptions): Promise<RunningBrowser> {
+  // Loading it takes longer than many a command that needs no browser.
+  const { chromium } = await import('playwright');
   const browser = await chromium.launch({
     ...options,
     timeout: LAUNCH_MS,

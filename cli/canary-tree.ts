@@ -24,7 +24,7 @@ const NOT_COPIED = new Set(['node_modules', '.git', 'dist', 'lib', 'shots', '.vi
 /** Projects whose test files each get a process of their own, so that nothing is left of a run. */
 const PROJECTS = new Set(['node', 'dawn']);
 /** What only tests load, so that a lasting Vitest can be told of a change. */
-const CODE = /^(src|shaders)\//;
+const CODE = /^(src|shaders|bench|examples)\//;
 const LIMIT_MS = 5 * 60_000;
 /** Characters of a run's output that are kept. */
 const KEPT_OUTPUT = 20_000;

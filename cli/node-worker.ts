@@ -1,23 +1,22 @@
 /*
  * Makes a worker_threads entry out of a TypeScript file.
  *
- * Commands run under Vite's module runner, which a new worker thread knows nothing of: it would
- * refuse a
- * `.ts` file. So the entry is bundled into one ES module first, `?raw` shader imports included,
- * with packages left as imports. It goes to node_modules/.cache/webhmm/node/, from where these
- * imports resolve, under a name with the hash of its content: processes that bundle at the same
- * time can't disturb each other, and the same content is written once.
+ * A new worker thread refuses a `.ts` file. So the entry is bundled into one ES module first,
+ * `?raw` shader imports included, with packages left as imports. It goes to
+ * node_modules/.cache/webhmm/node/, from where these imports resolve, under a name with the key of
+ * the tree that it was made of: as long as nothing changes the next command finds it there, and
+ * processes that bundle at the same time can't disturb each other.
  *
  * In the bundle `import.meta.url` is the bundle's own, so an entry that starts further workers must
  * be given their URLs.
  */
-import { createHash } from 'node:crypto';
+import { existsSync } from 'node:fs';
 import { mkdir, readdir, rename, rm, stat, writeFile } from 'node:fs/promises';
-import { basename, join, resolve } from 'node:path';
+import { basename, join, relative, resolve } from 'node:path';
 import { pathToFileURL } from 'node:url';
-import { build } from 'vite';
 import type { Rolldown } from 'vite';
 import { cacheFolder } from './chromium-bundle.ts';
+import { treeKey } from './tree-key.ts';
 
 const ROOT = resolve(import.meta.dirname, '..');
 /** Bundles of earlier versions of an entry are removed when they are older than this. */
@@ -34,11 +33,11 @@ let attempts = 0;
  */
 export async function bundleNodeWorker(entry: string): Promise<URL> {
   const file = resolve(ROOT, entry);
-  const code = await bundle(file);
   const folder = join(cacheFolder(), 'node');
   const name = basename(file, '.ts');
-  const hash = createHash('sha256').update(code).digest('hex').slice(0, 16);
-  const target = join(folder, `${name}-${hash}.mjs`);
+  const target = join(folder, `${name}-${treeKey(relative(ROOT, file))}.mjs`);
+  if (existsSync(target)) return pathToFileURL(target);
+  const code = await bundle(file);
   await mkdir(folder, { recursive: true });
   const partial = `${target}.pid${process.pid}-${(attempts += 1)}`;
   await writeFile(partial, code);
@@ -48,6 +47,8 @@ export async function bundleNodeWorker(entry: string): Promise<URL> {
 }
 
 async function bundle(file: string): Promise<string> {
+  // Loaded only here: most commands find their bundles made.
+  const { build } = await import('vite');
   const result = await build({
     configFile: false,
     root: ROOT,

@@ -1,8 +1,8 @@
 /*
- * The simulator in a worker thread. It is bundled first, as the benchmark's worker is: Vite's
- * module runner would make it several times slower. A run that failed leaves globals of mm in the
- * middle of something, so whatever runs after one (shrinking) runs in a fresh copy of this very
- * module: the same file under an address with a query, which only offers `runSim`.
+ * The simulator in a worker thread. It is bundled first, as every thread's entry is. A run that
+ * failed leaves globals of mm in the middle of something, so whatever runs after one (shrinking)
+ * runs in a fresh copy of this very module: the same file under an address with a query, which only
+ * offers `runSim`.
  */
 import { parentPort } from 'node:worker_threads';
 import { makeConfig } from '../src/sim/config.ts';

@@ -1,19 +1,27 @@
 /*
  * Builds the site and serves it to a browser that a command has started.
  *
- * The build goes to a folder of this process's own under node_modules/.cache/webhmm, so that
- * commands can run at the same time and `dist/` stays what `npm run build` made. It is served from
- * 127.0.0.1 on a free port with the headers that make pages cross-origin isolated. Both are undone
- * when the command ends; what a killed process left behind is removed by the next build.
+ * The build goes to a folder under node_modules/.cache/webhmm, so that `dist/` stays what `npm run
+ * build` made. It is made in a folder of this process's own, which is then given a name with the
+ * key of the tree that it was made of: as long as nothing changes the next command finds it there,
+ * and commands can run at the same time. What a killed process left behind is removed by the next
+ * build, as are builds that nobody has asked for in a day.
+ *
+ * It is served from 127.0.0.1 on a free port with the headers that make pages cross-origin
+ * isolated, until the command ends.
  */
-import { mkdir, readdir, rm } from 'node:fs/promises';
+import { existsSync } from 'node:fs';
+import { mkdir, readdir, rename, rm, stat, utimes } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { build, preview } from 'vite';
 import { cacheFolder, isAlive } from './chromium-bundle.ts';
 import { onExit } from './cleanup.ts';
 import { withProgress } from './progress.ts';
+import { treeKey } from './tree-key.ts';
 
 const ROOT = resolve(import.meta.dirname, '..');
+/** A build that was asked for last so long ago is removed. */
+const STALE_MS = 24 * 60 * 60 * 1000;
 
 export interface Site {
   /** Where the pages are served, "http://127.0.0.1:4173/". */
@@ -29,16 +37,12 @@ export interface Site {
  * @returns the running site; it is closed when the command ends, or earlier by close()
  */
 export async function openSite(): Promise<Site> {
-  const cache = cacheFolder();
-  await mkdir(cache, { recursive: true });
-  await removeLeftovers(cache);
-  const folder = join(cache, `site.pid${process.pid}`);
-  const removeFolder = onExit(() => rm(folder, { recursive: true, force: true }));
   const configFile = join(ROOT, 'vite.config.ts');
-  const common = { configFile, logLevel: 'warn' as const, build: { outDir: folder } };
-  await withProgress('build', 'pages and workers', build(common));
+  const folder = await buildSite(configFile);
   const server = await preview({
-    ...common,
+    configFile,
+    logLevel: 'warn',
+    build: { outDir: folder },
     preview: { host: '127.0.0.1', port: 0, strictPort: true, open: false },
   });
   const closeServer = onExit(() => server.close());
@@ -46,21 +50,38 @@ export async function openSite(): Promise<Site> {
   if (url === undefined) {
     throw new Error('the preview server gave no address');
   }
-  return {
-    url,
-    folder,
-    close: async () => {
-      await closeServer();
-      await removeFolder();
-    },
-  };
+  return { url, folder, close: closeServer };
+}
+
+/** Builds the site unless it has been built. Answers where it is. */
+async function buildSite(configFile: string): Promise<string> {
+  const cache = cacheFolder();
+  const folder = join(cache, `site-${treeKey('site')}`);
+  if (existsSync(folder)) {
+    const now = new Date();
+    await utimes(folder, now, now);
+    return folder;
+  }
+  await mkdir(cache, { recursive: true });
+  await removeLeftovers(cache);
+  const partial = join(cache, `site.pid${process.pid}`);
+  const removePartial = onExit(() => rm(partial, { recursive: true, force: true }));
+  const options = { configFile, logLevel: 'error' as const, build: { outDir: partial } };
+  await withProgress('build', 'pages and workers', build(options));
+  // Another process may have been faster.
+  await rename(partial, folder).catch(() => {});
+  await removePartial();
+  return folder;
 }
 
 async function removeLeftovers(cache: string): Promise<void> {
   for (const name of await readdir(cache)) {
+    const path = join(cache, name);
     const pid = /^site\.pid(\d+)$/.exec(name)?.[1];
-    if (pid !== undefined && !isAlive(Number(pid))) {
-      await rm(join(cache, name), { recursive: true, force: true });
-    }
+    const isLeft =
+      pid === undefined
+        ? name.startsWith('site-') && Date.now() - (await stat(path)).mtimeMs > STALE_MS
+        : !isAlive(Number(pid));
+    if (isLeft) await rm(path, { recursive: true, force: true });
   }
 }

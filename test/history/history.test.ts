@@ -2,7 +2,7 @@
  * docs/history.md: each of its snippets is a file beside this one, runs, and is in the document as
  * it is here. `npx vitest run --project node test/history -u` brings the document up to date.
  */
-import { readFileSync } from 'node:fs';
+import { readdirSync, readFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { expect, test } from 'vitest';
 
@@ -15,12 +15,13 @@ interface Snippet {
   readonly example: () => void | Promise<void>;
 }
 
-const snippets = import.meta.glob<Snippet>(['./*.ts', '!./*.test.ts', '!./machine.ts']);
-const names = Object.keys(snippets).map((path) => path.slice('./'.length));
+const names = readdirSync(import.meta.dirname).filter(
+  (name) => name.endsWith('.ts') && !name.endsWith('.test.ts') && name !== COMMON,
+);
 const document = readFileSync(DOCUMENT, 'utf8');
 
-test.each(Object.entries(snippets))('%s does what it says', async (_path, load) => {
-  const { example } = await load();
+test.each(names)('%s does what it says', async (name) => {
+  const { example } = (await import(`./${name}`)) as Snippet;
   await example();
 });
 

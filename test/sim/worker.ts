@@ -1,6 +1,5 @@
 /*
- * The simulator in its thread, bundled: under Vitest's module runner it would be several times
- * slower.
+ * The simulator in its thread.
  */
 import { Worker } from 'node:worker_threads';
 import { bundleNodeWorker } from '../../cli/node-worker.ts';

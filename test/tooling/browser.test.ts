@@ -3,7 +3,7 @@
  */
 import { spawn } from 'node:child_process';
 import { readdirSync, readFileSync } from 'node:fs';
-import { join, resolve } from 'node:path';
+import { resolve } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { watchPage } from '../../cli/browser-page.ts';
 import { openBrowser } from '../../cli/browser.ts';
@@ -92,10 +92,8 @@ describe.skipIf(!bundleRunsHere())('a command that is stopped (needs Linux x64)'
   ] as const)('by %s ends its browser and exits with %i', async (signal, status) => {
     const mark = `WEBHMM_TEST_MARK=${process.pid}-${signal}`;
     const [name = '', value = ''] = mark.split('=');
-    const file = join(ROOT, 'test/tooling/stop-command.ts');
-    const path = JSON.stringify(file);
-    const code = `import { runnerImport } from 'vite'; await runnerImport(${path});`;
-    const child = spawn(process.execPath, ['--input-type=module', '-e', code], {
+    const command = ['--import', './cli/typescript.mjs', 'test/tooling/stop-command.ts'];
+    const child = spawn(process.execPath, command, {
       cwd: ROOT,
       env: { ...process.env, [name]: value },
       stdio: ['ignore', 'pipe', 'ignore'],

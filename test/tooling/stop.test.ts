@@ -10,8 +10,7 @@ import { describe, expect, test } from 'vitest';
 import { bundleRunsHere } from '../../cli/chromium-bundle.ts';
 
 const ROOT = resolve(import.meta.dirname, '../..');
-const FIXTURE = JSON.stringify(join(ROOT, 'test/tooling/stop-failing.ts'));
-const CODE = `import { runnerImport } from 'vite'; await runnerImport(${FIXTURE});`;
+const FAILING = ['--import', './cli/typescript.mjs', 'test/tooling/stop-failing.ts'];
 const LIMIT_MS = 60_000;
 
 interface Ended {
@@ -49,7 +48,7 @@ function runUntil(
 
 describe('a body that fails', () => {
   const run = (env: Record<string, string>, ...signals: NodeJS.Signals[]): Promise<Ended> =>
-    runUntil(['--input-type=module', '-e', CODE], env, /\n/, signals);
+    runUntil(FAILING, env, /\n/, signals);
 
   test.each([
     ['SIGINT', 130],

@@ -1,4 +1,6 @@
 /** The control plane: bad arguments, stale handles and life cycles, on the CPU engine. */
+import { spawnSync } from 'node:child_process';
+import { resolve } from 'node:path';
 import { afterEach, beforeEach, expect, test, vi } from 'vitest';
 import { errno } from '../../../src/base/errno.ts';
 import {
@@ -75,12 +77,14 @@ test('from sources, Machine.create in Node is refused with what to use instead',
   expect(String(error)).toMatch(/are sources.*openNodeMachine/);
 });
 
-test('the facade can be loaded where there is no shared memory yet', async () => {
-  vi.stubGlobal('SharedArrayBuffer', undefined);
-  vi.resetModules();
-  const facade = await import('../../../src/index.ts');
-  vi.unstubAllGlobals();
-  expect(facade.Machine).toBeTypeOf('function');
+test('the facade can be loaded where there is no shared memory yet', () => {
+  const code = `delete globalThis.SharedArrayBuffer;
+    const { Machine } = await import('./src/index.ts');
+    process.stdout.write(typeof Machine + typeof SharedArrayBuffer);`;
+  const args = ['--import', './cli/typescript.mjs', '--input-type=module', '-e', code];
+  const cwd = resolve(import.meta.dirname, '../../..');
+  const child = spawnSync(process.execPath, args, { cwd, encoding: 'utf8' });
+  expect(child).toMatchObject({ status: 0, stdout: 'functionundefined', stderr: '' });
 });
 
 test('without cross-origin isolation the refusal names the headers', async () => {
