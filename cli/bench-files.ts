@@ -3,7 +3,7 @@
  * with reports that were written earlier. Several files of one side, separated by commas, are
  * repeated runs: their samples are pooled.
  */
-import { readFileSync, writeFileSync } from 'node:fs';
+import { readFileSync } from 'node:fs';
 import { compareReports, comparisonLines, comparisonTables } from '../bench/compare.ts';
 import { mailTable, tidyCsv } from '../bench/exports.ts';
 import type { Counted } from '../bench/exports.ts';
@@ -13,6 +13,7 @@ import type { BenchReport } from '../bench/types.ts';
 import { Prng } from '../src/index.ts';
 import { UsageError, readCommandLine } from './args.ts';
 import { runCommand } from './cleanup.ts';
+import { outputFiles } from './output-file.ts';
 
 /** The command line of a comparison. */
 export const COMPARE_COMMAND = {
@@ -97,19 +98,12 @@ export function showMain(argv: readonly string[]): Promise<never> {
   const { values, positionals } = readCommandLine(SHOW_COMMAND, argv);
   return runCommand('bench', () => {
     expectFiles(positionals, SHOW_COMMAND.positionals);
+    const { csv } = outputFiles({ csv: values.csv });
     const report = readSide(positionals[0]!);
-    if (values.csv !== undefined) writeCsv(values.csv, report);
+    csv?.write(tidyCsv(report));
+    if (csv?.isStdout === true) return Promise.resolve(0);
     const counted = values.twice ? 'twice' : 'once';
     process.stdout.write(values.mail ? mailText(report, counted) : textReport(report));
     return Promise.resolve(0);
   });
-}
-
-function writeCsv(file: string, report: BenchReport): void {
-  try {
-    writeFileSync(file, tidyCsv(report));
-  } catch (error) {
-    const { code } = error as NodeJS.ErrnoException;
-    throw new UsageError(`--csv: can't write ${file}: ${code ?? String(error)}`);
-  }
 }

@@ -3,12 +3,13 @@
  * and nothing is left behind by the check.
  */
 import { execFileSync } from 'node:child_process';
-import { closeSync, existsSync, mkdirSync, openSync, rmSync, writeFileSync } from 'node:fs';
-import { dirname, extname, join, relative, resolve } from 'node:path';
+import { mkdirSync, writeFileSync } from 'node:fs';
+import { extname, join, relative, resolve } from 'node:path';
 import { htmlReport } from '../bench/report-html.ts';
 import { textReport } from '../bench/report-text.ts';
 import type { BenchReport } from '../bench/types.ts';
 import { UsageError } from './args.ts';
+import { checkWritable } from './output-file.ts';
 
 const ROOT = resolve(import.meta.dirname, '..');
 const DEFAULT_FOLDER = join(ROOT, 'bench-results');
@@ -53,20 +54,6 @@ function checkFolder(folder: string): void {
     throw new UsageError(
       `can't make the folder ${folder}: ${reasonOf(error)}; use --json, --report`,
     );
-  }
-}
-
-/** Opens the file for writing without changing it, and removes it again if it was not there. */
-function checkWritable(option: string, file: string): void {
-  const isNew = !existsSync(file);
-  try {
-    closeSync(openSync(file, 'a'));
-  } catch (error) {
-    const remedy = existsSync(dirname(file)) ? 'name another file' : 'make its folder first';
-    throw new UsageError(`--${option}: can't write ${file}: ${reasonOf(error)}; ${remedy}`);
-  }
-  if (isNew) {
-    rmSync(file);
   }
 }
 

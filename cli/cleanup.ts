@@ -53,6 +53,10 @@ export function onExit(cleanup: Cleanup): () => Promise<void> {
  */
 export async function runCommand(name: string, body: () => Promise<number>): Promise<never> {
   stopOnSignals(name);
+  // Whoever reads stdout may have seen enough, as `| head` does; the rest of the work goes on.
+  process.stdout.on('error', (error: NodeJS.ErrnoException) => {
+    if (error.code !== 'EPIPE') throw error;
+  });
   let status = 1;
   try {
     status = await body();

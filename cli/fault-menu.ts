@@ -1,10 +1,10 @@
 /*
  * `npm run fault -- --experiments`: the reproduction menu, a line per experiment.
  */
-import { writeFileSync } from 'node:fs';
 import { BREAKS, COST_MODEL, EXPERIMENTS, runExperiment } from '../src/index.ts';
 import type { BreakName, CostModel, Curve, Experiment } from '../src/index.ts';
 import { UsageError } from './args.ts';
+import { outputFiles } from './output-file.ts';
 
 const BAR = 40;
 
@@ -33,22 +33,19 @@ export function breakLines(): string {
  */
 export function runMenu(options: MenuOptions): number {
   const chosen = choose(options.names);
+  const { json } = outputFiles({ json: options.json });
+  const print = (text: string): void => {
+    if (json?.isStdout !== true) process.stdout.write(text);
+  };
   const cost = options.cost ?? COST_MODEL;
   const reports = chosen.map((experiment) => {
     const report = runExperiment(experiment, { cost, broken: options.broken });
-    process.stdout.write(`${report.line}\n`);
-    if (options.curves) for (const curve of report.curves) process.stdout.write(draw(curve));
+    print(`${report.line}\n`);
+    if (options.curves) for (const curve of report.curves) print(draw(curve));
     return report;
   });
-  if (options.json !== undefined) {
-    try {
-      const plain = { cost, broken: options.broken ?? null, experiments: reports };
-      // Infinity has no number in JSON: an open end of a relation is null.
-      writeFileSync(options.json, JSON.stringify(plain));
-    } catch (error) {
-      throw new UsageError(`--json: can't write ${options.json}: ${(error as Error).message}`);
-    }
-  }
+  // Infinity has no number in JSON: an open end of a relation is null.
+  json?.write(JSON.stringify({ cost, broken: options.broken ?? null, experiments: reports }));
   const passes = reports.every((report) => report.passes);
   if (passes && options.broken !== undefined && options.names.length > 0) {
     process.stderr.write(`--break ${options.broken}: none of these notices; try all of them\n`);

@@ -1,9 +1,8 @@
 /*
  * One run of `npm run fault`: an access trace under a policy, on the virtual clock.
  */
-import { existsSync, readFileSync, writeFileSync } from 'node:fs';
+import { readFileSync } from 'node:fs';
 import { basename, resolve } from 'node:path';
-import { pathToFileURL } from 'node:url';
 import {
   chromeTrace,
   CostError,
@@ -12,6 +11,7 @@ import {
   POLICIES,
   PolicyError,
   policyByName,
+  policyErrorText,
   readCostModel,
   readTrace,
   runModel,
@@ -19,7 +19,6 @@ import {
   traceToCsv,
   traceToJson,
   TraceError,
-  userPolicy,
   WORKLOADS,
 } from '../src/index.ts';
 import type {
@@ -33,6 +32,8 @@ import type {
   WorkloadName,
 } from '../src/index.ts';
 import { UsageError } from './args.ts';
+import { callerFolder, outputFiles } from './output-file.ts';
+import { isPolicyModule, loadPolicyModule } from './policy-module.ts';
 
 /** Options of one run, as the command line gives them. */
 export interface FaultRunOptions {
@@ -63,8 +64,10 @@ const DEFAULT_MIB = 16;
  * @throws UsageError for whatever the user got wrong, the policy included
  */
 export async function runFaults(options: FaultRunOptions): Promise<void> {
+  const { json, trace: lifeFile, record } = options;
+  const files = outputFiles({ json, trace: lifeFile, record });
   const trace = loadTrace(options);
-  const policy = await loadPolicy(options);
+  const { policy, url } = await loadPolicy(options);
   const cost = options.cost === undefined ? undefined : readCost(options.cost);
   const pages = trace.regions.reduce((sum, { first, outer }) => sum + outer - first, 0);
   const devicePages = Math.max(1, Math.floor((pages * 100) / (options.oversub ?? 100)));
@@ -87,25 +90,18 @@ export async function runFaults(options: FaultRunOptions): Promise<void> {
     });
   } catch (error) {
     if (error instanceof PolicyError || error instanceof StuckError) {
-      throw new UsageError(`${error.message}${whereThrown(error.cause)}`);
+      throw new UsageError(policyErrorText(error, url, options.policy));
     }
     throw error;
   }
-  process.stdout.write(summary(result));
-  if (options.json !== undefined) writeFile('json', options.json, JSON.stringify(result));
-  if (options.trace !== undefined) {
-    writeFile('trace', options.trace, JSON.stringify(chromeTrace(result, lives)));
+  const isPiped = Object.values(files).some((file) => file?.isStdout === true);
+  if (!isPiped) process.stdout.write(summary(result));
+  files.json?.write(JSON.stringify(result));
+  files.trace?.write(JSON.stringify(chromeTrace(result, lives)));
+  if (files.record !== undefined) {
+    const isJson = files.record.path.endsWith('.json');
+    files.record.write(isJson ? traceToJson(trace) : traceToCsv(trace));
   }
-  if (options.record !== undefined) {
-    const isJson = options.record.endsWith('.json');
-    writeFile('record', options.record, isJson ? traceToJson(trace) : traceToCsv(trace));
-  }
-}
-
-/** The first line of an exception's stack that is in the user's file. */
-function whereThrown(cause: unknown): string {
-  const line = cause instanceof Error ? cause.stack?.split('\n')[1]?.trim() : undefined;
-  return line === undefined ? '' : ` (${line})`;
 }
 
 function loadTrace({ workload, size, passes, seed }: FaultRunOptions): AccessTrace {
@@ -118,7 +114,7 @@ function loadTrace({ workload, size, passes, seed }: FaultRunOptions): AccessTra
       throw new UsageError('--size and --passes are of the workloads by name; a file has its own');
     }
     try {
-      return readTrace(readFileSync(workload, 'utf8'), basename(workload));
+      return readTrace(readFileSync(resolve(callerFolder(), workload), 'utf8'), basename(workload));
     } catch (error) {
       if (error instanceof TraceError) throw new UsageError(`${workload}: ${error.message}`);
       throw new UsageError(`can't read ${workload}: ${(error as Error).message}`);
@@ -142,38 +138,31 @@ const ALIASES: Readonly<Record<string, PolicyName>> = {
 /** Policies that take no other order of eviction. */
 const OWN_EVICTION: readonly string[] = ['xe', 'kfd', 'nouveau'];
 
-async function loadPolicy(options: FaultRunOptions): Promise<PolicyFactory> {
+/** Who decides, and the URL of its module, or '' where it has none. */
+async function loadPolicy(
+  options: FaultRunOptions,
+): Promise<{ readonly policy: PolicyFactory; readonly url: string }> {
   const { evict, granularity } = options;
   const policy = ALIASES[options.policy] ?? options.policy;
   if (granularity !== undefined && policy !== 'kfd') {
     throw new UsageError(`--granularity is of kfd, not of ${options.policy}`);
   }
-  if (evict !== undefined && (OWN_EVICTION.includes(policy) || /\.m?js$/.test(policy))) {
+  if (evict !== undefined && (OWN_EVICTION.includes(policy) || isPolicyModule(policy))) {
     throw new UsageError(`--evict: ${options.policy} has its own order`);
   }
   if (POLICIES.includes(policy as PolicyName)) {
-    return policyByName(policy as PolicyName, {
+    const made = policyByName(policy as PolicyName, {
       ...(evict === undefined ? {} : { evict }),
       ...(granularity === undefined ? {} : { granularity }),
     });
+    return { policy: made, url: '' };
   }
-  if (!/\.m?js$/.test(policy)) {
+  if (!isPolicyModule(policy)) {
     const names = POLICIES.join(', ');
     throw new UsageError(`--policy takes ${names}, or a .js or .mjs file, not '${policy}'`);
   }
-  const file = resolve(policy);
-  if (!existsSync(file)) throw new UsageError(`--policy: there is no file ${policy}`);
-  let module: unknown;
-  try {
-    module = await import(/* @vite-ignore */ pathToFileURL(file).href);
-  } catch (error) {
-    throw new UsageError(`--policy: can't load ${policy}: ${(error as Error).message}`);
-  }
-  try {
-    return userPolicy(module, basename(policy));
-  } catch (error) {
-    throw error instanceof PolicyError ? new UsageError(`--policy: ${error.message}`) : error;
-  }
+  const { url, factory } = await loadPolicyModule(policy);
+  return { policy: factory, url };
 }
 
 /** The cost model that `--cost` gives. @throws UsageError */
@@ -183,14 +172,6 @@ export function readCost(text: string): CostModel {
   } catch (error) {
     if (error instanceof CostError) throw new UsageError(`--cost: ${error.message}`);
     throw new UsageError(`--cost takes JSON: ${(error as Error).message}`);
-  }
-}
-
-function writeFile(option: string, file: string, text: string): void {
-  try {
-    writeFileSync(file, text);
-  } catch (error) {
-    throw new UsageError(`--${option}: can't write ${file}: ${(error as Error).message}`);
   }
 }
 

@@ -92,7 +92,7 @@ const SPEC = {
       help: 'of random choices (1)',
     },
     cost: { kind: 'text', placeholder: 'JSON', help: 'other costs, {"farFaultUs": 20}' },
-    json: { kind: 'text', placeholder: 'FILE', help: 'where the whole result goes' },
+    json: { kind: 'text', placeholder: 'FILE', help: 'where the whole result goes; - is stdout' },
     trace: {
       kind: 'text',
       placeholder: 'FILE',

@@ -7,6 +7,7 @@ import type {
   KernelReport,
   KernelSource,
   LaunchOptions,
+  LaunchProgress,
   Machine,
   MachineEvent,
 } from '../src/index.ts';
@@ -53,10 +54,32 @@ export interface PageFaults {
   readonly first: number;
 }
 
+/** Bytes of memory that a run works on. */
+export function memoryOf({ source, pages, launch }: KernelRunOptions): number {
+  if (source.shape === undefined) return pages * PAGE_SIZE;
+  return shapeCase(source.shape, launch.workgroups, SHAPE_BASE, 1).bytes.length;
+}
+
+/** How far a run is. */
+export interface RunProgress {
+  readonly note: string;
+  /** Workgroups that finished, and all. */
+  readonly done?: number;
+  readonly total?: number;
+}
+
+/** Who looks on while a kernel runs, and may end it. */
+export interface RunWatcher {
+  readonly signal?: AbortSignal;
+  /** Told when the launch has begun, how to ask it. */
+  readonly onRunning?: (read: () => RunProgress) => void;
+}
+
 /** Runs a kernel on a machine. */
 export async function runKernel(
   machine: Machine,
   { source, pages, fill, args, launch }: KernelRunOptions,
+  { signal, onRunning }: RunWatcher = {},
 ): Promise<KernelRunResult> {
   const process = await machine.spawn();
   const given =
@@ -77,11 +100,22 @@ export async function runKernel(
   );
   const request = { ...launch, workgroups: given.workgroups, origin: addr - given.base };
   const own = source.shape === undefined ? [addr, length / 4] : [];
-  const report = await device.launch(kernel, { ...request, args: [...own, ...given.args] });
+  const running = device.startLaunch(kernel, {
+    ...request,
+    args: [...own, ...given.args],
+    ...(signal === undefined ? {} : { signal }),
+  });
+  onRunning?.(() => progressOf(running.progress, given.workgroups));
+  const report = await running.report;
   await trace.close();
   const bytes = await process.read(addr, length);
   const byPage = faultsByPage(faults, addr, length / PAGE_SIZE);
   return { report, faults: byPage, lost: trace.dropped, words: new Uint32Array(bytes.buffer) };
+}
+
+function progressOf(counts: LaunchProgress, total: number): RunProgress {
+  const { passes, faults, finished } = counts;
+  return { note: `pass ${passes + 1}, ${faults} faults, workgroups`, done: finished, total };
 }
 
 function contents(length: number, fill: KernelRunOptions['fill']): Uint8Array {

@@ -6,19 +6,29 @@
  * vm_arg(1u) the number of words there. The exit status is 0 when it finished.
  */
 import { readFileSync } from 'node:fs';
-import { writeFile } from 'node:fs/promises';
 import { basename, resolve } from 'node:path';
-import { pathToFileURL } from 'node:url';
-import { KernelCompileError, launchTrace, PAGE_SIZE, POLICIES, SHAPE_NAMES } from '../src/index.ts';
-import type { LaunchServiceOptions } from '../src/index.ts';
+import {
+  ErrnoError,
+  KernelCompileError,
+  launchTrace,
+  PAGE_SIZE,
+  POLICIES,
+  SHAPE_NAMES,
+} from '../src/index.ts';
+import type { LaunchServiceOptions, Machine } from '../src/index.ts';
 import { readCommandLine, UsageError } from './args.ts';
 import type { CommandLine } from './args.ts';
-import { isStopped, runCommand } from './cleanup.ts';
-import { faultsText, FILLS, reportText, runKernel } from './kernel-run.ts';
-import type { KernelRunOptions } from './kernel-run.ts';
+import { isStopped, onExit, runCommand } from './cleanup.ts';
+import { faultsText, FILLS, memoryOf, reportText, runKernel } from './kernel-run.ts';
+import type { KernelRunOptions, KernelRunResult, RunProgress } from './kernel-run.ts';
 import { openNodeMachine } from './node-machine.ts';
+import { callerFolder, outputFiles } from './output-file.ts';
+import { isPolicyModule, loadPolicyModule } from './policy-module.ts';
+import { startProgress } from './progress.ts';
 
 const MIB = 2 ** 20;
+/** How often the progress is looked at, milliseconds. */
+const LOOK_MS = 100;
 /** Lives of faults that a trace file has. */
 const LIVES = 2 ** 16;
 const KERNEL = 'fn kernel(wg: u32, lid: u32) { ... }';
@@ -85,7 +95,7 @@ const SPEC = {
       help: 'words to print at the end',
     },
     trace: { kind: 'text', placeholder: 'FILE', help: "where faults' lives go, for Perfetto" },
-    json: { kind: 'text', placeholder: 'FILE', help: 'where report and faults go' },
+    json: { kind: 'text', placeholder: 'FILE', help: 'where report and faults go; - is stdout' },
   },
 } as const;
 
@@ -95,50 +105,89 @@ type Values = CommandLine<typeof SPEC.options>['values'];
 export function main(): Promise<never> {
   const { values, positionals } = readCommandLine(SPEC);
   return runCommand('kernel', async () => {
-    const folder = process.env['INIT_CWD'] ?? '.';
-    const options = runOptions(values, positionals, folder);
-    const bytes = Math.max(options.pages * PAGE_SIZE * 2, 16 * MIB);
+    const files = outputFiles({ json: values.json, trace: values.trace });
+    if (files.trace !== undefined && values.policy === undefined) {
+      throw new UsageError('--trace is of virtual time: give a --policy');
+    }
+    const options = await runOptions(values, positionals, callerFolder());
+    const bytes = Math.max(memoryOf(options) * 2, 16 * MIB);
     const deviceBytes = (values.device ?? 1024) * PAGE_SIZE;
     const engine = values.engine === 'cpu' ? 'cpu' : 'webgpu';
     const sizes = { ramBytes: bytes, deviceBytes, chunkBytes: deviceBytes };
+    const isPiped = files.json?.isStdout === true || files.trace?.isStdout === true;
     const machine = await openNodeMachine({ engine, ...sizes }, say);
     try {
-      const result = await runKernel(machine, options);
+      const result = await watched(machine, options, isPiped);
       if (isStopped()) return 1;
-      process.stdout.write(reportText(result));
-      const tables = faultsText(result, values.rows ?? 32);
-      if (tables !== '') process.stdout.write(`\n${tables}`);
-      const { report, faults, words } = result;
-      if (values.dump !== undefined) say([...words.subarray(0, values.dump)].join(' '));
-      if (values.json !== undefined) {
-        await writeFile(resolve(folder, values.json), JSON.stringify({ report, faults }, null, 2));
-      }
-      if (values.trace !== undefined) {
-        const { service } = report;
-        if (service === null) throw new UsageError('--trace is of virtual time: give a --policy');
-        const trace = launchTrace(service, options.source.name!, values.window ?? 256);
-        await writeFile(resolve(folder, values.trace), JSON.stringify(trace));
+      if (!isPiped) printResult(result, values);
+      const { report, faults } = result;
+      files.json?.write(JSON.stringify({ report, faults }, null, 2));
+      if (files.trace !== undefined && report.service !== null) {
+        const name = options.source.name!;
+        const trace = launchTrace(report.service, name, values.window ?? 256);
+        files.trace.write(JSON.stringify(trace));
       }
       return report.outcome === 'done' && report.killed === 0 ? 0 : 1;
     } catch (error) {
-      if (!(error instanceof KernelCompileError)) throw error;
-      for (const { line, column, reason } of error.problems) {
-        say(`${options.source.name}:${line}:${column}: ${reason}`);
-      }
-      return 1;
+      if (error instanceof KernelCompileError) return refusal(options.source.name!, error);
+      // A launch that never began: an argument, or a policy that can't be set up.
+      if (error instanceof ErrnoError) throw new UsageError(error.message);
+      throw error;
     }
   });
+}
+
+/** Runs it, with its progress on stderr, until its end or Ctrl-C. */
+async function watched(
+  machine: Machine,
+  options: KernelRunOptions,
+  isPiped: boolean,
+): Promise<KernelRunResult> {
+  const stop = new AbortController();
+  const progress = isPiped ? undefined : startProgress('kernel');
+  let read = (): RunProgress => ({ note: 'compiles' });
+  const timer = setInterval(() => {
+    const { note, done, total } = read();
+    progress?.update(note, done, total);
+  }, LOOK_MS);
+  // Taken away first: the machine can't close before the pass in progress is over.
+  const end = onExit(() => {
+    clearInterval(timer);
+    progress?.end();
+    stop.abort();
+  });
+  try {
+    return await runKernel(machine, options, {
+      signal: stop.signal,
+      onRunning: (asked) => void (read = asked),
+    });
+  } finally {
+    await end();
+  }
+}
+
+function printResult(result: KernelRunResult, { rows, dump }: Values): void {
+  process.stdout.write(reportText(result));
+  const tables = faultsText(result, rows ?? 32);
+  if (tables !== '') process.stdout.write(`\n${tables}`);
+  if (dump !== undefined) say([...result.words.subarray(0, dump)].join(' '));
+}
+
+function refusal(name: string, { problems, message }: KernelCompileError): number {
+  for (const { line, column, reason } of problems) say(`${name}:${line}:${column}: ${reason}`);
+  if (problems.length === 0) say(`kernel: ${message}`);
+  return 1;
 }
 
 function say(line: string): void {
   process.stderr.write(`${line}\n`);
 }
 
-function runOptions(
+async function runOptions(
   values: Values,
   positionals: readonly string[],
   folder: string,
-): KernelRunOptions {
+): Promise<KernelRunOptions> {
   const { shape, lanes, window, budget, policy, evict } = values;
   const [file, extra] = positionals;
   if (extra !== undefined) throw new UsageError(`one kernel at a time, not '${extra}' as well`);
@@ -156,7 +205,10 @@ function runOptions(
   const decided =
     policy === undefined
       ? {}
-      : { policy: policyOf(policy, folder), service: service as LaunchServiceOptions };
+      : {
+          policy: await policyOf(policy, folder),
+          service: service as LaunchServiceOptions,
+        };
   return {
     source: { ...text, name, ...inFlight, ...(lanes === undefined ? {} : { lanes }) },
     pages: values.pages ?? 16,
@@ -188,11 +240,11 @@ function readArgs(text: string | undefined): number[] {
   });
 }
 
-/** A policy's name, or the URL of a module. */
-function policyOf(policy: string, folder: string): string {
+/** A policy's name, or the URL of a module, which is looked at before the machine is opened. */
+async function policyOf(policy: string, folder: string): Promise<string> {
   if (POLICIES.some((name) => name === policy)) return policy;
-  if (!/\.m?js$/.test(policy)) {
+  if (!isPolicyModule(policy)) {
     throw new UsageError(`--policy is one of ${POLICIES.join(', ')}, or a module (.mjs)`);
   }
-  return pathToFileURL(resolve(folder, policy)).href;
+  return (await loadPolicyModule(policy, folder)).url;
 }

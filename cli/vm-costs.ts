@@ -4,14 +4,14 @@
  * On a software adapter processor time is compared, since the adapter works in this process and
  * other programs' load then does not count; on graphics hardware it is wall time.
  */
-import { writeFile } from 'node:fs/promises';
 import type { VmCost, VmWay } from '../bench/vm-costs.ts';
 import { meanRatio, measureVmCost, quantileOf, ratioOf, VM_WAYS } from '../bench/vm-costs.ts';
 import { SHAPE_NAMES } from '../src/index.ts';
 import { isSoftware } from './adapter.ts';
-import { readCommandLine } from './args.ts';
+import { readCommandLine, UsageError } from './args.ts';
 import { runCommand } from './cleanup.ts';
 import { openNodeGpu } from './node-gpu.ts';
+import { outputFiles } from './output-file.ts';
 import { runFaultCosts } from './vm-faults.ts';
 
 /** Goals on a software adapter: geometric means over all shapes, without and with exactly-once. */
@@ -47,6 +47,14 @@ const SPEC = {
 export async function main(): Promise<void> {
   await runCommand('vm-costs', async () => {
     const { values } = readCommandLine(SPEC);
+    if (values.faults && values.json !== undefined) {
+      throw new UsageError('--json is of what shapes cost; --faults has no samples to keep');
+    }
+    if (values.shape !== undefined && !SHAPE_NAMES.includes(values.shape)) {
+      throw new UsageError(`--shape is one of ${SHAPE_NAMES.join(', ')}, not '${values.shape}'`);
+    }
+    const { json } = outputFiles({ json: values.json });
+    const out = json?.isStdout === true ? process.stderr : process.stdout;
     const { gpu, adapter } = await openNodeGpu((line) => process.stderr.write(`${line}\n`));
     if (values.faults) return runFaultCosts(values.size ?? 64, values.rounds ?? 7);
     const device = await openDevice(gpu);
@@ -58,11 +66,11 @@ export async function main(): Promise<void> {
     for (const shape of shapes) {
       const cost = await measureVmCost(device, shape, options);
       costs.push(cost);
-      process.stdout.write(`${lineOf(cost)}\n`);
+      out.write(`${lineOf(cost)}\n`);
     }
     device.destroy();
-    if (values.json !== undefined) await writeFile(values.json, JSON.stringify(costs));
-    return summary(costs, isSoftware(adapter) && costs.length > 1);
+    json?.write(JSON.stringify(costs));
+    return summary(costs, isSoftware(adapter) && costs.length > 1, out);
   });
 }
 
@@ -91,7 +99,7 @@ function lineOf(cost: VmCost): string {
 }
 
 /** Geometric means; the exit status. */
-function summary(costs: readonly VmCost[], judged: boolean): number {
+function summary(costs: readonly VmCost[], judged: boolean, out: NodeJS.WriteStream): number {
   let failed = 0;
   for (const way of VM_WAYS.slice(1)) {
     const mean = meanRatio(costs, way);
@@ -100,7 +108,7 @@ function summary(costs: readonly VmCost[], judged: boolean): number {
     if (misses) failed = 1;
     const verdict =
       judged && goal !== undefined ? ` ${misses ? 'FAIL' : 'PASS'} at most ${goal}` : '';
-    process.stdout.write(`geometric mean, ${way}: ${mean.toFixed(2)}${verdict}\n`);
+    out.write(`geometric mean, ${way}: ${mean.toFixed(2)}${verdict}\n`);
   }
   return failed;
 }

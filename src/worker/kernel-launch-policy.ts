@@ -7,6 +7,7 @@ import { PAGE_SIZE, isAddress } from '../base/units.ts';
 import { CostError, readCostModel } from '../driver/policy/cost-model.ts';
 import { EVICTIONS } from '../driver/policy/eviction.ts';
 import { FaultLives } from '../driver/policy/fault-lives.ts';
+import { policyErrorText } from '../driver/policy/policy-error.ts';
 import { POLICIES, policyByName } from '../driver/policy/policies.ts';
 import type { PolicyChoice } from '../driver/policy/policies.ts';
 import { NO_HINTS, PolicyError, REPLAYS } from '../driver/policy/policy.ts';
@@ -77,7 +78,7 @@ async function factoryOf(name: string, service: LaunchServiceOptions): Promise<P
   try {
     module = await import(/* @vite-ignore */ name);
   } catch (error) {
-    const why = error instanceof Error ? error.message : String(error);
+    const why = error instanceof Error ? policyErrorText(error, name) : String(error);
     throw new UnreadableModule(`the module of the policy can't be loaded: ${why}`);
   }
   return userPolicy(module, nameOf(new URL(name)));
@@ -87,20 +88,6 @@ async function factoryOf(name: string, service: LaunchServiceOptions): Promise<P
 function nameOf({ protocol, pathname }: URL): string {
   const isText = protocol === 'blob:' || protocol === 'data:';
   return isText ? 'yours' : (pathname.split('/').at(-1) ?? 'yours');
-}
-
-/**
- * Where in a user's module something was thrown.
- *
- * @param url of the module
- * @returns " (line 3)", or nothing where that is not known
- */
-export function placeIn(error: Error, url: string): string {
-  const { cause } = error;
-  const stack = cause instanceof Error ? String(cause.stack) : '';
-  const at = url === '' ? -1 : stack.indexOf(`${url}:`);
-  const line = at < 0 ? NaN : Number.parseInt(stack.slice(at + url.length + 1), 10);
-  return Number.isNaN(line) ? '' : ` (line ${line})`;
 }
 
 function traitsOf({ replay, batchLimit }: LaunchServiceOptions): Partial<ServiceTraits> {

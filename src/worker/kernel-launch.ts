@@ -8,6 +8,7 @@ import type { Dmirror } from '../driver/dmirror.ts';
 import type { LaunchPager } from '../driver/launch-pager.ts';
 import { MachinePager } from '../driver/machine-pager.ts';
 import { PolicyPager } from '../driver/policy-pager.ts';
+import { policyErrorText } from '../driver/policy/policy-error.ts';
 import { PolicyError } from '../driver/policy/policy.ts';
 import type { ServicePagerOptions } from '../driver/service-options.ts';
 import {
@@ -29,7 +30,7 @@ import { TRACE_DEVICE_FAULT, TRACE_DEVICE_PASS } from '../mm/trace.ts';
 import { vmEventIndex } from '../mm/vmstat.ts';
 import { problem, readKernel, readOptions, readOrder } from './kernel-launch-args.ts';
 import type { Order } from './kernel-launch-args.ts';
-import { placeIn, readPolicy } from './kernel-launch-policy.ts';
+import { readPolicy } from './kernel-launch-policy.ts';
 import { isRecord } from './kernel-results.ts';
 import { LaunchHold } from './launch-hold.ts';
 import { LAUNCH_COUNTS } from './protocol-launch.ts';
@@ -67,10 +68,10 @@ interface Active {
   readonly home: VmHome;
   readonly program: VmProgram;
   readonly order: Order;
-  /** The policy's name or URL. */
-  readonly policy: string;
   /** Of the fault service, where there is a policy. */
   service: ServicePagerOptions | null;
+  /** The policy's name, or the URL of its module; '' without one. */
+  readonly policy: string;
   /** Of the file or process: the launch is to end. */
   isClosed: boolean;
   /** Its end; of one that has not begun nobody waits for that. */
@@ -166,9 +167,9 @@ export class KernelLaunches {
     if ('errno' in order) return refusedLaunch(order.errno, order.cause);
     const { program } = compiled;
     const ended = Promise.resolve();
-    const { policy = '' } = request;
-    const made = { mirror, home, program, order, policy };
-    const active: Active = { ...made, service: null, isClosed: false, ended };
+    const policy = typeof request.policy === 'string' ? request.policy : '';
+    const parts = { mirror, home, program, order, policy };
+    const active: Active = { ...parts, service: null, isClosed: false, ended };
     const ofFile = this.active.get(fd) ?? new Set();
     this.active.set(fd, ofFile.add(active));
     try {
@@ -267,7 +268,7 @@ export class KernelLaunches {
     } catch (error) {
       // A policy, or the compiler about a replay's variant; a bug of ours is not to be hidden.
       if (!(error instanceof PolicyError || error instanceof VmCompileError)) throw error;
-      detail = error.message + placeIn(error, active.policy);
+      detail = policyErrorText(error, error instanceof PolicyError ? active.policy : '');
       const status = error instanceof PolicyError ? errno.EINVAL : errno.EIO;
       ended = { ...watch.counts, outcome: 'failed', errno: status, workgroup: -1 };
     } finally {
@@ -311,7 +312,7 @@ function newPager(active: Active, space: DeviceSpace): LaunchPager | string {
   try {
     return new PolicyPager(mirror, space, origin, firstFrame, service);
   } catch (error) {
-    if (error instanceof PolicyError) return error.message + placeIn(error, active.policy);
+    if (error instanceof PolicyError) return policyErrorText(error, active.policy);
     throw error;
   }
 }

@@ -81,11 +81,11 @@ describe('what callers may say of a launch', () => {
     const policy = moduleOf(`export const policy = {${broken} };`);
     const report = await launchPlaced(rig, kernel, placed, { policy });
     expect(report).toMatchObject({ outcome: 'failed', errno: errno.EINVAL });
-    const what = 'throws: nothing is not defined (line 3)';
+    const what = 'throws: nothing is not defined (line 3, column 5)';
     expect(report.cause).toBe(`policy yours, onFaults: ${what}`);
     const maker = moduleOf('export const policy = () => {\n  throw new Error("not today");\n};');
     await expect(launchPlaced(rig, kernel, placed, { policy: maker })).rejects.toThrow(
-      'policy yours, policy(): throws: not today (line 2)',
+      'policy yours, policy(): throws: not today (line 2, column 9)',
     );
     await expectUsable();
   });

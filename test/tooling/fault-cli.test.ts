@@ -17,6 +17,18 @@ beforeAll(() => {
 });
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
 
+/** A run for which nothing was asked but what it needs. */
+const NONE = {
+  ...Object.fromEntries(
+    'window size passes oversub evict replay batch granularity seed cost json trace record'
+      .split(' ')
+      .map((name) => [name, undefined]),
+  ),
+  workload: 'sweep',
+  policy: 'uvm',
+  dedup: false,
+} as unknown as FaultRunOptions;
+
 function fault(...args: string[]): { status: number | null; out: string; err: string } {
   const command = ['--enable-source-maps', 'cli/run.mjs', 'fault', ...args];
   const { status, stdout, stderr } = spawnSync('node', command, { cwd: ROOT, encoding: 'utf8' });
@@ -98,9 +110,43 @@ describe('a policy of the user', () => {
     );
     const { status, out, err } = fault('--workload', 'sweep', '--policy', file);
     expect([status, out]).toEqual([1, '']);
-    expect(err).toMatch(
-      /^fault: policy bad\.mjs, onFaults: throws: no idea \(at .*bad\.mjs:2:\d+\)\)\n$/,
-    );
+    expect(err).toBe(`fault: policy bad.mjs, onFaults: throws: no idea (${file}:2:28)\n`);
+  }, 60_000);
+
+  const GOOD = 'export const policy = { onFaults() {}, chooseVictims() {} };';
+  const WRONG: readonly (readonly [string, string, RegExp])[] = [
+    ['syntax.mjs', `${GOOD}\n  for (let i = 0; i < 1; i++ { }`, /: Expected .* \(FILE:2:30\)/],
+    ['top.mjs', `${GOOD}\nnull.pages;`, /Cannot read properties of null .* \(FILE:2:6\)/],
+    ['odd.mjs', "throw 'tired';", /: throws tired \(FILE\)/],
+    ['import.mjs', `${GOOD}\nimport './not-here.mjs';`, /Cannot find module .* \(FILE:2\)/],
+    ['name.mjs', `${GOOD}\nimport { nix } from 'node:fs';`, /export named 'nix' \(FILE:2\)/],
+    ['empty.mjs', 'export const politics = 1;', /empty\.mjs, module: exports no `policy`/],
+    [
+      'page.mjs',
+      `export const policy = {
+        onFaults(faults, view, answer) { answer.migrate(-7); }, chooseVictims() {},
+      };`,
+      /onFaults: names page -7; pages are 0 to \d+ \(FILE:2:49\)/,
+    ],
+    ['silent.mjs', GOOD, /onFaults: leaves the fault on page 0 without an answer \(FILE\)/],
+    [
+      'makes.mjs',
+      "export const policy = () => {\n  throw new Error('no setup');\n};",
+      /policy\(\): throws: no setup \(FILE:2:9\)/,
+    ],
+  ];
+
+  test('that is wrong: what, and where', () => {
+    const files = WRONG.map(([name, text]) => policy(name, text));
+    const command = ['--import', './cli/typescript.mjs', 'test/tooling/policy-errors.ts'];
+    command.push(...files);
+    const { stdout, stderr } = spawnSync('node', command, { cwd: ROOT, encoding: 'utf8' });
+    const said = stderr.split('\n');
+    expect([stdout, said.length]).toEqual(['', WRONG.length + 1]);
+    for (const [i, [name, , message]] of WRONG.entries()) {
+      expect(said[i]!.replaceAll(files[i]!, 'FILE'), name).toMatch(message);
+      expect(said[i], name).toMatch(/^UsageError: /);
+    }
   }, 60_000);
 });
 
@@ -111,12 +157,6 @@ test('nothing to do is a mistake: one line, status 1', () => {
 }, 60_000);
 
 describe('mistakes that a run finds', () => {
-  const none = Object.fromEntries(
-    'window size passes oversub evict replay batch granularity seed cost json trace record'
-      .split(' ')
-      .map((name) => [name, undefined]),
-  ) as unknown as FaultRunOptions;
-
   test.each([
     [{ workload: 'foo' }, "not 'foo'"],
     [{ workload: 'none.csv' }, "can't read none.csv"],
@@ -131,17 +171,20 @@ describe('mistakes that a run finds', () => {
     [{ cost: '{"linkGiBs":0}' }, 'cost linkGiBs must be more than 0'],
     [{ cost: '{"replayUs":-1}' }, 'must be a number, 0 or more, not -1'],
     [{ cost: '{' }, '--cost takes JSON'],
-    [{ size: 1, json: '/no/such/folder/r.json' }, "--json: can't write /no/such/folder/r.json"],
+    [{ json: '/no/such/folder/r.json' }, "--json: can't write /no/such/folder/r.json: ENOENT"],
+    [{ record: '/no/such/folder/r.csv', policy: 'lru' }, "--record: can't write /no/such"],
+    [{ json: 'x.json', trace: 'x.json' }, '--json and --trace name the same file'],
   ])('%j: %s', async (options, message) => {
-    const run = runFaults({
-      ...none,
-      workload: 'sweep',
-      policy: 'uvm',
-      dedup: false,
-      ...(options as Partial<FaultRunOptions>),
-    });
+    const run = runFaults({ ...NONE, ...(options as Partial<FaultRunOptions>) });
     await expect(run).rejects.toThrow(UsageError);
     await expect(run).rejects.toThrow(message);
+  });
+
+  test('a file that can not be written is found before the first experiment', () => {
+    const options = { names: [], broken: undefined, curves: false, cost: undefined };
+    const began = performance.now();
+    expect(() => runMenu({ ...options, json: '/no/such/folder/x.json' })).toThrow(UsageError);
+    expect(performance.now() - began).toBeLessThan(1000);
   });
 
   test('an experiment that is not there', () => {

@@ -1,6 +1,6 @@
 /** `npm run kernel`: what it prints, its exit status, its mistakes. */
 import { spawnSync } from 'node:child_process';
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { expect, test } from 'vitest';
@@ -51,6 +51,47 @@ test('the command ends with 0 and a report; a kernel that is refused has line an
   expect(wgsl.err).toBe('add.wgsl:1:1: this engine runs no WGSL, only shapes by their name\n');
 }, 60_000);
 
+test('--json - gives JSON to stdout and nothing else', () => {
+  const { status, out, err } = kernel('--shape', 'swap', '--engine', 'cpu', '--json', '-');
+  expect([status, err]).toEqual([0, '']);
+  expect(JSON.parse(out)).toMatchObject({ report: { outcome: 'done' }, faults: [{}, {}] });
+}, 60_000);
+
+test('a policy that throws in mid-service ends its run with its line and column', () => {
+  const folder = mkdtempSync(join(tmpdir(), 'webhmm-kernel-'));
+  const file = join(folder, 'mine.mjs');
+  writeFileSync(
+    file,
+    `export const policy = {
+  name: 'no good',
+  onFaults() {
+    throw new Error('no idea');
+  },
+  chooseVictims() {},
+};`,
+  );
+  const { status, out } = kernel('--shape', 'swap', '--engine', 'cpu', '--policy', file);
+  expect(status).toBe(1);
+  expect(out).toMatch(
+    /^outcome +failed: policy no good, onFaults: throws: no idea \(mine\.mjs:4:11\)\n/,
+  );
+  rmSync(folder, { recursive: true });
+}, 60_000);
+
+test('files are looked at before anything is run, and none is made', () => {
+  const folder = mkdtempSync(join(tmpdir(), 'webhmm-kernel-'));
+  const shape = ['--shape', 'swap', '--engine', 'cpu', '--policy', 'uvm'];
+  const nowhere = join(folder, 'none', 'x.json');
+  const made = join(folder, 'x.json');
+  const late = kernel(...shape, '--json', made, '--trace', nowhere);
+  expect([late.status, late.out]).toEqual([1, '']);
+  expect(late.err).toBe(`kernel: --trace: can't write ${nowhere}: ENOENT; make its folder first\n`);
+  const twice = kernel(...shape, '--json', made, '--trace', made);
+  expect(twice.err).toBe(`kernel: --json and --trace name the same file, ${made}\n`);
+  expect(readdirSync(folder)).toEqual([]);
+  rmSync(folder, { recursive: true });
+}, 60_000);
+
 test.each([
   [[], /^kernel: give a file with/],
   [['a.wgsl', '--shape', 'swap'], /^kernel: give a file with/],
@@ -60,6 +101,8 @@ test.each([
   [['--shape', 'circle'], /^kernel: --shape is one of elementwise, .*, not 'circle'/],
   [['test/tooling/add.wgsl', '--evict', 'lru4k'], /^kernel: --evict needs --policy/],
   [['test/tooling/add.wgsl', '--policy', 'best'], /^kernel: --policy is one of uvm/],
+  [['test/tooling/add.wgsl', '--policy', 'best.mjs'], /^kernel: --policy: there is no file best/],
+  [['test/tooling/add.wgsl', '--trace', 'x.json'], /^kernel: --trace is of virtual time: give/],
 ])(
   '%j is a mistake in one line or a few',
   (args, message) => {

@@ -76,6 +76,26 @@ describe('a body that fails', () => {
   });
 });
 
+test(
+  'a kernel that is stopped shows how far it was, says so last, and writes no file',
+  async () => {
+    const folder = mkdtempSync(join(tmpdir(), 'webhmm-stop-'));
+    const size = ['--workgroups', '60000', '--window', '1', '--device', '2'];
+    const args = ['cli/run.mjs', 'kernel', '--shape', 'accumulate', '--engine', 'cpu', ...size];
+    const file = ['--json', join(folder, 'x.json')];
+    try {
+      const shown = /^kernel: pass \d+, \d+ faults, workgroups \d+\/60000 \(\d+ s\)$/m;
+      const ended = await runUntil([...args, ...file], {}, shown, ['SIGINT']);
+      expect(ended.err).toMatch(/ s\)\n\nkernel: stopped by SIGINT\n$/);
+      expect(ended).toMatchObject({ status: 130, out: '' });
+      expect(readdirSync(folder)).toEqual([]);
+    } finally {
+      rmSync(folder, { recursive: true, force: true });
+    }
+  },
+  LIMIT_MS,
+);
+
 describe.skipIf(!bundleRunsHere())('a benchmark that is stopped (needs Linux x64)', () => {
   test.each(['node', 'bundled'])(
     'on --browser %s says so last and leaves no file',

@@ -25,6 +25,7 @@ export { MAX_TRACE_PAGES, readTrace, traceToCsv, traceToJson } from './access-tr
 export { chromeTrace } from './chrome-trace.ts';
 export type { ChromeTrace, KeptLives, TracedRun, TraceEvent } from './chrome-trace.ts';
 export { userPolicy } from './user-policy.ts';
+export { placeIn, policyErrorText } from './policy-error.ts';
 export { EXPERIMENTS, runExperiment } from './experiments/menu.ts';
 export type { ExperimentReport } from './experiments/menu.ts';
 export { BREAKS } from './experiments/experiment.ts';

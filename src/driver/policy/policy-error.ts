@@ -23,3 +23,48 @@ export function refusePromise(answered: unknown, policy: FaultPolicy): void {
     'answers with a promise; it has to answer at once',
   );
 }
+
+/**
+ * Where in a user's module an error came from.
+ *
+ * @param error thrown by the module, by what it called, or because of its text
+ * @param url the module's
+ * @returns "3:17", line and column; "3" where no column is known; '' where neither is
+ */
+export function placeIn(error: unknown, url: string): string {
+  const name = url.replaceAll(/[.*+?^${}()|[\]\\]/g, String.raw`\$&`);
+  // A loader may have put a query behind the name, or a line alone before the whole.
+  const place = new RegExp(String.raw`(?:^|[\s(@])${name}(?:\?[^\s:]*)?:(\d+)(:\d+)?(?!\d)`);
+  const chain: Error[] = [];
+  // What the policy threw itself comes first: nearer to the mistake than what we made of it.
+  for (let one = error; one instanceof Error && chain.length < 8; one = one.cause) {
+    chain.unshift(one);
+  }
+  for (const { stack = '' } of chain) {
+    const found = place.exec(stack);
+    if (found !== null) return `${found[1]}${found[2] ?? ''}`;
+  }
+  return '';
+}
+
+/**
+ * What went wrong with a policy, with its module where it has one, and the place in it where that
+ * is known: " (mine.mjs:3:17)", or " (line 3, column 17)" of a module that is no file.
+ *
+ * @param url the module's; anything else is no module
+ * @param name how to call it; by default the end of its URL
+ */
+export function policyErrorText(error: Error, url: string, name = fileOf(url)): string {
+  if (!/^[a-z][a-z\d+.-]*:/i.test(url)) return error.message;
+  const place = placeIn(error, url);
+  const [line, column] = place.split(':');
+  const inText = column === undefined ? `line ${line}` : `line ${line}, column ${column}`;
+  const parts = name === '' ? [place === '' ? '' : inText] : [name, place];
+  const where = parts.filter((part) => part !== '').join(':');
+  return where === '' ? error.message : `${error.message} (${where})`;
+}
+
+function fileOf(url: string): string {
+  const path = /^(?:blob|data):/.test(url) ? '' : url.replace(/[?#].*$/, '');
+  return path.slice(path.lastIndexOf('/') + 1);
+}

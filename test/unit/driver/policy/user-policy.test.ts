@@ -3,6 +3,7 @@ import { describe, expect, test } from 'vitest';
 import { StuckError } from '../../../../src/driver/policy/model-run.ts';
 import { ACCESS_READ, ON_DEVICE, PolicyError } from '../../../../src/driver/policy/policy.ts';
 import type { FaultPolicy } from '../../../../src/driver/policy/policy.ts';
+import { placeIn, policyErrorText } from '../../../../src/driver/policy/policy-error.ts';
 import { userPolicy } from '../../../../src/driver/policy/user-policy.ts';
 import { makeWorkload } from '../../../../src/driver/policy/workloads.ts';
 import { blocks, drive, ModelRun, pageByPage, policyByName, runModel, traceOf } from './rig.ts';
@@ -161,4 +162,38 @@ test('a failed run leaves others alone', () => {
   const before = JSON.stringify(runModel(trace, policyByName('uvm')));
   expect(failure({ onFaults() {} })).toBeInstanceOf(PolicyError);
   expect(JSON.stringify(runModel(trace, policyByName('uvm')))).toBe(before);
+});
+
+describe('the place of a mistake', () => {
+  const URL_OF = 'http://localhost:5173/mine.mjs';
+  const withStack = (stack: string, cause?: unknown): Error =>
+    Object.assign(new Error('no idea', { cause }), { stack });
+
+  test.each([
+    ['Error: no idea\n    at helper (OTHER:9:9)\n    at Object.onFaults (URL:2:28)', '2:28'],
+    ['helper@OTHER:9:9\nonFaults@URL?t=17:3:4\n', '3:4'],
+    ['URL:7\nimport x;\n^^^\nSyntaxError: no', '7'],
+    ['Error: no idea\n    at helper (URL.map:9:9)', ''],
+    ['', ''],
+  ])('%j: %j', (stack, place) => {
+    const text = stack.replaceAll('URL', URL_OF).replaceAll('OTHER', 'http://localhost/o.mjs');
+    expect(placeIn(withStack(text), URL_OF)).toBe(place);
+  });
+
+  test('is where the policy threw, before where that was noticed', () => {
+    const inner = withStack(`at ${URL_OF}:4:5`);
+    expect(placeIn(withStack(`at ${URL_OF}:1:1`, inner), URL_OF)).toBe('4:5');
+    expect(placeIn(withStack(`at ${URL_OF}:1:1`, withStack('')), URL_OF)).toBe('1:1');
+    expect(placeIn('no error', URL_OF)).toBe('');
+  });
+
+  test('is named with its file; a policy that comes with WebHMM has none', () => {
+    const error = withStack(`at ${URL_OF}:4:5`);
+    expect(policyErrorText(error, URL_OF)).toBe('no idea (mine.mjs:4:5)');
+    expect(policyErrorText(error, 'http://x/other.mjs')).toBe('no idea (other.mjs)');
+    expect(policyErrorText(error, 'blob:http://x/0-1')).toBe('no idea');
+    const inText = withStack('at blob:http://x/0-1:4:5');
+    expect(policyErrorText(inText, 'blob:http://x/0-1')).toBe('no idea (line 4, column 5)');
+    expect(policyErrorText(error, 'uvm')).toBe('no idea');
+  });
 });
