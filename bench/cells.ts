@@ -15,6 +15,8 @@ export interface CellSpec {
   /** Bytes and pages that one operation moves; 0 for none. */
   readonly bytes: number;
   readonly pages: number;
+  /** Nobody looks at the result. */
+  readonly unchecked?: boolean;
 }
 
 /** Nanoseconds of precision are noise; four significant digits after the point are not. */
@@ -38,6 +40,7 @@ export function makeCell(spec: CellSpec, sampled: Sampled, random: RandomSource)
   const estimate = empty ? { value: 0, ci: [0, 0] as const } : medianEstimate(samples, random);
   const at = (q: number): number => (empty ? 0 : round(quantile(samples, q)));
   const failure = sampled.failure ?? (empty ? 'no sample was taken' : null);
+  const unchecked = failure === null && spec.unchecked === true;
   const median = estimate.value;
   const us = spec.unit === 'us' ? median : 0;
   return {
@@ -46,8 +49,9 @@ export function makeCell(spec: CellSpec, sampled: Sampled, random: RandomSource)
     params: spec.params,
     samples: samples.map(round),
     unit: spec.unit,
-    verified: failure === null,
+    verified: failure === null && !unchecked,
     ...(failure === null ? {} : { failure }),
+    ...(unchecked ? { unchecked } : {}),
     dropped: sampled.dropped,
     chained: sampled.chained,
     median: round(median),
@@ -62,6 +66,7 @@ export function makeCell(spec: CellSpec, sampled: Sampled, random: RandomSource)
     gbPerSecond: spec.bytes > 0 && us > 0 ? significant(spec.bytes / us / 1000) : null,
     usPerPage: usPerPage(spec, median),
     ...(sampled.phases === null ? {} : { phases: roundAll(sampled.phases) }),
+    ...(sampled.counts === undefined ? {} : { counts: roundAll(sampled.counts) }),
   };
 }
 
@@ -70,6 +75,6 @@ function usPerPage(spec: CellSpec, median: number): number | null {
   return spec.pages > 0 ? significant(median / spec.pages) : null;
 }
 
-function roundAll(phases: Readonly<Record<string, number>>): Record<string, number> {
-  return Object.fromEntries(Object.entries(phases).map(([name, us]) => [name, round(us)]));
+function roundAll(values: Readonly<Record<string, number>>): Record<string, number> {
+  return Object.fromEntries(Object.entries(values).map(([name, value]) => [name, round(value)]));
 }

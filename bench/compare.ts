@@ -6,9 +6,11 @@
  * reference lines tell. A difference counts when the whole interval of its ratio lies outside of
  * 1, and is more than the reference lines moved.
  */
+import { settingsText } from './copy-settings.ts';
 import { adapterName, formatNumber } from './format.ts';
 import { median } from './stats.ts';
 import type { Table } from './tables.ts';
+import { isBroken } from './types.ts';
 import type { BenchCell, BenchGoal, BenchReport } from './types.ts';
 
 /** What a ratio means: `drift` is surely no chance, but no more than the machine itself moved. */
@@ -94,7 +96,7 @@ function judgeRatio(ci: Interval, drift: number): Verdict {
 
 function compareCells(a: BenchCell, b: BenchCell, drift: number): CellChange {
   const ci = ratioInterval({ value: a.median, ci: a.ci }, { value: b.median, ci: b.ci });
-  const isRight = a.verified && b.verified;
+  const isRight = !isBroken(a) && !isBroken(b);
   return {
     id: a.id,
     before: a.median,
@@ -134,6 +136,7 @@ function listWarnings(before: BenchReport, after: BenchReport): string[] {
   say('different engines', ({ env }) => env.engine);
   say('different browsers', ({ env }) => `${env.browser} ${env.version}`);
   say('different machines', ({ env }) => `${env.cores} cores`);
+  say('different settings', ({ env }) => settingsText(env.settings));
   say('different lengths', ({ env }) => (env.quick ? 'quick' : 'full'));
   for (const [name, { env }] of [
     ['first', before],

@@ -1,16 +1,19 @@
 /**
  * The copy suite: the engine alone, strategy by folio size by batch by direction. Folios are
- * scattered on both sides. Cells run in a seeded random order, so that a slow minute of the
- * machine does not fall on one strategy; each has a time box, and the boxes shrink as the time
- * box of the run is used up.
+ * scattered on both sides, or as the run's settings say. Cells run in a seeded random order, so
+ * that a slow minute of the machine does not fall on one strategy; each has a time box, and the
+ * boxes shrink as the time box of the run is used up.
  */
 import { PAGE_SIZE } from '../src/index.ts';
 import type { StrategyName } from '../src/index.ts';
 import type { CellSpec } from './cells.ts';
 import { seedFor } from './content.ts';
 import { CopyOperation } from './copy-operation.ts';
-import type { Direction } from './copy-operation.ts';
+import type { CopySpec, Direction } from './copy-operation.ts';
+import { takeFragments } from './fragments.ts';
+import type { Fragmentation, Frames } from './fragments.ts';
 import { FramePool } from './frames.ts';
+import type { Shuffler } from './frames.ts';
 import type { RunContext } from './run-context.ts';
 import { sampleOperation } from './sampler.ts';
 import type { SampleBox } from './sampler.ts';
@@ -108,6 +111,13 @@ function boxFor(ctx: RunContext, cellsLeft: number): SampleBox {
   return { ...box, budgetMs: Math.min(box.budgetMs, Math.max(0, ctx.msLeft / cellsLeft)) };
 }
 
+/** How a copy is made, where it is not as usual. */
+export interface CopyOptions extends Pick<CopySpec, 'listFolios' | 'inFlight' | 'verify'> {
+  /** Where false, frames of VRAM lie in order, as a driver's allocator hands them out. */
+  readonly scatterVram?: boolean;
+  readonly fragments?: Fragmentation;
+}
+
 /**
  * An operation on freshly taken frames, scattered on both sides unless told otherwise.
  *
@@ -117,49 +127,67 @@ export function takeCopy(
   ctx: RunContext,
   pools: CopyPools,
   cell: CopyCell,
-  options: {
-    readonly scatterVram?: boolean;
-    readonly contiguous?: boolean;
-    readonly listFolios?: number;
-    readonly inFlight?: number;
-  } = {},
+  options: CopyOptions = {},
 ): CopyOperation | null {
+  const { scatterVram = true, fragments = 'scattered', ...rest } = options;
   const folioPages = cell.folioBytes / PAGE_SIZE;
   const id = copyCellId(cell);
-  const shuffler = options.contiguous === true ? null : ctx.random.fork(`frames ${id}`);
-  const vramShuffler = options.scatterVram === false ? null : shuffler;
-  const take = (side: 'ram' | 'vram'): Uint32Array | null =>
-    pools[side].take(cell.batch, folioPages, side === 'ram' ? shuffler : vramShuffler);
-  const source = take(
-    cell.direction === 'to-device' || cell.direction === 'in-host' ? 'ram' : 'vram',
-  );
-  const target = take(
-    cell.direction === 'to-host' || cell.direction === 'in-host' ? 'ram' : 'vram',
-  );
-  const scratch = cell.direction === 'in-device' ? take('ram') : undefined;
-  if (source === null || target === null || scratch === null) return null;
+  const shuffler = ctx.random.fork(`frames ${id}`);
+  const frames = takeFrames(pools, cell, { fragments, scatterVram }, shuffler);
+  const isInDevice = cell.direction === 'in-device';
+  const scratchShuffler = fragments === 'contiguous' ? null : shuffler;
+  const scratch = isInDevice ? pools.ram.take(cell.batch, folioPages, scratchShuffler) : undefined;
+  if (frames === null || scratch === null) return null;
   return new CopyOperation(ctx.copyMachine, {
     direction: cell.direction,
     strategy: cell.strategy,
     folioPages,
-    source,
-    target,
+    ...frames,
     ...(scratch === undefined ? {} : { scratch }),
     seed: seedFor(ctx.plan.seed, id),
-    ...(options.listFolios === undefined ? {} : { listFolios: options.listFolios }),
-    ...(options.inFlight === undefined ? {} : { inFlight: options.inFlight }),
+    ...rest,
   });
 }
 
-function specOf(cell: CopyCell, operation: CopyOperation): CellSpec {
-  return {
-    suite: 'copy',
-    id: copyCellId(cell),
-    params: { ...cell, pages: operation.pages, scattered: true },
-    unit: 'us',
-    bytes: operation.bytes,
-    pages: operation.pages,
+/** Frames of both sides; null when a pool has no room. */
+function takeFrames(
+  pools: CopyPools,
+  { direction, folioBytes, batch }: CopyCell,
+  how: Required<Pick<CopyOptions, 'fragments' | 'scatterVram'>>,
+  shuffler: Shuffler,
+): Frames | null {
+  const folioPages = folioBytes / PAGE_SIZE;
+  const { fragments, scatterVram } = how;
+  const from = direction === 'to-device' || direction === 'in-host' ? pools.ram : pools.vram;
+  const to = direction === 'to-host' || direction === 'in-host' ? pools.ram : pools.vram;
+  if (fragments === 'clustered') {
+    return takeFragments(from, to, { batch, folioPages, fragments }, shuffler);
+  }
+  const take = (pool: FramePool, side: 'sources' | 'targets'): Uint32Array | null => {
+    const isScattered = fragments === 'scattered' || fragments === side;
+    const mayScatter = scatterVram || pool !== pools.vram;
+    return pool.take(batch, folioPages, isScattered && mayScatter ? shuffler : null);
   };
+  const source = take(from, 'sources');
+  const target = take(to, 'targets');
+  return source === null || target === null ? null : { source, target };
+}
+
+/** How the run wants its cells: where folios lie, lists in flight, who looks at results. */
+function copyOptions(ctx: RunContext, { batch }: CopyCell): CopyOptions {
+  const { fragments, channels, verify } = ctx.plan.settings;
+  const listFolios = Math.ceil(batch / channels);
+  return { fragments, verify, listFolios, inFlight: channels };
+}
+
+function specOf(ctx: RunContext, cell: CopyCell, operation: CopyOperation): CellSpec {
+  const { fragments, ringDepth, channels, verify } = ctx.plan.settings;
+  const { pages, bytes } = operation;
+  // Engines of the CPU have no rings.
+  const depth = ctx.copyMachine.engine.name === 'cpu' ? {} : { ringDepth };
+  const params = { ...cell, pages, fragments, channels, ...depth, verify };
+  const id = copyCellId(cell);
+  return { suite: 'copy', id, params, unit: 'us', bytes, pages, unchecked: verify === 'off' };
 }
 
 /** Cells that move more than this are measured after all others. */
@@ -186,12 +214,12 @@ export async function runCopySuite(ctx: RunContext): Promise<void> {
     await ctx.say('copy', id);
     pools.ram.reset();
     pools.vram.reset();
-    const operation = takeCopy(ctx, pools, cell);
+    const operation = takeCopy(ctx, pools, cell, copyOptions(ctx, cell));
     if (operation === null) {
       ctx.omit(id, 'does not fit the machine');
     } else {
       const sampled = await sampleOperation(operation, boxFor(ctx, left), ctx.tickUs, ctx.signal);
-      ctx.addCell(specOf(cell, operation), sampled);
+      ctx.addCell(specOf(ctx, cell, operation), sampled);
     }
     left -= 1;
   }

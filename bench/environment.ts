@@ -56,6 +56,7 @@ export function describeEnvironment(
     seed: plan.seed,
     quick: plan.quick,
     suites: plan.suites,
+    settings: plan.settings,
     startedAt,
     hidden: false,
   };

@@ -4,6 +4,7 @@
  */
 import { directionName, formatNumber, shortBytes } from './format.ts';
 import type { Table } from './tables.ts';
+import { isBroken } from './types.ts';
 import type { BenchCell, BenchReport } from './types.ts';
 
 /** How often a byte counts that was read once and written once. */
@@ -60,7 +61,7 @@ function largestBatch(cells: readonly BenchCell[]): BenchCell | undefined {
 /** GB/s with its spread, "1.23±0.04"; the spread is the wider half of the 95% interval. */
 export function withSpread(cell: BenchCell | undefined, counted: Counted): string {
   if (cell === undefined) return '-';
-  if (!cell.verified) return 'FAIL';
+  if (isBroken(cell)) return 'FAIL';
   const value = gbPerSecond(cell, counted);
   if (value === null) return '-';
   const ends = cell.ci.map((us) => Math.abs((value * cell.median) / Math.max(us, 1e-9) - value));

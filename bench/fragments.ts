@@ -10,6 +10,10 @@ import type { FramePool, Shuffler } from './frames.ts';
 export const FRAGMENTS = ['contiguous', 'clustered', 'scattered'] as const;
 export type Fragments = (typeof FRAGMENTS)[number];
 
+/** What a run may be told: also one side scattered, and the other one range in order. */
+export const FRAGMENTATIONS = [...FRAGMENTS, 'sources', 'targets'] as const;
+export type Fragmentation = (typeof FRAGMENTATIONS)[number];
+
 /** Folios of a cluster, where the batch has as many. */
 export const CLUSTER_FOLIOS = 16;
 

@@ -2,6 +2,8 @@
  * How much of everything: sizes and time boxes of a full run, of a quick one, and the description
  * of a run that tests make smaller still.
  */
+import { settingsOf } from './copy-settings.ts';
+import type { CopySettings } from './copy-settings.ts';
 import { coresHere } from './environment.ts';
 import { FRAGMENTS } from './fragments.ts';
 import type { Fragments } from './fragments.ts';
@@ -98,7 +100,7 @@ export interface MmPlan {
 /** Everything that a run does. */
 export interface BenchPlan {
   readonly suites: readonly SuiteName[];
-  /** Ids of the goals to measure, and nothing else; empty for everything. */
+  /** Ids of the goals to measure, and nothing else; empty for everything, NO_GOALS for none. */
   readonly onlyGoals: readonly string[];
   /** The published table to mirror, and nothing else; null for none. */
   readonly preset: PresetName | null;
@@ -114,6 +116,8 @@ export interface BenchPlan {
   readonly runBudgetMs: number;
   /** The same for cells of G1, which come last. */
   readonly lastBudgetMs: number;
+  /** How the copies of the copy suite are made, and how deep the engine's rings are. */
+  readonly settings: CopySettings;
   readonly copy: CopyPlan;
   readonly goals: GoalPlan;
   readonly migrate: MigratePlan;
@@ -127,6 +131,14 @@ export interface BenchPlan {
   readonly referenceBytes: number;
   /** Bytes of one operation of a preset, and the most that one moves. */
   readonly presetBytes: number;
+}
+
+/** In place of goals: only the sweeps of the suites. */
+export const NO_GOALS = 'none';
+
+/** Whether a run measures the sweeps of its suites, and not only comparisons behind goals. */
+export function isSwept({ onlyGoals }: Pick<BenchPlan, 'onlyGoals'>): boolean {
+  return onlyGoals.every((id) => id === NO_GOALS);
 }
 
 const CURVE = [1, 2, 4, 8, 16, 32, 64, 128, 256, 512];
@@ -145,6 +157,7 @@ export function planRun(options: BenchOptions): BenchPlan {
     engine: options.engine ?? 'webgpu',
     seed: options.seed ?? 1,
     powerPreference: options.powerPreference,
+    settings: settingsOf(options),
     copyThreads: copyThreadsFor(options),
     copyWorker: options.copyWorker,
   };
@@ -175,6 +188,7 @@ type Sizes = Omit<
   | 'engine'
   | 'seed'
   | 'powerPreference'
+  | 'settings'
   | 'copyThreads'
   | 'copyWorker'
 >;

@@ -114,7 +114,7 @@ async function runMatrix(ctx: RunContext): Promise<void> {
       const strategy = ctx.copyMachine.engine.name === 'cpu' ? 'cpu' : name;
       const pools = copyPools(ctx);
       const cell = { direction, strategy, folioBytes: bytes, batch: 1 } as const;
-      const operation = takeCopy(ctx, pools, cell, { contiguous: true });
+      const operation = takeCopy(ctx, pools, cell, { fragments: 'contiguous' });
       const id = `preset/nvbandwidth/${direction}/${name}`;
       if (operation === null) ctx.omit(id, 'does not fit the machine');
       const params = { ...cell, path, column };

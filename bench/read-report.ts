@@ -3,9 +3,10 @@
  * schema is refused with its version named; runs on different adapters are never pooled.
  */
 import { makeCell } from './cells.ts';
+import { settingsText } from './copy-settings.ts';
 import { adapterName } from './format.ts';
 import type { RandomSource } from './stats.ts';
-import { BENCH_SCHEMA } from './types.ts';
+import { BENCH_SCHEMA, isBroken } from './types.ts';
 import type { BenchCell, BenchReport } from './types.ts';
 
 /** Why a file can't be used, in one line. */
@@ -50,7 +51,7 @@ export function readReport(text: string, file: string): BenchReport {
  * Several runs as one: samples of equal cells together. The goals are those of the first run: they
  * rest on pairs of one run.
  *
- * @throws ReportRefusal for runs on different adapters or of different browsers
+ * @throws ReportRefusal for runs on different adapters, of different browsers or settings
  */
 export function poolReports(
   reports: readonly BenchReport[],
@@ -75,8 +76,9 @@ function refuseToPool(a: BenchReport, b: BenchReport, fileA: string, fileB: stri
   const sides = [a, b].map(({ env }) => ({
     adapter: adapterName(env.adapter),
     browser: `${env.engine} engine in ${env.browser}`,
+    settings: settingsText(env.settings),
   }));
-  for (const what of ['adapter', 'browser'] as const) {
+  for (const what of ['adapter', 'browser', 'settings'] as const) {
     const [ours, theirs] = sides.map((side) => side[what]);
     if (ours === theirs) continue;
     const both = `${fileA} (${ours}) and ${fileB} (${theirs})`;
@@ -90,7 +92,8 @@ function poolCells(cells: readonly BenchCell[], random: RandomSource): BenchCell
   const { suite, id, params, unit, bytes } = first;
   const { usPerPage, median } = first;
   const pages = usPerPage === null || usPerPage === 0 ? 0 : Math.round(median / usPerPage);
-  const failure = cells.find((cell) => !cell.verified)?.failure ?? null;
+  const failure = cells.find(isBroken)?.failure ?? null;
+  const unchecked = cells.some((cell) => cell.unchecked === true);
   const sampled = {
     samples: cells.flatMap((cell) => cell.samples),
     dropped: cells.reduce((sum, cell) => sum + cell.dropped, 0),
@@ -98,5 +101,6 @@ function poolCells(cells: readonly BenchCell[], random: RandomSource): BenchCell
     failure,
     phases: null,
   };
-  return makeCell({ suite, id, params, unit, bytes, pages }, sampled, random);
+  const spec = { suite, id, params, unit, bytes, pages, unchecked };
+  return makeCell(spec, sampled, random);
 }

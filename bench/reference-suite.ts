@@ -116,7 +116,7 @@ async function measureEngine(
   const cell = { direction, strategy, folioBytes: bytes, batch: 1 } as const;
   pools.ram.reset();
   pools.vram.reset();
-  const operation = takeCopy(ctx, pools, cell, { contiguous: true });
+  const operation = takeCopy(ctx, pools, cell, { fragments: 'contiguous' });
   await measure(ctx, `engine-contiguous-${direction}`, operation, bytes);
 }
 

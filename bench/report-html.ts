@@ -7,6 +7,7 @@ import { reportPlots } from './report-plots.ts';
 import { escapeHtml } from './svg-plot.ts';
 import { reportFacts, reportTables, warnings } from './tables.ts';
 import type { Table } from './tables.ts';
+import { isBroken } from './types.ts';
 import type { BenchReport } from './types.ts';
 
 const LIGHT = `
@@ -96,7 +97,7 @@ function tableMarkup(table: Table): string {
 }
 
 function failures(report: BenchReport): string {
-  const failed = report.cells.filter((cell) => !cell.verified);
+  const failed = report.cells.filter(isBroken);
   const list = (title: string, rows: readonly (readonly [string, string])[]): string =>
     rows.length === 0 ? '' : tableMarkup({ title, columns: ['cell', 'why'], rows });
   return (

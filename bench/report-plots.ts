@@ -6,6 +6,7 @@ import { directionName, formatBytes } from './format.ts';
 import { svgFigure } from './svg-plot.ts';
 import type { PlotPoint, PlotSeries } from './svg-plot.ts';
 import { copyCells, copyDirections } from './tables.ts';
+import { isBroken } from './types.ts';
 import type { BenchCell, BenchReport } from './types.ts';
 
 function numberOf(cell: BenchCell, name: string): number {
@@ -24,7 +25,7 @@ function throughputPoint(cell: BenchCell): PlotPoint {
 }
 
 function throughputPlots(report: BenchReport, direction: string): string[] {
-  const cells = copyCells(report, direction).filter((cell) => cell.verified);
+  const cells = copyCells(report, direction).filter((cell) => !isBroken(cell));
   return unique(cells.map((cell) => numberOf(cell, 'folioBytes'))).map((folioBytes) => {
     const here = cells.filter((cell) => numberOf(cell, 'folioBytes') === folioBytes);
     const strategies = [...new Set(here.map((cell) => String(cell.params['strategy'])))];

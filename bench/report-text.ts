@@ -6,6 +6,7 @@
 import { adapterName } from './format.ts';
 import { reportFacts, reportTables, warnings } from './tables.ts';
 import type { Table } from './tables.ts';
+import { isBroken } from './types.ts';
 import type { BenchReport } from './types.ts';
 
 /** Columns of text with two blanks between; numbers to the right. */
@@ -49,7 +50,7 @@ export function textReport(report: BenchReport): string {
     ...tables.filter(({ rows }) => rows.length > 0).map((table) => `\n${textTable(table)}`),
     ...(open.length > 0 ? [`\nnot measured: ${open.join(', ')}`] : []),
   ];
-  const failed = report.cells.filter((cell) => !cell.verified);
+  const failed = report.cells.filter(isBroken);
   if (failed.length > 0) {
     parts.push('\nNot verified', ...failed.map(({ id, failure }) => `  ${id}: ${failure ?? ''}`));
   }

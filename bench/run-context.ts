@@ -89,11 +89,15 @@ export class RunContext {
     this.total = this.done + steps;
   }
 
-  /** Says what comes next; a message that stops the run gets through here, by throwing. */
+  /**
+   * Says what comes next. A message that stops the run gets through here, by throwing; so does the
+   * loss of the device, after which every other cell would fail.
+   */
   async say(suite: BenchProgress['suite'], note: string): Promise<void> {
     this.onProgress({ suite, note, done: this.done, total: this.total });
     await nextTask();
     this.signal?.throwIfAborted();
+    if (this.copyMachine.engine.isLost) throw new Error('the device was lost');
   }
 
   /** Makes a cell of samples, keeps and announces it. */

@@ -15,6 +15,7 @@ import { FOLIO_CELLS, runFolioGoal } from './folio-goal.ts';
 import { HARNESS_CELLS, runHarnessGoals } from './harness-goals.ts';
 import { countMigrateCells, runMigrateSuite } from './migrate-suite.ts';
 import { MM_CELLS, runMmSuite } from './mm-suite.ts';
+import { isSwept } from './plan.ts';
 import { countPresetCells, runPreset } from './preset-suite.ts';
 import type { RawGpu } from './raw-gpu.ts';
 import { REFERENCE_CELLS, runReferences } from './reference-suite.ts';
@@ -64,7 +65,7 @@ function step(
 
 function bookkeeping(ctx: RunContext, raw: RawGpu | null): Step[] {
   const run = (): Promise<void> => runMmSuite(ctx, raw);
-  return [step(['mm'], ctx.plan.onlyGoals.length === 0 ? [] : ['G11', 'G12'], MM_CELLS, run)];
+  return [step(['mm'], isSwept(ctx.plan) ? [] : ['G11', 'G12'], MM_CELLS, run)];
 }
 
 function wholeMigrations(ctx: RunContext, gpu: OnGpu): Step[] {

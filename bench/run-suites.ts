@@ -11,7 +11,7 @@ import { describeEnvironment } from './environment.ts';
 import { goalRows } from './goals.ts';
 import { nodeHeap } from './heap.ts';
 import type { HeapReader } from './heap.ts';
-import { planRun } from './plan.ts';
+import { isSwept, planRun } from './plan.ts';
 import type { BenchPlan } from './plan.ts';
 import { presetTable } from './presets.ts';
 import { RawGpu } from './raw-gpu.ts';
@@ -20,6 +20,9 @@ import type { AskMain } from './run-context.ts';
 import { listSteps } from './run-steps.ts';
 import { BENCH_SCHEMA } from './types.ts';
 import type { BenchOptions, BenchProgress, BenchReport } from './types.ts';
+
+/** How long a failure waits for the news that the device was lost. */
+const LOSS_GRACE_MS = 500;
 
 /**
  * Runs what the options ask for. Same contract as runBench().
@@ -55,12 +58,13 @@ export async function runPlan(
   try {
     const ctx = createContext({ plan, machine, signal, heap, askMain }, onProgress);
     const timestampTickNs = (await raw?.timestampTickNs()) ?? null;
-    await runAll(ctx, raw);
+    const lost = await runAll(ctx, raw);
     const { adapter } = machine.report;
+    const env = describeEnvironment(plan, adapter, ctx.tickUs, timestampTickNs, startedAt);
     return {
       schema: BENCH_SCHEMA,
       commit: null,
-      env: describeEnvironment(plan, adapter, ctx.tickUs, timestampTickNs, startedAt),
+      env: lost === null ? env : { ...env, deviceLost: lost },
       wallSeconds: Math.round(performance.now() - begun) / 1000,
       cells: ctx.cells,
       omitted: ctx.omitted,
@@ -82,7 +86,8 @@ async function openOrExplain(plan: BenchPlan): Promise<LocalMachine> {
     ...(file === undefined ? {} : { workers: { kernel: file, core: file, copy: file } }),
   };
   try {
-    const sizes = { ramBytes, deviceBytes, devices: 2, coherentDevices: 0 };
+    const { ringDepth } = plan.settings;
+    const sizes = { ramBytes, deviceBytes, devices: 2, coherentDevices: 0, ringDepth };
     const machine = await bootMachine({ engine, ...sizes, ...power, ...threads });
     // One thread copies, unless a comparison says otherwise.
     const { hostCopiers } = machine.kernel.engine;
@@ -112,14 +117,31 @@ function createContext(
   return new RunContext({ ...given, copyMachine, tickUs, random }, onProgress);
 }
 
-async function runAll(ctx: RunContext, raw: RawGpu | null): Promise<void> {
-  const { suites, onlyGoals } = ctx.plan;
-  const isSwept = onlyGoals.length === 0;
+/** Runs everything. Answers why the device was lost, which ends it early; null when it was not. */
+async function runAll(ctx: RunContext, raw: RawGpu | null): Promise<string | null> {
+  const { suites } = ctx.plan;
   const steps = listSteps(ctx, raw).filter(
     ({ suite, goals }) =>
       suites.some((name) => suite.includes(name)) &&
-      (goals.length === 0 ? isSwept : goals.some((id) => ctx.wants(id))),
+      (goals.length === 0 ? isSwept(ctx.plan) : goals.some((id) => ctx.wants(id))),
   );
   ctx.expect(steps.reduce((sum, step) => sum + step.cells, 0));
-  for (const step of steps) await step.run();
+  try {
+    for (const step of steps) await step.run();
+    return null;
+  } catch (error) {
+    if (ctx.signal?.aborted === true) throw error;
+    const lost = await lossOf(ctx);
+    if (lost === null) throw error;
+    ctx.omit('all that was left', `the device was lost: ${lost}`);
+    return lost;
+  }
+}
+
+/** Why the device was lost; null when it was not. The news may come after what it made fail. */
+function lossOf({ copyMachine }: RunContext): Promise<string | null> {
+  const late = new Promise<null>((resolve) => {
+    setTimeout(() => resolve(null), LOSS_GRACE_MS);
+  });
+  return Promise.race([copyMachine.engine.lost, late]);
 }

@@ -7,8 +7,13 @@ import { ErrnoError, SignalError } from '../src/index.ts';
 import { chainLength, nowUs } from './clock.ts';
 import { median } from './stats.ts';
 
+const COUNTS = ['lists', 'submissions', 'copyCommands', 'dispatches', 'maps'] as const;
+
+/** What an engine counts besides times. */
+export type EngineCounts = Readonly<Partial<Record<(typeof COUNTS)[number], number>>>;
+
 /** Running totals of an engine in milliseconds, as far as phases need them. */
-export interface PhaseTotals {
+export interface PhaseTotals extends EngineCounts {
   encodeMs: number;
   submitMs: number;
   hostCopyMs: number;
@@ -48,6 +53,8 @@ export interface Sampled {
   failure: string | null;
   /** Median microseconds of one operation by phase; null without totals. */
   readonly phases: Record<string, number> | null;
+  /** What the engine did for one operation on average; absent without totals. */
+  readonly counts?: Record<string, number>;
 }
 
 /** An operation that failed; the message says how. */
@@ -67,7 +74,7 @@ export function failureText(error: unknown): string {
 
 const PHASES = ['encode', 'submit', 'hostCopy', 'wait', 'other'] as const;
 
-/** Notes by how much the engine's totals grew in each timed window. */
+/** Notes by how much the engine's totals and counts grew in each timed window. */
 class PhaseMeter {
   private readonly totals: PhaseTotals | undefined;
   private readonly start: PhaseTotals = { encodeMs: 0, submitMs: 0, hostCopyMs: 0, waitMs: 0 };
@@ -78,6 +85,8 @@ class PhaseMeter {
     wait: [],
     other: [],
   };
+  private readonly counted = COUNTS.map(() => ({ start: 0, sum: 0 }));
+  private operations = 0;
 
   constructor(totals: PhaseTotals | undefined) {
     this.totals = totals;
@@ -90,12 +99,20 @@ class PhaseMeter {
     start.submitMs = totals.submitMs;
     start.hostCopyMs = totals.hostCopyMs;
     start.waitMs = totals.waitMs;
+    COUNTS.forEach((name, at) => {
+      this.counted[at]!.start = totals[name] ?? 0;
+    });
   }
 
   /** @param spentUs Microseconds of the window. @param operations How many ran in it. */
   end(spentUs: number, operations: number): void {
     const { totals, start, taken } = this;
     if (totals === undefined) return;
+    this.operations += operations;
+    COUNTS.forEach((name, at) => {
+      const count = this.counted[at]!;
+      count.sum += (totals[name] ?? 0) - count.start;
+    });
     const grown = (ms: number, before: number): number => ((ms - before) * 1000) / operations;
     const encode = grown(totals.encodeMs, start.encodeMs);
     const submit = grown(totals.submitMs, start.submitMs);
@@ -113,6 +130,14 @@ class PhaseMeter {
     const { taken } = this;
     if (taken.other.length === 0) return null;
     return Object.fromEntries(PHASES.map((phase) => [phase, median(taken[phase])]));
+  }
+
+  /** What was counted for one operation; nothing where nobody counts. */
+  counts(): { counts?: Record<string, number> } {
+    const { totals, operations } = this;
+    if (totals?.lists === undefined || operations === 0) return {};
+    const entries = COUNTS.map((name, at) => [name, this.counted[at]!.sum / operations]);
+    return { counts: Object.fromEntries(entries) as Record<string, number> };
   }
 }
 
@@ -185,7 +210,9 @@ export async function sampleOperation(
   } catch (error) {
     failure = failureText(error);
   }
-  return { samples, dropped: box.warmups, chained, failure, phases: meter.result() };
+  const { counts } = meter.counts();
+  const taken = { samples, dropped: box.warmups, chained, failure, phases: meter.result() };
+  return counts === undefined ? taken : { ...taken, counts };
 }
 
 /** Samples of so many operations chained, whatever they take; for operations far below a tick. */
@@ -255,6 +282,7 @@ export async function interleave(
     chained: 1,
     failure: failures[which]!,
     phases: meters[which]!.result(),
+    ...meters[which]!.counts(),
   }));
 }
 

@@ -2,9 +2,11 @@
  * The report as tables of text, which the terminal prints and the HTML report wraps in markup.
  * What is shown is decided here, once.
  */
+import { fragmentsText, settingsText, unusualText } from './copy-settings.ts';
 import { presetTextTable } from './presets.ts';
 import { directionName, formatNumber, shortBytes } from './format.ts';
 import { median } from './stats.ts';
+import { isBroken } from './types.ts';
 import type { BenchCell, BenchEnvironment, BenchGoal, BenchReport, GoalPart } from './types.ts';
 
 /** A table: cells are text, the first column names the row. */
@@ -24,15 +26,21 @@ export function warnings(report: BenchReport): string[] {
     lines.push("SOFTWARE ADAPTER: figures are functional only, not a GPU's");
   }
   if (env.hidden) lines.push('THE TAB WAS HIDDEN: it was throttled, its figures are worth nothing');
-  const failed = report.cells.filter((cell) => !cell.verified).length;
+  if (env.deviceLost !== undefined) lines.push(`THE RUN ENDED EARLY: ${env.deviceLost}`);
+  const failed = report.cells.filter(isBroken).length;
   if (failed > 0) lines.push(`${failed} CELLS WERE NOT VERIFIED: their figures are worth nothing`);
+  const unchecked = report.cells.filter((cell) => cell.unchecked === true).length;
+  if (unchecked > 0) lines.push(`NOBODY LOOKED AT THE RESULTS OF ${unchecked} CELLS, as asked`);
+  const unusual = unusualText(env.settings);
+  if (unusual !== '')
+    lines.push(`NOT THE USUAL SETTINGS: ${unusual}; goals are meant for the usual`);
   return lines;
 }
 
 /** A figure, or why there is none. */
 function figure(cell: BenchCell | undefined, value: (cell: BenchCell) => number | null): string {
   if (cell === undefined) return '-';
-  if (!cell.verified) return 'FAIL';
+  if (isBroken(cell)) return 'FAIL';
   const number = value(cell);
   return number === null ? '-' : formatNumber(number);
 }
@@ -69,6 +77,7 @@ export function copyCells(report: BenchReport, direction: string): BenchCell[] {
 /** GB/s by strategy (rows), folio size and batch (columns). */
 function copyTable(report: BenchReport, direction: string): Table {
   const cells = copyCells(report, direction);
+  const how = fragmentsText(report.env.settings?.fragments ?? 'scattered');
   const strategies = valuesOf<string>(cells, 'strategy');
   const shapes = valuesOf<number>(cells, 'folioBytes').flatMap((folioBytes) =>
     valuesOf<number>(
@@ -77,7 +86,7 @@ function copyTable(report: BenchReport, direction: string): Table {
     ).map((batch) => ({ folioBytes, batch })),
   );
   return {
-    title: `${directionName(direction)}, GB/s moved once, scattered folios (size x batch)`,
+    title: `${directionName(direction)}, GB/s moved once, ${how} (size x batch)`,
     columns: [
       'strategy',
       ...shapes.map(({ folioBytes, batch }) => `${shortBytes(folioBytes)} x${batch}`),
@@ -285,6 +294,7 @@ export function reportFacts(report: BenchReport): (readonly [string, string])[] 
     ['browser', browserFact(env)],
     ['commit', report.commit ?? 'unknown'],
     ['run', `${env.suites.join(', ')}${env.quick ? ' (quick)' : ''}, seed ${env.seed}`],
+    ['settings', settingsText(env.settings)],
     ['time', `${report.wallSeconds.toFixed(1)} s from ${env.startedAt}`],
     ['clock tick', `${formatNumber(env.clockTickUs)} us${tick === null ? '' : `, GPU ${tick} ns`}`],
     ['machine', `${env.cores} cores, cross-origin isolated: ${env.crossOriginIsolated}`],
@@ -302,5 +312,8 @@ function browserFact(env: BenchEnvironment): string {
 
 function cellCount(report: BenchReport): string {
   const verified = report.cells.filter((cell) => cell.verified).length;
-  return `${verified} of ${report.cells.length} verified, ${report.omitted.length} left out`;
+  const unchecked = report.cells.filter((cell) => cell.unchecked === true).length;
+  const others = unchecked === 0 ? '' : `, ${unchecked} not looked at`;
+  const left = `${report.omitted.length} left out`;
+  return `${verified} of ${report.cells.length} verified${others}, ${left}`;
 }

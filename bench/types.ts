@@ -7,6 +7,9 @@
  * page is 4096 bytes. Times are wall time unless a name says otherwise.
  */
 
+import type { CopySettings, Verify } from './copy-settings.ts';
+import type { Fragmentation } from './fragments.ts';
+
 /** Version of the report's layout; changes when a reader would have to change. */
 export const BENCH_SCHEMA = 'webhmm-bench/1';
 
@@ -53,8 +56,8 @@ export interface BenchOptions {
   /** Which suites; all when absent or empty. */
   readonly suites?: readonly SuiteName[];
   /**
-   * Only the comparisons behind these goals ("G2"), without the sweeps of the suites; all when
-   * absent or empty.
+   * Only the comparisons behind these goals ("G2"), without the sweeps of the suites; "none" for
+   * the sweeps alone; everything when absent or empty.
    */
   readonly goals?: readonly string[];
   /** Only the cells of that published table, and the reference lines. */
@@ -68,6 +71,14 @@ export interface BenchOptions {
   /** `cpu` runs on the CPU engine: no adapter needed, and no figure means anything. */
   readonly engine?: 'webgpu' | 'cpu';
   readonly powerPreference?: 'high-performance' | 'low-power';
+  /** How folios of the copy suite lie in memory. Default `scattered`. */
+  readonly fragments?: Fragmentation;
+  /** Staging slots of each size and direction, 1 to 8. Default 3. */
+  readonly ringDepth?: number;
+  /** Lists in flight that a batch of the copy suite is split into, 1 to 16. Default 1. */
+  readonly channels?: number;
+  /** Who looks at results of the copy suite. Default `device`. */
+  readonly verify?: Verify;
   /** Node only: the file that copy threads are started from; without it there are none. */
   readonly copyWorker?: string;
 }
@@ -102,6 +113,8 @@ export interface BenchCell {
   readonly verified: boolean;
   /** Why the cell is not verified. */
   readonly failure?: string;
+  /** Nobody looked at the result, as the run was told: not verified, and not known to be wrong. */
+  readonly unchecked?: true;
   /** Warm-up operations, run and thrown away. */
   readonly dropped: number;
   /** Operations chained into one sample, so that it is long against the clock's tick. */
@@ -124,6 +137,8 @@ export interface BenchCell {
   readonly usPerPage: number | null;
   /** Median microseconds of one operation by phase, where the parts can be told apart. */
   readonly phases?: Readonly<Record<string, number>>;
+  /** What the engine did for one operation on average: lists, submissions, copy commands, ... */
+  readonly counts?: Readonly<Record<string, number>>;
 }
 
 /** A combination that was not measured, and why. */
@@ -201,10 +216,14 @@ export interface BenchEnvironment {
   readonly seed: number;
   readonly quick: boolean;
   readonly suites: readonly SuiteName[];
+  /** How the copies were made; absent in reports of versions that had no choice. */
+  readonly settings?: CopySettings;
   /** ISO 8601. */
   readonly startedAt: string;
   /** The tab was hidden at some time: throttled, so its times are worth nothing. */
   readonly hidden: boolean;
+  /** The device was lost, which ended the run: why. What was measured before it stands. */
+  readonly deviceLost?: string;
 }
 
 /** A whole run. */
@@ -219,6 +238,16 @@ export interface BenchReport {
   readonly goals: readonly BenchGoal[];
   /** The published tables that the run mirrors; absent where it mirrors none. */
   readonly presets?: readonly PresetTable[];
+}
+
+/** Whether the figures of a cell are worth nothing: its operation or its result was wrong. */
+export function isBroken({ verified, unchecked }: BenchCell): boolean {
+  return !verified && unchecked !== true;
+}
+
+/** True when the run went to its end and no cell was wrong, as far as anybody looked. */
+export function isSound({ cells, env }: BenchReport): boolean {
+  return cells.length > 0 && !cells.some(isBroken) && env.deviceLost === undefined;
 }
 
 /** True when every cell of the report was verified. */

@@ -41,6 +41,7 @@ interface BenchWindow {
 /** The query with which the page starts by itself, with these options. */
 export function pageQuery(options: BenchOptions): string {
   const { suites, goals, preset, quick, seed, engine, powerPreference, soakMinutes } = options;
+  const { fragments, channels, ringDepth, verify } = options;
   const pairs = ['auto'];
   if (suites !== undefined && suites.length > 0) pairs.push(`suite=${suites.join(',')}`);
   if (goals !== undefined && goals.length > 0) pairs.push(`goal=${goals.join(',')}`);
@@ -51,6 +52,10 @@ export function pageQuery(options: BenchOptions): string {
   if (engine === 'cpu') pairs.push('engine=cpu');
   if (powerPreference === 'high-performance') pairs.push('power=high');
   if (powerPreference === 'low-power') pairs.push('power=low');
+  if (fragments !== undefined) pairs.push(`fragments=${fragments}`);
+  if (channels !== undefined) pairs.push(`channels=${channels}`);
+  if (ringDepth !== undefined) pairs.push(`ring=${ringDepth}`);
+  if (verify !== undefined) pairs.push(`verify=${verify}`);
   return `?${pairs.join('&')}`;
 }
 

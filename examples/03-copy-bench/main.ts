@@ -8,6 +8,7 @@
 import { runBench } from '../../bench/bench-client.ts';
 import { mailTable, tidyCsv } from '../../bench/exports.ts';
 import { textTable } from '../../bench/report-text.ts';
+import { isSound } from '../../bench/types.ts';
 import type { BenchCell, BenchProgress, BenchReport } from '../../bench/types.ts';
 import { byId, byIdAs } from '../_shell/dom.ts';
 import { save } from '../_shell/files.ts';
@@ -167,7 +168,7 @@ async function run(page: Page, results: Results): Promise<void> {
   try {
     const report = await runBench(options, onProgress, abort.signal, window.readWorkerHeap);
     results.add(report, true);
-    page.result(report.cells.every(({ verified }) => verified) ? 'ok' : 'wrong');
+    page.result(isSound(report) ? 'ok' : 'wrong');
     settle(report);
   } catch (error) {
     refuse(error instanceof Error ? error : new Error(String(error)));

@@ -3,6 +3,7 @@
  * the distribution of fault times. All take the cells that there are so far, so they grow with the
  * run.
  */
+import { isBroken } from '../../bench/types.ts';
 import { byId, byIdAs, el } from '../_shell/dom.ts';
 import { digits, formatBytes } from '../_shell/numbers.ts';
 import { Plot } from '../_shell/plot.ts';
@@ -70,7 +71,7 @@ export class BenchPlots {
   update(runs: readonly DrawnRun[]): void {
     this.runs = runs.map(({ letter, cells }) => ({
       letter: runs.length === 1 ? '' : letter,
-      cells: cells.filter(({ verified }) => verified),
+      cells: cells.filter((cell) => !isBroken(cell)),
     }));
     fillSelect('batch', 'folios', this.valuesOf('batch'), String, this.view.batch);
     fillSelect('folio', '', this.valuesOf('folioBytes'), formatBytes, this.view.folio);

@@ -2,7 +2,8 @@
  * Everything below the controls: plots and tables of the cells that there are so far, and of whole
  * reports, from this run or from files.
  */
-import { SUITE_NAMES } from '../../bench/types.ts';
+import { unusualText } from '../../bench/copy-settings.ts';
+import { SUITE_NAMES, isBroken } from '../../bench/types.ts';
 import type { BenchCell, BenchReport } from '../../bench/types.ts';
 import { byId } from '../_shell/dom.ts';
 import { plural } from '../_shell/numbers.ts';
@@ -28,7 +29,7 @@ export class ReportView {
   /**
    * Shows the cells of a run that may still be going on, the plots with other runs beside it.
    *
-   * @returns how many were not verified
+   * @returns how many were wrong
    */
   showCells(cells: readonly BenchCell[], letter = '', others: readonly Run[] = []): number {
     // Panels first: a plot that is hidden has no width to be drawn in. Most cells behind goals are
@@ -46,8 +47,10 @@ export class ReportView {
     showPanels('cells', cells.length > 0);
     this.plots.update(drawn);
     this.heat.update(cells);
-    const bad = cells.filter(({ verified }) => !verified).length;
-    const verdict = bad === 0 ? 'all verified' : `${bad} not verified`;
+    const bad = cells.filter(isBroken).length;
+    const unchecked = uncheckedOf(cells);
+    const unseen = unchecked === 0 ? 'all verified' : `${unchecked} not looked at`;
+    const verdict = bad === 0 ? unseen : `${bad} not verified`;
     byId('cells-summary').textContent = `${plural(cells.length, 'cell')}, ${verdict}`;
     byId('cells').replaceChildren(cellTable(cells));
     Object.assign(document.documentElement.dataset, { cells: cells.length, unverified: bad });
@@ -72,7 +75,7 @@ export class ReportView {
     byId('omitted-summary').textContent = `${plural(omitted.length, 'cell')} left out, and why`;
     byId('omitted-table').replaceChildren(omittedTable(omitted));
     byId('env').replaceChildren(environmentTable(env, commit));
-    showCaution(cautions(report, bad), bad > 0 || env.hidden);
+    showCaution(cautions(report, bad), bad > 0 || env.hidden || env.deviceLost !== undefined);
   }
 
   /** What is drawn, for a file. */
@@ -83,12 +86,21 @@ export class ReportView {
 }
 
 /** What to beware of in a report. */
-function cautions({ env }: BenchReport, bad: number): string[] {
+function cautions({ env, cells }: BenchReport, bad: number): string[] {
+  const unchecked = uncheckedOf(cells);
+  const unusual = unusualText(env.settings);
   return [
     bad === 0 ? '' : `${plural(bad, 'cell')} could not be verified: see the table of cells.`,
+    env.deviceLost === undefined ? '' : `The device was lost, so the run ended: ${env.deviceLost}.`,
+    unchecked === 0 ? '' : `Nobody looked at the results of ${plural(unchecked, 'cell')}.`,
+    unusual === '' ? '' : `Not the usual settings: ${unusual}; goals are meant for the usual.`,
     env.hidden ? 'The tab was hidden meanwhile, so browsers throttled it: measure again.' : '',
     env.isSoftware ? 'Software adapter: the checks count, the times say nothing of a GPU.' : '',
   ].filter((text) => text !== '');
+}
+
+function uncheckedOf(cells: readonly BenchCell[]): number {
+  return cells.filter(({ unchecked }) => unchecked === true).length;
 }
 
 /** Shows what to beware of; nothing for no words. */

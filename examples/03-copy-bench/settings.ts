@@ -2,7 +2,15 @@
  * What to run and what to look at: from the address into the forms, from the forms to the
  * benchmark, and back into the address, so that it can be passed on.
  */
+import {
+  MOST_CHANNELS,
+  MOST_RING_DEPTH,
+  USUAL_SETTINGS,
+  VERIFY_NAMES,
+} from '../../bench/copy-settings.ts';
+import { FRAGMENTATIONS } from '../../bench/fragments.ts';
 import { GOAL_IDS } from '../../bench/goals.ts';
+import { NO_GOALS } from '../../bench/plan.ts';
 import { PRESET_NAMES, SUITE_NAMES } from '../../bench/types.ts';
 import type { BenchOptions } from '../../bench/types.ts';
 import { choice, fillForm, list, readForm, settingsFrom, whole } from '../_shell/settings.ts';
@@ -17,9 +25,13 @@ export const RUN_FIELDS = {
   seed: whole(1, 0, 2 ** 32 - 1),
   soak: whole(null, 1, 24 * 60),
   preset: choice(['', ...PRESET_NAMES] as const, ''),
-  goal: list(GOAL_IDS, []),
+  goal: list([...GOAL_IDS, NO_GOALS], []),
   engine: choice(['webgpu', 'cpu'] as const, 'webgpu'),
   power: choice(['', 'high', 'low'] as const, ''),
+  fragments: choice(FRAGMENTATIONS, USUAL_SETTINGS.fragments),
+  channels: whole(USUAL_SETTINGS.channels, 1, MOST_CHANNELS),
+  ring: whole(USUAL_SETTINGS.ringDepth, 1, MOST_RING_DEPTH),
+  verify: choice(VERIFY_NAMES, USUAL_SETTINGS.verify),
 } as const;
 
 /** How it is shown. */
@@ -51,6 +63,7 @@ export function readRunForm(form: HTMLFormElement): BenchOptions {
 /** Settings as the benchmark takes them. */
 export function optionsOf(settings: Settings<typeof RUN_FIELDS>): BenchOptions {
   const { suite, quick, seed, soak, preset, goal, engine, power } = settings;
+  const { fragments, channels, ring: ringDepth, verify } = settings;
   return {
     suites: suite,
     ...(goal.length > 0 ? { goals: goal } : {}),
@@ -59,6 +72,7 @@ export function optionsOf(settings: Settings<typeof RUN_FIELDS>): BenchOptions {
     quick: quick === '1',
     seed,
     engine,
+    ...{ fragments, channels, ringDepth, verify },
     ...(power === 'high' ? { powerPreference: 'high-performance' } : {}),
     ...(power === 'low' ? { powerPreference: 'low-power' } : {}),
   };

@@ -8,6 +8,8 @@ import type {
   GoalPart,
   OmittedCell,
 } from '../../bench/types.ts';
+import { settingsText } from '../../bench/copy-settings.ts';
+import { isBroken } from '../../bench/types.ts';
 import { el, row } from '../_shell/dom.ts';
 import { digits, formatBytes, formatCount } from '../_shell/numbers.ts';
 import { adapterName } from '../_shell/status.ts';
@@ -67,7 +69,7 @@ function verdictOf(holds: boolean): HTMLSpanElement {
   return holds ? badgeOf('good', 'holds') : badgeOf('bad', 'misses');
 }
 
-function badgeOf(tone: string, text: string): HTMLSpanElement {
+function badgeOf(tone: 'good' | 'warn' | 'bad', text: string): HTMLSpanElement {
   return el('span', { class: `badge ${tone}` }, text);
 }
 
@@ -76,7 +78,7 @@ export function cellTable(cells: readonly BenchCell[]): HTMLTableElement {
   const names = ['Cell', 'p50', 'p90', 'p99', '', 'n', 'CV', 'GB/s', 'µs a page', 'Verified'];
   const rows = cells.map((cell) => {
     const unit = cell.unit === 'us' ? 'µs' : cell.unit;
-    const verified = cell.verified ? badgeOf('good', 'yes') : badgeOf('bad', cell.failure ?? 'no');
+    const verified = verifiedBadge(cell);
     const figures = [digits(cell.p50), digits(cell.p90), digits(cell.p99), unit];
     const more = [formatCount(cell.samples.length), `${(cell.cv * 100).toFixed(0)} %`];
     const derived = [cell.gbPerSecond, cell.usPerPage].map((x) => (x === null ? '–' : digits(x)));
@@ -85,6 +87,11 @@ export function cellTable(cells: readonly BenchCell[]): HTMLTableElement {
     return line;
   });
   return table('numbers', names, rows);
+}
+
+function verifiedBadge(cell: BenchCell): HTMLSpanElement {
+  if (cell.verified) return badgeOf('good', 'yes');
+  return isBroken(cell) ? badgeOf('bad', cell.failure ?? 'no') : badgeOf('warn', 'not looked at');
 }
 
 /** Combinations that were not measured, and why. */
@@ -108,6 +115,7 @@ export function environmentTable(env: BenchEnvironment, commit: string | null): 
     ['Tab hidden meanwhile', env.hidden ? 'yes: worthless' : 'no'],
     ['Seed', String(env.seed)],
     ['Suites', `${env.suites.join(', ')} (${env.quick ? 'quick' : 'full'})`],
+    ['Settings', settingsText(env.settings)],
     ['Started', env.startedAt],
     ['Commit', commit ?? 'unknown'],
   ];

@@ -29,6 +29,7 @@ const MIB = 2 ** 20;
 const SCRATCH_FRAMES = 1024;
 const MAX_RAM_BYTES = 4096 * MIB;
 const MAX_DEVICES = 4;
+const MAX_RING_DEPTH = 8;
 /** Number of the first coherent device, and the most there can be of them, as in Linux. */
 const COHERENT_MINOR = 2;
 const MAX_COHERENT_DEVICES = 2;
@@ -181,6 +182,10 @@ function planMachine(options: MachineOptions): Plan | OpenFailure {
   if (options.thp !== undefined && !Object.hasOwn(THP_MODES, options.thp)) {
     return failure(errno.EINVAL, `thp ${options.thp as string}`, 'give never, madvise or always');
   }
+  const { ringDepth = 1 } = options;
+  if (!Number.isInteger(ringDepth) || ringDepth < 1 || ringDepth > MAX_RING_DEPTH) {
+    return failure(errno.EINVAL, `rings of ${ringDepth} slots`, `give 1 to ${MAX_RING_DEPTH}`);
+  }
   const engine = options.engine ?? 'webgpu';
   if (engine !== 'webgpu' && engine !== 'cpu') {
     return failure(errno.EINVAL, `engine ${String(engine)}`, 'give webgpu or cpu');
@@ -297,6 +302,7 @@ async function openEngine(
     hostCopiers,
     powerPreference: options.powerPreference,
     maxArenaBytes: options.maxArenaBytes,
+    lanes: options.ringDepth,
     checked: options.checked ?? true,
   });
   if (!('remedy' in engine)) await engine.calibrate(scratchFrames(plan, sys));

@@ -45,6 +45,11 @@ export interface MachineOptions {
   readonly copyThreads?: number;
   /** Which adapter to ask for where there are several. */
   readonly powerPreference?: 'high-performance' | 'low-power';
+  /**
+   * Staging slots of each size and direction, 1 to 8: that many sub-batches can be staged at once.
+   * Default 3. Only WebGPU has them.
+   */
+  readonly ringDepth?: number;
   /** Upper bound of one VRAM arena, for tests of machines with several. */
   readonly maxArenaBytes?: number;
   /**

@@ -63,6 +63,10 @@ describe('the command line', () => {
     { args: ['--seed', '1.5'], says: /^--seed takes a whole number/ },
     { args: ['--seed', '4294967296'], says: /^--seed takes a whole number/ },
     { args: ['--browser', '/no/such/browser'], says: /^--browser .*no file/ },
+    { args: ['--fragments', 'scatter'], says: /^--fragments takes contiguous, clustered, scat/ },
+    { args: ['--channels', '17'], says: /^--channels takes a whole number from 1 to 16/ },
+    { args: ['--ring', '0'], says: /^--ring takes a whole number from 1 to 8/ },
+    { args: ['--verify', 'on'], says: /^--verify takes device, readback, off, not 'on'/ },
     { args: ['--quik'], says: /^unknown option --quik; did you mean --quick\?/ },
     { args: ['copy'], says: /^unexpected argument 'copy'/ },
   ])('$args is refused in one line', ({ args, says }) => {
@@ -88,6 +92,10 @@ describe('the command line', () => {
     const options = optionsOf('--suite', 'copy,mm', '--quick', '--seed=7', '--power', 'low');
     expect(pageQuery(options)).toBe('?auto&suite=copy,mm&quick=1&seed=7&power=low');
     expect(pageQuery(optionsOf('--adapter', 'cpu'))).toBe('?auto&quick=0&seed=1&engine=cpu');
+    const settings = ['--fragments', 'targets', '--channels=4', '--ring=2', '--verify', 'off'];
+    expect(pageQuery(optionsOf(...settings))).toBe(
+      '?auto&quick=0&seed=1&fragments=targets&channels=4&ring=2&verify=off',
+    );
   });
 });
 
