@@ -72,7 +72,10 @@ export function optionsOf(settings: Settings<typeof RUN_FIELDS>): BenchOptions {
     quick: quick === '1',
     seed,
     engine,
-    ...{ fragments, channels, ringDepth, verify },
+    fragments,
+    channels,
+    ringDepth,
+    verify,
     ...(power === 'high' ? { powerPreference: 'high-performance' } : {}),
     ...(power === 'low' ? { powerPreference: 'low-power' } : {}),
   };
