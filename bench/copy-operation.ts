@@ -159,12 +159,14 @@ export class CopyOperation implements Operation {
     this.poison(check);
     this.addedToTarget += await this.addOnDevice(target);
     const inAll = (added + this.addedToTarget) >>> 0;
-    const isReadBack = verify === 'readback';
-    const wrong = isReadBack ? -1 : await this.compareOnDevice(target, inAll);
-    if (wrong < 0 && !isReadBack) return null;
+    if (verify === 'readback') {
+      await this.move(target, check);
+      return this.compare(check, inAll);
+    }
+    const wrong = await this.compareOnDevice(target, inAll);
+    if (wrong < 0) return null;
     await this.move(target, check);
     const where = this.compare(check, inAll);
-    if (isReadBack) return where;
     return where ?? `page ${wrong} of ${this.pages} is wrong, but right when it is copied back`;
   }
 
