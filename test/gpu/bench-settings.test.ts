@@ -55,7 +55,7 @@ afterEach(() => {
 });
 
 describe('fragmentation', () => {
-  test('contiguous pages are a command a flight, scattered ones nearly a command each', async () => {
+  test('pages in order are a command a flight, scattered ones one each or nearly', async () => {
     const contiguous = await sweep({ fragments: 'contiguous' });
     expect(countOf(contiguous, 'to-device/runs', 'copyCommands')).toBeLessThan(10);
     expect(countOf(contiguous, 'to-device/commands', 'copyCommands')).toBe(BATCH);
