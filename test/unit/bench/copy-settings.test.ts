@@ -133,7 +133,7 @@ describe('verification', () => {
     expect(isVerified(report)).toBe(true);
   });
 
-  test('switched off looks at nothing, and no cell of the sweep says that it is right', async () => {
+  test('switched off looks at nothing, and no cell of the sweep says it is right', async () => {
     const report = await sweep({ verify: 'off' });
     expect([isOn(JOB_CHECKSUM), isOn(JOB_ADD)]).toEqual([false, false]);
     // Lines of reference look at their results all the same.
