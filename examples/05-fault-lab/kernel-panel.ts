@@ -1,51 +1,61 @@
 /*
  * The part of the page that runs a kernel on the real machine: editor, report, passes, where the
- * pages are.
+ * pages are; held, stepped, ended on the way, and as a file.
  */
-import {
-  ErrnoError,
-  KernelCompileError,
-  MachineError,
-  OpenError,
-  POLICIES,
-} from '../../src/index.ts';
-import type { AccessTrace, KernelReport, PolicyName } from '../../src/index.ts';
+import { errno, KernelCompileError, MachineError, ErrnoError, OpenError } from '../../src/index.ts';
+import type { AccessTrace, RunningLaunch } from '../../src/index.ts';
 import { AddressError } from '../_shell/address.ts';
 import { CodeEditor } from '../_shell/code-editor.ts';
-import { byId, byIdAs, el, row } from '../_shell/dom.ts';
-import { COUNT_WORDS } from '../_shell/fault-words.ts';
-import { formatBytes, formatCount, formatMs, hexAddress, plural } from '../_shell/numbers.ts';
+import type { CodeProblem } from '../_shell/code-editor.ts';
+import { byId, byIdAs, el } from '../_shell/dom.ts';
+import { save } from '../_shell/files.ts';
+import { formatCount, formatMs, plural } from '../_shell/numbers.ts';
 import { PageMap } from '../_shell/page-map.ts';
 import type { Page } from '../_shell/page.ts';
 import { Plot } from '../_shell/plot.ts';
-import { fillForm, queryOf, readForm, settingsFrom, writeAddress } from '../_shell/settings.ts';
-import { KernelRunner, recordKernel } from './kernel-run.ts';
-import type { KernelLook, KernelOutcome } from './kernel-run.ts';
-import { EXAMPLE_NAMES, exampleKernel } from './kernels.ts';
-import { KERNEL_FIELDS, orderOf, serviceOf } from './settings.ts';
-import type { KernelSettings, LabSettings } from './settings.ts';
+import { fillForm, queryOf, readForm, writeAddress } from '../_shell/settings.ts';
+import { isRefusedLaunch, KernelRunner, NoAnswer, recordKernel } from './kernel-run.ts';
+import type { KernelLook, KernelOutcome, RunWatch } from './kernel-run.ts';
+import { OUTCOMES, passCurves, refusals, reportTable, serviceTable } from './kernel-views.ts';
+import { EXAMPLE_NAMES, exampleKernel, LANES } from './kernels.ts';
+import { lineOfSyntax } from './lab-side.ts';
+import { runTrace } from './run-trace.ts';
+import type { TracedLaunch } from './run-trace.ts';
+import { KERNEL_FIELDS, orderOf, policyOf, serviceOf } from './settings.ts';
+import type { KernelSettings, LabPolicyName, LabSettings } from './settings.ts';
 import { Timeline } from './timeline.ts';
 
-/** What each way to end means, for people. */
-const OUTCOMES: Readonly<Record<KernelReport['outcome'], string>> = {
-  done: 'Done.',
-  endless: 'Ended: an invocation ran out of its budget of loop rounds.',
-  cancelled: 'Ended: a fault could not be served.',
-  stalled: 'Ended: no workgroup made progress any more.',
-  logFull: 'Ended: an invocation needs more log than there may be.',
-  diverged: 'Ended: a replay took another way than the run before.',
-  aborted: 'Aborted.',
-  failed: 'The device failed; the next run opens another machine.',
-};
+/** What the panel needs of the lab around it. */
+export interface LabAround {
+  /** What the lab's form says: real runs have the same policies and the same service. */
+  readonly asked: () => LabSettings;
+  /** Writes the lab's settings into the address. */
+  readonly share: () => void;
+  /** Shows what is wrong with the user's policy. */
+  readonly mark: (problems: readonly CodeProblem[]) => void;
+  /** Is given recorded traces. */
+  readonly onTrace: (trace: AccessTrace) => Promise<void>;
+}
+
+/** Lives of a timeline. */
+const SHOWN_LIVES = 96;
+/** The plot is drawn anew less often than the rest. */
+const PLOT_MS = 250;
+const FILL_WORDS = { random: 'random', order: 'a permutation', zero: 'zero' } as const;
+/** Buttons of a run that goes on. */
+const RUNNING = ['pause-kernel', 'abort-kernel', 'lose-device'] as const;
 
 export class KernelPanel {
   /** Whether the address asks for a kernel. */
   readonly isAskedFor: boolean;
+  /** Whether it asks for the user's policy under it. */
+  readonly usesCode: boolean;
   private readonly form = byIdAs('kernel-form', HTMLFormElement);
   private readonly editor = new CodeEditor('wgsl', 'The kernel, in WGSL', 14);
   private readonly map = new PageMap({ label: "the kernel's arrays" });
   private readonly runner: KernelRunner;
   private readonly page: Page;
+  private readonly around: LabAround;
   private readonly passes = new Plot({
     title: 'Faults and finished workgroups by pass',
     x: { label: 'pass', format: (pass) => (Number.isInteger(pass) ? String(pass) : '') },
@@ -55,33 +65,32 @@ export class KernelPanel {
   });
 
   private readonly timeline = new Timeline();
-  private readonly asked: () => LabSettings;
-  private readonly onTrace: (trace: AccessTrace) => Promise<void>;
+  private launch: RunningLaunch | null = null;
+  /** What the run in progress was asked to do: to be held, or to go on. */
+  private wantsHold = false;
+  private plottedAt = 0;
 
-  /**
-   * @param asked what the lab's form says: real runs have the same service
-   * @param onTrace is given recorded traces
-   */
-  constructor(
-    page: Page,
-    asked: () => LabSettings,
-    onTrace: (trace: AccessTrace) => Promise<void>,
-  ) {
+  constructor(page: Page, around: LabAround) {
     this.page = page;
-    this.asked = asked;
-    this.onTrace = onTrace;
+    this.around = around;
     this.runner = new KernelRunner((own) => page.options(own));
     byId('kernel').append(...EXAMPLE_NAMES.map((name) => el('option', { value: name }, name)));
     byId('kernel-editor').append(this.editor.element);
     byId('kernel-map').append(this.map.element);
     byId('kernel-passes').append(this.passes.element);
     byId('kernel-timeline').append(this.timeline.element);
+    const words = { single: 'page by page', yours: 'yours (above)' } as const;
     const movers = KERNEL_FIELDS.mover.values.map((name) => {
-      return el('option', { value: name }, name === 'single' ? 'page by page' : name);
+      return el(
+        'option',
+        { value: name },
+        name in words ? words[name as keyof typeof words] : name,
+      );
     });
     byId('mover').append(...movers);
-    const settings = settingsFrom(KERNEL_FIELDS, page.query);
+    const settings = page.settings(KERNEL_FIELDS);
     this.isAskedFor = [...queryOf(KERNEL_FIELDS, settings)].length > 0;
+    this.usesCode = settings.mover === 'yours';
     fillForm(this.form, KERNEL_FIELDS, settings);
     this.choose(settings.wgsl);
     this.form.addEventListener('submit', (event) => event.preventDefault());
@@ -89,31 +98,74 @@ export class KernelPanel {
     page.action('run-kernel', () => this.run());
     page.action('run-both', () => this.runBoth());
     page.action('record-kernel', () => this.record());
+    byId('step-kernel').addEventListener('click', () => void this.step());
+    byId('pause-kernel').addEventListener('click', () => this.togglePause());
   }
 
-  /** Runs what the editor has. */
-  async run(): Promise<void> {
+  /** A line about the kernel. */
+  say(text: string, tone: '' | 'good' | 'bad' = ''): void {
+    byId('kernel-verdict').textContent = text;
+    byId('kernel-verdict').className = `verdict ${tone}`.trim();
+  }
+
+  /** Whether a run under these settings asks the user's policy. */
+  get asksCode(): boolean {
+    return byIdAs('mover', HTMLSelectElement).value === 'yours';
+  }
+
+  /** Whether its form can be read. */
+  get isValid(): boolean {
+    return this.form.checkValidity();
+  }
+
+  /** Runs what the editor has; one that is held stops behind its first pass. */
+  async run(isHeld = false): Promise<void> {
     await this.attempt(async (settings, signal) => {
-      const outcome = await this.runOnce(settings, orderOf(settings).policy, signal);
+      const { mover } = settings;
+      const by = mover === 'single' ? null : mover;
+      const outcome = await this.runOnce(settings, by, signal, isHeld);
       byId('kernel-service').replaceChildren(...serviceTable([outcome.report]));
+      this.offer([traced(outcome, settings)]);
     });
+  }
+
+  /** One pass more of the run in progress; without one, the first of a new one. */
+  private async step(): Promise<void> {
+    if (this.launch !== null) {
+      this.launch.step();
+      this.showHold(true);
+    } else if ('busy' in document.documentElement.dataset) {
+      this.say('Something else is running: pause it or wait for its end.');
+    } else {
+      await this.page.run(() => this.run(true));
+    }
+  }
+
+  private togglePause(): void {
+    if (this.launch === null) return;
+    if (this.wantsHold) this.launch.resume();
+    else this.launch.pause();
+    this.showHold(!this.wantsHold);
+  }
+
+  private showHold(wantsHold: boolean): void {
+    this.wantsHold = wantsHold;
+    byId('pause-kernel').textContent = wantsHold ? 'Go on' : 'Pause';
   }
 
   /** Runs it under both policies of the lab, one after the other. */
   private async runBoth(): Promise<void> {
     await this.attempt(async (settings, signal) => {
-      const { a, b } = this.asked();
-      const named = [a, b].map((name) => POLICIES.find((one) => one === name));
-      if (named.includes(undefined)) {
-        return this.say('“Yours” runs in the model alone: choose A and B by name.', 'bad');
-      }
+      const { a, b } = this.around.asked();
       const outcomes: KernelOutcome[] = [];
-      for (const policy of named) {
-        const outcome = await this.runOnce(settings, policy!, signal);
+      for (const policy of [a, b]) {
+        const outcome = await this.runOnce(settings, policy, signal, false);
         outcomes.push(outcome);
-        if (outcome.report.outcome !== 'done') return;
+        if (outcome.report.outcome !== 'done') break;
       }
       byId('kernel-service').replaceChildren(...serviceTable(outcomes.map((one) => one.report)));
+      this.offer(outcomes.map((one) => traced(one, settings)));
+      if (outcomes.some(({ report }) => report.outcome !== 'done')) return;
       const times = outcomes.map(({ report }) => formatMs(report.totalMs)).join(' and ');
       this.say(`${byId('kernel-verdict').textContent} Under ${a} and ${b}: ${times}.`, 'good');
     });
@@ -121,38 +173,45 @@ export class KernelPanel {
 
   private async runOnce(
     settings: KernelSettings,
-    policy: PolicyName | null,
+    by: LabPolicyName | null,
     signal: AbortSignal,
+    isHeld: boolean,
   ): Promise<KernelOutcome> {
-    const outcome = await this.runner.run(
-      { ...orderOf(settings, serviceOf(this.asked())), policy },
-      ({ report }) => {
+    const asked = this.around.asked();
+    const policy = by === null ? null : policyOf(asked, by);
+    byId('kernel-run-title').textContent = `Under ${by ?? 'no policy: page by page'}`;
+    const watch: RunWatch = {
+      onOpen: ({ report }) => {
         this.page.status.showMachine(report);
         this.say('Running…');
       },
-      (look) => this.look(look, settings),
+      onStart: (launch) => this.began(launch, isHeld),
+      onLook: (look) => this.look(look, settings),
       signal,
-    );
+    };
+    const outcome = await this.runner.run(orderOf(settings, policy, serviceOf(asked)), watch);
     const isExample = settings.wgsl === exampleKernel(settings.kernel).wgsl;
-    this.show(outcome, isExample ? settings : null);
+    this.show(outcome, isExample ? settings : null, by);
     return outcome;
+  }
+
+  private began(launch: RunningLaunch, isHeld: boolean): void {
+    this.launch = launch;
+    if (isHeld) launch.step();
+    this.showHold(isHeld);
+    byIdAs('pause-kernel', HTMLButtonElement).disabled = false;
   }
 
   /** Records what it touches, and hands the trace to both policies of the lab. */
   private async record(): Promise<void> {
     await this.attempt(async (settings, signal) => {
       const name = `kernel ${settings.kernel}`;
-      const recorded = await recordKernel(
-        this.runner,
-        orderOf(settings),
-        name,
-        (look) => this.look(look, settings),
-        signal,
-      );
+      const watch: RunWatch = { onLook: (look) => this.look(look, settings), signal };
+      const recorded = await recordKernel(this.runner, orderOf(settings), name, watch);
       if (typeof recorded === 'string') return this.say(`No trace: ${recorded}.`, 'bad');
       const count = formatCount(recorded.pages.length);
       this.say(`Recorded ${count} accesses. A and B go by them now: see above.`, 'good');
-      await this.onTrace(recorded);
+      await this.around.onTrace(recorded);
     });
   }
 
@@ -162,24 +221,40 @@ export class KernelPanel {
   ): Promise<void> {
     if (!this.form.reportValidity()) return;
     const settings = readForm(this.form, KERNEL_FIELDS);
-    const isExample = settings.wgsl === exampleKernel(settings.kernel).wgsl;
-    writeAddress(KERNEL_FIELDS, isExample ? { ...settings, wgsl: '' } : settings);
+    this.share();
     this.editor.mark([]);
+    this.around.mark([]);
     if (!crossOriginIsolated) return this.say('It needs shared memory: see the message above.');
     const abort = new AbortController();
-    const button = byIdAs('abort-kernel', HTMLButtonElement);
-    button.onclick = () => abort.abort();
-    const lose = byIdAs('lose-device', HTMLButtonElement);
-    lose.onclick = () => void this.runner.loseDevice();
-    for (const one of [button, lose]) one.disabled = false;
+    byId('abort-kernel').onclick = () => abort.abort();
+    byId('lose-device').onclick = () => void this.loseDevice();
+    for (const id of ['abort-kernel', 'lose-device'])
+      byIdAs(id, HTMLButtonElement).disabled = false;
     this.say('Opening the machine…');
     try {
       await body(settings, abort.signal);
     } catch (error) {
-      this.fail(error);
+      await this.fail(error);
     } finally {
-      for (const one of [button, lose]) one.disabled = true;
+      this.launch = null;
+      this.showHold(false);
+      for (const id of RUNNING) byIdAs(id, HTMLButtonElement).disabled = true;
     }
+  }
+
+  /** A launch that is held would never see that its device is gone. */
+  private async loseDevice(): Promise<void> {
+    // The machine may be gone just now: then there is nothing left to be lost.
+    await this.runner.loseDevice().catch(() => undefined);
+    this.launch?.resume();
+  }
+
+  /** Writes the panel's settings into the address, and the lab's. */
+  share(): void {
+    const settings = readForm(this.form, KERNEL_FIELDS);
+    const isExample = settings.wgsl === exampleKernel(settings.kernel).wgsl;
+    this.around.share();
+    writeAddress(KERNEL_FIELDS, isExample ? { ...settings, wgsl: '' } : settings);
   }
 
   /** Puts the chosen example, or a text of one's own, into the editor. */
@@ -192,49 +267,51 @@ export class KernelPanel {
     byId('kernel-help').textContent = `${help}. At first: ${contents}.`;
   }
 
-  private look({ progress, map }: KernelLook, settings: KernelSettings): void {
+  private look({ progress, isHeld, map, notes }: KernelLook, settings: KernelSettings): void {
     byId('kernel-result').hidden = false;
     const bar = byIdAs('kernel-bar', HTMLProgressElement);
-    bar.max = orderOf(settings).words / 64;
+    bar.max = orderOf(settings).words / LANES;
     bar.value = progress.finished;
     const { passes, faults, finished } = progress;
+    const done = `${formatCount(finished)} of ${formatCount(bar.max)} workgroups finished`;
     this.say(
-      `Pass ${formatCount(passes)}: ${formatCount(finished)} of ${formatCount(bar.max)} ` +
-        `workgroups finished, ${formatCount(faults)} faults`,
+      isHeld
+        ? `Held after pass ${formatCount(passes)}: ${done}, ${formatCount(faults)} faults so far.`
+        : `Pass ${formatCount(passes)}: ${done}, ${formatCount(faults)} faults`,
     );
+    document.documentElement.dataset['kernelPasses'] = String(passes);
     this.map.update(map);
+    if (!isHeld && performance.now() - this.plottedAt < PLOT_MS) return;
+    this.plottedAt = performance.now();
+    this.passes.update(passCurves(notes.passes));
   }
 
-  /** @param checked the settings, where the outcome can be held against the example's */
-  private show(outcome: KernelOutcome, checked: KernelSettings | null): void {
-    const { report, passes, before, after, map } = outcome;
+  /**
+   * @param checked the settings, where the outcome can be held against the example's
+   * @param by whose policy it was
+   */
+  private show(
+    outcome: KernelOutcome,
+    checked: KernelSettings | null,
+    by: LabPolicyName | null,
+  ): void {
+    const { report, notes, before, after, map } = outcome;
     byId('kernel-result').hidden = false;
+    byIdAs('kernel-bar', HTMLProgressElement).value = report.finished;
     this.map.update(map);
     byId('kernel-report').replaceChildren(reportTable(outcome));
     byId('kernel-refusals').replaceChildren(...refusals(report));
     byId('kernel-service').replaceChildren();
-    byId('kernel-timeline').hidden = report.service === null;
-    this.timeline.update(report.service?.lives ?? []);
-    const x = passes.map((_, i) => i + 1);
-    const of = (name: 'faults' | 'finished' | 'replayed'): number[] =>
-      passes.map((pass) => pass[name]);
-    this.passes.update({
-      x,
-      series: [
-        { label: 'faults', values: of('faults') },
-        { label: 'workgroups finished so far', values: of('finished') },
-        { label: 'workgroups run again', values: of('replayed') },
-      ],
-    });
+    byId('kernel-waits').hidden = report.service === null;
+    this.timeline.update(report.service?.lives.slice(-SHOWN_LIVES) ?? []);
+    this.passes.update(passCurves(notes.passes));
     const check = checked === null ? undefined : exampleKernel(checked.kernel).check;
     const wrong = report.outcome === 'done' && check !== undefined ? check(before, after) : '';
     const { dataset } = document.documentElement;
     dataset['kernelOutcome'] = report.outcome;
     dataset['kernelFaults'] = String(report.faults);
     dataset['kernelRight'] = check === undefined ? '' : String(wrong === undefined);
-    const cause = report.cause === '' ? '' : ` ${report.cause}.`;
-    const text = `${OUTCOMES[report.outcome]}${cause}`;
-    if (report.outcome !== 'done') return this.say(text, report.outcome === 'aborted' ? '' : 'bad');
+    if (report.outcome !== 'done') return this.showEnd(report, by);
     const killed =
       report.killed > 0 ? ` Ended on the way: ${plural(report.killed, 'invocation')}.` : '';
     const verdict =
@@ -244,11 +321,34 @@ export class KernelPanel {
           ? ' Every word is what it has to be.'
           : ` Wrong: ${wrong}.`;
     const isGood = wrong === undefined || wrong === '';
-    this.say(`${text}${killed}${killed === '' ? verdict : ''}`, isGood ? 'good' : 'bad');
+    this.say(`${OUTCOMES.done}${killed}${killed === '' ? verdict : ''}`, isGood ? 'good' : 'bad');
     if (!isGood) this.page.result('wrong');
   }
 
-  private fail(error: unknown): void {
+  /** How a run ended that is not done. */
+  private showEnd({ outcome, cause, ...report }: KernelOutcome['report'], by: string | null): void {
+    if (outcome === 'failed' && report.errno === errno.EINVAL) {
+      if (by === 'yours') this.around.mark([problemOf(cause)]);
+      return this.say(`The policy ended the run: ${cause}.`, 'bad');
+    }
+    const why = cause === '' ? '' : ` ${cause}.`;
+    this.say(`${OUTCOMES[outcome]}${why}`, outcome === 'aborted' ? '' : 'bad');
+  }
+
+  /** Files of runs that are over. */
+  private offer(runs: readonly TracedLaunch[]): void {
+    const buttons = runs.map((run) => {
+      const button = el('button', { type: 'button' }, `Chrome trace of ${run.name}`);
+      button.addEventListener('click', () => {
+        const name = `webhmm-${run.name.replaceAll(/[^\w-]+/g, '-')}.json`;
+        save(JSON.stringify(runTrace(run)), name, 'application/json');
+      });
+      return button;
+    });
+    byId('kernel-files').replaceChildren(...buttons);
+  }
+
+  private async fail(error: unknown): Promise<void> {
     if (error instanceof KernelCompileError) {
       this.editor.mark(error.problems);
       const { length } = error.problems;
@@ -260,77 +360,42 @@ export class KernelPanel {
     if (error instanceof OpenError) {
       return this.say(`The machine could not be opened: ${error.reason}; ${error.remedy}.`, 'bad');
     }
+    if (error instanceof NoAnswer) {
+      return this.say(`${sentence(error.message)}. The next run opens another.`, 'bad');
+    }
+    if (isRefusedLaunch(error)) return this.refuse(error);
     if (error instanceof MachineError || error instanceof ErrnoError) {
       return this.say(`The machine failed: ${error.message}. The next run opens another.`, 'bad');
     }
     throw error;
   }
 
-  private say(text: string, tone: '' | 'good' | 'bad' = ''): void {
-    byId('kernel-verdict').textContent = text;
-    byId('kernel-verdict').className = `verdict ${tone}`.trim();
+  /** A policy can't be made, or never was. */
+  private async refuse({ message, errno: code }: ErrnoError): Promise<void> {
+    if (code === errno.EINTR) return this.say(OUTCOMES.aborted);
+    const why = message.replace(/^\w+: launch \(([^]*)\)$/, '$1');
+    this.say(`The policy was refused: ${why}.`, 'bad');
+    const isLoaded = !why.startsWith('the module');
+    const line = isLoaded ? null : await lineOfSyntax(this.around.asked().code);
+    this.around.mark([line === null ? problemOf(why) : { line, reason: why }]);
   }
 }
 
-const FILL_WORDS = { random: 'random', order: 'a permutation', zero: 'zero' } as const;
-
-function reportTable({ report, kernel, before }: KernelOutcome): HTMLTableElement {
-  const { pages } = report;
-  const size = before.reduce((sum, { byteLength }) => sum + byteLength, 0);
-  const rows: readonly (readonly [string, string])[] = [
-    ['Memory', formatBytes(size)],
-    ['Workgroups', `${formatCount(report.finished)} of ${formatCount(report.workgroups)}`],
-    ['Passes', formatCount(report.passes)],
-    ['Faults', formatCount(report.faults)],
-    ['Faults that found the ring full', formatCount(report.overflow)],
-    ['Workgroups run again', formatCount(report.replayed)],
-    ['Invocations ended', formatCount(report.killed)],
-    ['Pages mapped', formatCount(pages.mapped)],
-    ['Pages evicted for it', formatCount(pages.evicted)],
-    ['First attempt', FIRST_ATTEMPTS[kernel.firstAttempt]],
-    ['Compiled in', formatMs(kernel.compileMs)],
-    ['Ran for', formatMs(report.totalMs)],
-    ['of that in passes', formatMs(report.passMs)],
-    ['of that serving faults', formatMs(report.serveMs)],
-  ];
-  const body = el('tbody', {}, ...rows.map(([name, value]) => row(name, value)));
-  return el('table', { class: 'numbers' }, body);
+/** A cause that may end with its line. */
+function problemOf(cause: string): CodeProblem {
+  const line = /\(line (\d+)\)$/.exec(cause)?.[1];
+  return { line: line === undefined ? null : Number(line), reason: cause };
 }
 
-/** What the fault service counted, where a policy moved the pages. */
-function serviceTable(reports: readonly KernelReport[]): HTMLElement[] {
-  const all = reports.flatMap(({ service }) => service ?? []);
-  if (all.length === 0) return [];
-  const names = Object.keys(COUNT_WORDS) as (keyof typeof COUNT_WORDS)[];
-  const rows = names
-    .filter((name) => all.some(({ counts }) => counts[name] > 0))
-    .map((name) => {
-      const format = name.startsWith('bytes') ? formatBytes : formatCount;
-      return row(COUNT_WORDS[name], ...all.map(({ counts }) => format(counts[name])));
-    });
-  const times = all.map(({ virtualUs }) => formatMs(virtualUs / 1000));
-  const heads = ['The fault service, for real', ...all.map(({ policy }) => policy)];
-  const head = el('tr', {}, ...heads.map((name) => el('th', { scope: 'col' }, name)));
-  const body = el('tbody', {}, row('virtual time', ...times), ...rows);
-  return [el('table', { class: 'numbers' }, el('thead', {}, head), body)];
+/** What a run's file is made of, without its memory. */
+function traced({ report, notes, kernel }: KernelOutcome, settings: KernelSettings): TracedLaunch {
+  const by = report.service?.policy ?? 'page by page';
+  const { service, origin, outcome } = report;
+  const name =
+    report.service === null ? `${settings.kernel}, ${by}` : `${settings.kernel} under ${by}`;
+  return { name, report: { service, origin, outcome }, notes, window: kernel.window };
 }
 
-/** How a first attempt keeps effects from happening twice. */
-const FIRST_ATTEMPTS: Readonly<Record<KernelOutcome['kernel']['firstAttempt'], string>> = {
-  direct: 'has one effect, the last thing it does',
-  defer: 'keeps its effects back to the end',
-  log: 'logs every result',
-  none: 'keeps nothing',
-};
-
-function refusals({ refusals: all }: KernelReport): HTMLElement[] {
-  if (all.length === 0) return [];
-  const names = ['Address', 'Access', 'Why', 'Workgroup', 'Invocation', 'Pass'];
-  const head = el('tr', {}, ...names.map((name) => el('th', { scope: 'col' }, name)));
-  const rows = all.map(({ address, access, reason, workgroup, lane, pass }) => {
-    const cells = [access, reason, String(workgroup), String(lane), String(pass)];
-    return row(hexAddress(address), ...cells);
-  });
-  const table = el('table', { class: 'numbers' }, el('thead', {}, head), el('tbody', {}, ...rows));
-  return [el('h3', {}, 'Refused accesses'), table];
+function sentence(text: string): string {
+  return text.slice(0, 1).toUpperCase() + text.slice(1);
 }

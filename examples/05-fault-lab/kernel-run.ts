@@ -2,21 +2,32 @@
  * A kernel on the real machine: its memory in a process, the device that it faults on, and what
  * became of it.
  */
-import { KernelCompileError, Machine, PAGE_SIZE, PROT_READ, PROT_WRITE } from '../../src/index.ts';
+import {
+  errno,
+  ErrnoError,
+  KernelCompileError,
+  Machine,
+  PAGE_SIZE,
+  PROT_READ,
+  PROT_WRITE,
+} from '../../src/index.ts';
 import type {
   AccessTrace,
+  DeviceFaultEvent,
   DeviceKernel,
+  DevicePassEvent,
   KernelReport,
-  LaunchServiceOptions,
   LaunchProgress,
+  LaunchServiceOptions,
   MachineOptions,
-  PolicyName,
   Process,
+  RunningLaunch,
   TestDevice,
 } from '../../src/index.ts';
 import { fillArrays, LANES } from './kernels.ts';
-import { LOG_SIZES, recording, traceOfLogs } from './record.ts';
 import type { Fill } from './kernels.ts';
+import type { LabPolicy } from './lab-setup.ts';
+import { LOG_SIZES, recording, traceOfLogs } from './record.ts';
 
 /** What to run. */
 export interface KernelOrder {
@@ -29,31 +40,54 @@ export interface KernelOrder {
   /** Workgroups in flight. */
   readonly window: number;
   readonly seed: number;
-  /** Whose policy moves the pages; null: one by one, as they are asked for. */
-  readonly policy: PolicyName | null;
+  /** Who moves the pages; null: one by one, as they are asked for. */
+  readonly policy: LabPolicy | null;
   /** How the service that asks it is set up. */
   readonly service: LaunchServiceOptions;
 }
 
 /** A pass of a launch. */
-export interface PassNote {
-  readonly faults: number;
-  readonly finished: number;
-  readonly replayed: number;
+export type PassNote = Pick<
+  DevicePassEvent,
+  'pass' | 'faults' | 'finished' | 'replayed' | 'timeMs' | 'durationMs'
+>;
+/** A fault of one. */
+export type FaultNote = Pick<DeviceFaultEvent, 'address' | 'access' | 'workgroup' | 'pass'>;
+
+/** What the machine says of a launch as it goes. */
+export interface LaunchNotes {
+  readonly passes: PassNote[];
+  /** The first of them, up to MOST_FAULTS. */
+  readonly faults: FaultNote[];
 }
 
 /** What it looks like while it runs. */
 export interface KernelLook {
   readonly progress: LaunchProgress;
+  readonly isHeld: boolean;
   /** A PAGE_* code per page of all arrays. */
   readonly map: Uint8Array;
+  readonly notes: LaunchNotes;
+}
+
+/** Whoever watches a run. */
+export interface RunWatch {
+  /** Told of the machine, as soon as there is one. */
+  readonly onOpen?: (machine: Machine) => void;
+  /** Given the launch before its first pass: to hold it, to let it go on. */
+  readonly onStart?: (launch: RunningLaunch) => void;
+  /** Told now and then how far it is. */
+  readonly onLook: (look: KernelLook) => void;
+  readonly signal: AbortSignal;
 }
 
 /** What came out. */
 export interface KernelOutcome {
   readonly report: KernelReport;
   readonly kernel: Pick<DeviceKernel, 'firstAttempt' | 'compileMs' | 'window'>;
-  readonly passes: readonly PassNote[];
+  readonly notes: LaunchNotes;
+  /** Where the arrays begin, in the process. */
+  readonly addr: number;
   readonly before: readonly Uint32Array[];
   readonly after: readonly Uint32Array[];
   /** Words behind the arrays, as many as were asked for. */
@@ -62,10 +96,20 @@ export interface KernelOutcome {
   readonly map: Uint8Array;
 }
 
+/** The machine did not answer: its policy may never return. It was ended. */
+export class NoAnswer extends Error {
+  override readonly name = 'NoAnswer';
+}
+
 const MIB = 2 ** 20;
 const LOOK_MS = 50;
-/** Faults whose lives a report has. */
-const SHOWN_LIVES = 96;
+/** Faults whose lives and notes are kept. */
+const MOST_FAULTS = 65_536;
+/** How long the machine may take for an answer while it asks a user's policy. */
+const PATIENCE_MS = 8000;
+
+/** An order with words behind its arrays, zeroed; their address is the last argument. */
+type RoomyOrder = KernelOrder & { readonly extraWords?: number };
 
 /** Pages of an order's arrays. */
 export function pagesOfOrder({ fills, words }: Pick<KernelOrder, 'fills' | 'words'>): number {
@@ -85,36 +129,29 @@ export class KernelRunner {
   /**
    * Compiles and runs, in a process of its own.
    *
-   * @param order what to run, and how many zeroed words its memory has behind the arrays; their
-   * address is the argument behind the others
-   * @param onOpen told of the machine, as soon as there is one
-   * @param onLook told now and then how far it is
-   * @throws KernelCompileError, OpenError, ErrnoError, MachineError
+   * @throws KernelCompileError; ErrnoError (EINVAL) of launch for a policy that can't be made;
+   * NoAnswer; OpenError, other ErrnoErrors, MachineError, after which the machine is opened anew
    */
-  async run(
-    order: KernelOrder & { readonly extraWords?: number },
-    onOpen: (machine: Machine) => void,
-    onLook: (look: KernelLook) => void,
-    signal: AbortSignal,
-  ): Promise<KernelOutcome> {
+  async run(order: RoomyOrder, watch: RunWatch): Promise<KernelOutcome> {
     const machine = await this.open(order);
-    onOpen(machine);
+    watch.onOpen?.(machine);
     try {
-      const outcome = await this.runOn(machine, order, onLook, signal);
-      // What has failed once is opened anew.
-      if (outcome.report.outcome === 'failed') await this.close();
+      const outcome = await this.runOn(machine, order, watch);
+      // A device that has failed once is opened anew; a policy's failure is not the device's.
+      const { outcome: end, errno: code } = outcome.report;
+      if (end === 'failed' && code !== errno.EINVAL) await this.close();
       return outcome;
     } catch (error) {
-      if (!(error instanceof KernelCompileError)) await this.close();
+      const isRefused = error instanceof KernelCompileError || isRefusedLaunch(error);
+      if (!isRefused) await this.close();
       throw error;
     }
   }
 
   private async runOn(
     machine: Machine,
-    order: KernelOrder & { readonly extraWords?: number },
-    onLook: (look: KernelLook) => void,
-    signal: AbortSignal,
+    order: RoomyOrder,
+    watch: RunWatch,
   ): Promise<KernelOutcome> {
     await using process = await machine.spawn();
     const device = await process.openDevice(0);
@@ -131,30 +168,26 @@ export class KernelRunner {
     const bytes = new Uint8Array(size);
     before.forEach((array, i) => bytes.set(new Uint8Array(array.buffer), i * array.byteLength));
     await process.write(addr, bytes);
-    const notes: PassNote[] = [];
-    const trace = await machine.trace(
-      (events) => {
-        for (const event of events) if (event.type === 'device_pass') notes.push(event);
-      },
-      { events: ['device_pass'] },
+    const notes: LaunchNotes = { passes: [], faults: [] };
+    await using _trace = await noteLaunch(machine, notes);
+    const report = await this.launch(
+      { machine, process, device, kernel, addr },
+      order,
+      watch,
+      notes,
     );
-    try {
-      const report = await this.launch(device, kernel, process, addr, order, onLook, signal);
-      const map = await process.pageMap(addr, size / PAGE_SIZE);
-      // What was on a device that is lost is lost: reading it is SIGBUS.
-      const isLost = report.outcome === 'failed';
-      const left = isLost ? new Uint8Array(length) : await process.read(addr, length);
-      const words = new Uint32Array(left.slice().buffer);
-      const after = order.fills.map((_, i) => {
-        return words.slice(i * order.words, (i + 1) * order.words);
-      });
-      const extra = words.slice(size / 4);
-      const { firstAttempt, compileMs, window } = kernel;
-      const made = { firstAttempt, compileMs, window };
-      return { report, kernel: made, passes: notes, before, after, extra, map };
-    } finally {
-      await trace.close();
-    }
+    const map = await process.pageMap(addr, size / PAGE_SIZE);
+    // What was on a device that is lost is lost: reading it is SIGBUS.
+    const isLost = report.outcome === 'failed' && report.errno !== errno.EINVAL;
+    const left = isLost ? new Uint8Array(length) : await process.read(addr, length);
+    const words = new Uint32Array(left.slice().buffer);
+    const after = order.fills.map((_, i) => {
+      return words.slice(i * order.words, (i + 1) * order.words);
+    });
+    const extra = words.slice(size / 4);
+    const { firstAttempt, compileMs, window } = kernel;
+    const made = { firstAttempt, compileMs, window };
+    return { report, kernel: made, notes, addr, before, after, extra, map };
   }
 
   /** Destroys the device as a driver crash would, under whatever runs on it. */
@@ -169,44 +202,60 @@ export class KernelRunner {
   }
 
   private async launch(
-    device: TestDevice,
-    kernel: DeviceKernel,
-    process: Process,
-    addr: number,
+    on: LaunchPlace,
     { fills, words, policy, seed, ...order }: KernelOrder,
-    onLook: (look: KernelLook) => void,
-    signal: AbortSignal,
+    watch: RunWatch,
+    notes: LaunchNotes,
   ): Promise<KernelReport> {
+    const { device, kernel, addr } = on;
     const args = [
       ...fills.map((_, i) => addr + i * words * 4),
       words,
       addr + fills.length * words * 4,
     ];
-    const service = { seed, lives: SHOWN_LIVES, ...order.service };
-    await using running = device.startLaunch(kernel, {
-      workgroups: words / LANES,
-      args,
-      signal,
-      ...(policy === null ? {} : { policy, service }),
-    });
-    const watch = { isOver: false };
-    const ended = running.report.finally(() => (watch.isOver = true));
-    const pages = pagesOfOrder({ fills, words });
-    while (!watch.isOver) {
-      await Promise.race([ended, new Promise((resolve) => setTimeout(resolve, LOOK_MS))]);
-      onLook({ progress: running.progress, map: await process.pageMap(addr, pages) });
+    const service = { seed, lives: MOST_FAULTS, ...order.service };
+    const module = policy?.kind === 'own' ? moduleUrl(policy.code) : null;
+    const name = policy?.kind === 'named' ? policy.name : module;
+    try {
+      await using running = device.startLaunch(kernel, {
+        workgroups: words / LANES,
+        args,
+        signal: watch.signal,
+        ...(name === null ? {} : { policy: name, service }),
+      });
+      watch.onStart?.(running);
+      await this.watch(on, running, pagesOfOrder({ fills, words }), module !== null, (map) => {
+        const { progress, isHeld } = running;
+        watch.onLook({ progress, isHeld, map, notes });
+      });
+      return await running.report;
+    } finally {
+      if (module !== null) URL.revokeObjectURL(module);
     }
-    return ended;
   }
 
-  private async open({
-    devicePages,
-    fills,
-    words,
-    extraWords = 0,
-  }: KernelOrder & { readonly extraWords?: number }): Promise<Machine> {
+  /** Looks at a launch until it is over. */
+  private async watch(
+    { machine, process, addr }: LaunchPlace,
+    running: RunningLaunch,
+    pages: number,
+    isPatient: boolean,
+    onMap: (map: Uint8Array) => void,
+  ): Promise<void> {
+    const state = { isOver: false };
+    const ended = running.report.finally(() => (state.isOver = true));
+    // What goes wrong is thrown by whoever asks first.
+    ended.catch(() => undefined);
+    while (!state.isOver) {
+      await Promise.race([ended, new Promise((resolve) => setTimeout(resolve, LOOK_MS))]);
+      const map = process.pageMap(addr, pages);
+      onMap(await (isPatient ? answered(machine, map) : map));
+    }
+  }
+
+  private async open({ devicePages, fills, words, extraWords = 0 }: RoomyOrder): Promise<Machine> {
     const deviceBytes = devicePages * PAGE_SIZE;
-    if (this.machine !== null && this.deviceBytes === deviceBytes) return this.machine;
+    if (this.machine?.isOver === false && this.deviceBytes === deviceBytes) return this.machine;
     await this.close();
     const length = pagesOfOrder({ fills, words }) * PAGE_SIZE + extraWords * 4;
     const machine = await Machine.create(
@@ -223,6 +272,56 @@ export class KernelRunner {
   }
 }
 
+/** What a launch is made of. */
+interface LaunchPlace {
+  readonly machine: Machine;
+  readonly process: Process;
+  readonly device: TestDevice;
+  readonly kernel: DeviceKernel;
+  readonly addr: number;
+}
+
+/** Whether a launch never began, for what it was given. */
+export function isRefusedLaunch(error: unknown): error is ErrnoError {
+  if (!(error instanceof ErrnoError) || error.syscall !== 'launch') return false;
+  return error.errno === errno.EINVAL || error.errno === errno.EINTR;
+}
+
+function moduleUrl(code: string): string {
+  return URL.createObjectURL(new Blob([code], { type: 'text/javascript' }));
+}
+
+/** An answer of the machine; it is ended when none comes. */
+async function answered<T>(machine: Machine, answer: Promise<T>): Promise<T> {
+  const seconds = PATIENCE_MS / 1000;
+  const why = `no answer for ${seconds} s: a policy that never returns? Its machine was ended`;
+  let isLate = false;
+  const timer = setTimeout(() => {
+    isLate = true;
+    machine.kill(why);
+  }, PATIENCE_MS);
+  try {
+    return await answer;
+  } catch (error) {
+    throw isLate ? new NoAnswer(why) : error;
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
+/** Writes down what the machine says of launches. */
+function noteLaunch(machine: Machine, { passes, faults }: LaunchNotes): Promise<AsyncDisposable> {
+  return machine.trace(
+    (events) => {
+      for (const event of events) {
+        if (event.type === 'device_pass') passes.push(event);
+        if (event.type === 'device_fault' && faults.length < MOST_FAULTS) faults.push(event);
+      }
+    },
+    { events: ['device_pass', 'device_fault'], capacity: MOST_FAULTS },
+  );
+}
+
 /**
  * Records what a kernel touches, on the same machine: see record.ts.
  *
@@ -233,8 +332,7 @@ export async function recordKernel(
   runner: KernelRunner,
   order: KernelOrder,
   name: string,
-  onLook: (look: KernelLook) => void,
-  signal: AbortSignal,
+  watch: RunWatch,
 ): Promise<AccessTrace | string> {
   const { fills, words } = order;
   const pages = pagesOfOrder(order);
@@ -244,8 +342,9 @@ export async function recordKernel(
     if (wgsl === null) return 'there is no fn kernel(wg: u32, lid: u32)';
     // Everything has room, and comes in large pieces: only what is touched matters.
     const devicePages = pages + Math.ceil((extraWords * 4) / PAGE_SIZE);
-    const roomy = { ...order, wgsl, devicePages, extraWords, policy: 'kfd' } as const;
-    const { report, extra } = await runner.run(roomy, () => {}, onLook, signal);
+    const policy: LabPolicy = { kind: 'named', name: 'kfd', evict: null };
+    const roomy = { ...order, wgsl, devicePages, extraWords, policy };
+    const { report, extra } = await runner.run(roomy, watch);
     if (report.outcome !== 'done') return `its run ended as ${report.outcome}: ${report.cause}`;
     const trace = traceOfLogs(name, extra, logWords, LANES, pages);
     if (trace !== null) return trace;

@@ -37,8 +37,9 @@ export class LabSide {
     [this.state, this.failure] = [null, null];
     this.worker = new Worker(new URL('./lab-worker.ts', import.meta.url), { type: 'module' });
     await this.ask({ kind: 'open', setup });
-    if (this.failure !== null && setup.policy.kind === 'own') {
-      this.failure = await withLine(this.failure, setup.policy.code);
+    const { failure } = this as { failure: LabFailure | null };
+    if (failure?.isSyntax === true && setup.policy.kind === 'own') {
+      this.failure = { ...failure, line: await lineOfSyntax(setup.policy.code) };
     }
   }
 
@@ -118,15 +119,14 @@ export class LabSide {
  * that begins with it does, but only for a script. So the module is made one, line by line, in the
  * body of a function that nobody calls.
  */
-function withLine(failure: LabFailure, code: string): Promise<LabFailure> {
-  if (!failure.isSyntax) return Promise.resolve(failure);
+export function lineOfSyntax(code: string): Promise<number | null> {
   const url = URL.createObjectURL(new Blob([asScript(code)], { type: 'text/javascript' }));
   return new Promise((resolve) => {
     const probe = new Worker(url);
     const end = (line: number | null): void => {
       probe.terminate();
       URL.revokeObjectURL(url);
-      resolve({ ...failure, line });
+      resolve(line);
     };
     const timer = setTimeout(() => end(null), 1000);
     probe.onerror = (event) => {

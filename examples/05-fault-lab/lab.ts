@@ -128,6 +128,12 @@ export class Lab {
     byId('verdict').className = `verdict ${tone}`.trim();
   }
 
+  /** A line about files, where their buttons are. */
+  sayOfFiles(text: string, tone: '' | 'bad' = ''): void {
+    byId('files-note').textContent = text;
+    byId('files-note').className = `small ${tone === '' ? 'muted' : 'failed'}`;
+  }
+
   /** What runs is not what the form says any more. */
   settingsChanged(): void {
     this.isStale = true;
@@ -275,7 +281,8 @@ export class Lab {
 
   private async saveChrome({ id, side }: Shown): Promise<void> {
     const files = await side.files();
-    if (files === null) return this.say('There is no run to be saved.', 'bad');
+    if (files === null)
+      return this.sayOfFiles('There is no run to be saved: press Run first.', 'bad');
     save(files.chrome, `webhmm-faults-${id}.json`, 'application/json');
   }
 
@@ -283,7 +290,7 @@ export class Lab {
     const files = await Promise.all(this.shown.map(({ side }) => side.files()));
     const { asked } = this;
     if (asked === null || files.every((one) => one === null)) {
-      return this.say('There is no run to be saved.', 'bad');
+      return this.sayOfFiles('There is no run to be saved: press Run first.', 'bad');
     }
     const { work, options } = setupOf(asked.settings, 'a', asked.trace);
     const sides = Object.fromEntries(IDS.map((id, i) => [id, files[i]?.result ?? null]));

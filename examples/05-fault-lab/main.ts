@@ -11,10 +11,13 @@ import { byId, byIdAs, el } from '../_shell/dom.ts';
 import { pagesOf } from '../_shell/fault-work.ts';
 import { formatBytes, formatCount } from '../_shell/numbers.ts';
 import { runPage } from '../_shell/page.ts';
-import { fillForm, queryOf, readForm, settingsFrom, writeAddress } from '../_shell/settings.ts';
+import type { Page } from '../_shell/page.ts';
+import { copiesAddress } from '../_shell/share.ts';
+import { fillForm, queryOf, readForm, writeAddress } from '../_shell/settings.ts';
 import { KernelPanel } from './kernel-panel.ts';
 import { Lab } from './lab.ts';
 import { FIELDS, LAB_POLICIES } from './settings.ts';
+import type { LabSettings } from './settings.ts';
 
 const form = byIdAs('form', HTMLFormElement);
 
@@ -51,47 +54,8 @@ function showHelp(): void {
   }
 }
 
-await runPage(async (page) => {
-  const { cost, editor } = buildForm();
-  const settings = settingsFrom(FIELDS, page.query);
-  fillForm(form, FIELDS, settings);
-  cost.show(settings.cost);
-  editor.text = settings.code;
-  const given = queryOf(FIELDS, settings);
-  const more = ['evict', 'replay', 'batch', 'dedup', 'seed', 'passes'];
-  byIdAs('more', HTMLDetailsElement).open = more.some((name) => given.has(name));
-  byIdAs('yours', HTMLDetailsElement).open = [settings.a, settings.b].includes('yours');
-  showHelp();
-  page.status.set('Clock', 'virtual', []);
-  form.addEventListener('submit', (event) => event.preventDefault());
-
-  let trace: AccessTrace | null = null;
-  const lab = new Lab(page, editor, () => {
-    if (!form.reportValidity()) return null;
-    const chosen = readForm(form, FIELDS);
-    const usesCode = [chosen.a, chosen.b].includes('yours');
-    writeAddress(FIELDS, usesCode ? chosen : { ...chosen, code: FIELDS.code.initial });
-    return { settings: chosen, trace };
-  });
-  // Controls without a name are none of the run's settings, and it may go on at any speed.
-  form.addEventListener('input', ({ target }) => {
-    showHelp();
-    const { name } = target as HTMLInputElement;
-    if (name !== '' && name !== 'speed') lab.settingsChanged();
-  });
-
-  const use = (next: AccessTrace | null): void => {
-    trace = next;
-    byId('trace').hidden = next === null;
-    byIdAs('workload', HTMLSelectElement).disabled = next !== null;
-    for (const id of ['size', 'passes']) byIdAs(id, HTMLInputElement).disabled = next !== null;
-    if (next !== null) {
-      const size = formatBytes(pagesOf(next) * 4096);
-      byId('trace-name').textContent =
-        `${next.name}: ${formatCount(next.pages.length)} accesses to ${size}`;
-    }
-    lab.settingsChanged();
-  };
+/** Gives the lab recorded traces: by hand, and out of files. */
+function acceptTraces(lab: Lab, use: (next: AccessTrace | null) => void): void {
   byId('drop').addEventListener('click', () => use(null));
   const open = byIdAs('open', HTMLInputElement);
   open.addEventListener('change', () => {
@@ -99,24 +63,112 @@ await runPage(async (page) => {
     if (file === undefined) return;
     file
       .text()
-      .then((text) => use(readTrace(text, file.name)))
-      .catch((error: Error) => lab.say(`${file.name}: ${error.message}.`, 'bad'))
+      .then((text) => {
+        use(readTrace(text, file.name));
+        lab.sayOfFiles(`A and B go by ${file.name} now: press Run.`);
+      })
+      .catch((error: Error) => lab.sayOfFiles(`${file.name}: ${error.message}.`, 'bad'))
       // The same file may be chosen again, once it has been put right.
       .finally(() => (open.value = ''));
   });
-  const kernel = new KernelPanel(
-    page,
-    () => readForm(form, FIELDS),
-    (recorded) => {
+}
+
+/** Shows which trace takes the place of the workload, if any. */
+function showTrace(next: AccessTrace | null): void {
+  byId('trace').hidden = next === null;
+  byIdAs('workload', HTMLSelectElement).disabled = next !== null;
+  for (const id of ['size', 'passes']) byIdAs(id, HTMLInputElement).disabled = next !== null;
+  if (next === null) return;
+  const size = formatBytes(pagesOf(next) * 4096);
+  byId('trace-name').textContent =
+    `${next.name}: ${formatCount(next.pages.length)} accesses to ${size}`;
+}
+
+/** The editor of policies comes into view where somebody asks for one. */
+function openEditor(): void {
+  byIdAs('yours', HTMLDetailsElement).open = true;
+}
+
+/** Runs what the address asks for. */
+async function runAsAsked(
+  page: Page,
+  lab: Lab,
+  panel: KernelPanel,
+  { a, b }: LabSettings,
+  isForeign: boolean,
+): Promise<void> {
+  // Somebody else's program is not run because somebody has followed a link.
+  const warning = 'This address brings a policy with it: read it above, then press Run.';
+  if (isForeign && [a, b].includes('yours')) lab.say(warning);
+  else await page.run(() => lab.run());
+  // A GPU is asked for when somebody asks for a kernel.
+  if (!panel.isAskedFor) return;
+  if (isForeign && panel.usesCode) panel.say(warning);
+  else await page.run(() => panel.run());
+}
+
+await runPage(async (page) => {
+  const { cost, editor } = buildForm();
+  const settings = page.settings(FIELDS);
+  fillForm(form, FIELDS, settings);
+  cost.show(settings.cost);
+  editor.text = settings.code;
+  const given = queryOf(FIELDS, settings);
+  const more = ['evict', 'replay', 'batch', 'dedup', 'seed', 'passes'];
+  byIdAs('more', HTMLDetailsElement).open = more.some((name) => given.has(name));
+  showHelp();
+  page.status.set('Clock', 'virtual', []);
+  form.addEventListener('submit', (event) => event.preventDefault());
+
+  let trace: AccessTrace | null = null;
+  let kernel: KernelPanel | null = null;
+  // A policy goes along in the address where somebody asks it.
+  const share = (): void => {
+    const chosen = readForm(form, FIELDS);
+    const usesCode = [chosen.a, chosen.b].includes('yours') || kernel?.asksCode === true;
+    writeAddress(FIELDS, usesCode ? chosen : { ...chosen, code: FIELDS.code.initial });
+  };
+  const lab = new Lab(page, editor, () => {
+    if (!form.reportValidity()) return null;
+    share();
+    if (kernel?.isValid === true) kernel.share();
+    return { settings: readForm(form, FIELDS), trace };
+  });
+  // Controls without a name are none of the run's settings, and it may go on at any speed.
+  form.addEventListener('input', ({ target }) => {
+    showHelp();
+    const { name, value } = target as HTMLInputElement;
+    if (value === 'yours') openEditor();
+    if (name !== '' && name !== 'speed') lab.settingsChanged();
+  });
+
+  const use = (next: AccessTrace | null): void => {
+    trace = next;
+    showTrace(next);
+    lab.settingsChanged();
+  };
+  acceptTraces(lab, use);
+  const panel = new KernelPanel(page, {
+    asked: () => readForm(form, FIELDS),
+    share,
+    mark: (problems) => {
+      editor.mark(problems);
+      if (problems.length > 0) openEditor();
+    },
+    onTrace: (recorded) => {
       use(recorded);
       return lab.run();
     },
+  });
+  kernel = panel;
+  copiesAddress(
+    byId('copy-address'),
+    () => panel.share(),
+    (text) => lab.sayOfFiles(text),
   );
-  if (!page.isAutomatic) return;
-  // Somebody else's program is not run because somebody has followed a link.
-  const isForeign = [settings.a, settings.b].includes('yours') && given.has('code');
-  if (isForeign) lab.say('This address brings a policy with it: read it above, then press Run.');
-  else await page.run(() => lab.run());
-  // A GPU is asked for when somebody asks for a kernel.
-  if (kernel.isAskedFor) await page.run(() => kernel.run());
+  if (panel.usesCode || [settings.a, settings.b].includes('yours')) openEditor();
+  byId('mover').addEventListener('change', () => {
+    if (panel.asksCode) openEditor();
+  });
+  if (page.isAutomatic) await runAsAsked(page, lab, panel, settings, given.has('code'));
 });

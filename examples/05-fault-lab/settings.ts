@@ -17,6 +17,8 @@ const MOST_WORKGROUPS = 1_048_576;
 
 /** The names of a side's policies: all, and the one in the editor. */
 export const LAB_POLICIES = [...POLICIES, 'yours'] as const;
+/** One of them. */
+export type LabPolicyName = (typeof LAB_POLICIES)[number];
 
 /** How fast the virtual clock goes, µs a second; the whole run at once. */
 export const SPEEDS = ['100', '1000', '10000', '100000', 'full'] as const;
@@ -88,7 +90,8 @@ export function setupOf(
   return { work, policy: policyOf(settings, settings[side]), options };
 }
 
-function policyOf({ evict, code }: LabSettings, name: LabSettings['a']): LabPolicy {
+/** The policy that a name stands for, with the lab's order of eviction. */
+export function policyOf({ evict, code }: LabSettings, name: LabSettings['a']): LabPolicy {
   if (name === 'yours') return { kind: 'own', code };
   return { kind: 'named', name, evict: evict === 'own' ? null : evict };
 }
@@ -100,7 +103,7 @@ export const KERNEL_FIELDS = {
   fit: whole(50, 1, 100),
   groups: whole(64, 1, 4096),
   kseed: whole(1, 0, 2 ** 32 - 1),
-  mover: choice(['single', ...POLICIES] as const, 'single'),
+  mover: choice(['single', ...LAB_POLICIES] as const, 'single'),
   wgsl: text(''),
 } as const;
 
@@ -117,9 +120,16 @@ export function serviceOf({ cost, evict, replay, batch }: LabSettings): LaunchSe
   };
 }
 
-/** The kernel that settings ask for: the text, or else the example's. */
-export function orderOf(settings: KernelSettings, service: LaunchServiceOptions = {}): KernelOrder {
-  const { kernel, kib, fit, groups, kseed, mover, wgsl } = settings;
+/**
+ * The kernel that settings ask for: the text, or else the example's. Pages move one by one, and
+ * with a policy by the service that it is given.
+ */
+export function orderOf(
+  settings: KernelSettings,
+  policy: LabPolicy | null = null,
+  service: LaunchServiceOptions = {},
+): KernelOrder {
+  const { kernel, kib, fit, groups, kseed, wgsl } = settings;
   const { fills, wgsl: example } = exampleKernel(kernel);
   // Whole pages, so that arrays begin at one.
   const words = Math.ceil(kib / 4) * 1024;
@@ -131,7 +141,7 @@ export function orderOf(settings: KernelSettings, service: LaunchServiceOptions 
     devicePages: Math.max(1, Math.floor((pages * fit) / 100)),
     window: groups,
     seed: kseed,
-    policy: mover === 'single' ? null : mover,
+    policy,
     service,
   };
 }

@@ -12,7 +12,8 @@ import { save } from '../_shell/files.ts';
 import { digits, formatBytes, formatCount, plural } from '../_shell/numbers.ts';
 import { runPage } from '../_shell/page.ts';
 import type { Page } from '../_shell/page.ts';
-import { fillForm, queryOf, readForm, settingsFrom, writeAddress } from '../_shell/settings.ts';
+import { fillForm, queryOf, readForm, writeAddress } from '../_shell/settings.ts';
+import { copiesAddress } from '../_shell/share.ts';
 import { sweepCsv } from './cliff.ts';
 import { FIELDS, sweepOf } from './settings.ts';
 import type { SweepMessage, SweepRequest } from './sweep-worker.ts';
@@ -29,6 +30,12 @@ const cancel = byIdAs('cancel', HTMLButtonElement);
 
 function note(text: string): void {
   byId('note').textContent = text;
+}
+
+/** A line about files, where their buttons are. */
+function sayOfFiles(text: string, tone: 'muted' | 'failed' = 'muted'): void {
+  byId('files-note').textContent = text;
+  byId('files-note').className = `small ${tone}`;
 }
 
 /** Runs a request in a worker of its own until it says that it is done, or Cancel is pressed. */
@@ -67,6 +74,8 @@ class Oversubscription {
     byId('save-json').addEventListener('click', () => this.saveJson());
     byIdAs('open', HTMLInputElement).addEventListener('change', () => void this.open());
     byId('drop').addEventListener('click', () => this.use(null));
+    const write = (): void => writeAddress(FIELDS, readForm(form, FIELDS));
+    copiesAddress(byId('copy-address'), write, (text) => sayOfFiles(text));
   }
 
   /** Runs what the form asks for. */
@@ -127,7 +136,8 @@ class Oversubscription {
     try {
       this.use(readTrace(await file.text(), file.name));
     } catch (error) {
-      note(`${file.name}: ${error instanceof Error ? error.message : String(error)}.`);
+      const why = error instanceof Error ? error.message : String(error);
+      sayOfFiles(`${file.name}: ${why}.`, 'failed');
     }
     // The same file may be chosen again, once it has been put right.
     input.value = '';
@@ -144,6 +154,7 @@ class Oversubscription {
     byId('trace-name').textContent =
       `${trace.name}: ${formatCount(trace.pages.length)} accesses to ${pages}`;
     note('The recorded trace takes the place of the workload. Start sweeps it.');
+    sayOfFiles(`${trace.name} takes the place of the workload: press Start.`);
   }
 
   private saveCsv(): void {
@@ -198,7 +209,7 @@ function showHelp(): void {
 
 await runPage(async (page) => {
   const cost = buildForm();
-  const settings = settingsFrom(FIELDS, page.query);
+  const settings = page.settings(FIELDS);
   fillForm(form, FIELDS, settings);
   cost.show(settings.cost);
   byIdAs('more', HTMLDetailsElement).open = ['evict', 'replay', 'window', 'batch', 'seed'].some(

@@ -40,6 +40,24 @@ export function showTrouble(trouble: Trouble): void {
   document.querySelector('main')?.before(banner);
 }
 
+/** Says which parts of the address were left out. The page goes on without them. */
+export function showLeftOut(problems: readonly AddressError[]): void {
+  const lines = problems.map(({ message, remedy }) => el('li', {}, `${message} ${remedy}`));
+  const shownAlready = document.querySelector('#left-out ul');
+  if (shownAlready !== null) return shownAlready.append(...lines);
+  const button = el('button', { type: 'button' }, 'Close');
+  const banner = el(
+    'section',
+    { class: 'banner', role: 'alert', id: 'left-out' },
+    el('h2', {}, 'Parts of the address were left out'),
+    el('ul', {}, ...lines),
+    el('p', { class: 'remedy' }, 'Those settings have their defaults, and nothing has been run.'),
+    button,
+  );
+  button.addEventListener('click', () => banner.remove());
+  document.querySelector('main')?.before(banner);
+}
+
 /** What the page was about to find out it won't: "Opening…" must not stay below the banner. */
 function resetVerdict(): void {
   const verdict = document.querySelector('.verdict');

@@ -10,20 +10,24 @@
  */
 import type { MachineOptions } from '../../src/index.ts';
 import { optionsFrom } from './address.ts';
-import { showError, showTrouble, watchForErrors } from './banner.ts';
+import { showError, showLeftOut, showTrouble, watchForErrors } from './banner.ts';
 import { byId, byIdAs, el } from './dom.ts';
 import { ensureIsolation, retryIsolation } from './isolation.ts';
 import { followScroll, showCurrent } from './nav-row.ts';
+import { leniently } from './settings.ts';
+import type { Fields, Settings } from './settings.ts';
 import { StatusStrip } from './status.ts';
 import { themeButton } from './theme.ts';
 
 /** What a page gets from the shell. */
 export interface Page {
   readonly status: StatusStrip;
-  /** False when the address asks to run nothing by itself (`?manual`). */
+  /** False when the address asks to run nothing by itself (`?manual`), or for what can't be. */
   readonly isAutomatic: boolean;
   /** Parameters of the address. */
   readonly query: URLSearchParams;
+  /** What the address says of these; what can't be is shown, and has its default. */
+  settings<F extends Fields>(fields: F): Settings<F>;
   /**
    * Adds the address's choices (`?engine=cpu`, `?strategy=runs`) to a page's own options. Throws
    * for choices that can't carry pages.
@@ -70,10 +74,21 @@ export async function runPage(body: (page: Page) => Promise<void>): Promise<void
 
 function makePage(status: StatusStrip): Page {
   const query = new URLSearchParams(location.search);
+  let isAutomatic = !query.has('manual');
   return {
     status,
     query,
-    isAutomatic: !query.has('manual'),
+    get isAutomatic() {
+      return isAutomatic;
+    },
+    settings: (fields) => {
+      const { settings, problems } = leniently(fields, query);
+      if (problems.length > 0) {
+        isAutomatic = false;
+        showLeftOut(problems);
+      }
+      return settings;
+    },
     options: (own) => ({ ...own, ...optionsFrom(query) }),
     action: (id, body) => {
       const button = byIdAs(id, HTMLButtonElement);

@@ -96,6 +96,27 @@ export function settingsFrom<F extends Fields>(fields: F, query: URLSearchParams
   return Object.fromEntries(entries) as Settings<F>;
 }
 
+/**
+ * The settings in an address, as far as they can be: what can't has its default, and is named.
+ */
+export function leniently<F extends Fields>(
+  fields: F,
+  query: URLSearchParams,
+): { readonly settings: Settings<F>; readonly problems: readonly AddressError[] } {
+  const left = new URLSearchParams(query);
+  const problems: AddressError[] = [];
+  for (const [name, field] of Object.entries(fields)) {
+    try {
+      settingsFrom({ [name]: field }, query);
+    } catch (error) {
+      if (!(error instanceof AddressError)) throw error;
+      problems.push(error);
+      left.delete(name);
+    }
+  }
+  return { settings: settingsFrom(fields, left), problems };
+}
+
 function parsed(name: string, field: Field, given: string): Value {
   switch (field.kind) {
     case 'choice':

@@ -150,9 +150,16 @@ describe.skipIf(!bundleRunsHere())('kernels of the lab (needs Linux x64)', SLOW,
     expect(heads).toEqual(['The fault service, for real', 'none', 'kfd']);
     // Four pages one by one, at a millisecond each.
     expect(await rig.text('#kernel-service tbody tr')).toMatch(/^virtual time\s+[4-9]\.\d+ ms/);
+    expect(await rig.text('#kernel-service')).toMatch(/of that: transfers\s+\d/);
     await rig.page.selectOption('#b', 'yours');
     await rig.press('#run-both');
-    expect(await rig.text('#kernel-verdict')).toMatch(/runs in the model alone/);
+    expect(await rig.text('#kernel-verdict')).toMatch(/^Done\..* Under none and yours: [\d.]+ m?s/);
+    expect(await rig.text('#kernel-service thead')).toMatch(/none\s+two pages at a time/);
+    const files = await rig.page.locator('#kernel-files button').allTextContents();
+    expect(files).toEqual([
+      'Chrome trace of increment under none',
+      'Chrome trace of increment under two pages at a time',
+    ]);
   });
 
   test('what a kernel touches is recorded, and A and B go by it', async () => {

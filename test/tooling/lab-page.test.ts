@@ -4,6 +4,7 @@
  */
 import { describe, expect, test } from 'vitest';
 import { bundleRunsHere } from '../../cli/chromium-bundle.ts';
+import { readSlices } from '../unit/driver/policy/chrome-reader.ts';
 import { PageRig } from './page-rig.ts';
 
 const SMALL = '05-fault-lab/?size=2&workload=random&a=none&b=tbn';
@@ -157,15 +158,46 @@ describe.skipIf(!bundleRunsHere())('fault lab page (needs Linux x64)', () => {
     expect(await rig.marks()).toMatchObject({ aDone: 'true', bDone: 'true' });
   });
 
+  test('what an address asks for in vain is named; the page goes on without', async () => {
+    await rig.open('05-fault-lab/?a=best&size=9999&workload=sweep&kib=x&mover=me&cost=nonsense');
+    const words = await rig.text('#left-out');
+    for (const part of [
+      "no a 'best'",
+      "'9999' is no size",
+      'cost: ',
+      "'x' is no kib",
+      "no mover 'me'",
+    ]) {
+      expect(words).toContain(part);
+    }
+    expect(await rig.page.locator('#left-out').count()).toBe(1);
+    expect(await rig.marks()).not.toHaveProperty('aDone');
+    await rig.press('#run');
+    expect(await rig.marks()).toMatchObject({ result: 'ok', aDone: 'true', bDone: 'true' });
+    expect(Object.fromEntries(rig.query())).toEqual({ workload: 'sweep' });
+  });
+
+  test('its address can be copied, with what is in its forms', async () => {
+    await rig.open(`${SMALL}&manual`, { permissions: ['clipboard-read', 'clipboard-write'] });
+    await rig.page.fill('#window', '16');
+    await rig.page.selectOption('#kernel', 'chase');
+    await rig.page.click('#copy-address');
+    await rig.page.waitForFunction(() => /^Copied/m.test(document.body.innerText));
+    const copied = await rig.page.evaluate(() => navigator.clipboard.readText());
+    expect(copied).toBe(rig.page.url());
+    expect(Object.fromEntries(rig.query())).toMatchObject({ window: '16', kernel: 'chase' });
+    await rig.page.fill('#window', '0');
+    await rig.page.click('#copy-address');
+    expect(await rig.text('#files-note')).toMatch(/^'0' is no window\. Use a whole number/);
+  });
+
   test('gives a Chrome trace, the result with its cost model, and the access trace', async () => {
     await rig.open(`${SMALL}&cost=linkGiBs%3A24`);
-    const chrome = JSON.parse(await rig.download('#a-chrome')) as {
-      traceEvents: { ph: string; name: string }[];
-    };
-    const begins = chrome.traceEvents.filter(({ ph }) => ph === 'b').length;
-    expect(begins).toBeGreaterThan(512);
-    expect(chrome.traceEvents.filter(({ ph }) => ph === 'e')).toHaveLength(begins);
+    const lives = readSlices(await rig.download('#a-chrome'));
+    expect(lives.every(({ args }) => 'raisedUs' in args && 'replayedUs' in args)).toBe(true);
     const result = JSON.parse(await rig.download('#save-json')) as Record<string, unknown>;
+    const { counts } = result['a'] as { counts: { faults: number; duplicates: number } };
+    expect(lives).toHaveLength(counts.faults - counts.duplicates);
     expect(result).toMatchObject({
       schema: 'webhmm-fault-lab-1',
       work: 'random, 512 pages',
@@ -178,6 +210,7 @@ describe.skipIf(!bundleRunsHere())('fault lab page (needs Linux x64)', () => {
     await rig.open('05-fault-lab/?a=none&b=tbn&cost=linkGiBs%3A24&manual');
     await rig.give('#open', 'bad.csv', 'workgroup,lane,page,access\n0,0,x,R\n');
     await rig.page.waitForFunction(() => /bad\.csv: line 2/.test(document.body.innerText));
+    expect(await rig.text('#files-note')).toMatch(/bad\.csv: line 2/);
     await rig.give('#open', 'again.csv', csv);
     await rig.page.waitForSelector('#trace:not([hidden])');
     await rig.press('#run');

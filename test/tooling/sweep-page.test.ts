@@ -64,10 +64,18 @@ describe.skipIf(!bundleRunsHere())('oversubscription page (needs Linux x64)', ()
   });
 
   test('an address that asks for what is not there is explained', async () => {
-    await rig.open('06-oversubscription/?policies=tbn,nvlink');
-    expect(await rig.text('#trouble')).toMatch(/no policies 'nvlink'[^]*Use one of: uvm, xe/);
+    await rig.open('06-oversubscription/?policies=tbn,nvlink&size=-1&workload=sweep');
+    expect(await rig.text('#left-out')).toMatch(/no policies 'nvlink'[^]*Use one of: uvm, xe/);
+    expect(await rig.text('#left-out')).toMatch(/'-1' is no size\. Use a whole number from 1/);
+    expect(await rig.page.inputValue('#workload')).toBe('sweep');
+    expect(await rig.marks()).not.toHaveProperty('cells');
+    await rig.page.fill('#size', '1');
+    await rig.press('#start');
+    expect(await rig.marks()).toMatchObject({ result: 'ok', cells: '66' });
+    await rig.page.click('#left-out button');
+    expect(await rig.page.locator('#left-out').count()).toBe(0);
     await rig.open('06-oversubscription/?cost=farFaultUs:-3');
-    expect(await rig.text('#trouble')).toMatch(/farFaultUs must be a number, 0 or more/);
+    expect(await rig.text('#left-out')).toMatch(/farFaultUs must be a number, 0 or more/);
   });
 
   test('no policy is no run, and a field out of its range is none either', async () => {

@@ -107,7 +107,9 @@ function addLives(events: TraceEvent[], lives: KeptLives): void {
     id++;
     const base = { cat: 'fault', id, pid: PID, tid: FAULT_TRACK } as const;
     const name = `page ${page} ${LETTERS[access]}`;
-    const args = { page, workgroup, context, batch, outcome };
+    // Stages that take no time are no slices, but the fault has them all.
+    const stages = Object.fromEntries(STAGES.map((stage, at) => [`${stage}Us`, times[at]!]));
+    const args = { page, workgroup, context, batch, outcome, ...stages };
     events.push({ ...base, name, ph: 'b', ts: times[0]!, args });
     for (let stage = 1; stage < STAGES.length; stage++) {
       if (times[stage]! <= times[stage - 1]!) continue;

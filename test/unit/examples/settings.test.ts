@@ -7,6 +7,7 @@ import { AddressError } from '../../../examples/_shell/address.ts';
 import { COST_TERMS, costFrom, costText } from '../../../examples/_shell/cost-text.ts';
 import {
   choice,
+  leniently,
   list,
   queryOf,
   settingsFrom,
@@ -72,6 +73,19 @@ describe("a page's settings", () => {
     expect(read('count=1').count).toBe(1);
     expect(read('count=10').count).toBe(10);
     expect(refusal('passes=6').message).toBe("'6' is no passes.");
+  });
+
+  test('what can not be is left out and named, the rest is taken', () => {
+    const query = 'fruit=plum&herbs=thyme&count=11&passes=2&cost=price:1&engine=steam';
+    const { settings, problems } = leniently(FIELDS, new URLSearchParams(query));
+    const expected = { fruit: 'pear', herbs: ['thyme'], count: 3, passes: 2, cost: '' };
+    expect(settings).toEqual(expected);
+    expect(problems.map(({ message }) => message)).toEqual([
+      "There is no fruit 'plum'.",
+      "'11' is no count.",
+      expect.stringMatching(/^cost: .*price/),
+    ]);
+    expect(leniently(FIELDS, new URLSearchParams('count=4')).problems).toEqual([]);
   });
 
   test('are refused costs that can not be, with the term', () => {

@@ -1,0 +1,106 @@
+/*
+ * What became of a kernel's run, as tables and as the data of a plot.
+ */
+import type { KernelReport } from '../../src/index.ts';
+import { el, row } from '../_shell/dom.ts';
+import { COUNT_WORDS, TIME_WORDS } from '../_shell/fault-words.ts';
+import { formatBytes, formatCount, formatMs, hexAddress } from '../_shell/numbers.ts';
+import type { PlotData } from '../_shell/plot.ts';
+import type { KernelOutcome, PassNote } from './kernel-run.ts';
+
+/** What each way to end means, for people. */
+export const OUTCOMES: Readonly<Record<KernelReport['outcome'], string>> = {
+  done: 'Done.',
+  endless: 'Ended: an invocation ran out of its budget of loop rounds.',
+  cancelled: 'Ended: a fault could not be served.',
+  stalled: 'Ended: no workgroup made progress any more.',
+  logFull: 'Ended: an invocation needs more log than there may be.',
+  diverged: 'Ended: a replay took another way than the run before.',
+  aborted: 'Aborted.',
+  failed: 'The device failed; the next run opens another machine.',
+};
+
+/** Passes as curves. */
+export function passCurves(passes: readonly PassNote[]): PlotData {
+  const of = (name: 'faults' | 'finished' | 'replayed'): number[] =>
+    passes.map((pass) => pass[name]);
+  return {
+    x: passes.map(({ pass }) => pass + 1),
+    series: [
+      { label: 'faults', values: of('faults') },
+      { label: 'workgroups finished so far', values: of('finished') },
+      { label: 'workgroups run again', values: of('replayed') },
+    ],
+  };
+}
+
+/** What a run came to. */
+export function reportTable({ report, kernel, before }: KernelOutcome): HTMLTableElement {
+  const { pages } = report;
+  const size = before.reduce((sum, { byteLength }) => sum + byteLength, 0);
+  const rows: readonly (readonly [string, string])[] = [
+    ['Memory', formatBytes(size)],
+    ['Workgroups', `${formatCount(report.finished)} of ${formatCount(report.workgroups)}`],
+    ['Passes', formatCount(report.passes)],
+    ['Faults', formatCount(report.faults)],
+    ['Faults that found the ring full', formatCount(report.overflow)],
+    ['Workgroups run again', formatCount(report.replayed)],
+    ['Invocations ended', formatCount(report.killed)],
+    ['Pages mapped', formatCount(pages.mapped)],
+    ['Pages evicted for it', formatCount(pages.evicted)],
+    ['First attempt', FIRST_ATTEMPTS[kernel.firstAttempt]],
+    ['Compiled in', formatMs(kernel.compileMs)],
+    ['Ran for', formatMs(report.totalMs)],
+    ['of that in passes', formatMs(report.passMs)],
+    ['of that serving faults', formatMs(report.serveMs)],
+  ];
+  const body = el('tbody', {}, ...rows.map(([name, value]) => row(name, value)));
+  return el('table', { class: 'numbers' }, body);
+}
+
+/** What the fault services of runs counted, side by side, and what their virtual time went to. */
+export function serviceTable(reports: readonly KernelReport[]): HTMLElement[] {
+  const all = reports.flatMap(({ service }) => service ?? []);
+  if (all.length === 0) return [];
+  const names = Object.keys(COUNT_WORDS) as (keyof typeof COUNT_WORDS)[];
+  const counts = names
+    .filter((name) => all.some((one) => one.counts[name] > 0))
+    .map((name) => {
+      const format = name.startsWith('bytes') ? formatBytes : formatCount;
+      return row(COUNT_WORDS[name], ...all.map((one) => format(one.counts[name])));
+    });
+  const terms = Object.keys(TIME_WORDS) as (keyof typeof TIME_WORDS)[];
+  const times = terms
+    .filter((term) => all.some((one) => one.times[term] > 0))
+    .map((term) => row(`of that: ${TIME_WORDS[term]}`, ...all.map((one) => us(one.times[term]))));
+  const heads = ['The fault service, for real', ...all.map(({ policy }) => policy)];
+  const head = el('tr', {}, ...heads.map((name) => el('th', { scope: 'col' }, name)));
+  const whole = row('virtual time', ...all.map(({ virtualUs }) => us(virtualUs)));
+  const body = el('tbody', {}, whole, ...times, ...counts);
+  return [el('table', { class: 'numbers' }, el('thead', {}, head), body)];
+}
+
+function us(time: number): string {
+  return time === 0 ? '–' : formatMs(time / 1000);
+}
+
+/** How a first attempt keeps effects from happening twice. */
+const FIRST_ATTEMPTS: Readonly<Record<KernelOutcome['kernel']['firstAttempt'], string>> = {
+  direct: 'has one effect, the last thing it does',
+  defer: 'keeps its effects back to the end',
+  log: 'logs every result',
+  none: 'keeps nothing',
+};
+
+/** Accesses that ended their invocation. */
+export function refusals({ refusals: all }: KernelReport): HTMLElement[] {
+  if (all.length === 0) return [];
+  const names = ['Address', 'Access', 'Why', 'Workgroup', 'Invocation', 'Pass'];
+  const head = el('tr', {}, ...names.map((name) => el('th', { scope: 'col' }, name)));
+  const rows = all.map(({ address, access, reason, workgroup, lane, pass }) => {
+    const cells = [access, reason, String(workgroup), String(lane), String(pass)];
+    return row(hexAddress(address), ...cells);
+  });
+  const table = el('table', { class: 'numbers' }, el('thead', {}, head), el('tbody', {}, ...rows));
+  return [el('h3', {}, 'Refused accesses'), table];
+}
