@@ -109,12 +109,13 @@ export class DeviceMemory {
   }
 
   /**
-   * Reserves the device's region of pfns; chunks are registered on demand.
+   * Reserves the device's region of pfns, and registers a chunk of single pages as Linux does; more
+   * follow on demand.
    *
    * @param capacityPages Pages of the device. @param chunkPages Pages of one chunk.
    * @param coherentPfn For coherent memory, its first frame; null is private memory.
-   * @returns the memory; ENOMEM when the machine has no such region left, EBUSY and EINVAL for
-   * coherent frames that somebody has or that are none.
+   * @returns the memory; ENOMEM when the machine has no such region left or no pagemap, EBUSY and
+   * EINVAL for coherent frames that somebody has or that are none.
    */
   static create(
     sys: System,
@@ -132,7 +133,9 @@ export class DeviceMemory {
     }
     const startPfn = requestFreeMemRegion(sys, capacityPages);
     if (isErr(startPfn)) return startPfn;
-    return new DeviceMemory(sys, startPfn, ...args, MEMORY_DEVICE_PRIVATE);
+    const memory = new DeviceMemory(sys, startPfn, ...args, MEMORY_DEVICE_PRIVATE);
+    const status = memory.fillFreeList();
+    return isErr(status) ? status : memory;
   }
 
   /** Pages handed out and not yet returned. */

@@ -189,7 +189,8 @@ function unlockAndPut(sys: System, pfn: number): void {
 
 /** Windows that are not in use, by size. */
 export class MigrateWindowPool {
-  private readonly idle: MigrateWindow[] = [];
+  /** There is one from the start: the first migration shall not wait for its memory. */
+  private readonly idle: MigrateWindow[] = [new MigrateWindow(WINDOW_PAGES)];
   private readonly idleLarge: MigrateWindow[] = [];
 
   take(npages: number): MigrateWindow {
