@@ -38,6 +38,14 @@ export const CORE_RESULT = 19;
 export const CORE_RING_TAIL = 20;
 /** FAULT_* kind of the fault that was answered. */
 export const CORE_FAULT_KIND = 21;
+/**
+ * NUDGED from when the kernel has made a request until the core looks for it, else 0; written by
+ * both. With the word before it, which stays 0, it is the number NaN or 0: each access adds it to
+ * the address that it looks for in the TLB, and NaN is equal to no tag.
+ */
+export const CORE_NUDGE = 23;
+/** Upper half of NaN. */
+export const NUDGED = 0x7ff8_0000;
 /** Written by the core: number of its last trap, counters, lines printed. */
 export const CORE_TRAPS = 32;
 export const CORE_TLB_MISSES = 33;

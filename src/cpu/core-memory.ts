@@ -3,13 +3,22 @@
  * made before the core, so that code compiled for one core can have them as constants. Our own.
  */
 import { PAGE_SHIFT, PAGE_SIZE } from '../base/units.ts';
+import { CORE_NUDGE, ControlMap } from './control.ts';
+import type { CoreImage } from './core.ts';
 
-/** Accesses between two looks for requests of the kernel. */
-export const POLL_INTERVAL = 128;
 /** Entries of the TLB for loads, and of that for stores; a power of two. */
 export const TLB_ENTRIES = 1024;
 /** In a tag: nothing cached. Equal to no address. */
 export const NO_PAGE = NaN;
+
+/** Behind the entries, in the arrays of tags: address and number of a slow access. */
+export const SLOW_ADDRESS = TLB_ENTRIES;
+export const SLOW_NUMBER = SLOW_ADDRESS + 1;
+/** Behind the entries, in the arrays of words: place of the last load; result of a slow one. */
+export const LAST_PLACE = TLB_ENTRIES;
+export const SLOW_WORD = LAST_PLACE + 1;
+/** All of these arrays are as long: then one check of an index serves for tag and word. */
+const LENGTH = TLB_ENTRIES + 2;
 
 /**
  * One core's view. An entry of the TLB is the address of a page and the first word of its frame;
@@ -25,26 +34,36 @@ export class CoreMemory {
   readonly u64: BigUint64Array<SharedArrayBuffer>;
   readonly f32: Float32Array<SharedArrayBuffer>;
   readonly f64: Float64Array<SharedArrayBuffer>;
-  readonly readTags = new Float64Array(TLB_ENTRIES).fill(NO_PAGE);
-  readonly readWords = new Int32Array(TLB_ENTRIES);
-  readonly writeTags = new Float64Array(TLB_ENTRIES).fill(NO_PAGE);
-  readonly writeWords = new Int32Array(TLB_ENTRIES);
-  /** One number: accesses until the next poll. */
-  readonly fuel = new Int32Array(new ArrayBuffer(4)).fill(POLL_INTERVAL);
+  readonly readTags = new Float64Array(LENGTH).fill(NO_PAGE);
+  readonly readWords = new Int32Array(LENGTH);
+  readonly writeTags = new Float64Array(LENGTH).fill(NO_PAGE);
+  readonly writeWords = new Int32Array(LENGTH);
+  /** The control words, two at a time; the number at `nudge` is 0, or NaN: see CORE_NUDGE. */
+  readonly control: Float64Array<SharedArrayBuffer>;
+  readonly nudge: number;
 
-  constructor(ram: SharedArrayBuffer) {
+  constructor(image: CoreImage) {
+    const { ram } = image;
     this.u8 = new Uint8Array(ram);
     this.u16 = new Uint16Array(ram);
     this.u32 = new Uint32Array(ram);
     this.u64 = new BigUint64Array(ram);
     this.f32 = new Float32Array(ram);
     this.f64 = new Float64Array(ram);
+    this.control = new Float64Array(image.control);
+    const block = ControlMap.attach(image.control, image.ringCapacity).block(image.slot);
+    this.nudge = (block + CORE_NUDGE - 1) / 2;
+  }
+
+  /** Whether the kernel wants the core to poll: a plain look, as every fast access takes one. */
+  get isNudged(): boolean {
+    return this.control[this.nudge] !== 0;
   }
 
   /** Forgets all translations. */
   flush(): void {
-    this.readTags.fill(NO_PAGE);
-    this.writeTags.fill(NO_PAGE);
+    this.readTags.fill(NO_PAGE, 0, TLB_ENTRIES);
+    this.writeTags.fill(NO_PAGE, 0, TLB_ENTRIES);
   }
 }
 

@@ -9,8 +9,8 @@
  * makes, as on machines whose hardware does not. So nothing has to be folded back when an entry
  * goes away.
  *
- * Between two polls (shootdown.ts) the core may use what it cached, so every access counts down to
- * the next one. Our own; the walk is that of mm/pgtable.ts.
+ * Between two polls (shootdown.ts) the core may use what it cached, so every access looks whether
+ * the kernel has nudged it. Our own; the walk is that of mm/pgtable.ts.
  */
 import { PAGE_SIZE, TASK_SIZE, WORDS_PER_PAGE } from '../base/units.ts';
 import {
@@ -23,7 +23,7 @@ import {
 } from '../mm/swapops.ts';
 import { ACCESS_READ, ACCESS_WRITE, FAULT_ENOMEM, FAULT_OK, FAULT_SIGBUS } from '../mm/uaccess.ts';
 import type { AtomicsPort } from './atomics-port.ts';
-import { CoreMemory, POLL_INTERVAL, TLB_ENTRIES, tlbIndex, tlbTag } from './core-memory.ts';
+import { CoreMemory, TLB_ENTRIES, tlbIndex, tlbTag } from './core-memory.ts';
 import {
   CORE_FAULT_KIND,
   CORE_TLB_FLUSHES,
@@ -72,12 +72,12 @@ export class Core {
   generation = 0;
   /** The signal that this core ends by, once it was told. */
   private ending = 0;
-  /** @param memory Made of `image.ram`, by whoever wants to have it before there is a core. */
+  /** @param memory Made of `image`, by whoever wants to have it before there is a core. */
   constructor(
     image: CoreImage,
     port: AtomicsPort,
     bell: Doorbell,
-    memory: CoreMemory = new CoreMemory(image.ram),
+    memory: CoreMemory = new CoreMemory(image),
   ) {
     this.image = image;
     this.memory = memory;
@@ -96,13 +96,13 @@ export class Core {
    * @param addr Multiple of 4. Throws CpuSignal. Context: may block for a fault.
    */
   readWordAt(addr: number): number {
-    if ((this.memory.fuel[0]! -= 1) < 0) this.poll();
+    if (this.memory.isNudged) this.poll();
     return this.findRead(addr) + ((addr & (PAGE_SIZE - 1)) >>> 2);
   }
 
   /** As readWordAt, for a store. */
   writeWordAt(addr: number): number {
-    if ((this.memory.fuel[0]! -= 1) < 0) this.poll();
+    if (this.memory.isNudged) this.poll();
     return this.findWrite(addr) + ((addr & (PAGE_SIZE - 1)) >>> 2);
   }
 
@@ -113,7 +113,6 @@ export class Core {
 
   /** Looks for requests of the kernel; ends the program when it was told to end. */
   poll(): void {
-    this.memory.fuel[0] = POLL_INTERVAL;
     this.obey(this.gate.poll());
   }
 
@@ -134,7 +133,6 @@ export class Core {
 
   /** Ends `suspend`. */
   resume(): void {
-    this.memory.fuel[0] = POLL_INTERVAL;
     this.obey(this.gate.unpark());
   }
 

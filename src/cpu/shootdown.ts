@@ -2,9 +2,9 @@
  * TLB shootdown: how the kernel learns that no core uses a translation any more. Both sides are
  * here; docs/locking.md says why it is right.
  *
- *   kernel: changes the entry; requests a flush of each core; waits for each until it is not
- *           running, or has acknowledged that request
- *   core:   looks for requests at least every few accesses; drops its translations; acknowledges
+ *   kernel: changes the entry; requests a flush of each core and nudges it; waits for each until
+ *           it is not running, or has acknowledged that request
+ *   core:   looks at each access whether it is nudged; drops its translations; acknowledges
  *   core:   parks before it blocks; unparks by publishing that it runs, then looking for requests,
  *           then using translations, in this order
  *
@@ -15,6 +15,7 @@ import {
   CORE_DEAD,
   CORE_FREE,
   CORE_HEARD,
+  CORE_NUDGE,
   CORE_PARKED,
   CORE_PERMIT,
   CORE_PRINTED,
@@ -25,6 +26,7 @@ import {
   CORE_SIGNAL,
   CORE_STATUS,
   CORE_TRAPS,
+  NUDGED,
   makeStatus,
   nextRequest,
   statusAcknowledged,
@@ -53,13 +55,17 @@ export class CoreGate {
   }
 
   /**
-   * Looks for a request of the kernel, and acknowledges it. To be called at least every few
-   * accesses: until then the kernel waits.
+   * Looks for a request of the kernel, and acknowledges it. To be called as soon as the core is
+   * nudged: until then the kernel waits.
    *
    * @returns the signal that the core is to end by, 0 for none.
    */
   poll(): number {
-    const request = this.port.load(this.words, this.block + CORE_REQUEST);
+    const { port, words, block } = this;
+    if (port.load(words, block + CORE_NUDGE) === 0) return 0;
+    // Before the request is loaded: whoever makes one after that nudges again.
+    port.store(words, block + CORE_NUDGE, 0);
+    const request = port.load(words, block + CORE_REQUEST);
     return request === this.seen ? 0 : this.acknowledge(request);
   }
 
@@ -101,6 +107,8 @@ export class CoreGate {
 export function requestFlush(port: AtomicsPort, words: Int32Array, block: number): number {
   const request = nextRequest(port.load(words, block + CORE_REQUEST));
   port.store(words, block + CORE_REQUEST, request);
+  // After the request: a core that was nudged finds it.
+  port.store(words, block + CORE_NUDGE, NUDGED);
   return request;
 }
 
@@ -143,7 +151,7 @@ export function awaitFlush(
 /** Gives a free slot to a core that has not started: parked, all requests acknowledged. */
 export function claimCore(port: AtomicsPort, words: Int32Array, block: number): void {
   const request = port.load(words, block + CORE_REQUEST);
-  for (const word of [CORE_SIGNAL, CORE_PRINTED, CORE_HEARD, CORE_RUNG, CORE_PERMIT]) {
+  for (const word of [CORE_SIGNAL, CORE_NUDGE, CORE_PRINTED, CORE_HEARD, CORE_RUNG, CORE_PERMIT]) {
     port.store(words, block + word, 0);
   }
   // The last owner of the slot may have died in a trap.

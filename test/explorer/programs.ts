@@ -4,7 +4,6 @@
 import { isPending } from '../../src/base/maybe.ts';
 import type { MaybePromise } from '../../src/base/maybe.ts';
 import { WORDS_PER_PAGE } from '../../src/base/units.ts';
-import { statusAcknowledged } from '../../src/cpu/control.ts';
 import { Core } from '../../src/cpu/core.ts';
 import type { CoreImage } from '../../src/cpu/core.ts';
 import { markCoreDead } from '../../src/cpu/shootdown.ts';
@@ -132,12 +131,12 @@ class CoreMemory {
   private serve(): void {
     const { space, plan, replay } = this;
     const { slot } = plan.image;
-    const [status, request] = [space.at(`core ${slot} status`), space.at(`core ${slot} request`)];
+    const nudge = space.at(`core ${slot} nudge`);
     const over = space.at('kernel has done all');
     const options: Option[] = [
       {
         label: 'polls',
-        isPossible: (words) => statusAcknowledged(words[status]!) !== words[request],
+        isPossible: (words) => words[nudge] !== 0,
         writes: [],
       },
       { label: 'goes on', isPossible: (words) => words[over] === 1, writes: [] },

@@ -4,6 +4,7 @@
  */
 import {
   CORE_LETTER_CHARS,
+  CORE_NUDGE,
   CORE_REPLY,
   CORE_REQUEST,
   CORE_RESULT,
@@ -32,6 +33,7 @@ export const controlMap = ControlMap.create(RING_RECORDS);
 const BLOCK = new Map([
   [CORE_STATUS, 'status'],
   [CORE_REQUEST, 'request'],
+  [CORE_NUDGE, 'nudge'],
   [CORE_SIGNAL, 'signal'],
   [CORE_REPLY, 'reply'],
   [CORE_RESULT, 'result'],

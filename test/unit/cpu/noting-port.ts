@@ -1,6 +1,7 @@
 /* A port in one thread that notes what is done, and sleeps by moving its clock. */
 import type { AtomicsPort } from '../../../src/cpu/atomics-port.ts';
 import {
+  CORE_NUDGE,
   CORE_REPLY,
   CORE_REQUEST,
   CORE_RESULT,
@@ -25,6 +26,7 @@ export class NotingPort implements AtomicsPort {
     this.names = new Map([
       [block + CORE_STATUS, 'status'],
       [block + CORE_REQUEST, 'request'],
+      [block + CORE_NUDGE, 'nudge'],
       [block + CORE_SIGNAL, 'signal'],
       [block + CORE_REPLY, 'reply'],
       [block + CORE_RESULT, 'result'],

@@ -3,12 +3,14 @@ import { beforeEach, describe, expect, test } from 'vitest';
 import {
   CORE_DEAD,
   CORE_FREE,
+  CORE_NUDGE,
   CORE_PARKED,
   CORE_REQUEST,
   CORE_RUNNING,
   CORE_SIGNAL,
   CORE_STATUS,
   ControlMap,
+  NUDGED,
   makeStatus,
   nextRequest,
   statusAcknowledged,
@@ -77,7 +79,7 @@ describe('the side of a core', () => {
     gate.unpark();
     port.notes.length = 0;
     expect(gate.poll()).toBe(0);
-    expect([port.notes, flushes]).toEqual([['load request'], 0]);
+    expect([port.notes, flushes]).toEqual([['load nudge'], 0]);
   });
 
   test('empties its TLB, then acknowledges, then wakes the kernel', () => {
@@ -87,6 +89,8 @@ describe('the side of a core', () => {
     port.notes.length = 0;
     gate.poll();
     expect(port.notes).toEqual([
+      'load nudge',
+      'store nudge',
       'load request',
       'empties the TLB',
       'store status',
@@ -131,8 +135,42 @@ describe('the side of a core', () => {
     requestFlush(port, words, block);
     port.notes.length = 0;
     gate.unpark();
-    expect(port.notes.slice(0, 3)).toEqual(['store status', 'load request', 'empties the TLB']);
+    expect(port.notes.slice(0, 5)).toEqual([
+      'store status',
+      'load nudge',
+      'store nudge',
+      'load request',
+      'empties the TLB',
+    ]);
     expect(status()).toEqual([1, CORE_RUNNING]);
+  });
+
+  test('a request that comes while the core looks for one is heard by its next poll', () => {
+    const gate = newGate();
+    gate.unpark();
+    requestFlush(port, words, block);
+    const load = port.load.bind(port);
+    port.load = (all, at) => {
+      const value = load(all, at);
+      if (at === block + CORE_REQUEST && value === 1) {
+        port.load = load;
+        requestFlush(port, words, block);
+      }
+      return value;
+    };
+    gate.poll();
+    expect(status()).toEqual([1, CORE_RUNNING]);
+    gate.poll();
+    expect([status(), flushes]).toEqual([[2, CORE_RUNNING], 2]);
+  });
+
+  test('a nudge without a new request is taken back, and nothing else happens', () => {
+    const gate = newGate();
+    gate.unpark();
+    words[block + CORE_NUDGE] = NUDGED;
+    port.notes.length = 0;
+    expect([gate.poll(), gate.poll(), flushes]).toEqual([0, 0, 0]);
+    expect(port.notes).toEqual(['load nudge', 'store nudge', 'load request', 'load nudge']);
   });
 
   test('hears of a signal with the request, and once', () => {
@@ -144,6 +182,12 @@ describe('the side of a core', () => {
 });
 
 describe('the side of the kernel', () => {
+  test('makes a request, then nudges', () => {
+    requestFlush(port, words, block);
+    expect(port.notes).toEqual(['load request', 'store request', 'store nudge']);
+    expect(new Float64Array(words.buffer)[(block + CORE_NUDGE - 1) / 2]).toBeNaN();
+  });
+
   test.each([
     [CORE_FREE, 0, true],
     [CORE_PARKED, 0, true],
