@@ -22,6 +22,8 @@ import {
   VM_SPACE_BYTES,
 } from '../engine/vm/abi.ts';
 import type { DeviceSpace } from '../engine/vm/device-space.ts';
+import { VM_READ, VM_WRITE } from '../mm/mm-types.ts';
+import { findVma } from '../mm/vma-lookup.ts';
 import { cpuMaps } from './cpu-maps.ts';
 import { DPT_WRITE, dptPfn } from './device-page-table.ts';
 import type { EraseListener } from './device-page-table.ts';
@@ -31,6 +33,9 @@ const KILL_WRITES = PTE_KILL_WRITE | PTE_KILL_ATOMIC;
 /** Pages of a context's space. */
 export const SPACE_PAGES = VM_SPACE_BYTES / PAGE_SIZE;
 
+/** A set, or a map by page. */
+type Pages = Set<number> | Map<number, boolean>;
+
 /** See the file header. Pages are those of the context: 0 is its address 0. */
 export class ContextMap {
   readonly mirror: Dmirror;
@@ -39,14 +44,17 @@ export class ContextMap {
   readonly originPage: number;
   /** Pages that are mapped for kernels, in the order in which they came. */
   readonly mapped = new Set<number>();
-  /** Mapped pages that were taken away, by whoever it was. */
+  /** Pages that were mapped when they were not, and mapped ones that somebody took away. */
+  made = 0;
   erased = 0;
   /** Told of pages [first, end) that left the mirror's page table or begin to, at once. */
   onErase: EraseListener | null = null;
   private readonly listener: EraseListener = (first, end) => this.erase(first, end);
   private readonly firstFrame: number;
-  /** Pages with refusals. */
-  private readonly refused = new Set<number>();
+  /** Pages with refusals, and whether those are of writes alone. */
+  private readonly refused = new Map<number, boolean>();
+  /** The VMAs when it was last looked whether refusals still hold: start, end and flags of each. */
+  private vmas = new Float64Array(0);
 
   /**
    * @param mirror the process's open device; which has memory of its own
@@ -83,6 +91,7 @@ export class ContextMap {
     // A large folio that came whole is mapped by one entry, as soon as all of it is mapped.
     const { mem } = this.mirror.mm.sys;
     if (mem.isLarge(mem.folioOf(dptPfn(entry)))) this.space.promote(page * PAGE_SIZE);
+    if (!this.mapped.has(page)) this.made += 1;
     this.mapped.add(page);
     return true;
   }
@@ -100,11 +109,36 @@ export class ContextMap {
 
   /** From now on such accesses end their invocation; reads of a readable page go on. */
   refuse(page: number, write: boolean): void {
-    this.refused.add(page);
+    if (this.refused.size === 0) this.vmas = vmasOf(this.mirror);
+    this.refused.set(page, write && this.refused.get(page) !== false);
     if (write && this.map(page, false)) return;
     const kills = write ? KILL_WRITES : KILL_WRITES | PTE_KILL_READ;
     this.mapped.delete(page);
     this.space.unmapPage(page * PAGE_SIZE, kills);
+  }
+
+  /**
+   * Takes back the refusals of what the process may do by now: memory that is mapped where there
+   * was none tells no notifier. Context: between two passes; cheap where nothing was refused, or no
+   * VMA has changed.
+   */
+  forgive(): void {
+    const { refused, mirror, space } = this;
+    if (refused.size === 0) return;
+    const vmas = vmasOf(mirror);
+    if (vmas.length === this.vmas.length && vmas.every((value, i) => value === this.vmas[i]))
+      return;
+    this.vmas = vmas;
+    for (const [page, write] of refused) {
+      const address = (this.originPage + page) * PAGE_SIZE;
+      const vma = findVma(mirror.mm, address);
+      const flags = vma === null || vma.vmStart > address ? 0 : vma.vmFlags;
+      if ((flags & VM_READ) === 0 || (write && (flags & VM_WRITE) === 0)) continue;
+      refused.delete(page);
+      const rights = space.entryOf(page * PAGE_SIZE) & PTE_ALL;
+      if (rights === 0) space.unmapPage(page * PAGE_SIZE);
+      else space.protectPage(page * PAGE_SIZE, rights);
+    }
   }
 
   /** Ends the connection: the context maps nothing any more. Pages stay on the device. */
@@ -112,7 +146,7 @@ export class ContextMap {
     this.mirror.pageTable.unlisten(this.listener);
     this.space.unmapBlocks(0, SPACE_PAGES);
     for (const pages of [this.mapped, this.refused]) {
-      for (const page of pages) this.space.unmapPage(page * PAGE_SIZE);
+      for (const page of pages.keys()) this.space.unmapPage(page * PAGE_SIZE);
       pages.clear();
     }
   }
@@ -127,15 +161,22 @@ export class ContextMap {
       if (to - from <= pages.size) {
         for (let page = from; page < to; page++) this.drop(pages, page);
       } else {
-        for (const page of pages) if (page >= from && page < to) this.drop(pages, page);
+        for (const page of pages.keys()) if (page >= from && page < to) this.drop(pages, page);
       }
     }
     this.onErase?.(from, to);
   }
 
-  private drop(pages: Set<number>, page: number): void {
+  private drop(pages: Pages, page: number): void {
     if (!pages.delete(page)) return;
     if (pages === this.mapped) this.erased += 1;
     this.space.unmapPage(page * PAGE_SIZE);
   }
+}
+
+/** Start, end and flags of each VMA. */
+function vmasOf({ mm }: Dmirror): Float64Array<ArrayBuffer> {
+  const all = new Float64Array(mm.vmas.length * 3);
+  mm.vmas.forEach(({ vmStart, vmEnd, vmFlags }, i) => all.set([vmStart, vmEnd, vmFlags], i * 3));
+  return all;
 }

@@ -4,10 +4,7 @@
  * `hmmRangeFault`; and whatever takes a page away from the mirror's page table takes it out of the
  * kernel's page table in the same breath.
  *
- * Promises. An entry of the context's page table exists only while the mirror's page table, which
- * the interval notifier keeps right, has the page in this device's memory, and goes before a copy
- * home begins. Passes that were submitted before an entry went see the old one; copies and clears
- * of its frame are queued behind them. What a batch was granted is not evicted before the next
+ * Promises. Those of context-map.ts; and what a batch was granted is not evicted before the next
  * pass, neither by this context nor by others of the device, of whatever process.
  *
  * Locking. `serve` takes the device's fault lock, and keeps it until `passSubmitted` or `close`:
@@ -23,19 +20,13 @@
  * on the device.
  */
 import { errno, isErr } from '../base/errno.ts';
-import { HPAGE_PMD_NR, PAGE_SIZE, PMD_SIZE } from '../base/units.ts';
+import { HPAGE_PMD_NR, PAGE_SIZE } from '../base/units.ts';
 import {
   ACCESS_PREFETCH,
   ACCESS_PREFETCH_WRITE,
   FAULT_ACCESS,
   FAULT_ADDRESS,
   FAULT_WORDS,
-  PTE_ALL,
-  PTE_KILL_ATOMIC,
-  PTE_KILL_READ,
-  PTE_KILL_WRITE,
-  PTE_READ,
-  VM_SPACE_BYTES,
 } from '../engine/vm/abi.ts';
 import type { DeviceSpace } from '../engine/vm/device-space.ts';
 import type { FaultBatch, PassHooks } from '../engine/vm/launch.ts';
@@ -52,14 +43,15 @@ import type { LaunchPager, PagerStats, Refusal } from './launch-pager.ts';
 import { noteRefusal } from './launch-pager.ts';
 import { ptePresent } from '../mm/swapops.ts';
 import { Aperture } from './aperture.ts';
-import { cpuMaps } from './cpu-maps.ts';
-import { DPT_WRITE, dptPfn } from './device-page-table.ts';
-import type { EraseListener } from './device-page-table.ts';
+import { BusyPages } from './busy-pages.ts';
+import { ContextMap } from './context-map.ts';
+import { dptPfn } from './device-page-table.ts';
 import { HMM_DMIRROR_MIGRATE_TO_DEV, newDmirrorCmd } from './dmirror.ts';
+import { AnyEviction } from './evict-any.ts';
 import { isWrite } from './lent-page.ts';
+import { isFatal } from './page-mover.ts';
 import type { Dmirror, DmirrorCmd } from './dmirror.ts';
 
-const KILL_WRITES = PTE_KILL_WRITE | PTE_KILL_ATOMIC;
 /** Why migration leaves a page in RAM for longer than somebody's fault or migration lasts. */
 const RAM_REASONS = [
   SKIP_NOT_SELECTED,
@@ -71,38 +63,30 @@ const RAM_REASONS = [
 ];
 /** Rounds of bringing one page, against CPUs that take it away at once. */
 const MAX_TRIES = 16;
-/** Batches in a row, none of which gets a page, after which a page that is asked for is refused. */
-const MAX_BUSY = 64;
-
-/** See the file header. */
+/** See the file header. Pages are those of the context. */
 export class MachinePager implements LaunchPager {
-  readonly stats: PagerStats = { mapped: 0, erased: 0, evicted: 0, cancelled: 0, remote: 0 };
   readonly refusals: Refusal[] = [];
   readonly everyPass = false;
   readonly patience = 256;
   failure = 0;
   /** Lends pages that stay in RAM to a pass; launches call it around each. */
   readonly aperture: Aperture;
-  readonly space: DeviceSpace;
+  readonly map: ContextMap;
   private readonly mirror: Dmirror;
   private readonly isAborted: () => boolean;
   private readonly origin: number;
-  private readonly firstFrame: number;
-  /** Page numbers mapped for the context, oldest first. */
-  private readonly mapped = new Set<number>();
-  /** Page numbers with refusals. */
-  private readonly refused = new Set<number>();
-  /** Page numbers of the batch at hand. */
+  private readonly others: AnyEviction;
+  /** Pages of the batch at hand. */
   private batch = new Set<number>();
-  private readonly onErase: EraseListener = (first, end) => this.forget(first, end);
-  /** Pages that could not be had, with the number of batches since one could. */
-  private readonly busy = new Map<number, number>();
+  /** Pages that could not be had, since one could. */
+  private readonly busy = new BusyPages();
   /** The page that could not be had last has to stay in RAM, whoever makes room. */
   private stays = false;
   /** The device's fault lock is this pager's. */
   private holdsDevice = false;
-  /** Where the search for a page to evict goes on, from the device's first pfn. */
-  private hand = 0;
+  private evicted = 0;
+  private cancelled = 0;
+  private remote = 0;
 
   /**
    * @param mirror the process's open device, which has memory of its own
@@ -120,11 +104,15 @@ export class MachinePager implements LaunchPager {
   ) {
     this.mirror = mirror;
     this.isAborted = isAborted;
-    this.space = space;
     this.origin = origin;
-    this.firstFrame = firstFrame;
+    this.map = new ContextMap(mirror, space, origin, firstFrame);
+    this.others = new AnyEviction(mirror.device);
     this.aperture = new Aperture(mirror, space, origin, firstFrame);
-    mirror.pageTable.listen(this.onErase);
+  }
+
+  get stats(): PagerStats {
+    const { evicted, cancelled, remote, map } = this;
+    return { mapped: map.made, erased: map.erased, evicted, cancelled, remote };
   }
 
   /** Nothing has to be known before the first fault. */
@@ -140,6 +128,7 @@ export class MachinePager implements LaunchPager {
   async serve(batch: FaultBatch): Promise<boolean> {
     if (!this.holdsDevice) await this.mirror.device.faultLock.lock();
     this.holdsDevice = true;
+    this.map.forgive();
     const wanted = this.wantedPages(batch);
     this.batch = new Set(wanted.keys());
     const remote = new Map<number, number>();
@@ -157,7 +146,7 @@ export class MachinePager implements LaunchPager {
         remote.set(page, access);
         continue;
       }
-      if (isUsable && (granted > 0 || this.mayWait(page))) continue;
+      if (isUsable && (granted > 0 || this.busy.mayWait(page))) continue;
       this.refuse(page, write);
       noteRefusal(this.refusals, batch, record, this.origin, status);
     }
@@ -172,11 +161,14 @@ export class MachinePager implements LaunchPager {
     wanted: ReadonlyMap<number, Wanted>,
     remote: ReadonlyMap<number, number>,
   ): Promise<boolean> {
-    this.stats.remote += remote.size;
-    for (const [page, status] of await this.aperture.lend(remote)) {
+    this.remote += remote.size;
+    const { originPage } = this.map;
+    const asked = new Map([...remote].map(([page, access]) => [originPage + page, access]));
+    for (const [virtual, status] of await this.aperture.lend(asked)) {
       if (this.isFatal(status)) return false;
+      const page = virtual - originPage;
       // What others had all the time comes again: a CPU may be using it just now.
-      if (status === errno.EBUSY && this.mayWait(page)) continue;
+      if (status === errno.EBUSY && this.busy.mayWait(page)) continue;
       const { access, record } = wanted.get(page)!;
       this.refuse(page, isWrite(access));
       noteRefusal(this.refusals, batch, record, this.origin, status);
@@ -186,9 +178,8 @@ export class MachinePager implements LaunchPager {
 
   /** Whether the engine or the file is gone; notes it. */
   private isFatal(status: number): boolean {
-    const isIt = status === errno.ENODEV || status === errno.EIO || status === errno.EINTR;
-    if (isIt) this.failure = status;
-    return isIt;
+    if (isFatal(status)) this.failure = status;
+    return isFatal(status);
   }
 
   /** What a launch calls around its passes (LaunchPager). */
@@ -198,31 +189,24 @@ export class MachinePager implements LaunchPager {
 
   /** The pass that uses what was granted is queued: others may evict it from now on. */
   passSubmitted(): void {
+    this.map.forgive();
     if (!this.holdsDevice) return;
     this.holdsDevice = false;
     this.mirror.device.faultLock.unlock();
   }
 
-  /** Whether a page that could not be had is left for later. */
-  private mayWait(page: number): boolean {
-    const batches = (this.busy.get(page) ?? 0) + 1;
-    this.busy.set(page, batches);
-    return batches < MAX_BUSY;
-  }
-
   /** Ends the connection: the context maps nothing any more. Pages stay on the device. */
   close(): void {
-    this.mirror.pageTable.unlisten(this.onErase);
     this.aperture.clear();
-    this.forget(0, Infinity);
+    this.map.close();
     this.passSubmitted();
   }
 
-  /** Pages of a batch with the strongest access of each; bad addresses are the process's own. */
+  /** Pages of a batch with the strongest access of each. */
   private wantedPages({ records }: FaultBatch): Map<number, Wanted> {
     const wanted = new Map<number, Wanted>();
     for (let at = 0; at < records.length; at += FAULT_WORDS) {
-      const page = Math.floor((this.origin + records[at + FAULT_ADDRESS]!) / PAGE_SIZE);
+      const page = Math.floor(records[at + FAULT_ADDRESS]! / PAGE_SIZE);
       const access = records[at + FAULT_ACCESS]!;
       const before = wanted.get(page);
       if (before !== undefined && strength(access) <= strength(before.access)) continue;
@@ -238,21 +222,22 @@ export class MachinePager implements LaunchPager {
    * used at all
    */
   private async bring(page: number, write: boolean): Promise<number> {
-    const address = page * PAGE_SIZE;
+    const { map } = this;
+    const address = (map.originPage + page) * PAGE_SIZE;
     this.stays = false;
-    if (!this.map(page, write) && this.isWhole(page)) {
+    if (!map.map(page, write) && this.isWhole(page)) {
       const status = await this.bringWhole(page);
       if (status === errno.ENODEV || status === errno.EIO) return status;
     }
     for (let attempt = 0; attempt < MAX_TRIES; attempt++) {
-      if (this.map(page, write)) return 0;
+      if (map.map(page, write)) return 0;
       const cmd = newDmirrorCmd(address, 1, 0);
       const moved = await this.mirror.ioctl(HMM_DMIRROR_MIGRATE_TO_DEV, cmd);
       if (moved === errno.ENODEV || moved === errno.EIO) return moved;
-      if (this.map(page, write)) return 0;
+      if (map.map(page, write)) return 0;
       const status = await this.mirror.fault(address, address + PAGE_SIZE, write);
       if (isErr(status) && status !== errno.EBUSY) return status;
-      if (this.map(page, write)) return 0;
+      if (map.map(page, write)) return 0;
       // It is in RAM: it can't be moved, or there is no room, or somebody has just taken it back.
       // The fault may have brought what stood in the way home from elsewhere.
       this.stays = this.isCoherent(page) || (attempt > 0 && staysInRam(cmd));
@@ -267,11 +252,11 @@ export class MachinePager implements LaunchPager {
   private isWhole(page: number): boolean {
     const { device, mm } = this.mirror;
     const { memory } = device;
-    const start = page - (page % HPAGE_PMD_NR);
-    if (this.inContext(start) % PMD_SIZE !== 0) return false;
+    const { originPage } = this.map;
+    if (originPage % HPAGE_PMD_NR !== 0) return false;
     if (memory.capacityPages - memory.pagesInUse < HPAGE_PMD_NR) return false;
     const { pageTables } = mm.sys;
-    const address = page * PAGE_SIZE;
+    const address = (originPage + page) * PAGE_SIZE;
     const at = pageTables.leafOffset(mm.pgd, address);
     return at === pageTables.pmdOffset(mm.pgd, address) && ptePresent(pageTables.words[at]!);
   }
@@ -279,77 +264,45 @@ export class MachinePager implements LaunchPager {
   /** Brings them together, and maps what has come. ENODEV, EIO; anything else is seen by `map`. */
   private async bringWhole(page: number): Promise<number> {
     const start = page - (page % HPAGE_PMD_NR);
-    const cmd = newDmirrorCmd(start * PAGE_SIZE, HPAGE_PMD_NR, 0);
+    const address = (this.map.originPage + start) * PAGE_SIZE;
+    const cmd = newDmirrorCmd(address, HPAGE_PMD_NR, 0);
     const moved = await this.mirror.ioctl(HMM_DMIRROR_MIGRATE_TO_DEV, cmd);
-    for (let i = start; i < start + HPAGE_PMD_NR; i++) this.map(i, false);
+    for (let i = start; i < start + HPAGE_PMD_NR; i++) this.map.map(i, false);
     return moved;
   }
 
   /** Whether a page is in memory of a device that the CPU reaches as well. */
   private isCoherent(page: number): boolean {
-    const entry = this.mirror.pageTable.lookup(page);
+    const entry = this.mirror.pageTable.lookup(this.map.originPage + page);
     return entry !== 0 && this.mirror.device.memory.type === MEMORY_DEVICE_COHERENT;
-  }
-
-  /** Maps a page that the mirror's page table has on the device, with what it allows. */
-  private map(page: number, write: boolean): boolean {
-    const entry = this.mirror.pageTable.lookup(page);
-    const frame = dptPfn(entry) - this.firstFrame;
-    // HMM gives a driver no private pages of other devices, so what is in VRAM is this one's.
-    if (entry === 0 || frame < 0) return false;
-    const writable = (entry & DPT_WRITE) !== 0;
-    if (write && !writable) return false;
-    // While a page is copied home its entry is still there.
-    if (!cpuMaps(this.mirror.mm, page * PAGE_SIZE, dptPfn(entry), writable)) return false;
-    const kills = this.refused.has(page) && !writable ? KILL_WRITES : 0;
-    this.space.mapPage(this.inContext(page), frame, (writable ? PTE_ALL : PTE_READ) | kills);
-    // A large folio that came whole is mapped by one entry, as soon as all of it is mapped.
-    const { mem } = this.mirror.mm.sys;
-    if (mem.isLarge(mem.folioOf(dptPfn(entry)))) this.space.promote(this.inContext(page));
-    if (!this.mapped.has(page)) this.stats.mapped += 1;
-    this.mapped.add(page);
-    return true;
   }
 
   /** From now on such accesses end their invocation; reads of a readable page go on. */
   private refuse(page: number, write: boolean): void {
-    this.refused.add(page);
-    this.stats.cancelled += 1;
-    if (write && this.map(page, false)) return;
-    const kills = write ? KILL_WRITES : KILL_WRITES | PTE_KILL_READ;
-    this.space.unmapPage(this.inContext(page), kills);
+    this.map.refuse(page, write);
+    this.cancelled += 1;
   }
 
   /** Sends a page home that is not of this batch: the oldest of the context's, or any other. */
   private async evictOne(): Promise<boolean> {
     // What is left where it is moves to the end of the set: it comes by twice, and once is enough.
-    let left = this.mapped.size;
-    for (const page of this.mapped) {
+    const { mapped } = this.map;
+    let left = mapped.size;
+    for (const page of mapped) {
       if (left === 0) break;
       left -= 1;
       if (this.batch.has(page)) continue;
-      if (await this.evictPage(dptPfn(this.mirror.pageTable.lookup(page)))) return true;
+      if (await this.evictPage(this.pfnOf(page))) return true;
       // One that stays (locked, pinned) goes to the end of the line.
-      if (this.mapped.delete(page)) this.mapped.add(page);
+      if (mapped.delete(page)) mapped.add(page);
     }
-    return this.evictAny();
-  }
-
-  /** The same for pages that this context does not map: of other contexts, or of nobody's. */
-  private async evictAny(): Promise<boolean> {
-    const { startPfn, capacityPages } = this.mirror.device.memory;
+    // Pages that this context does not map: of other contexts, or of nobody's.
     const { mem } = this.mirror.mm.sys;
-    const { pageTable } = this.mirror;
-    const granted = new Set(
-      [...this.batch].map((page) => mem.folioOf(dptPfn(pageTable.lookup(page)))),
+    const granted = new Set([...this.batch].map((page) => mem.folioOf(this.pfnOf(page))));
+    return this.others.evictOne(
+      (pfn) => granted.has(pfn),
+      (pfn) => this.evictPage(pfn),
     );
-    for (let tried = 0; tried < capacityPages; tried++) {
-      const pfn = startPfn + this.hand;
-      this.hand = (this.hand + 1) % capacityPages;
-      if (mem.refcount[pfn] === 0 || granted.has(pfn)) continue;
-      if (await this.evictPage(pfn)) return true;
-    }
-    return false;
   }
 
   private async evictPage(pfn: number): Promise<boolean> {
@@ -357,31 +310,13 @@ export class MachinePager implements LaunchPager {
     const status = await device.evictPage(pfn);
     const { mem } = mm.sys;
     if (isErr(status) || mem.refcount[mem.folioOf(pfn)] !== 0) return false;
-    this.stats.evicted += 1;
+    this.evicted += 1;
     return true;
   }
 
-  /** Pages [first, end) are gone from the mirror's page table. */
-  private forget(first: number, end: number): void {
-    const originPage = this.origin / PAGE_SIZE;
-    this.space.unmapBlocks(first - originPage, end - originPage);
-    for (const pages of [this.mapped, this.refused]) {
-      if (end - first <= pages.size) {
-        for (let page = first; page < end; page++) this.drop(pages, page);
-      } else {
-        for (const page of pages) if (page >= first && page < end) this.drop(pages, page);
-      }
-    }
-  }
-
-  private drop(pages: Set<number>, page: number): void {
-    if (!pages.delete(page)) return;
-    if (pages === this.mapped) this.stats.erased += 1;
-    this.space.unmapPage(this.inContext(page));
-  }
-
-  private inContext(page: number): number {
-    return (page * PAGE_SIZE - this.origin) % VM_SPACE_BYTES;
+  /** The device's frame of a page of the context, by the mirror's page table. */
+  private pfnOf(page: number): number {
+    return dptPfn(this.mirror.pageTable.lookup(this.map.originPage + page));
   }
 }
 

@@ -77,6 +77,7 @@ export class PageMover {
       if (isErr(faulted) && faulted !== errno.EBUSY) return faulted;
       if (map.map(page, write)) return 0;
       one[0] = page;
+      await this.takeRoom(1);
       const moved = await migratePages(mirror, one, 1, originPage, toDevice);
       if (isFatal(moved)) return moved;
       if (map.map(page, write)) return 0;

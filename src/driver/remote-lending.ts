@@ -7,13 +7,11 @@
 import { errno } from '../base/errno.ts';
 import { ACCESS_READ as VM_READ } from '../engine/vm/abi.ts';
 import type { Aperture } from './aperture.ts';
+import { BusyPages } from './busy-pages.ts';
 import type { ContextMap } from './context-map.ts';
 import { isFatal } from './page-mover.ts';
 import type { DeviceRun } from './policy/device-run.ts';
 import type { FaultService } from './policy/fault-service.ts';
-
-/** Passes in a row that a page could not be lent for, after which it is refused. */
-const MAX_BUSY = 64;
 
 /** See the file header. Pages are those of the context. */
 export class RemoteLending {
@@ -22,7 +20,7 @@ export class RemoteLending {
   private readonly run: DeviceRun;
   private readonly service: FaultService;
   /** Pages that others had all the time, and for how many passes. */
-  private readonly busy = new Map<number, number>();
+  private readonly busy = new BusyPages();
 
   constructor(aperture: Aperture, map: ContextMap, run: DeviceRun, service: FaultService) {
     this.aperture = aperture;
@@ -60,8 +58,8 @@ export class RemoteLending {
       const status = answers.get(originPage + page) ?? 0;
       if (isFatal(status)) return null;
       // What others had all the time is asked for again: a CPU may be using it just now.
-      if (status === errno.EBUSY && this.mayWait(page)) continue;
-      this.busy.delete(page);
+      if (status === errno.EBUSY && this.busy.mayWait(page)) continue;
+      this.busy.forget(page);
       if (status !== 0) refused.set(page, status);
     }
     return refused;
@@ -70,11 +68,5 @@ export class RemoteLending {
   /** A new run: what was lent in the last one goes by its counters again. */
   beginRun(): void {
     if (this.service.policy.remoteLimit !== undefined) this.aperture.clear();
-  }
-
-  private mayWait(page: number): boolean {
-    const passes = (this.busy.get(page) ?? 0) + 1;
-    this.busy.set(page, passes);
-    return passes < MAX_BUSY;
   }
 }

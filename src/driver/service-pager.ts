@@ -17,6 +17,7 @@
  */
 import { assert } from '../base/assert.ts';
 import { errno, isErr } from '../base/errno.ts';
+import { PAGE_SIZE, TASK_SIZE } from '../base/units.ts';
 import type { DeviceSpace } from '../engine/vm/device-space.ts';
 import type { FaultBatch } from '../engine/vm/launch.ts';
 import { ContextMap, SPACE_PAGES } from './context-map.ts';
@@ -24,6 +25,7 @@ import { areSameRegions, regionsOf } from './context-regions.ts';
 import { Aperture } from './aperture.ts';
 import type { Dmirror } from './dmirror.ts';
 import { isFatal, PageMover } from './page-mover.ts';
+import { ParkedPages } from './parked-pages.ts';
 import { RemoteLending } from './remote-lending.ts';
 import { DeviceRun } from './policy/device-run.ts';
 import { FaultRing, RING_RECORDS } from './policy/fault-ring.ts';
@@ -36,6 +38,7 @@ import type { FaultPolicy, PolicyFactory, PolicySetup, Region } from './policy/p
 import { Residency } from './policy/residency.ts';
 import { mergeHints } from './range-hints.ts';
 import type { RangeHints } from './range-hints.ts';
+import { checkBooks } from './service-check.ts';
 import type { ServicePagerOptions, ServicePagerStats } from './service-options.ts';
 
 /** See the file header. Pages are those of the context. */
@@ -48,6 +51,8 @@ export class ServicePager {
   private readonly mirror: Dmirror;
   private readonly options: ServicePagerOptions;
   private readonly run: DeviceRun;
+  /** Pages of the context that can be of the process. */
+  private readonly pages: number;
   /** What the user has said, in order. */
   private readonly hints: readonly RangeHints[];
   private regions: readonly Region[] = [];
@@ -61,7 +66,7 @@ export class ServicePager {
   /** Pages that left the mirror's page table; the service does not know yet. */
   private readonly gone = new Set<number>();
   /** Pages that the service mapped in RAM, where the launch can't have them lent. */
-  private readonly parked = new Set<number>();
+  private readonly parked: ParkedPages;
   /** Pages that invocations wait for, and whether to write them. */
   private readonly asked = new Map<number, boolean>();
   private granted = 0;
@@ -88,13 +93,15 @@ export class ServicePager {
     this.map = new ContextMap(mirror, space, origin, firstFrame);
     this.mover = new PageMover(this.map);
     this.map.onErase = (first, end) => this.noteErased(first, end);
-    this.hints = mergeHints(options.hints ?? [], SPACE_PAGES)!;
-    this.regions = this.readRegions(SPACE_PAGES);
-    const devicePages = options.devicePages ?? mirror.device.memory.capacityPages;
-    const residency = new Residency(this.regions, Math.max(1, devicePages));
-    const { pageCount } = residency;
+    this.pages = Math.min(SPACE_PAGES, TASK_SIZE / PAGE_SIZE - this.map.originPage);
+    this.hints = mergeHints(options.hints ?? [], this.pages)!;
+    this.regions = this.readRegions();
+    const { capacityPages } = mirror.device.memory;
+    const devicePages = Math.max(1, Math.min(options.devicePages ?? Infinity, capacityPages));
+    // Memory may be mapped later: books and policy have room for all that can be.
+    const residency = new Residency(this.regions, devicePages, this.pages);
     const policy = this.makePolicy(options.policy, {
-      pageCount,
+      pageCount: residency.capacity,
       devicePages,
       seed: options.seed ?? 1,
     });
@@ -113,6 +120,11 @@ export class ServicePager {
     this.run = new DeviceRun(this.service, space.context, isComplete === true, dedup === true);
     this.aperture = new Aperture(mirror, space, origin, firstFrame);
     this.remote = new RemoteLending(this.aperture, this.map, this.run, this.service);
+    const { service, map, mover, stats, asked, gone } = this;
+    const refuse = (page: number, write: boolean, why: number): void =>
+      this.refuse(page, write, why);
+    const lookAt = (page: number): void => this.lookAt(page);
+    this.parked = new ParkedPages({ service, map, mover, stats, asked, gone, refuse, lookAt });
   }
 
   /** A policy that can't be made leaves nobody behind who listens. */
@@ -132,7 +144,6 @@ export class ServicePager {
     this.isAck = false;
     await this.settle();
     this.run.begin();
-    this.refreshRegions();
     for (const { first, outer } of this.regions) {
       for (let page = first; page < outer; page++) this.lookAt(page);
     }
@@ -169,12 +180,11 @@ export class ServicePager {
     this.run.take(batch.records, batch.accesses, batch.stopped);
     this.hasChanged = false;
     this.lends = this.aperture.isAround;
+    this.map.forgive();
     this.asked.clear();
     for (const { page, access } of this.run.stops) {
+      if (!this.asked.has(page)) this.lookFor(page);
       this.asked.set(page, access >= ACCESS_WRITE || this.asked.get(page) === true);
-      // What somebody else has brought meanwhile can't be lent any more.
-      const isRemote = this.service.space.remote[page] === 1;
-      if (isRemote && this.mover.whereIs(page) === ON_DEVICE) this.lookAt(page);
     }
     const remote = this.remote.wanted();
     if (remote.size > 0) return this.lend(remote);
@@ -192,6 +202,17 @@ export class ServicePager {
     }
   }
 
+  /** Looks where a page is that an invocation stopped at; what is on the device is for `settle`. */
+  private lookFor(page: number): void {
+    const { space } = this.service;
+    if (page >= space.pageCount || (space.where[page]! & ON_DEVICE) !== 0) return;
+    const where = this.mover.whereIs(page);
+    // What somebody else has brought meanwhile can't be lent any more.
+    if (where === ON_DEVICE && space.remote[page] === 1) this.lookAt(page);
+    // Thrown away, or touched for the first time.
+    else if (where !== ON_DEVICE && space.remote[page] === 0) space.where[page] = where;
+  }
+
   /** Has the device use pages in RAM, in another pass of the same run. */
   private async lend(wanted: ReadonlyMap<number, number>): Promise<'hold' | false> {
     const refused = await this.remote.lend(wanted);
@@ -207,6 +228,7 @@ export class ServicePager {
 
   /** The pass that uses what was granted is queued: others may evict it from now on. */
   passSubmitted(): void {
+    this.map.forgive();
     if (!this.holdsDevice) return;
     this.holdsDevice = false;
     this.mirror.device.faultLock.unlock();
@@ -234,10 +256,10 @@ export class ServicePager {
   /** Runs the service until it wants a replay, or has nothing to do. False: it can't go on. */
   private async untilReplay(): Promise<boolean> {
     const { service } = this;
+    // What happened during the pass: the service goes on with the memory that there is now.
+    if (!(await this.settle())) return false;
     for (;;) {
       if (this.steps === null) {
-        if (!(await this.settle())) return false;
-        this.refreshRegions();
         if (service.ring.pending === 0) {
           this.isAck = false;
           return true;
@@ -248,6 +270,7 @@ export class ServicePager {
       if (done === true) {
         this.steps = null;
         service.tick();
+        if (!(await this.settle())) return false;
       } else if (step.kind === 'replay') {
         this.isAck = step.isAck;
         return this.settle();
@@ -366,6 +389,7 @@ export class ServicePager {
    */
   private async settle(): Promise<boolean> {
     const { service, gone } = this;
+    this.refreshRegions();
     for (const page of gone) {
       gone.delete(page);
       const where = this.mover.whereIs(page);
@@ -374,9 +398,11 @@ export class ServicePager {
       else if (wasHere && !(await this.loseToCpu(page, where))) return false;
       else if (!wasHere && where === 0) service.forget(page);
     }
-    if (!(await this.unpark())) return false;
+    const changed = await this.parked.settle(this.granted);
+    if (changed === null) return false;
+    if (changed > 0) this.hasChanged = true;
     this.granted = 0;
-    if (this.options.checks === true) this.check();
+    if (this.options.checks === true) checkBooks(service.space, this.map, this.mover, gone);
     return true;
   }
 
@@ -384,7 +410,8 @@ export class ServicePager {
   private async loseToCpu(page: number, where: number): Promise<boolean> {
     const { service } = this;
     this.stats.lost++;
-    if (where === IN_RAM) {
+    // Memory that the device may not use any more is nothing to ask a policy about.
+    if (where === IN_RAM && service.space.regionOf(page) !== undefined) {
       const steps = service.cpuFault(page, ACCESS_READ);
       for (;;) {
         const { done, value: step } = steps.next();
@@ -404,54 +431,6 @@ export class ServicePager {
     else this.service.forget(page);
   }
 
-  /**
-   * What the service mapped in RAM can't be lent in a launch without the aperture around it. It
-   * faults again, when others have made room; where nothing else was granted it is brought, or ends
-   * its invocations.
-   */
-  private async unpark(): Promise<boolean> {
-    const { service, parked, map } = this;
-    for (const page of parked) {
-      parked.delete(page);
-      if (map.mapped.has(page)) continue;
-      service.space.unmap(page);
-      const write = this.asked.get(page);
-      if (this.granted > 0 || write === undefined) continue;
-      const { space } = service;
-      const fits = (): boolean => space.costOf(page, false) <= space.freePages;
-      while (!fits() && (await this.sendOldestHome()));
-      const brought = fits() ? await this.mover.bringOne(page, write) : errno.EBUSY;
-      if (isFatal(brought)) return false;
-      if (isErr(brought) || !map.map(page, write)) {
-        this.refuse(page, write, isErr(brought) ? brought : errno.EBUSY);
-      } else {
-        this.stats.in++;
-        this.granted++;
-        this.asked.delete(page);
-        this.lookAt(page);
-      }
-      this.hasChanged = true;
-    }
-    return true;
-  }
-
-  /** Makes room where the policy would not. False: nothing went. */
-  private async sendOldestHome(): Promise<boolean> {
-    const { map, mover } = this;
-    const oldestFirst = Array.from(map.mapped);
-    for (const page of oldestFirst) {
-      if (this.asked.has(page)) continue;
-      mover.room(1)[0] = page;
-      await mover.sendHome(1);
-      if (mover.whereIs(page) === ON_DEVICE) continue;
-      this.lose(page, IN_RAM);
-      this.stats.out++;
-      this.gone.delete(page);
-      return true;
-    }
-    return false;
-  }
-
   /** Pages [first, end) left the mirror's page table. */
   private noteErased(first: number, end: number): void {
     const { space } = this.service;
@@ -461,36 +440,18 @@ export class ServicePager {
     }
   }
 
-  private readRegions(pages: number): Region[] {
-    const { mirror, map } = this;
+  private readRegions(): Region[] {
+    const { mirror, map, pages } = this;
     return regionsOf(mirror, map.originPage, pages, map.space.context, this.hints);
   }
 
   /** The process may have mapped and unmapped memory, and changed what it may do with it. */
   private refreshRegions(): void {
     const { space } = this.service;
-    const regions = this.readRegions(space.pageCount);
+    const regions = this.readRegions();
     if (areSameRegions(regions, this.regions)) return;
     this.regions = regions;
     space.replaceRegions(regions);
-  }
-
-  /** Compares the service's books with the page tables. Context: no migration is in progress. */
-  check(): void {
-    const { service, map } = this;
-    const { space } = service;
-    let resident = 0;
-    for (let page = 0; page < space.pageCount; page++) {
-      const isHere = (space.where[page]! & ON_DEVICE) !== 0;
-      const isMapped = space.mapped[page]! > 0 && space.remote[page] === 0;
-      if (isHere) resident++;
-      const isThere = this.mover.whereIs(page) === ON_DEVICE;
-      // What others bring is found out when it is asked for.
-      assert(isThere || !isHere || this.gone.has(page), 'I41: what is on the device is there');
-      assert(isMapped === map.mapped.has(page), 'I41: what is mapped is known');
-      assert(!isMapped || isHere, 'I41: what is mapped is on the device');
-    }
-    assert(resident === space.residentPages, 'I41: pages on the device are counted');
   }
 }
 

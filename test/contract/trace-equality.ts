@@ -64,8 +64,8 @@ function booksOf({ service }: Books, reports: boolean): unknown {
     batchStartUs,
     batchEvictions,
     times: { ...times },
-    where: Buffer.from(space.where).toString('hex'),
-    mapped: Buffer.from(space.mapped).toString('hex'),
+    where: Buffer.from(space.where.subarray(0, space.pageCount)).toString('hex'),
+    mapped: Buffer.from(space.mapped.subarray(0, space.pageCount)).toString('hex'),
   };
   // Whether a prefetched page was used nobody knows who does not see accesses.
   if (!reports) books.counts.prefetchedUnused = 0;

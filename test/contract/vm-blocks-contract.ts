@@ -63,11 +63,11 @@ export function describeVmBlocks(engine: 'cpu' | 'webgpu'): void {
       const one = sparse(BASE);
       const addr = await map(one);
       let seen = 0;
-      const { report, pager } = await runOnMachine(rig, one, addr, (_, { space }) => {
+      const { report, pager } = await runOnMachine(rig, one, addr, (_, { map: { space } }) => {
         seen = Math.max(seen, blocksIn(space));
       });
       expect(report).toMatchObject({ outcome: 'done', killed: 0 });
-      expect(pager.space.blocks).toEqual({ made: 1, split: 0 });
+      expect(pager.map.space.blocks).toEqual({ made: 1, split: 0 });
       expect(pager.stats.mapped).toBe(512);
       expect(seen).toBe(1);
       expectMemory(one, await rig.process.read(addr, BLOCK), oracleOf(one));
@@ -79,7 +79,7 @@ export function describeVmBlocks(engine: 'cpu' | 'webgpu'): void {
       const addr = await map(one);
       const { report, pager } = await runOnMachine(rig, one, addr);
       expect(report).toMatchObject({ outcome: 'done', killed: 0 });
-      expect(pager.space.blocks).toEqual({ made: 0, split: 0 });
+      expect(pager.map.space.blocks).toEqual({ made: 0, split: 0 });
       expectMemory(one, await rig.process.read(addr, BLOCK), oracleOf(one));
     });
 
@@ -89,7 +89,7 @@ export function describeVmBlocks(engine: 'cpu' | 'webgpu'): void {
       const addr = await map(one);
       const { report, pager } = await runOnMachine(rig, one, addr);
       expect(report).toMatchObject({ outcome: 'done', killed: 0 });
-      expect(pager.space.blocks.made).toBe(0);
+      expect(pager.map.space.blocks.made).toBe(0);
       expectMemory(one, await rig.process.read(addr, BLOCK), oracleOf(one));
     });
 
@@ -102,7 +102,7 @@ export function describeVmBlocks(engine: 'cpu' | 'webgpu'): void {
         rig,
         one,
         addr,
-        async (_, { space }) => {
+        async (_, { map: { space } }) => {
           if (touched || blocksIn(space) === 0) return;
           touched = true;
           await rig.process.read(addr + 100 * PAGE, 4);
@@ -113,7 +113,7 @@ export function describeVmBlocks(engine: 'cpu' | 'webgpu'): void {
       );
       expect(report).toMatchObject({ outcome: 'done', killed: 0 });
       expect(touched).toBe(true);
-      expect(pager.space.blocks).toEqual({ made: 2, split: 0 });
+      expect(pager.map.space.blocks).toEqual({ made: 2, split: 0 });
       expectMemory(one, await rig.process.read(addr, BLOCK), oracleOf(one));
     });
 
@@ -122,18 +122,23 @@ export function describeVmBlocks(engine: 'cpu' | 'webgpu'): void {
       const one = sparse(BASE);
       const addr = await map(one);
       let cut = false;
-      const { report, pager } = await runOnMachine(rig, one, addr, async (_, { space }) => {
-        if (cut || blocksIn(space) === 0) return;
-        cut = true;
-        await rig.process.munmap(addr + 7 * PAGE, PAGE);
-        expect(blocksIn(space)).toBe(0);
-        // As in Linux, where the notifier is told of all that a split entry mapped.
-        expect(space.entryOf(BASE + 6 * PAGE) & PTE_ALL).toBe(0);
-      });
+      const { report, pager } = await runOnMachine(
+        rig,
+        one,
+        addr,
+        async (_, { map: { space } }) => {
+          if (cut || blocksIn(space) === 0) return;
+          cut = true;
+          await rig.process.munmap(addr + 7 * PAGE, PAGE);
+          expect(blocksIn(space)).toBe(0);
+          // As in Linux, where the notifier is told of all that a split entry mapped.
+          expect(space.entryOf(BASE + 6 * PAGE) & PTE_ALL).toBe(0);
+        },
+      );
       // The invocation of the page that is gone.
       expect(report).toMatchObject({ outcome: 'done', killed: 1 });
       expect(cut).toBe(true);
-      expect(pager.space.blocks).toEqual({ made: 1, split: 0 });
+      expect(pager.map.space.blocks).toEqual({ made: 1, split: 0 });
       expect(pager.stats.mapped).toBeGreaterThan(512 + 500);
       const wanted = oracleOf(one);
       const rest = await rig.process.read(addr + 8 * PAGE, BLOCK - 8 * PAGE);

@@ -24,7 +24,7 @@ export class AnswerSheet implements Decisions {
   constructor(view: PolicyView, policy: string) {
     this.view = view;
     this.policy = policy;
-    this.kinds = new Uint8Array(view.pageCount);
+    this.kinds = new Uint8Array(view.where.length);
   }
 
   /** Forgets all answers. @param call the policy's method that gives the next ones */
@@ -80,7 +80,7 @@ export class VictimList implements Victims {
   constructor(view: PolicyView, policy: string) {
     this.view = view;
     this.policy = policy;
-    this.isNamed = new Uint8Array(view.pageCount);
+    this.isNamed = new Uint8Array(view.where.length);
   }
 
   begin(): void {

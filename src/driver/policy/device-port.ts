@@ -25,8 +25,8 @@ export class DevicePort {
   constructor(service: FaultService, dedup: boolean) {
     this.service = service;
     this.dedup = dedup;
-    this.reportedRun = new Uint32Array(service.space.pageCount);
-    this.reportedAccess = new Uint8Array(service.space.pageCount);
+    this.reportedRun = new Uint32Array(service.space.capacity);
+    this.reportedAccess = new Uint8Array(service.space.capacity);
     this.usedRun = new Uint32Array(service.space.remoteUses.length);
     this.usesBefore = new Uint32Array(service.space.remoteUses.length);
   }
@@ -92,7 +92,9 @@ export class DevicePort {
       this.usedRun[group] = this.turn;
       this.usesBefore[group] = space.remoteUses[group]!;
     }
-    if (policy.remoteLimit === undefined || !space.regionOf(page)!.isMigratable) return false;
+    if (policy.remoteLimit === undefined) return false;
+    // What is in no region any more faults as a bad address.
+    if (space.regionOf(page)?.isMigratable !== true) return false;
     try {
       return this.usesBefore[group]! >= policy.remoteLimit(page, space);
     } catch (error) {

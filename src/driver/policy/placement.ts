@@ -49,7 +49,7 @@ export class Placement {
     this.service = service;
     this.batch = batch;
     this.sheet = sheet;
-    this.isFaulted = new Uint8Array(service.space.pageCount);
+    this.isFaulted = new Uint8Array(service.space.capacity);
     this.victims = new VictimList(service.space, service.policy.name);
   }
 

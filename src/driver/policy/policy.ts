@@ -81,6 +81,7 @@ export interface FaultGroup {
 
 /** What a policy may look at. Arrays have an entry per page; they are not to be written. */
 export interface PolicyView {
+  /** Pages that there are now: on a machine memory may be mapped later, up to PolicySetup's. */
   readonly pageCount: number;
   /** Where each page is: IN_RAM, ON_DEVICE, both, or 0. */
   readonly where: Readonly<Uint8Array>;
@@ -222,6 +223,7 @@ export interface FaultPolicy {
 
 /** A policy for a run: policies have state, so each run gets its own. */
 export interface PolicySetup {
+  /** Pages that there may ever be. */
   readonly pageCount: number;
   readonly devicePages: number;
   readonly seed: number;

@@ -15,7 +15,10 @@ const SPARE_RANGES = 1024;
 
 /** The state of a run's pages. */
 export class Residency implements PolicyView {
-  readonly pageCount: number;
+  /** Pages up to the end of the last block that has a region; more when regions come behind it. */
+  pageCount: number;
+  /** Pages that there may ever be: what arrays have room for. */
+  readonly capacity: number;
   readonly devicePages: number;
   readonly where: Uint8Array;
   readonly mapped: Uint8Array;
@@ -34,6 +37,8 @@ export class Residency implements PolicyView {
   /** The place in `ranges` of each page's region, plus 1; 0 for none. */
   private readonly regionAt: Uint32Array;
   private readonly blockResident: Uint16Array;
+  /** Pages of device memory that each block has, where blocks are taken whole. */
+  private readonly blockTaken: Uint16Array;
   /** Pages of each block that are in a region. */
   private readonly blockPages: Uint16Array;
   private readonly isSeen: Uint8Array;
@@ -47,11 +52,12 @@ export class Residency implements PolicyView {
   /**
    * @param regions ranges that do not overlap, each in blocks of its own address space
    * @param devicePages pages of device memory, at least 1
+   * @param mostPages up to which page regions may come later; by default none comes
    */
-  constructor(regions: readonly Region[], devicePages: number) {
-    const end = regions.reduce((most, region) => Math.max(most, region.outer), 0);
-    const pageCount = Math.ceil(end / BLOCK_PAGES) * BLOCK_PAGES;
-    this.pageCount = pageCount;
+  constructor(regions: readonly Region[], devicePages: number, mostPages = 0) {
+    this.pageCount = blocksOf(endOf(regions)) * BLOCK_PAGES;
+    const pageCount = Math.max(this.pageCount, blocksOf(mostPages) * BLOCK_PAGES);
+    this.capacity = pageCount;
     this.devicePages = devicePages;
     this.ranges = [...regions];
     this.where = new Uint8Array(pageCount);
@@ -61,6 +67,7 @@ export class Residency implements PolicyView {
     this.remoteUses = new Uint32Array(pageCount >>> GROUP_SHIFT);
     this.regionAt = new Uint32Array(pageCount);
     this.blockResident = new Uint16Array(pageCount >>> BLOCK_SHIFT);
+    this.blockTaken = new Uint16Array(pageCount >>> BLOCK_SHIFT);
     this.isSeen = new Uint8Array(pageCount);
     this.blockPages = new Uint16Array(pageCount >>> BLOCK_SHIFT);
     this.servedIn = new Uint32Array(pageCount);
@@ -78,18 +85,22 @@ export class Residency implements PolicyView {
    * The address space has changed. Pages that are in no region any more stay where they are until
    * somebody says where they went.
    *
-   * @param regions ranges inside the pages that there are
+   * @param regions ranges inside the pages that there may be
    */
   replaceRegions(regions: readonly Region[]): void {
+    assert(endOf(regions) <= this.capacity, 'regions lie where there may be pages');
     this.ranges = [...regions];
-    this.regionAt.fill(0);
-    this.blockPages.fill(0);
+    this.regionAt.fill(0, 0, this.pageCount);
+    this.blockPages.fill(0, 0, this.pageCount >>> BLOCK_SHIFT);
+    this.pageCount = Math.max(this.pageCount, blocksOf(endOf(regions)) * BLOCK_PAGES);
     this.enterRegions();
     if (!this.wholeBlocks) return;
     this.usedPages = 0;
-    this.blockResident.forEach((pages, block) => {
-      if (pages > 0) this.usedPages += Math.max(pages, this.blockPages[block]!);
-    });
+    for (let block = 0; block < this.pageCount >>> BLOCK_SHIFT; block++) {
+      const pages = this.blockResident[block]!;
+      this.blockTaken[block] = pages === 0 ? 0 : Math.max(pages, this.blockPages[block]!);
+      this.usedPages += this.blockTaken[block]!;
+    }
   }
 
   /** Pages of device memory that are left; below 0 where others have put more there (adopt). */
@@ -110,7 +121,7 @@ export class Residency implements PolicyView {
     if ((this.where[page]! & ON_DEVICE) !== 0) return 0;
     if (!this.wholeBlocks) return 1;
     const block = page >>> BLOCK_SHIFT;
-    return isComing || this.blockResident[block]! > 0 ? 0 : this.blockPages[block]!;
+    return isComing || this.blockTaken[block]! > 0 ? 0 : Math.max(1, this.blockPages[block]!);
   }
 
   /** Notes that a page comes to the device. @returns whether it is the first time */
@@ -198,6 +209,7 @@ export class Residency implements PolicyView {
       const isRoom = cost === 0 || cost <= this.freePages || isThere;
       assert(isRoom, 'device memory holds no more than it has');
       this.usedPages += cost;
+      if (this.wholeBlocks) this.blockTaken[page >>> BLOCK_SHIFT]! += cost;
       this.residentPages++;
       this.blockResident[page >>> BLOCK_SHIFT]!++;
     }
@@ -215,10 +227,20 @@ export class Residency implements PolicyView {
     this.residentPages--;
     this.blockResident[page >>> BLOCK_SHIFT]!--;
     this.where[page] = IN_RAM;
-    this.usedPages -= this.costOf(page, false);
+    this.usedPages -= this.freedBy(page);
     this.mapped[page] = 0;
     this.prefetched[page] = 0;
     return needsCopy;
+  }
+
+  /** Memory that is free when a page has gone: its own, or its block's with the last one. */
+  private freedBy(page: number): number {
+    if (!this.wholeBlocks) return 1;
+    const block = page >>> BLOCK_SHIFT;
+    if (this.blockResident[block]! > 0) return 0;
+    const taken = this.blockTaken[block]!;
+    this.blockTaken[block] = 0;
+    return taken;
   }
 
   /** Maps a page in RAM for the device; its uses over the link are counted anew. */
@@ -234,4 +256,14 @@ export class Residency implements PolicyView {
     this.mapped[page] = 0;
     this.remote[page] = 0;
   }
+}
+
+/** One past the last page of any region. */
+function endOf(regions: readonly Region[]): number {
+  return regions.reduce((most, region) => Math.max(most, region.outer), 0);
+}
+
+/** Blocks that so many pages begin. */
+function blocksOf(pages: number): number {
+  return Math.ceil(pages / BLOCK_PAGES);
 }
