@@ -6,6 +6,8 @@ import { PAGE_SIZE, WORDS_PER_PAGE } from '../base/units.ts';
 import { ACCESS_READ, ACCESS_WRITE } from '../mm/uaccess.ts';
 import type { Core } from './core.ts';
 
+/** Of an address within its page. A remainder would be one of doubles, a call. */
+const OFFSET = PAGE_SIZE - 1;
 /** Most bytes between two polls: what takes ten or twenty microseconds. */
 const MAX_CHUNK = 64 * PAGE_SIZE;
 
@@ -15,7 +17,7 @@ const MAX_CHUNK = 64 * PAGE_SIZE;
  * @param word First word of the frame of `addr`.
  */
 function runLength(core: Core, addr: number, length: number, access: number, word: number): number {
-  const inPage = PAGE_SIZE - (addr % PAGE_SIZE);
+  const inPage = PAGE_SIZE - (addr & OFFSET);
   const limit = Math.min(length, MAX_CHUNK);
   if (inPage >= limit) return limit;
   const pages = Math.ceil((limit - inPage) / PAGE_SIZE);
@@ -26,11 +28,11 @@ function runLength(core: Core, addr: number, length: number, access: number, wor
 /** Copies memory of the program into `target`. */
 export function readBytes(core: Core, addr: number, target: Uint8Array): void {
   for (let done = 0; done < target.length;) {
-    core.poll();
+    core.pollIfNudged();
     const at = addr + done;
     const word = core.findRead(at);
     const count = runLength(core, at, target.length - done, ACCESS_READ, word);
-    const from = word * 4 + (at % PAGE_SIZE);
+    const from = word * 4 + (at & OFFSET);
     target.set(core.memory.u8.subarray(from, from + count), done);
     done += count;
   }
@@ -39,11 +41,12 @@ export function readBytes(core: Core, addr: number, target: Uint8Array): void {
 /** Copies `source` into memory of the program. */
 export function writeBytes(core: Core, addr: number, source: Uint8Array): void {
   for (let done = 0; done < source.length;) {
-    core.poll();
+    core.pollIfNudged();
     const at = addr + done;
     const word = core.findWrite(at);
     const count = runLength(core, at, source.length - done, ACCESS_WRITE, word);
-    core.memory.u8.set(source.subarray(done, done + count), word * 4 + (at % PAGE_SIZE));
+    const part = count === source.length ? source : source.subarray(done, done + count);
+    core.memory.u8.set(part, word * 4 + (at & OFFSET));
     done += count;
   }
 }
@@ -51,11 +54,11 @@ export function writeBytes(core: Core, addr: number, source: Uint8Array): void {
 /** Sets bytes of the program's memory. */
 export function fillBytes(core: Core, addr: number, length: number, value: number): void {
   for (let done = 0; done < length;) {
-    core.poll();
+    core.pollIfNudged();
     const at = addr + done;
     const word = core.findWrite(at);
     const count = runLength(core, at, length - done, ACCESS_WRITE, word);
-    const to = word * 4 + (at % PAGE_SIZE);
+    const to = word * 4 + (at & OFFSET);
     core.memory.u8.fill(value, to, to + count);
     done += count;
   }
@@ -69,16 +72,16 @@ export function copyBytes(core: Core, target: number, source: number, length: nu
 
 function copyUp(core: Core, target: number, source: number, length: number): void {
   for (let done = 0; done < length;) {
-    core.poll();
+    core.pollIfNudged();
     const from = source + done;
     const to = target + done;
     const words = findBoth(core, from, to);
     let count = runLength(core, from, length - done, ACCESS_READ, words.from);
     count = runLength(core, to, count, ACCESS_WRITE, words.to);
-    const first = words.from * 4 + (from % PAGE_SIZE);
+    const first = words.from * 4 + (from & OFFSET);
     // Faster than copyWithin on shared memory, and right where frames overlap, too.
     const { u8 } = core.memory;
-    u8.set(u8.subarray(first, first + count), words.to * 4 + (to % PAGE_SIZE));
+    u8.set(u8.subarray(first, first + count), words.to * 4 + (to & OFFSET));
     done += count;
   }
 }
@@ -86,13 +89,13 @@ function copyUp(core: Core, target: number, source: number, length: number): voi
 /** From the end, where the target overlaps what is still to be copied. */
 function copyDown(core: Core, target: number, source: number, length: number): void {
   for (let left = length; left > 0;) {
-    core.poll();
+    core.pollIfNudged();
     const lastFrom = source + left - 1;
     const lastTo = target + left - 1;
     const words = findBoth(core, lastFrom, lastTo);
-    const count = Math.min(left, (lastFrom % PAGE_SIZE) + 1, (lastTo % PAGE_SIZE) + 1);
-    const end = words.from * 4 + (lastFrom % PAGE_SIZE) + 1;
-    const to = words.to * 4 + (lastTo % PAGE_SIZE) + 1 - count;
+    const count = Math.min(left, (lastFrom & OFFSET) + 1, (lastTo & OFFSET) + 1);
+    const end = words.from * 4 + (lastFrom & OFFSET) + 1;
+    const to = words.to * 4 + (lastTo & OFFSET) + 1 - count;
     core.memory.u8.copyWithin(to, end - count, end);
     left -= count;
   }

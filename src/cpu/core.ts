@@ -96,19 +96,24 @@ export class Core {
    * @param addr Multiple of 4. Throws CpuSignal. Context: may block for a fault.
    */
   readWordAt(addr: number): number {
-    if (this.memory.isNudged) this.poll();
+    this.pollIfNudged();
     return this.findRead(addr) + ((addr & (PAGE_SIZE - 1)) >>> 2);
   }
 
   /** As readWordAt, for a store. */
   writeWordAt(addr: number): number {
-    if (this.memory.isNudged) this.poll();
+    this.pollIfNudged();
     return this.findWrite(addr) + ((addr & (PAGE_SIZE - 1)) >>> 2);
   }
 
   /** Times that this core has gone into the kernel: faults and system calls. */
   get traps(): number {
     return this.port.load(this.control.words, this.block + CORE_TRAPS);
+  }
+
+  /** Polls when the kernel wants it: what every access begins with. */
+  pollIfNudged(): void {
+    if (this.memory.isNudged) this.poll();
   }
 
   /** Looks for requests of the kernel; ends the program when it was told to end. */
