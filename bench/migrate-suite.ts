@@ -16,6 +16,7 @@ import {
 } from '../src/index.ts';
 import type { Process, TestDevice } from '../src/index.ts';
 import { checkPage, fillPage, seedFor } from './content.ts';
+import { addFirstPages } from './first-page.ts';
 import { scatterFreePages } from './mm-suite.ts';
 import type { RunContext } from './run-context.ts';
 import { OperationFailure, failureText, sampleOperation } from './sampler.ts';
@@ -144,11 +145,17 @@ export async function withProcess(
   }
 }
 
-/** The half of a cycle that is timed; the other half is part of its preparation. */
+/**
+ * The half of a cycle that is timed; the other half is part of its preparation.
+ *
+ * @param firsts Gets the microseconds until the first page of each migration to the device was
+ * usable.
+ */
 export function halfCycle(
   ctx: RunContext,
   subject: MigratingProcess,
   direction: 'to-device' | 'to-host',
+  firsts: number[] = [],
 ): Operation {
   const stray = ctx.copyMachine.strayErrors();
   const step = async (command: 'MIGRATE_TO_DEV' | 'MIGRATE_TO_SYS'): Promise<void> => {
@@ -181,9 +188,14 @@ export function halfCycle(
     const errors = ctx.copyMachine.strayErrors() - stray;
     return errors > 0 ? `${errors} uncaptured GPU errors` : subject.compare();
   };
-  const command = direction === 'to-device' ? 'MIGRATE_TO_DEV' : 'MIGRATE_TO_SYS';
   const totals = ctx.copyMachine.engine.stats;
-  return { prepare, run: () => subject.migrate(command), verify, totals };
+  const leave = async (): Promise<number> => {
+    const { errno, firstMs } = await subject.toDevice(subject.pages, 0);
+    firsts.push(firstMs * 1000);
+    return errno;
+  };
+  const run = direction === 'to-device' ? leave : () => subject.migrate('MIGRATE_TO_SYS');
+  return { prepare, run, verify, totals };
 }
 
 /** "bookkeeping" is what is left of a migration when the engine's own times are taken out. */
@@ -195,7 +207,7 @@ export function renameOther(sampled: Sampled): Sampled {
 
 /** Cells that the suite adds. */
 export function countMigrateCells(ctx: RunContext): number {
-  return 2 * ctx.plan.migrate.batches.length;
+  return 3 * ctx.plan.migrate.batches.length;
 }
 
 /** Measures whole migrations. Adds its cells to `ctx`. */
@@ -219,11 +231,13 @@ async function measureHalf(
   const id = `migrate/${direction}/${pages}`;
   await ctx.say('migrate', id);
   // A migration changes where pages are: it can't be chained, however coarse the clock is.
+  const firsts: number[] = [];
   const sampled = await withProcess(ctx, pages, id, (subject) =>
-    sampleOperation(halfCycle(ctx, subject, direction), box, 0, ctx.signal),
+    sampleOperation(halfCycle(ctx, subject, direction, firsts), box, 0, ctx.signal),
   );
   const bytes = pages * PAGE_SIZE;
   const params = { direction, batch: pages, pages, strategy: 'auto' };
   const spec = { suite: 'migrate' as const, id, params, unit: 'us' as const, bytes, pages };
   ctx.addCell(spec, renameOther(sampled));
+  if (direction === 'to-device') addFirstPages(ctx, pages, sampled, firsts);
 }

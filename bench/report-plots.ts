@@ -1,8 +1,9 @@
 /**
  * Which plots a report gets: throughput by batch for each direction and folio size, the batching
- * curve with its bound, whole migrations by batch, and the distribution of fault latencies.
+ * curve with its bound, whole migrations by batch with their first pages, and the distribution of fault latencies.
  */
 import { directionName, formatBytes } from './format.ts';
+import { CPU_COPY, FIRST_PAGE, byBatch } from './first-page-cells.ts';
 import { svgFigure } from './svg-plot.ts';
 import type { PlotPoint, PlotSeries } from './svg-plot.ts';
 import { copyCells, copyDirections } from './tables.ts';
@@ -100,6 +101,29 @@ function migratePlot(report: BenchReport): string {
   });
 }
 
+/** How long all of a batch takes, when its first page can be used, and a CPU's copy of it. */
+function firstPagePlot(report: BenchReport): string {
+  const series = [
+    ['all of the batch', 'migrate/to-device/'],
+    ['its first page usable', FIRST_PAGE],
+    ['CPU copy of it, RAM to RAM', CPU_COPY],
+  ] as const;
+  return svgFigure({
+    title: 'A batch to the device, and its first page',
+    x: { label: 'pages in a batch', log: true, format: String },
+    y: { label: 'us', log: true },
+    series: series.map(([name, prefix]) => ({
+      name,
+      points: byBatch(report.cells, prefix)
+        .filter(({ cell }) => !isBroken(cell))
+        .map(({ batch, cell }) => {
+          const [low, high] = cell.ci;
+          return { x: batch, y: cell.median, low, high };
+        }),
+    })),
+  });
+}
+
 /** Shares of samples at or below each latency. */
 function distribution(samples: readonly number[]): PlotPoint[] {
   const ascending = samples.toSorted((a, b) => a - b);
@@ -126,6 +150,7 @@ export function reportPlots(report: BenchReport): string[] {
     ...copyDirections(report).flatMap((direction) => throughputPlots(report, direction)),
     curvePlot(report),
     migratePlot(report),
+    firstPagePlot(report),
     faultPlot(report),
   ].filter((figure) => figure !== '');
 }

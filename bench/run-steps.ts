@@ -11,6 +11,7 @@ import { countCrossoverCells, runCrossoverGoal } from './crossover-goal.ts';
 import { EARLY_CELLS, runEarlyGoals } from './early-goals.ts';
 import { countEngineCells, runEngineGoals } from './engine-goals.ts';
 import { FAULT_CELLS, runFaultSuite } from './fault-suite.ts';
+import { countCpuCurveCells, runCpuCurve } from './first-page.ts';
 import { FOLIO_CELLS, runFolioGoal } from './folio-goal.ts';
 import { HARNESS_CELLS, runHarnessGoals } from './harness-goals.ts';
 import { countMigrateCells, runMigrateSuite } from './migrate-suite.ts';
@@ -85,6 +86,7 @@ function copies(ctx: RunContext, raw: RawGpu | null, gpu: OnGpu): Step[] {
   const copyGoals = ['G3', 'G4', 'G5', 'G6'];
   return [
     step(any, [], REFERENCE_CELLS, () => runReferences(ctx, raw)),
+    step(['migrate'], [], countCpuCurveCells(ctx), () => runCpuCurve(ctx)),
     step(['copy'], [], countCopyCells(ctx), () => runCopySuite(ctx)),
     ...gpu((own) =>
       step(['copy'], copyGoals, countCopyGoalCells(ctx), () => runCopyGoals(ctx, own)),

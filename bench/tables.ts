@@ -3,6 +3,7 @@
  * What is shown is decided here, once.
  */
 import { fragmentsText, settingsText, unusualText } from './copy-settings.ts';
+import { FIRST_PAGE } from './first-page-cells.ts';
 import { presetTextTable } from './presets.ts';
 import { directionName, formatNumber, shortBytes } from './format.ts';
 import { median } from './stats.ts';
@@ -111,17 +112,22 @@ const MIGRATE_PHASES = ['bookkeeping', 'hostCopy', 'encode', 'submit', 'wait'];
 function migrateTable(report: BenchReport): Table | null {
   const cells = report.cells.filter(({ id }) => id.startsWith('migrate/'));
   if (cells.length === 0) return null;
+  const firstPage = ({ params }: BenchCell): BenchCell | undefined =>
+    params['direction'] === 'to-device'
+      ? report.cells.find(({ id }) => id === `${FIRST_PAGE}${String(params['batch'])}`)
+      : undefined;
   const perPage = (cell: BenchCell, phase: string): string =>
     cell.phases?.[phase] === undefined
       ? '-'
       : formatNumber(cell.phases[phase] / Math.max(1, Number(cell.params['pages'])));
   return {
     title: 'Whole migrations, us a page (medians, also of phases)',
-    columns: ['direction', 'pages', 'us/page', 'GB/s', ...MIGRATE_PHASES],
+    columns: ['direction', 'pages', 'us/page', 'first page, us', 'GB/s', ...MIGRATE_PHASES],
     rows: cells.map((cell) => [
       directionName(String(cell.params['direction'])),
       String(cell.params['batch']),
       figure(cell, (one) => one.usPerPage),
+      figure(firstPage(cell), (one) => one.median),
       figure(cell, (one) => one.gbPerSecond),
       ...MIGRATE_PHASES.map((phase) => perPage(cell, phase)),
     ]),

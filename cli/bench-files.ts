@@ -5,6 +5,7 @@
  */
 import { readFileSync } from 'node:fs';
 import { compareReports, comparisonLines, comparisonTables } from '../bench/compare.ts';
+import { adapterName } from '../bench/format.ts';
 import { mailTable, tidyCsv } from '../bench/exports.ts';
 import type { Counted } from '../bench/exports.ts';
 import { ReportRefusal, poolReports, readReport } from '../bench/read-report.ts';
@@ -22,10 +23,11 @@ export const COMPARE_COMMAND = {
   summary:
     'Holds one report against another: ratios with intervals by cell and goal, and which of the\n' +
     'differences are noise. Several files of one side, separated by commas, are repeated runs\n' +
-    'and are pooled; runs on different adapters are not.',
+    'and are pooled; runs on different adapters are not, and are compared only on request.',
   positionals: 'BEFORE.json AFTER.json',
   options: {
     all: { kind: 'flag', help: 'also cells whose difference is noise' },
+    'any-adapter': { kind: 'flag', help: 'compares runs on different adapters all the same' },
   },
 } as const;
 
@@ -71,6 +73,16 @@ function expectFiles(given: readonly string[], wanted: string): void {
   throw new UsageError(`${few}: write ${wanted} (see --help)`);
 }
 
+/** Runs on different adapters differ by what they ran on: refused, unless that was asked for. */
+export function refuseOtherAdapter(before: BenchReport, after: BenchReport): void {
+  const [ours, theirs] = [before, after].map(({ env }) =>
+    env.engine === 'cpu' ? 'the CPU engine' : adapterName(env.adapter),
+  );
+  if (ours === theirs) return;
+  const both = `the runs are on different adapters, ${ours} and ${theirs}`;
+  throw new UsageError(`${both}; --any-adapter compares them all the same`);
+}
+
 /** The text of a comparison. */
 export function comparisonText(before: BenchReport, after: BenchReport, all: boolean): string {
   const comparison = compareReports(before, after);
@@ -89,6 +101,7 @@ export function compareMain(argv: readonly string[]): Promise<never> {
   return runCommand('bench', () => {
     expectFiles(positionals, COMPARE_COMMAND.positionals);
     const [before, after] = positionals.map(readSide) as [BenchReport, BenchReport];
+    if (!values['any-adapter']) refuseOtherAdapter(before, after);
     process.stdout.write(comparisonText(before, after, values.all));
     return Promise.resolve(0);
   });

@@ -2,6 +2,7 @@
  * What the plots show, out of the cells of one or several runs. A run's lines have dashes of its
  * own and its letter; what is the same in several runs has the same colour.
  */
+import { CPU_COPY, FIRST_PAGE, byBatch } from '../../bench/first-page-cells.ts';
 import type { BenchCell } from '../../bench/types.ts';
 import type { PlotData, PlotSeries } from '../_shell/plot.ts';
 
@@ -15,17 +16,28 @@ export interface DrawnRun {
 const COPY_SERIES = ['staging', 'commands', 'runs', 'compute', 'writeBuffer', 'cpu', 'auto'];
 const DETOURS = ['by way of the device', '2 threads', '4 threads', '8 threads'];
 const OFFLOAD = 'goal/G20/';
+/** The colour of what the CPU copies, in all plots. */
+const CPU_SLOT = COPY_SERIES.indexOf('cpu');
+const CPU_NAME = 'CPU copy, RAM to RAM';
 
-/** What is varied along the axis. */
-export type Axis = 'folioBytes' | 'batch';
+/** What is varied along the axis: a folio's bytes, a batch's folios, or all bytes of a copy. */
+export type Axis = 'folioBytes' | 'batch' | 'bytes';
 
 /** Copies that are drawn: the grid of the copy suite, and RAM to RAM by threads and offload. */
 export function copyCells(cells: readonly BenchCell[]): BenchCell[] {
   return cells.filter(({ id }) => id.startsWith('copy/') || id.startsWith(OFFLOAD));
 }
 
-/** The line that a cell belongs to. */
-function seriesOf({ id, params }: BenchCell): string {
+/** Whether one thread of the CPU copied within RAM: what every other copy is held against. */
+export function isCpuCopy({ params }: BenchCell): boolean {
+  const { direction, strategy, via, threads } = params;
+  return direction === 'in-host' && (strategy === 'cpu' || (via === 'cpu' && threads === 1));
+}
+
+/** The line that a cell belongs to in the plots of a direction. */
+function seriesOf(cell: BenchCell, direction: string): string {
+  const { id, params } = cell;
+  if (params['direction'] !== direction) return CPU_NAME;
   if (!id.startsWith(OFFLOAD)) return String(params['strategy']);
   if (params['via'] === 'offload') return DETOURS[0]!;
   return params['threads'] === 1 ? 'cpu' : `${String(params['threads'])} threads`;
@@ -40,21 +52,34 @@ function ascending(values: readonly number[]): number[] {
   return [...new Set(values)].toSorted((a, b) => a - b);
 }
 
-/** GB/s of copies along an axis. @param factor How often each byte counts. */
-export function copyData(runs: readonly DrawnRun[], axis: Axis, factor: number): PlotData {
-  const at = (cell: BenchCell): number => Number(cell.params[axis]);
+/** What a plot of copies shows. */
+export interface CopyView {
+  readonly direction: string;
+  readonly axis: Axis;
+  /** How often each byte counts. */
+  readonly factor: number;
+}
+
+/** GB/s of copies along an axis; where several cells share a place, of the fastest. */
+export function copyData(runs: readonly DrawnRun[], view: CopyView): PlotData {
+  const { direction, axis, factor } = view;
+  const at = ({ params, bytes }: BenchCell): number =>
+    axis === 'bytes' ? bytes : Number(params[axis]);
   const x = ascending(runs.flatMap(({ cells }) => cells.map(at)));
   const names = [...COPY_SERIES, ...DETOURS];
   const series = runs.flatMap(({ letter, cells }, dash) =>
-    names.flatMap((name, slot): PlotSeries[] => {
-      const own = cells.filter((cell) => seriesOf(cell) === name);
+    [...names, CPU_NAME].flatMap((name, index): PlotSeries[] => {
+      const own = cells.filter((cell) => seriesOf(cell, direction) === name);
       if (own.length === 0) return [];
-      // The copy suite's own cell goes before one that a goal measured beside others.
       const value = (one: number): number | null => {
         const here = own.filter((cell) => at(cell) === one);
-        const cell = here.find(({ id }) => !id.startsWith(OFFLOAD)) ?? here[0];
-        return cell?.gbPerSecond ? cell.gbPerSecond * factor : null;
+        // The copy suite's own cells go before those that a goal measured beside others.
+        const sweep = here.filter(({ id }) => !id.startsWith(OFFLOAD));
+        const speeds = (sweep.length > 0 ? sweep : here).map((cell) => cell.gbPerSecond ?? 0);
+        const most = Math.max(0, ...speeds);
+        return most > 0 ? most * factor : null;
       };
+      const slot = name === CPU_NAME ? CPU_SLOT : index;
       const place = letter === '' ? { slot } : { slot, dash };
       return [{ label: withLetter(name, letter), ...place, values: x.map(value) }];
     }),
@@ -62,24 +87,53 @@ export function copyData(runs: readonly DrawnRun[], axis: Axis, factor: number):
   return { x, series };
 }
 
+/** Lines of cells by batch: name, how ids begin, colour. */
+type Lines = readonly (readonly [name: string, prefix: string, slot: number])[];
+
+/** Values of cells by batch, a line each; points without a value are left out. */
+function linesByBatch(
+  runs: readonly DrawnRun[],
+  lines: Lines,
+  value: (cell: BenchCell) => number | null,
+): PlotData {
+  const drawn = runs.flatMap(({ letter, cells }, dash) =>
+    lines.map(([name, prefix, slot]) => ({
+      label: withLetter(name, letter),
+      place: letter === '' ? { slot } : { slot, dash },
+      points: byBatch(cells, prefix),
+    })),
+  );
+  const x = ascending(drawn.flatMap(({ points }) => points.map(({ batch }) => batch)));
+  const series = drawn
+    .filter(({ points }) => points.length > 0)
+    .map(({ label, place, points }): PlotSeries => {
+      const at = (batch: number): number | null => {
+        const found = points.find((point) => point.batch === batch);
+        return found === undefined ? null : value(found.cell);
+      };
+      return { label, ...place, values: x.map(at) };
+    });
+  return { x, series };
+}
+
+/** Microseconds of a whole batch to the device, and until its first page can be used. */
+export function firstPageData(runs: readonly DrawnRun[]): PlotData {
+  const lines: Lines = [
+    ['all of the batch', 'migrate/to-device/', 0],
+    ['its first page usable', FIRST_PAGE, 1],
+    [CPU_NAME, CPU_COPY, CPU_SLOT],
+  ];
+  return linesByBatch(runs, lines, ({ median }) => median);
+}
+
 /** Microseconds a page of whole migrations by batch. */
 export function migrationData(runs: readonly DrawnRun[]): PlotData {
-  const ofRun = ({ cells }: DrawnRun): BenchCell[] =>
-    cells.filter(({ suite, id }) => suite === 'migrate' && id.startsWith('migrate/'));
-  const batchOf = ({ params }: BenchCell): number => Number(params['batch']);
-  const x = ascending(runs.flatMap((run) => ofRun(run).map(batchOf)));
-  const series = runs.flatMap((run, dash) =>
-    ['to-device', 'to-host'].flatMap((direction, slot): PlotSeries[] => {
-      const own = ofRun(run).filter(({ params }) => params['direction'] === direction);
-      if (own.length === 0) return [];
-      const label = withLetter(direction === 'to-device' ? 'to the device' : 'to RAM', run.letter);
-      const place = run.letter === '' ? { slot } : { slot, dash };
-      const value = (batch: number): number | null =>
-        own.find((cell) => batchOf(cell) === batch)?.usPerPage ?? null;
-      return [{ label, ...place, values: x.map(value) }];
-    }),
-  );
-  return { x, series };
+  const lines: Lines = [
+    ['to the device', 'migrate/to-device/', 0],
+    ['to RAM', 'migrate/to-host/', 1],
+    [CPU_NAME, CPU_COPY, CPU_SLOT],
+  ];
+  return linesByBatch(runs, lines, ({ usPerPage }) => usPerPage);
 }
 
 /** Faults whose times are drawn: of one page or window, not hops, sweeps and TLB hits. */

@@ -1,16 +1,17 @@
 /*
- * The cells of runs as plots: bandwidth of copies, time a page of migrations with its phases, and
- * the distribution of fault times. All take the cells that there are so far, so they grow with the
+ * The cells of runs as plots: bandwidth of copies, time a page of migrations with its phases, the
+ * first page of a batch, and the distribution of fault times. All take the cells that there are so far, so they grow with the
  * run.
  */
 import { isBroken } from '../../bench/types.ts';
 import { byId, byIdAs, el } from '../_shell/dom.ts';
 import { digits, formatBytes } from '../_shell/numbers.ts';
 import { Plot } from '../_shell/plot.ts';
-import type { Picture, PlotSeries } from '../_shell/plot.ts';
+import type { Picture, PlotData, PlotSeries } from '../_shell/plot.ts';
 import { readForm } from '../_shell/settings.ts';
 import { phaseBars } from './phases.ts';
-import { copyCells, copyData, distribution, migrationData, withLetter } from './plot-data.ts';
+import { copyCells, copyData, distribution, firstPageData, isCpuCopy } from './plot-data.ts';
+import { migrationData, withLetter } from './plot-data.ts';
 import type { Axis, DrawnRun } from './plot-data.ts';
 import { VIEW_FIELDS, writeView } from './settings.ts';
 import type { ViewSettings } from './settings.ts';
@@ -30,12 +31,19 @@ const REFERENCES: Readonly<Record<string, readonly (readonly [id: string, label:
 };
 
 const bytes = { label: 'folio', log: 2, format: formatBytes } as const;
+const all = { label: 'bytes of a copy', log: 2, format: formatBytes } as const;
 const pages = { label: 'batch', log: 2, format: String } as const;
 const bandwidth = { label: 'GB/s', log: 10 } as const;
 
 export class BenchPlots {
   private readonly byFolio = new Plot({ title: 'GB/s by folio size', x: bytes, y: bandwidth });
   private readonly byBatch = new Plot({ title: 'GB/s by batch', x: pages, y: bandwidth });
+  private readonly bySize = new Plot({ title: 'GB/s by transfer size', x: all, y: bandwidth });
+  private readonly firstPage = new Plot({
+    title: 'Time of a batch and of its first page, by batch',
+    x: pages,
+    y: { label: 'µs', log: 10 },
+  });
   private readonly migrate = new Plot({
     title: 'Microseconds a page by batch',
     x: pages,
@@ -56,7 +64,9 @@ export class BenchPlots {
     this.view = view;
     byId('by-folio').append(this.byFolio.element);
     byId('by-batch').append(this.byBatch.element);
+    byId('by-size').append(this.bySize.element);
     byId('migrate').append(this.migrate.element);
+    byId('first-page').append(this.firstPage.element);
     byId('fault').append(this.fault.element);
     this.form.addEventListener('submit', (event) => event.preventDefault());
     this.form.addEventListener('change', () => {
@@ -77,6 +87,7 @@ export class BenchPlots {
     fillSelect('folio', '', this.valuesOf('folioBytes'), formatBytes, this.view.folio);
     this.drawCopies();
     this.migrate.update(migrationData(this.runs));
+    this.firstPage.update(firstPageData(this.runs));
     this.fault.update(distribution(this.runs));
     byId('phases').replaceChildren(...phaseBars(this.runs, 'migrate'));
     byId('mm').replaceChildren(...phaseBars(this.runs, 'mm'));
@@ -89,12 +100,14 @@ export class BenchPlots {
     return [
       this.byFolio.picture(`${direction}: ${titleOf('by-folio-title')}`),
       this.byBatch.picture(`${direction}: ${titleOf('by-batch-title')}`),
+      this.bySize.picture(`${direction}: ${titleOf('by-size-title')}`),
       this.migrate.picture(titleOf('migrate-title')),
+      this.firstPage.picture(titleOf('first-page-title')),
       this.fault.picture(titleOf('fault-title')),
     ].filter((picture) => picture !== null);
   }
 
-  private valuesOf(name: Axis): number[] {
+  private valuesOf(name: 'batch' | 'folioBytes'): number[] {
     const cells = this.runs.flatMap((run) => copyCells(run.cells));
     const values = cells.map(({ params }) => Number(params[name]));
     return [...new Set(values)].toSorted((a, b) => a - b);
@@ -106,13 +119,14 @@ export class BenchPlots {
     const drawn = this.runs.map(({ letter, cells }) => ({
       letter,
       cells: copyCells(cells).filter(
-        ({ params }) =>
-          params['direction'] === direction &&
-          (strategy === '' ||
-            [strategy, undefined].includes(params['strategy'] as typeof strategy)),
+        (cell) =>
+          isCpuCopy(cell) ||
+          (cell.params['direction'] === direction &&
+            (strategy === '' ||
+              [strategy, undefined].includes(cell.params['strategy'] as typeof strategy))),
       ),
     }));
-    const where = (name: Axis, value: number | null): DrawnRun[] =>
+    const where = (name: 'batch' | 'folioBytes', value: number | null): DrawnRun[] =>
       drawn.map(({ letter, cells }) => ({
         letter,
         cells: cells.filter(({ params }) => params[name] === value),
@@ -121,11 +135,15 @@ export class BenchPlots {
     byId('by-folio-title').textContent = `Against folio size, ${batch ?? 0} folios a batch${twice}`;
     byId('by-batch-title').textContent =
       `Against batch, folios of ${formatBytes(folio ?? 0)}${twice}`;
+    byId('by-size-title').textContent = `Against bytes of a copy, the fastest folio${twice}`;
     const first = this.runs[0] ?? { letter: '', cells: [] };
     const lines = referenceLines(first, direction, factor);
+    const dataOf = (runs: readonly DrawnRun[], axis: Axis): PlotData =>
+      copyData(runs, { direction, axis, factor });
     for (const [plot, data] of [
-      [this.byFolio, copyData(where('batch', batch), 'folioBytes', factor)],
-      [this.byBatch, copyData(where('folioBytes', folio), 'batch', factor)],
+      [this.byFolio, dataOf(where('batch', batch), 'folioBytes')],
+      [this.byBatch, dataOf(where('folioBytes', folio), 'batch')],
+      [this.bySize, dataOf(drawn, 'bytes')],
     ] as const) {
       const references = lines.map(({ label, value }): PlotSeries => {
         return { label, values: data.x.map(() => value), isReference: true };

@@ -102,10 +102,29 @@ describe('single goals', () => {
 
 describe('the commands', () => {
   test('compare prints what differs, with status 0', () => {
-    const ran = bench('compare', mine, other);
+    const ran = bench('compare', mine, mine, '--all');
     expect(ran).toMatchObject({ status: 0, stderr: '' });
-    expect(ran.stdout).toMatch(/^DIFFERENT ADAPTERS: /);
+    expect(ran.stdout).toMatch(/^7 noise, 1 not verified of 8 cells/);
     expect(ran.stdout).toContain('noise: the interval holds 1');
+  });
+
+  test('compare refuses other adapters, unless it is told', () => {
+    const refused = bench('compare', mine, other);
+    expect(refused).toMatchObject({ status: 1, stdout: '' });
+    expect(refused.stderr).toMatch(/^bench: the runs are on different adapters, .*--any-adapter/);
+    const told = bench('compare', mine, other, '--any-adapter');
+    expect(told).toMatchObject({ status: 0, stderr: '' });
+    expect(told.stdout).toMatch(/^DIFFERENT ADAPTERS: /);
+  });
+
+  test('runs of different settings are compared with a caution, and not pooled', () => {
+    const settings = { fragments: 'targets', ringDepth: 3, channels: 1, verify: 'device' } as const;
+    const unlike = { ...base, env: { ...base.env, settings } };
+    expect(comparisonText(base, unlike, false)).toMatch(
+      /^different settings: scattered on both .*, then only targets scattered/,
+    );
+    const file = write('unlike.json', unlike);
+    expect(refusal(() => readSide(`${mine},${file}`))).toContain('they differ in settings');
   });
 
   test('compare refuses another schema with one line and status 1', () => {

@@ -86,6 +86,64 @@ describe.skipIf(!bundleRunsHere())('the copy benchmark (needs Linux x64)', () =>
     expect(await rig.page.locator('[data-who=here] tr').count()).toBeGreaterThan(2);
   });
 
+  test('settings of copies come from the address, act, and are said', async () => {
+    const settings = 'fragments=targets&channels=4&ring=2&verify=off';
+    await open(`?auto&engine=cpu&suite=copy&goal=none&${settings}`);
+    for (const [id, value] of new URLSearchParams(settings)) {
+      expect(await rig.page.inputValue(`#${id}`)).toBe(value);
+    }
+    const report = await rig.page.evaluate(() => window.webhmmBench);
+    expect(report?.env.settings).toEqual({
+      fragments: 'targets',
+      ringDepth: 2,
+      channels: 4,
+      verify: 'off',
+    });
+    const cell = report?.cells.find(({ id }) => id === 'copy/to-device/cpu/4096/64');
+    expect(cell).toMatchObject({ unchecked: true, verified: false, counts: { lists: 4 } });
+    expect(await rig.text('#caution')).toMatch(/^Nobody looked at the results of \d+ cells\./);
+    expect(await rig.text('#env')).toContain('only targets scattered, rings of 2, 4 channels');
+    expect(await rig.marks()).toMatchObject({ result: 'ok', unverified: '0' });
+  });
+
+  test('every plot has the CPU copy beside what it shows', async () => {
+    await open('?auto&engine=cpu&suite=copy,migrate&goal=none');
+    for (const id of ['by-folio', 'by-batch', 'by-size', 'migrate', 'first-page']) {
+      const names = await rig.page.$$eval(`#${id} .u-legend .u-label`, (all) =>
+        all.map((one) => one.textContent),
+      );
+      expect(names.length).toBeGreaterThan(2);
+      expect(names).toContain('CPU copy, RAM to RAM');
+    }
+    const firsts = await rig.page.$$eval('#first-page .u-label', (all) => all.length);
+    expect(firsts).toBe(4);
+  });
+
+  test('a tab that is hidden meanwhile is said at once, and in the report', async () => {
+    await open('?engine=cpu&suite=mm');
+    await rig.page.click('#start');
+    await rig.page.evaluate(() => {
+      Object.defineProperty(document, 'hidden', { get: () => true, configurable: true });
+      document.dispatchEvent(new Event('visibilitychange'));
+    });
+    expect(await rig.text('#caution')).toContain('The tab was hidden');
+    await rig.page.waitForSelector('html:not([data-busy])');
+    expect(await rig.text('#caution')).toContain('measure again');
+    expect(await rig.text('#env')).toContain('yes: worthless');
+  });
+
+  test.each([
+    ['?channels=0', "'0' is no channels."],
+    ['?ring=9', "'9' is no ring."],
+    ['?fragments=dust', "There is no fragments 'dust'."],
+    ['?verify=maybe', "There is no verify 'maybe'."],
+    ['?goal=G99', "There is no goal 'G99'."],
+    ['?seed=-1', "'-1' is no seed."],
+  ])('%s is refused with words', async (query, words) => {
+    await open(query);
+    expect(await rig.text('body')).toContain(words);
+  });
+
   test('an address that asks for what there is not is refused with words', async () => {
     await open('?preset=warp');
     expect(await rig.text('body')).toContain("There is no preset 'warp'.");

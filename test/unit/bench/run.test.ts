@@ -38,6 +38,10 @@ describe('a run of all suites on the CPU engine', () => {
     expect(ids(report, 'copy')).toContain('copy/to-device/cpu/65536/8');
     expect(ids(report, 'copy')).toContain('copy/in-device/cpu/4096/1');
     expect(ids(report, 'migrate').toSorted()).toEqual([
+      'first-page/cpu-copy/1',
+      'first-page/cpu-copy/8',
+      'first-page/to-device/1',
+      'first-page/to-device/8',
       'migrate/to-device/1',
       'migrate/to-device/8',
       'migrate/to-host/1',
@@ -89,6 +93,21 @@ describe('a run of all suites on the CPU engine', () => {
     expect(Object.keys(cell.phases!).toSorted()).toEqual(names);
     expect(cell.phases!['bookkeeping']).toBeGreaterThan(0);
     expect(Math.max(...Object.values(cell.phases!))).toBeLessThanOrEqual(cell.max);
+  });
+
+  test('a first page is usable no later than its batch is there', () => {
+    const of = (id: string) => report.cells.find((cell) => cell.id === id)!;
+    for (const batch of [1, 8]) {
+      const [first, whole] = ['first-page', 'migrate'].map((kind) =>
+        of(`${kind}/to-device/${batch}`),
+      );
+      expect(first!.samples).toHaveLength(whole!.samples.length);
+      first!.samples.forEach((us, i) => {
+        expect(us).toBeGreaterThan(0);
+        expect(us).toBeLessThanOrEqual(whole!.samples[i]!);
+      });
+      expect(of(`first-page/cpu-copy/${batch}`).bytes).toBe(batch * 4096);
+    }
   });
 
   test('progress counts up to the number of steps', () => {
