@@ -1,6 +1,7 @@
 /**
  * Which plots a report gets: throughput by batch for each direction and folio size, the batching
- * curve with its bound, whole migrations by batch with their first pages, and the distribution of fault latencies.
+ * curve with its bound, whole migrations by batch with their first pages, and the distribution of
+ * fault latencies.
  */
 import { directionName, formatBytes } from './format.ts';
 import { CPU_COPY, FIRST_PAGE, byBatch } from './first-page-cells.ts';

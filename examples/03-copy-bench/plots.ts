@@ -1,7 +1,7 @@
 /*
  * The cells of runs as plots: bandwidth of copies, time a page of migrations with its phases, the
- * first page of a batch, and the distribution of fault times. All take the cells that there are so far, so they grow with the
- * run.
+ * first page of a batch, and the distribution of fault times. All take the cells that there are so
+ * far, so they grow with the run.
  */
 import { isBroken } from '../../bench/types.ts';
 import { byId, byIdAs, el } from '../_shell/dom.ts';
