@@ -18,7 +18,7 @@ import type { ChromeTrace } from './policy/chrome-trace.ts';
 import type { CostModel } from './policy/cost-model.ts';
 import type { FaultCounts, TimeSplit } from './policy/fault-counts.ts';
 import type { FaultLife } from './policy/fault-lives.ts';
-import type { ServiceTraits } from './policy/policy.ts';
+import type { FaultPolicy, ServiceTraits } from './policy/policy.ts';
 import { ServicePager } from './service-pager.ts';
 import type { ServicePagerOptions } from './service-options.ts';
 
@@ -132,7 +132,7 @@ export class PolicyPager implements LaunchPager {
     const { lives } = this.options;
     return {
       policy: policy.name,
-      constants: policy.constants ?? {},
+      constants: plainConstants(policy),
       traits,
       cost,
       devicePages: space.devicePages,
@@ -161,6 +161,20 @@ export class PolicyPager implements LaunchPager {
       noteRefusal(this.refusals, batch, at / FAULT_WORDS, this.origin, why);
       return;
     }
+  }
+}
+
+/** What a policy calls its constants, as far as that can be told in a message to another thread. */
+function plainConstants(policy: FaultPolicy): ServiceReport['constants'] {
+  try {
+    const given: readonly [string, unknown][] = Object.entries(policy.constants ?? {});
+    const plain = given.filter((one): one is [string, number | string | boolean] =>
+      ['number', 'string', 'boolean'].includes(typeof one[1]),
+    );
+    return Object.fromEntries(plain);
+  } catch {
+    // A user's policy may throw wherever it is asked; the launch is over, its result is not lost.
+    return {};
   }
 }
 

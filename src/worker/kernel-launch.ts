@@ -4,6 +4,7 @@
  * What ends one early: the caller (by a shared word), its file's `close`, its process's exit.
  */
 import { errno, errnoName } from '../base/errno.ts';
+import { MAX_BUSY } from '../driver/busy-pages.ts';
 import type { Dmirror } from '../driver/dmirror.ts';
 import type { LaunchPager } from '../driver/launch-pager.ts';
 import { MachinePager } from '../driver/machine-pager.ts';
@@ -394,6 +395,7 @@ function finalReport(
       ...rest,
       access: accessName(access),
       reason: errnoName(status),
+      cause: causeOfRefusal(status, accessName(access), rest.address),
     })),
     pages: { mapped, erased, evicted, remote, refused: cancelled },
     totalMs,
@@ -440,6 +442,18 @@ function causeOf(
       return `${errnoName(status)}: ${what} in pass ${passes}`;
     }
   }
+}
+
+/** Why an access ended its invocation. */
+function causeOfRefusal(status: number, access: string, address: number): string {
+  const why: Partial<Record<number, string>> = {
+    [errno.EFAULT]: 'no memory is mapped there that may be read',
+    [errno.EPERM]: 'the memory there may not be written',
+    [errno.EBUSY]: `others had the page, or all room, for ${MAX_BUSY} passes in a row`,
+    [errno.ENOMEM]: 'there is no RAM left for it',
+  };
+  const what = `${access} at 0x${address.toString(16)}`;
+  return `${errnoName(status)}: ${what}: ${why[status] ?? 'the page can not be had'}`;
 }
 
 function accessName(access: number): RefusedAccess['access'] {

@@ -127,6 +127,8 @@ export interface RefusedAccess {
   readonly access: 'read' | 'write' | 'atomic';
   /** "EFAULT": nothing there, or not allowed. "EBUSY": the page can't come. "ENOMEM". */
   readonly reason: string;
+  /** The same in words, with access and address. */
+  readonly cause: string;
   readonly workgroup: number;
   /** Invocation within its workgroup. */
   readonly lane: number;

@@ -8,7 +8,7 @@
 import { GROUP_SHIFT } from './block.ts';
 import type { FaultService } from './fault-service.ts';
 import { asPolicyError } from './policy-error.ts';
-import { ACCESS_COUNTER, ACCESS_PREFETCH } from './policy.ts';
+import { ACCESS_COUNTER, ACCESS_PREFETCH, PolicyError } from './policy.ts';
 
 /** See the file header. */
 export class DevicePort {
@@ -95,11 +95,15 @@ export class DevicePort {
     if (policy.remoteLimit === undefined) return false;
     // What is in no region any more faults as a bad address.
     if (space.regionOf(page)?.isMigratable !== true) return false;
+    let limit: unknown;
     try {
-      return this.usesBefore[group]! >= policy.remoteLimit(page, space);
+      limit = policy.remoteLimit(page, space);
     } catch (error) {
       throw asPolicyError(error, policy, 'remoteLimit');
     }
+    if (typeof limit === 'number' && !Number.isNaN(limit)) return this.usesBefore[group]! >= limit;
+    const what = typeof limit === 'number' ? 'NaN' : typeof limit;
+    throw new PolicyError(policy.name, 'remoteLimit', `answers ${what}, no number of uses`);
   }
 
   /** Puts a fault into the ring, unless this run has raised as much for the page. */

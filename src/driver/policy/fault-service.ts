@@ -281,7 +281,7 @@ export class FaultService {
     } catch (error) {
       throw asPolicyError(error, policy, 'onFaults');
     }
-    refusePromise(answered, policy);
+    refusePromise(answered, policy, 'onFaults');
     for (let i = 0; i < group.count; i++) {
       if (sheet.of(group.pages[i]!) === ANSWER_NONE) {
         const what = `leaves the fault on page ${group.pages[i]} without an answer`;

@@ -18,7 +18,7 @@ import type { Outcome, Stage } from './fault-lives.ts';
 import type { FaultService } from './fault-service.ts';
 import { GroupRows, MOVED_READABLE, MOVE_FAILED, PageStep } from './placement-rows.ts';
 import type { PlacementStep } from './placement-rows.ts';
-import { asPolicyError } from './policy-error.ts';
+import { asPolicyError, refusePromise } from './policy-error.ts';
 import { ACCESS_READ, ACCESS_WRITE, IN_RAM, ON_DEVICE } from './policy.ts';
 import type { Cause } from './policy.ts';
 
@@ -141,7 +141,9 @@ export class Placement {
     while (space.freePages < needed) {
       victims.begin();
       try {
-        policy.chooseVictims({ pages: needed - space.freePages }, space, victims);
+        const request = { pages: needed - space.freePages };
+        const answered: unknown = policy.chooseVictims(request, space, victims);
+        refusePromise(answered, policy, 'chooseVictims');
       } catch (error) {
         throw asPolicyError(error, policy, 'chooseVictims');
       }

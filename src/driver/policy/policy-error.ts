@@ -5,8 +5,16 @@ import type { FaultPolicy } from './policy.ts';
 /** @returns the error itself where it is a PolicyError, else one with it as its cause */
 export function asPolicyError(error: unknown, policy: FaultPolicy, call: string): PolicyError {
   if (error instanceof PolicyError) return error;
-  const message = error instanceof Error ? error.message : String(error);
-  return new PolicyError(policy.name, call, `throws: ${message}`, error);
+  return new PolicyError(policy.name, call, `throws: ${messageOf(error)}`, error);
+}
+
+/** What was thrown, which may be anything, also what has no text. */
+function messageOf(error: unknown): string {
+  try {
+    return String(error instanceof Error ? error.message : error);
+  } catch {
+    return `something without a text (${typeof error})`;
+  }
 }
 
 /**
@@ -14,14 +22,20 @@ export function asPolicyError(error: unknown, policy: FaultPolicy, call: string)
  *
  * @throws PolicyError where `answered` is a promise, whose own failure is heard and dropped
  */
-export function refusePromise(answered: unknown, policy: FaultPolicy): void {
+export function refusePromise(answered: unknown, policy: FaultPolicy, call: string): void {
   if (!(answered instanceof Promise)) return;
   answered.catch(() => undefined);
-  throw new PolicyError(
-    policy.name,
-    'onFaults',
-    'answers with a promise; it has to answer at once',
-  );
+  throw new PolicyError(policy.name, call, 'answers with a promise; it has to answer at once');
+}
+
+/** An error's stack; '' where it is no text, or can't be asked for: errors are the user's own. */
+function stackOf(error: Error): string {
+  try {
+    const stack: unknown = error.stack;
+    return typeof stack === 'string' ? stack : '';
+  } catch {
+    return '';
+  }
 }
 
 /**
@@ -40,8 +54,8 @@ export function placeIn(error: unknown, url: string): string {
   for (let one = error; one instanceof Error && chain.length < 8; one = one.cause) {
     chain.unshift(one);
   }
-  for (const { stack = '' } of chain) {
-    const found = place.exec(stack);
+  for (const one of chain) {
+    const found = place.exec(stackOf(one));
     if (found !== null) return `${found[1]}${found[2] ?? ''}`;
   }
   return '';
