@@ -1,23 +1,32 @@
 /*
- * Three test projects, one run.
+ * Four test projects, one run.
  *
- *   node      everything that needs no WebGPU: units, models, selftests, contracts on the CPU
- *             engine, tooling and tidiness
+ *   node      everything that needs no WebGPU: models, selftests, contracts on the CPU engine,
+ *             tooling and tidiness; each file has a process of its own
+ *   node-units  units that are small and leave nothing behind: many files share a process
  *   dawn      test/gpu and test/contract/dawn*: WebGPU in Node, through Dawn
  *   chromium  test/browser and test/contract/chromium*: WebGPU, workers and pages in a real browser
  *
- * `npx vitest run --project node test/unit/xyz` runs a part. See cli/test-platform.ts for the
+ * `npx vitest run --project 'node*' test/unit/xyz` runs a part. See cli/test-platform.ts for the
  * adapter that dawn and chromium get; WEBHMM_GPU=hardware asks for the machine's own.
  */
 import { lstatSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import { playwright } from '@vitest/browser-playwright';
 import { defineConfig } from 'vitest/config';
+import { BaseSequencer } from 'vitest/node';
+import type { TestSpecification } from 'vitest/node';
 import { describeAdapter } from './cli/adapter.ts';
 import { findTestPlatform } from './cli/test-platform.ts';
 import type { ChromiumLaunch } from './cli/test-platform.ts';
 
 const DAWN_FILES = ['test/gpu/**/*.test.ts', 'test/contract/dawn*.test.ts'];
+const UNIT_FILES = [
+  'test/unit/{engine,examples,gpu,mm,vm}/**/*.test.ts',
+  'test/unit/driver/*.test.ts',
+  // These run long and leave much to collect.
+  'test/unit/driver/policy/!(experiments).test.ts',
+];
 const CHROMIUM_FILES = ['test/browser/**/*.test.ts', 'test/contract/chromium*.test.ts'];
 
 const platform = await findTestPlatform((line) => process.stderr.write(`${line}\n`));
@@ -46,8 +55,20 @@ const nodeProject = {
     environment: 'node' as const,
     pool: 'forks' as const,
     include: ['test/**/*.test.ts'],
-    exclude: ['test/fixtures/**', ...DAWN_FILES, ...CHROMIUM_FILES],
+    exclude: ['test/fixtures/**', ...UNIT_FILES, ...DAWN_FILES, ...CHROMIUM_FILES],
     testTimeout: 30_000,
+  },
+};
+
+const unitsProject = {
+  test: {
+    ...nodeProject.test,
+    name: 'node-units',
+    include: UNIT_FILES,
+    exclude: [],
+    // The code under test keeps nothing between machines, and loading it takes longer than most of
+    // these files.
+    isolate: false,
   },
 };
 
@@ -92,9 +113,9 @@ function chromiumProject(launchOptions: ChromiumLaunch) {
       // Once in some thousand tests the browser's software GPU never answers. What is wrong fails
       // twice.
       retry: 1,
-      // One page at a time: pages share one software GPU and two cores.
-      fileParallelism: false,
       browser: {
+        // One page at a time, as pages share one software GPU, while the other projects go on.
+        fileParallelism: false,
         enabled: true,
         headless: true,
         screenshotFailures: false,
@@ -103,6 +124,17 @@ function chromiumProject(launchOptions: ChromiumLaunch) {
       },
     },
   };
+}
+
+/** Projects in the order in which their files begin: short files last, so that no core idles. */
+const ORDER = ['chromium', 'node', 'dawn', 'node-units'];
+
+class LongestFirst extends BaseSequencer {
+  override async sort(files: TestSpecification[]): Promise<TestSpecification[]> {
+    const rank = ({ project }: TestSpecification): number =>
+      ORDER.findIndex((name) => project.name.split(' ')[0] === name);
+    return (await super.sort(files)).toSorted((a, b) => rank(a) - rank(b));
+  }
 }
 
 /** Names a project that this machine can't run, once, where the run's log shows it. */
@@ -115,8 +147,10 @@ export default defineConfig({
   test: {
     // By default one worker less than there are cores: on two cores that is one after the other.
     maxWorkers: Math.max(2, Math.min(8, availableParallelism() - 1)),
+    sequence: { sequencer: LongestFirst },
     projects: [
       nodeProject,
+      unitsProject,
       ...(typeof platform.dawn === 'string' ? skipProject('dawn', platform.dawn) : [dawnProject]),
       ...(typeof platform.chromium === 'string'
         ? skipProject('chromium', platform.chromium)

@@ -7,13 +7,14 @@
  *
  *     # caught-by: --project node test/model
  *
- * (`--project node` where nothing is said.) Each is applied to a copy of the tree in a temporary
- * folder, and these tests are run there (canary-tree.ts). The canary is caught if a test fails; it
- * is missed if all pass, if the run breaks in another way, or if the patch does not apply. So that
- * a test that fails anyway is not taken for a catch, the same tests are first run on an unpatched
- * copy, where all have to pass.
+ * (`--project node` where nothing is said; it means all projects in Node that need no WebGPU.) Each
+ * is applied to a copy of the tree in a temporary folder, and these tests are run there
+ * (canary-tree.ts). The canary is caught if a test fails; it is missed if all pass, if the run
+ * breaks in another way, or if the patch does not apply. So that a test that fails anyway is not
+ * taken for a catch, the same tests are first run on an unpatched copy, where all have to pass.
  */
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
+import { availableParallelism } from 'node:os';
 import { basename, join, resolve } from 'node:path';
 import { stripVTControlCharacters } from 'node:util';
 import { readCommandLine, UsageError } from './args.ts';
@@ -24,7 +25,8 @@ import type { VitestCounts } from './vitest-run.ts';
 
 const ROOT = resolve(import.meta.dirname, '..');
 const DEFAULT_TESTS = '--project node';
-const AT_ONCE = 2;
+/** More than there are cores: what a canary breaks is often noticed by a wait that does not end. */
+const AT_ONCE = Math.max(3, Math.min(8, availableParallelism()));
 
 interface Canary {
   readonly name: string;

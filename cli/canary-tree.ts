@@ -21,7 +21,7 @@ import type { VitestCounts } from './vitest-run.ts';
 const RUN = resolve(import.meta.dirname, 'run.mjs');
 /** Folders that a copy does without. */
 const NOT_COPIED = new Set(['node_modules', '.git', 'dist', 'lib', 'shots', '.vite', 'coverage']);
-/** Projects whose test files each get a process of their own, so that nothing is left of a run. */
+/** Projects whose test files get a process each from the runner, so nothing is left of a run. */
 const PROJECTS = new Set(['node', 'dawn']);
 /** What only tests load, so that a lasting Vitest can be told of a change. */
 const CODE = /^(src|shaders|bench|examples)\//;
@@ -113,7 +113,8 @@ async function runOnce(
   const copy = await copyTree(root);
   try {
     if (patch !== undefined) applyPatch(patch, copy.path);
-    const args = [...tests.split(/\s+/), '--bail=1'];
+    const words = tests.split(/\s+/);
+    const args = [...words.map((word) => (word === 'node' ? 'node*' : word)), '--bail=1'];
     const counts = await runVitest({ args, root: copy.path, quiet: true, timeoutMs: limitMs });
     return withoutFolder(counts, copy.path);
   } finally {
