@@ -180,6 +180,7 @@ export class KernelPanel {
     const asked = this.around.asked();
     const policy = by === null ? null : policyOf(asked, by);
     byId('kernel-run-title').textContent = `Under ${by ?? 'no policy: page by page'}`;
+    this.clear();
     const watch: RunWatch = {
       onOpen: ({ report }) => {
         this.page.status.showMachine(report);
@@ -195,6 +196,16 @@ export class KernelPanel {
     return outcome;
   }
 
+  /** What the run before has left is none of the next one's. */
+  private clear(): void {
+    for (const id of ['report', 'refusals', 'service', 'files']) {
+      byId(`kernel-${id}`).replaceChildren();
+    }
+    byId('kernel-waits').hidden = true;
+    byId('kernel-files-note').hidden = true;
+    this.passes.update(passCurves([]));
+  }
+
   private began(launch: RunningLaunch, isHeld: boolean): void {
     this.launch = launch;
     if (isHeld) launch.step();
@@ -206,6 +217,8 @@ export class KernelPanel {
   private async record(): Promise<void> {
     await this.attempt(async (settings, signal) => {
       const name = `kernel ${settings.kernel}`;
+      byId('kernel-run-title').textContent = 'Recorded, with room for everything';
+      this.clear();
       const watch: RunWatch = { onLook: (look) => this.look(look, settings), signal };
       const recorded = await recordKernel(this.runner, orderOf(settings), name, watch);
       if (typeof recorded === 'string') return this.say(`No trace: ${recorded}.`, 'bad');
@@ -346,6 +359,7 @@ export class KernelPanel {
       return button;
     });
     byId('kernel-files').replaceChildren(...buttons);
+    byId('kernel-files-note').hidden = false;
   }
 
   private async fail(error: unknown): Promise<void> {
@@ -383,7 +397,7 @@ export class KernelPanel {
 
 /** A cause that may end with its line. */
 function problemOf(cause: string): CodeProblem {
-  const line = /\(line (\d+)\)$/.exec(cause)?.[1];
+  const line = /\(line (\d+)(?:, column \d+)?\)$/.exec(cause)?.[1];
   return { line: line === undefined ? null : Number(line), reason: cause };
 }
 

@@ -17,14 +17,17 @@ import {
   MAP_REMOTE,
 } from './lab-run.ts';
 
-/** Kinds of pages: code, name, colour token. */
-const KINDS: readonly (readonly [code: number, name: string, token: string])[] = [
-  [MAP_RAM, 'RAM', '--map-ram'],
-  [MAP_DEVICE, 'device', '--map-device0'],
-  [MAP_AHEAD, 'prefetched, unused', '--map-ahead'],
-  [MAP_REMOTE, 'remote: used over the link', '--map-device1'],
-  [MAP_BOTH, 'both, for reading', '--map-zero'],
-  [MAP_BATCH, 'in the last batch', '--map-migrating'],
+/**
+ * Kinds of pages: code, name, colour token, and that of a dot in the cell. By lightness and dot
+ * they can be told apart without their hue.
+ */
+const KINDS: readonly (readonly [code: number, name: string, token: string, dot?: string])[] = [
+  [MAP_RAM, 'RAM', '--space-ram'],
+  [MAP_DEVICE, 'device', '--space-device'],
+  [MAP_AHEAD, 'prefetched, unused', '--space-ahead', '--space-device'],
+  [MAP_REMOTE, 'remote: used over the link', '--space-remote', '--space-dot'],
+  [MAP_BOTH, 'both, for reading', '--space-both'],
+  [MAP_BATCH, 'in the last batch', '--space-batch'],
 ];
 
 /** Pages of a block, as columns and rows of its tile. */
@@ -34,6 +37,8 @@ const BLOCK_PAGES = COLUMNS * ROWS;
 const GAP_PX = 4;
 const MAX_CELL_PX = 8;
 const TALLEST_PX = 300;
+/** Cells that have room for a dot. */
+const DOT_CELL_PX = 4;
 /** Blocks that are drawn: 1 GiB. The legend counts all. */
 const MAX_BLOCKS = 512;
 
@@ -122,7 +127,26 @@ export class SpaceMap {
       context.strokeRect(x + 0.5, y + 0.5, w - 1, h - 1);
       context.drawImage(pixels, block * COLUMNS, 0, COLUMNS, ROWS, x, y, w, h);
     }
+    if (cellPx >= DOT_CELL_PX) this.drawDots(context);
     if (document.activeElement === canvas) this.drawCursor(context);
+  }
+
+  private drawDots(context: CanvasRenderingContext2D): void {
+    const { map, cellPx, blocks } = this;
+    const side = Math.max(2, Math.floor(cellPx / 3));
+    const inset = (cellPx - side) / 2;
+    const dots = KINDS.flatMap(([code, , , dot]) => {
+      return dot === undefined ? [] : [[code, colour(dot)] as const];
+    });
+    const count = Math.min(map.length, blocks * BLOCK_PAGES);
+    for (const [code, fill] of dots) {
+      context.fillStyle = fill;
+      for (let page = map.indexOf(code); page >= 0 && page < count;) {
+        const [x, y] = this.placeOf(page);
+        context.fillRect(x + inset, y + inset, side, side);
+        page = map.indexOf(code, page + 1);
+      }
+    }
   }
 
   private drawCursor(context: CanvasRenderingContext2D): void {
@@ -193,9 +217,10 @@ export class SpaceMap {
     const { map, canvas, cursor } = this;
     const counts = new Uint32Array(16);
     for (const code of map) counts[code]!++;
-    const items = KINDS.map(([code, name, token]) => {
-      const swatch = el('span', { class: 'swatch', 'aria-hidden': 'true' });
-      swatch.style.background = `var(${token})`;
+    const items = KINDS.map(([code, name, token, dot = token]) => {
+      const swatch = el('span', { class: 'swatch cell', 'aria-hidden': 'true' });
+      const middle = `var(${dot}) 0 4px, transparent 4px`;
+      swatch.style.background = `radial-gradient(${middle}), var(${token})`;
       const attributes = { 'data-kind': code, 'data-count': counts[code] };
       const item = el('li', attributes, swatch, name, el('b', {}, formatCount(counts[code]!)));
       item.classList.toggle('absent', counts[code] === 0);

@@ -4,12 +4,18 @@
  */
 import { STAGES } from '../../src/index.ts';
 import type { FaultLife, Stage } from '../../src/index.ts';
+import { linearTicks } from '../_shell/axis.ts';
 import { el, onWidth } from '../_shell/dom.ts';
 import { STAGE_WORDS } from '../_shell/fault-words.ts';
+import { hatchedBackground, hatchedFill } from '../_shell/hatch.ts';
 import { digits, formatMs } from '../_shell/numbers.ts';
 import { colour, onThemeChange } from '../_shell/theme.ts';
 
 const HEIGHT_PX = 196;
+/** Below the lines: times. */
+const AXIS_PX = 18;
+/** Between two numbers of the axis, at least. */
+const TICK_PX = 90;
 const LINE_PX = [2, 10] as const;
 const ACCESS = ['prefetch', 'read', 'write', 'atomic', 'strong atomic', 'counter'];
 
@@ -47,8 +53,8 @@ export class Timeline {
     const text =
       lives.length === 0
         ? 'No fault yet.'
-        : `The latest ${lives.length} faults: ${formatMs((to - from) / 1000)} of virtual time, ` +
-          `from ${formatMs(from / 1000)} on.`;
+        : `The latest ${lives.length} faults, a line each, the oldest on top: ` +
+          `${formatMs((to - from) / 1000)} of virtual time, from ${formatMs(from / 1000)} on.`;
     this.words.textContent = text;
     this.canvas.setAttribute('aria-label', text);
   }
@@ -62,18 +68,22 @@ export class Timeline {
   private draw(): void {
     const { canvas, lives } = this;
     const width = this.element.clientWidth;
-    if (width === 0) return;
+    canvas.hidden = lives.length === 0;
+    if (width === 0 || canvas.hidden) return;
     const ratio = devicePixelRatio;
-    [canvas.style.width, canvas.style.height] = [`${width}px`, `${HEIGHT_PX}px`];
-    [canvas.width, canvas.height] = [width * ratio, HEIGHT_PX * ratio];
+    const height = HEIGHT_PX + AXIS_PX;
+    [canvas.style.width, canvas.style.height] = [`${width}px`, `${height}px`];
+    [canvas.width, canvas.height] = [width * ratio, height * ratio];
     const context = canvas.getContext('2d');
-    if (context === null || lives.length === 0) return;
+    if (context === null) return;
     context.scale(ratio, ratio);
     const line = Math.min(Math.max(Math.floor(HEIGHT_PX / lives.length), LINE_PX[0]), LINE_PX[1]);
     const shown = lives.slice(-Math.floor(HEIGHT_PX / line));
-    const fills = TOKENS.map(colour);
+    const empty = colour('--sunken');
+    const fills = TOKENS.map((token, i) => hatchedFill(context, i, colour(token), empty));
     const [from, to] = this.span();
     const scale = width / (to - from);
+    this.drawAxis(context, width);
     shown.forEach(({ times }, i) => {
       for (let stage = 1; stage < STAGES.length; stage++) {
         const [x, end] = [(times[stage - 1]! - from) * scale, (times[stage]! - from) * scale];
@@ -82,6 +92,25 @@ export class Timeline {
         context.fillRect(x, i * line, Math.max(end - x, 0.5), line - (line > 3 ? 1 : 0));
       }
     });
+  }
+
+  /** Times, as far apart as their words need. */
+  private drawAxis(context: CanvasRenderingContext2D, width: number): void {
+    const [from, to] = this.span();
+    const { fontFamily } = getComputedStyle(document.body);
+    context.font = `12px ${fontFamily}`;
+    context.textBaseline = 'bottom';
+    const ticks = linearTicks(from, to, Math.max(1, Math.floor(width / TICK_PX)));
+    for (const us of ticks) {
+      const x = ((us - from) / (to - from)) * width;
+      context.fillStyle = colour('--grid');
+      context.fillRect(x, 0, 1, HEIGHT_PX + 4);
+      context.fillStyle = colour('--muted');
+      const words = `${Number((us / 1000).toPrecision(6))} ms`;
+      const half = context.measureText(words).width / 2;
+      const middle = Math.min(Math.max(x, half), width - half);
+      context.fillText(words, middle - half, HEIGHT_PX + AXIS_PX);
+    }
   }
 
   private fillTable(): void {
@@ -103,7 +132,7 @@ export class Timeline {
 function legend(): HTMLElement {
   const items = END_STAGES.map((stage, i) => {
     const swatch = el('span', { class: 'swatch', 'aria-hidden': 'true' });
-    swatch.style.background = `var(${TOKENS[i]})`;
+    swatch.style.background = hatchedBackground(i, `var(${TOKENS[i]})`);
     return el('li', {}, swatch, STAGE_WORDS[stage]);
   });
   return el('ul', { class: 'legend' }, ...items);

@@ -4,6 +4,7 @@
 import type { FaultCounts, TimeSplit } from '../../src/index.ts';
 import { byId, el } from '../_shell/dom.ts';
 import { COUNT_WORDS, TIME_WORDS } from '../_shell/fault-words.ts';
+import { hatchedBackground } from '../_shell/hatch.ts';
 import { formatBytes, formatCount, formatMs } from '../_shell/numbers.ts';
 import { Plot } from '../_shell/plot.ts';
 import type { PlotData } from '../_shell/plot.ts';
@@ -53,7 +54,11 @@ export function residencyData(sides: readonly ShownSide[]): PlotData {
     );
     return { label: name, values: x.map((ms) => own.get(ms) ?? null) };
   });
-  return { x, series };
+  const [first] = sides.flatMap(({ state }) => state ?? []);
+  if (first === undefined) return { x, series };
+  const size = first.devicePages / PAGES_PER_MIB;
+  const whole = { label: 'device size', values: x.map(() => size), isReference: true };
+  return { x, series: [...series, whole] };
 }
 
 function costBars(sides: readonly ShownSide[]): HTMLElement[] {
@@ -70,13 +75,9 @@ function costBars(sides: readonly ShownSide[]): HTMLElement[] {
   });
 }
 
+/** Nine terms and seven colours: with the stripes, all are different. */
 function fillOf(i: number): string {
-  const n = (i % 7) + 1;
-  // Nine terms and seven colours: the last two are striped.
-  const plain = `background: var(--series-${n})`;
-  if (i < 7) return plain;
-  const stripe = `var(--series-${n}) 0 3px, var(--surface) 3px 5px`;
-  return `background: repeating-linear-gradient(45deg, ${stripe})`;
+  return `background: ${hatchedBackground(i, `var(--series-${(i % 7) + 1})`)}`;
 }
 
 function costTable(sides: readonly ShownSide[]): HTMLTableElement {

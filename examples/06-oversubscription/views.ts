@@ -73,13 +73,13 @@ function curves(
 }
 
 function cliffTable(cliffs: readonly Cliff[]): HTMLTableElement {
-  const names = ['Policy', 'Fits', 'Falls off', 'At worst'];
+  const names = ['Policy', 'Fits', 'Falls off at', 'At worst'];
   const rows = cliffs.map(({ contender, fitsUs, edge, worst, stuck }) => {
     const line = row(
       contender,
       fitsUs === null ? '–' : formatUs(fitsUs),
-      edge === null ? 'nowhere' : `at ${formatRatio(edge)}`,
-      worst === null ? '–' : `${digits(worst.slower)} times at ${formatRatio(worst.ratio)}`,
+      edge === null ? 'nowhere' : formatRatio(edge),
+      worst === null ? '–' : `${digits(worst.slower)}× at ${formatRatio(worst.ratio)}`,
     );
     line.dataset['policy'] = contender;
     line.dataset['edge'] = String(edge ?? '');

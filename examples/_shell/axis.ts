@@ -1,7 +1,7 @@
 /*
  * Logarithmic axes: their range, where they have lines, and which lines have a number. uPlot's
  * own take whole decades, where most of a plot can be empty, and never end with other ranges than
- * those.
+ * those. And round numbers on a line, for what is drawn by hand.
  */
 
 /** A little more than the data on both sides. */
@@ -31,6 +31,19 @@ export function isNumbered(log: 2 | 10, at: number, lines: readonly number[]): b
   if (log === 2) return Math.round(Math.log2(at / (lines[0] ?? at))) % 2 === 0;
   const leading = Math.round(at / 10 ** Math.floor(Math.log10(at) + 1e-9));
   return leading === 1 || (lines.length <= 16 && (leading === 2 || leading === 5));
+}
+
+/** At most `most` round numbers from `min` to `max`: multiples of 1, 2 or 5 times a power of 10. */
+export function linearTicks(min: number, max: number, most: number): number[] {
+  if (!(max > min)) return [min];
+  const power = 10 ** Math.floor(Math.log10((max - min) / most));
+  const fits = [1, 2, 5, 10, 20].map((factor) => factor * power);
+  for (const step of fits) {
+    const first = Math.ceil(min / step);
+    const count = Math.floor(max / step) - first + 1;
+    if (count <= most) return Array.from({ length: count }, (_, i) => (first + i) * step);
+  }
+  return [min];
 }
 
 /** Without the zeros that only tables need: "10.0 ms" as "10 ms". */

@@ -79,7 +79,8 @@ export class Plot {
     const summary = el('summary', {}, 'Numbers of this plot');
     const details = el('details', {}, summary, el('div', { class: 'scroll' }, this.table));
     details.addEventListener('toggle', () => this.fillTable());
-    this.element = el('figure', { class: 'plot', 'aria-label': options.title }, this.host, details);
+    const kind = options.marks === 'points' ? 'plot' : 'plot lined';
+    this.element = el('figure', { class: kind, 'aria-label': options.title }, this.host, details);
     onThemeChange(this.element, () => this.rebuild());
     onWidth(this.host, (width) => this.resize(width));
   }
@@ -141,7 +142,7 @@ export class Plot {
         ...this.data.series.map((series, i) => this.chartSeries(series, i)),
       ],
       cursor: { points: { size: 8 }, drag: { x: false, y: false } },
-      legend: { markers: { width: 0, fill: (_, i) => this.strokeOf(i - 1) } },
+      legend: { markers: { width: 0, fill: (_, i) => this.markerOf(i - 1) } },
     };
   }
 
@@ -167,6 +168,14 @@ export class Plot {
     return colour(isReference ? '--muted' : `--series-${(slot % COLOURS) + 1}`);
   }
 
+  /** What stands for a series in the legend: its colour, and its dashes where it has a line. */
+  private markerOf(i: number): string {
+    const series = this.data.series[i];
+    const stroke = this.strokeOf(i);
+    if (series === undefined || this.options.marks === 'points') return stroke;
+    return dashed(stroke, dashOf(series, i));
+  }
+
   private fillTable(): void {
     if (this.table.closest('details')?.open !== true) return;
     const { x, y } = this.options;
@@ -178,6 +187,18 @@ export class Plot {
     });
     this.table.replaceChildren(el('thead', {}, head), el('tbody', {}, ...rows));
   }
+}
+
+/** A line with dashes, as a background. */
+export function dashed(stroke: string, dash: readonly number[]): string {
+  if (dash.length === 0) return stroke;
+  let at = 0;
+  const stops = dash.map((length, i) => {
+    const from = at;
+    at += length;
+    return `${i % 2 === 0 ? stroke : 'transparent'} ${from}px ${at}px`;
+  });
+  return `repeating-linear-gradient(90deg, ${stops.join(', ')})`;
 }
 
 function dashOf({ slot, dash, isReference = false }: PlotSeries, i: number): number[] {

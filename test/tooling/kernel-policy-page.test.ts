@@ -131,6 +131,7 @@ describe.skipIf(!bundleRunsHere())('real runs under policies (needs Linux x64)',
       await held(pass);
     }
     await rig.page.click('#kernel-passes summary');
+    await rig.page.waitForSelector('#kernel-passes details tbody tr');
     expect(await rig.page.locator('#kernel-passes details tbody tr').count()).toBe(3);
     await rig.page.click('#pause-kernel');
     await rig.page.waitForSelector('html:not([data-busy])');

@@ -102,7 +102,8 @@ export class FaultLives {
 
   /** Those of them whose numbers are at least `first`. */
   *since(first: number): Generator<FaultLife> {
-    for (let life = Math.max(first, this.begun - this.capacity); life < this.begun; life++) {
+    const oldest = Math.max(0, first, this.begun - this.capacity);
+    for (let life = oldest; life < this.begun; life++) {
       const at = life % this.capacity;
       yield {
         page: this.page[at]!,

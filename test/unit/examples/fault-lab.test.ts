@@ -23,6 +23,7 @@ import {
   policyByName,
   readTrace,
   runModel,
+  STAGES,
   userPolicy,
 } from '../../../src/index.ts';
 import type { PolicyName } from '../../../src/index.ts';
@@ -132,6 +133,18 @@ describe('the state of a run', () => {
     expect([...map.subarray(0, 16)].filter((code) => code === MAP_AHEAD)).toHaveLength(15);
     lab.advance({ kind: 'end' });
     expect([...lab.state().map].every((code) => code === MAP_DEVICE)).toBe(true);
+  });
+
+  test('shows the faults that there were, from the first one on', () => {
+    const lab = labOf('none', { window: 4 });
+    expect(lab.state().lives).toEqual([]);
+    lab.advance({ kind: 'batch' });
+    const { lives, counts } = lab.state();
+    expect(lives).toHaveLength(counts.faults);
+    expect(lives.length).toBeLessThan(96);
+    expect(lives.every(({ page, times }) => page >= 0 && times.length === STAGES.length)).toBe(
+      true,
+    );
   });
 
   test('keeps the curve of device memory short, with both of its ends', () => {
