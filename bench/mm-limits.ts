@@ -26,8 +26,8 @@ const MAX_BATCH_SPREAD = 2;
 /** Batches between two looks at the heap: what they leave behind stays below a collection. */
 const HEAP_BATCHES = 200;
 const HEAP_SAMPLES = 9;
-/** Runs of the bare loop that take about as long as a round trip, so that both are hit alike. */
-const BARE_PER_BATCH = 10;
+/** Round trips by which the lengths of both sides are matched. */
+const MATCHED_BATCHES = 64;
 const GIB = 2 ** 30;
 
 /** Boots the largest machine and migrates far more pages than any cache holds. Parts of G11. */
@@ -148,7 +148,10 @@ function spreadOf(times: ArrayLike<number>): number {
   return quantile(times, 0.99) / quantile(times, 0.5);
 }
 
-/** Microseconds of round trips of a batch, and of as much work of the bare loop, in turn. */
+/**
+ * Microseconds of round trips of a batch, and of the bare loop for as long, in turn: an interruption
+ * of either is then as large a share of it.
+ */
 function batchTimes(
   migration: NullMigration,
   bare: () => void,
@@ -156,13 +159,30 @@ function batchTimes(
 ): { ours: number[]; theirs: number[] } {
   const ours: number[] = [];
   const theirs: number[] = [];
+  const perBatch = barePerBatch(migration, bare);
   for (let i = 0; i < batches; i++) {
     const begun = nowUs();
     migration.roundTrips(1);
     const between = nowUs();
-    for (let j = 0; j < BARE_PER_BATCH; j++) bare();
+    for (let j = 0; j < perBatch; j++) bare();
     theirs.push(nowUs() - between);
     ours.push(between - begun);
   }
   return { ours, theirs };
+}
+
+/** Runs of the bare loop that take about as long as one round trip. */
+function barePerBatch(migration: NullMigration, bare: () => void): number {
+  let ours = Infinity;
+  let theirs = Infinity;
+  // The least of a few, as each may be interrupted.
+  for (let i = 0; i < 5; i++) {
+    const begun = nowUs();
+    for (let j = 0; j < MATCHED_BATCHES; j++) migration.roundTrips(1);
+    const between = nowUs();
+    for (let j = 0; j < MATCHED_BATCHES; j++) bare();
+    ours = Math.min(ours, between - begun);
+    theirs = Math.min(theirs, nowUs() - between);
+  }
+  return Math.max(1, Math.round(ours / theirs));
 }
