@@ -149,8 +149,8 @@ function spreadOf(times: ArrayLike<number>): number {
 }
 
 /**
- * Microseconds of round trips of a batch, and of the bare loop for as long, in turn: an interruption
- * of either is then as large a share of it.
+ * Microseconds of round trips of a batch, and of the bare loop for as long, in turn: what
+ * interrupts either is then as large a share of it.
  */
 function batchTimes(
   migration: NullMigration,
