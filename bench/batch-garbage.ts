@@ -26,7 +26,7 @@ const CALLS = [8, 1] as const;
 const BATCHES_PER_SAMPLE = 64;
 const PAIRS = 15;
 /** As many again, for the compilers: what runs once a batch is compiled late. */
-const WARMUPS = 25;
+const WARMUPS = { quick: 10, full: 25 } as const;
 const MAX_BYTES = 1024;
 
 /** Runs batches, half of them to the device and half home. */
@@ -54,13 +54,14 @@ async function measureCall(
   heap: HeapReader,
   batches: number,
 ): Promise<number[] | null> {
+  const warmups = WARMUPS[ctx.plan.quick ? 'quick' : 'full'];
   const sides: readonly [number[], number[]] = [[], []];
   let failure: string | null = null;
   const subject = await Subject.start(ctx, batches * BATCH);
   const bare = raw.batchLoop(BATCH * PAGE_SIZE);
   try {
     const runs: readonly [Run, Run] = [(n) => subject.run(n / batches), (n) => bare.run(n)];
-    const order = pairedOrder(PAIRS + WARMUPS).map((side) => (side === 'a' ? 0 : 1));
+    const order = pairedOrder(PAIRS + warmups).map((side) => (side === 'a' ? 0 : 1));
     for (const side of order) {
       const grown = await growthOf(heap, () => runs[side](BATCHES_PER_SAMPLE));
       sides[side].push(grown / BATCHES_PER_SAMPLE);
@@ -74,8 +75,9 @@ async function measureCall(
     bare.close();
     await subject.end();
   }
-  const [ours, theirs] = sides.map((samples) => samples.slice(WARMUPS)) as [number[], number[]];
-  addCells(ctx, batches, ours, theirs, failure);
+  const [ours, theirs] = sides.map((samples) => samples.slice(warmups)) as [number[], number[]];
+  const sampled = { dropped: warmups, chained: 1, failure, phases: null };
+  addCells(ctx, batches, [ours, theirs], sampled);
   if (failure !== null) return null;
   return ours.map((bytes, i) => bytes - theirs[i]!);
 }
@@ -83,16 +85,15 @@ async function measureCall(
 function addCells(
   ctx: RunContext,
   batches: number,
-  ours: number[],
-  theirs: number[],
-  failure: string | null,
+  [ours, theirs]: readonly [number[], number[]],
+  about: Omit<Sampled, 'samples'>,
 ): void {
   const cells = [
     ['migrate', ours],
     ['bare', theirs],
   ] as const;
   for (const [name, samples] of cells) {
-    const sampled: Sampled = { samples, dropped: WARMUPS, chained: 1, failure, phases: null };
+    const sampled: Sampled = { samples, ...about };
     const params = { side: name, batch: BATCH, batchesACall: batches };
     const spec = { suite: 'mm' as const, id: `mm/garbage/${name}/${batches}`, params };
     ctx.addCell({ ...spec, unit: 'bytes', bytes: 0, pages: 0 }, sampled);

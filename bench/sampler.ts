@@ -141,6 +141,26 @@ class PhaseMeter {
   }
 }
 
+/** Ticks that operations must take together for their length to be known. */
+const LENGTH_TICKS = 4;
+const MAX_LENGTH_RUNS = 4096;
+
+/** Microseconds of one operation; of as many as the clock needs where one is too short for it. */
+async function lengthOf(
+  operation: Operation,
+  tickUs: number,
+): Promise<{ readonly us: number; readonly runs: number }> {
+  let runs = 0;
+  for (let count = 1; ; count *= 4) {
+    const start = nowUs();
+    for (let i = 0; i < count; i++) await runChecked(operation);
+    const spent = nowUs() - start;
+    runs += count;
+    const isLong = spent >= LENGTH_TICKS * tickUs;
+    if (isLong || count >= MAX_LENGTH_RUNS) return { us: spent / count, runs };
+  }
+}
+
 async function runChecked(operation: Operation): Promise<void> {
   const result = operation.run();
   const status = typeof result === 'number' ? result : await result;
@@ -191,14 +211,15 @@ export async function sampleOperation(
   const samples: number[] = [];
   const meter = new PhaseMeter(operation.totals);
   let chained = 1;
+  let dropped = 0;
   let failure: string | null = null;
   try {
     let operationUs = 0;
     for (let i = 0; i < box.warmups; i++) {
       await operation.prepare?.(false);
-      const start = nowUs();
-      await runChecked(operation);
-      operationUs = nowUs() - start;
+      const length = await lengthOf(operation, i === box.warmups - 1 ? tickUs : 0);
+      operationUs = length.us;
+      dropped += length.runs;
     }
     chained = chainLength(operationUs, tickUs);
     for (let last = false; !last;) {
@@ -211,7 +232,7 @@ export async function sampleOperation(
     failure = failureText(error);
   }
   const { counts } = meter.counts();
-  const taken = { samples, dropped: box.warmups, chained, failure, phases: meter.result() };
+  const taken = { samples, dropped, chained, failure, phases: meter.result() };
   return counts === undefined ? taken : { ...taken, counts };
 }
 

@@ -31,7 +31,7 @@ const SIZES = [
 const THEMES = ['light', 'dark'] as const;
 /** What a page is opened with, where it does by itself too much for a picture, or too little. */
 const QUERIES: Readonly<Record<string, string>> = {
-  '03-copy-bench': '?auto&engine=cpu&goal=G1,G20&direction=in-host',
+  '03-copy-bench': '?auto&engine=cpu&suite=copy,migrate,fault,mm&goal=none',
   '05-fault-lab': '?kernel=stencil&mover=uvm',
   selftests: '?filter=anon_read|migrate_mixed|huge_fault|exclusive',
 };

@@ -18,6 +18,7 @@ const DETOURS = ['by way of the device', '2 threads', '4 threads', '8 threads'];
 const OFFLOAD = 'goal/G20/';
 /** The colour of what the CPU copies, in all plots. */
 const CPU_SLOT = COPY_SERIES.indexOf('cpu');
+const CPU_DASH = 4;
 const CPU_NAME = 'CPU copy, RAM to RAM';
 
 /** What is varied along the axis: a folio's bytes, a batch's folios, or all bytes of a copy. */
@@ -79,8 +80,10 @@ export function copyData(runs: readonly DrawnRun[], view: CopyView): PlotData {
         const most = Math.max(0, ...speeds);
         return most > 0 ? most * factor : null;
       };
-      const slot = name === CPU_NAME ? CPU_SLOT : index;
-      const place = letter === '' ? { slot } : { slot, dash };
+      const isAside = name === CPU_NAME;
+      const slot = isAside ? CPU_SLOT : index;
+      const ownDash = isAside ? { dash: CPU_DASH } : {};
+      const place = letter === '' ? { slot, ...ownDash } : { slot, dash };
       return [{ label: withLetter(name, letter), ...place, values: x.map(value) }];
     }),
   );
@@ -152,7 +155,9 @@ function faultName({ params }: BenchCell): string {
 export function distribution(runs: readonly DrawnRun[]): PlotData {
   const drawn = runs.map(({ letter, cells }) => ({ letter, cells: cells.filter(isFault) }));
   const names = [...new Set(drawn.flatMap(({ cells }) => cells.map(faultName)))];
-  const x = ascending(drawn.flatMap(({ cells }) => cells.flatMap(({ samples }) => samples)));
+  const all = ascending(drawn.flatMap(({ cells }) => cells.flatMap(({ samples }) => samples)));
+  // Below the clock's tick a sample is 0, which a logarithmic axis does not have.
+  const x = all.filter((time) => time > 0);
   const series = drawn.flatMap(({ letter, cells }, dash) =>
     cells.map((cell): PlotSeries => {
       const sorted = cell.samples.toSorted((a, b) => a - b);

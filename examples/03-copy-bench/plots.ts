@@ -52,7 +52,7 @@ export class BenchPlots {
   private readonly fault = new Plot({
     title: 'Distribution of fault times',
     x: { label: 'µs', log: 10 },
-    y: { label: '% of accesses' },
+    y: { label: '% of accesses', range: [0, 100] },
     marks: 'lines',
   });
   private readonly form = byIdAs('view', HTMLFormElement);

@@ -17,6 +17,8 @@ export interface PlotAxis {
   readonly label: string;
   /** Base of a logarithmic axis; linear without. */
   readonly log?: 2 | 10;
+  /** Where a linear axis begins and ends; default: what is plotted. */
+  readonly range?: readonly [number, number];
   /** How its numbers are written, on the axis, in the legend and in the table. */
   readonly format?: (value: number) => string;
 }
@@ -130,7 +132,7 @@ export class Plot {
     const { x, y, height = 260 } = this.options;
     const scale = (axis: PlotAxis): uPlot.Scale =>
       axis.log === undefined
-        ? { time: false }
+        ? { time: false, ...(axis.range && { range: [axis.range[0], axis.range[1]] }) }
         : { time: false, distr: 3, log: axis.log, range: (_, min, max) => paddedRange(min, max) };
     return {
       width,

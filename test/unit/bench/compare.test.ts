@@ -3,7 +3,7 @@
  */
 import { describe, expect, test } from 'vitest';
 import { compareReports, comparisonLines, comparisonTables } from '../../../bench/compare.ts';
-import { countVerdicts, ratioInterval } from '../../../bench/compare.ts';
+import { countVerdicts, isBare, ratioInterval } from '../../../bench/compare.ts';
 import { mailTable, tidyCsv, withSpread } from '../../../bench/exports.ts';
 import { ReportRefusal, poolReports, readReport } from '../../../bench/read-report.ts';
 import { textTable } from '../../../bench/report-text.ts';
@@ -65,6 +65,21 @@ describe('a comparison', () => {
       scaled(slower, 0.2),
     );
     expect(cells.find(({ id }) => id === 'fault/read/1')?.verdict).toBe('noise');
+  });
+
+  test.each([
+    ['reference/memcpy', true],
+    ['reference/engine-contiguous-to-host', false],
+    ['fault/tlb/load8/plain', true],
+    ['fault/tlb/load8/core', false],
+    ['fault/hop/atomics-round-trip', true],
+    ['fault/hop/trap', false],
+    ['goal/G17/webgpu-contiguous-copy', true],
+    ['goal/G3/webgpu-descriptors/512', true],
+    ['goal/G3/to-device/commands/512', false],
+    ['goal/G19/to-device/plain', false],
+  ])('%s runs nothing of ours: %s', (id, expected) => {
+    expect(isBare({ id })).toBe(expected);
   });
 
   test('what moved as far as the reference lines is drift of the machine', () => {

@@ -49,6 +49,16 @@ describe('sampleOperation', () => {
     expect(log.filter((line) => line === 'prepare last')).toHaveLength(1);
   });
 
+  test('what is shorter than the tick is chained until its samples are not', async () => {
+    const tickUs = 5;
+    const sampled = await sampleOperation({ run: () => 0 }, BOX, tickUs);
+    expect(sampled.chained).toBeGreaterThan(20);
+    expect(sampled.dropped).toBeGreaterThan(2);
+    // The clock of Node is finer than the tick: no sample is 0 because of it.
+    expect(Math.min(...sampled.samples)).toBeGreaterThan(0);
+    expect(Math.max(...sampled.samples)).toBeGreaterThan((10 * tickUs) / sampled.chained);
+  });
+
   test('a spent time box ends with the minimum', async () => {
     const slow = { run: () => (spin(3000), 0) };
     const sampled = await sampleOperation(slow, { ...BOX, budgetMs: 1 }, 0);
@@ -70,7 +80,9 @@ describe('sampleOperation', () => {
       20,
     );
     expect(sampled.chained).toBeGreaterThan(2);
-    expect(log.filter((line) => line === 'run')).toHaveLength(2 + 9 * sampled.chained);
+    expect(log.filter((line) => line === 'run')).toHaveLength(
+      sampled.dropped + 9 * sampled.chained,
+    );
     expect(Math.min(...sampled.samples)).toBeLessThan(200);
   });
 
