@@ -86,7 +86,9 @@ function planSinglePages(
   room: FlightRoom,
   layout: FrameLayout,
 ): void {
+  // Columns are constants here: what runs rarely is not compiled well enough to lift them out.
   const { op, source, target, count } = run.list;
+  const { kind, row: rows, pages, arena: arenas, frame, host, slot, ends } = plan;
   const { hostFrames, framesPerArena } = layout;
   const uploadLimit = pagesThatFit(ROUTE_UPLOAD, plan, room) + plan.pagesOf[SEGMENT_UPLOAD]!;
   const downloadLimit = pagesThatFit(ROUTE_DOWNLOAD, plan, room) + plan.pagesOf[SEGMENT_DOWNLOAD]!;
@@ -104,14 +106,14 @@ function planSinglePages(
     if (isUpload ? uploads >= uploadLimit : to >= hostFrames || downloads >= downloadLimit) break;
     const local = (isUpload ? to : from) - hostFrames;
     const arena = local < framesPerArena ? 0 : Math.floor(local / framesPerArena);
-    plan.kind[length] = isUpload ? SEGMENT_UPLOAD : SEGMENT_DOWNLOAD;
-    plan.row[length] = row;
-    plan.pages[length] = 1;
-    plan.arena[length] = arena;
-    plan.frame[length] = local - arena * framesPerArena;
-    plan.host[length] = isUpload ? from : to;
-    plan.slot[length] = isUpload ? uploads++ : downloads++;
-    plan.ends[length] = 1;
+    kind[length] = isUpload ? SEGMENT_UPLOAD : SEGMENT_DOWNLOAD;
+    rows[length] = row;
+    pages[length] = 1;
+    arenas[length] = arena;
+    frame[length] = local - arena * framesPerArena;
+    host[length] = isUpload ? from : to;
+    slot[length] = isUpload ? uploads++ : downloads++;
+    ends[length] = 1;
   }
   run.uploadPagesLeft -= uploads - plan.pagesOf[SEGMENT_UPLOAD]!;
   run.downloadPagesLeft -= downloads - plan.pagesOf[SEGMENT_DOWNLOAD]!;
@@ -131,6 +133,8 @@ function planSingleMoves(
   layout: FrameLayout,
 ): void {
   const { op, source, target, count } = run.list;
+  const { kind, row: rows, pages, arena: arenas, frame, slot, ends } = plan;
+  const { sourceArena: fromArenas, sourceFrame } = plan;
   const { hostFrames, framesPerArena } = layout;
   const fits = pagesThatFit(ROUTE_MOVE, plan, room);
   const end = Math.min(plan.capacity, plan.length + fits);
@@ -148,15 +152,15 @@ function planSingleMoves(
     const sourceArena = from < framesPerArena ? 0 : Math.floor(from / framesPerArena);
     const isAcross = arena !== sourceArena;
     if (isAcross) across += 1;
-    plan.kind[length] = isAcross ? SEGMENT_ACROSS : SEGMENT_WITHIN;
-    plan.row[length] = row;
-    plan.pages[length] = 1;
-    plan.arena[length] = arena;
-    plan.frame[length] = to - arena * framesPerArena;
-    plan.sourceArena[length] = sourceArena;
-    plan.sourceFrame[length] = from - sourceArena * framesPerArena;
-    plan.slot[length] = bouncePages;
-    plan.ends[length] = 1;
+    kind[length] = isAcross ? SEGMENT_ACROSS : SEGMENT_WITHIN;
+    rows[length] = row;
+    pages[length] = 1;
+    arenas[length] = arena;
+    frame[length] = to - arena * framesPerArena;
+    fromArenas[length] = sourceArena;
+    sourceFrame[length] = from - sourceArena * framesPerArena;
+    slot[length] = bouncePages;
+    ends[length] = 1;
   }
   const moves = length - plan.length;
   run.cursor = cursor;

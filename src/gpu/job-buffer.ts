@@ -104,19 +104,22 @@ export class JobBuffer {
   ): number {
     const firstGroup = this.groups;
     this.openGroups(plan, kind, arena);
+    // In constants: what runs rarely is not compiled well enough to lift them out of the loop.
     const { words, arenaNext } = this;
-    for (let i = 0; i < plan.length; i++) {
-      if (plan.kind[i] !== kind) continue;
-      let at = arenaNext[arena[i]!]!;
-      const pages = plan.pages[i]!;
+    const { length, kind: kinds, pages: counts } = plan;
+    for (let i = 0; i < length; i++) {
+      if (kinds[i] !== kind) continue;
+      const index = arena[i]!;
+      let at = arenaNext[index]!;
       const first = frame[i]!;
       const second = other[i]!;
+      const pages = counts[i]!;
       for (let page = 0; page < pages; page++) {
         words[at + JOB_FRAME] = first + page;
         words[at + JOB_OTHER] = second + page * otherStep;
         at += JOB_WORDS;
       }
-      arenaNext[arena[i]!] = at;
+      arenaNext[index] = at;
     }
     return firstGroup;
   }
@@ -164,10 +167,8 @@ export class JobBuffer {
   private openGroups(plan: FlightPlan, kind: number, arena: Uint32Array): void {
     const { arenaCount, arenaNext, words } = this;
     arenaCount.fill(0);
-    for (let i = 0; i < plan.length; i++) {
-      if (plan.kind[i] !== kind) continue;
-      arenaCount[arena[i]!] = arenaCount[arena[i]!]! + plan.pages[i]!;
-    }
+    if (arenaCount.length === 1) arenaCount[0] = plan.pagesOf[kind]!;
+    else countByArena(plan, kind, arena, arenaCount);
     for (let index = 0; index < arenaCount.length; index++) {
       const jobs = arenaCount[index]!;
       if (jobs === 0) continue;
@@ -186,5 +187,17 @@ export class JobBuffer {
       arenaNext[index] = start + BATCH_HEADER_WORDS;
       this.used = end;
     }
+  }
+}
+
+function countByArena(
+  plan: FlightPlan,
+  kind: number,
+  arena: Uint32Array,
+  counts: Uint32Array,
+): void {
+  for (let i = 0; i < plan.length; i++) {
+    if (plan.kind[i] !== kind) continue;
+    counts[arena[i]!] = counts[arena[i]!]! + plan.pages[i]!;
   }
 }

@@ -36,6 +36,8 @@ export class RowOrder {
    */
   build(list: CommandList, hostFrames: number, sort: boolean): void {
     if (this.rows.length < list.length) this.grow(list.capacity);
+    const { rows, keys } = this;
+    const { source, target } = list;
     let length = 0;
     let sorted = true;
     let last = 0;
@@ -43,9 +45,9 @@ export class RowOrder {
       const route = routeOf(list, row, hostFrames);
       if (route === ROUTE_HOST) continue;
       const bySource = route === ROUTE_DOWNLOAD || route === ROUTE_SUM;
-      const key = bySource ? list.source[row]! : list.target[row]!;
-      this.rows[length] = row;
-      this.keys[length] = key;
+      const key = bySource ? source[row]! : target[row]!;
+      rows[length] = row;
+      keys[length] = key;
       if (key < last) sorted = false;
       last = key;
       length += 1;
