@@ -36,6 +36,8 @@ import type { Scratch } from './calibrate.ts';
 import { Fifo } from './fifo.ts';
 import { Flight } from './flight.ts';
 import { planFlight, type FlightRoom, type FrameLayout } from './flight-planner.ts';
+import { nudgerOf } from './nudge.ts';
+import type { Nudger } from './nudge.ts';
 import type { KernelStatus } from './kernel-status.ts';
 import { landFlight } from './landing.ts';
 import { dropUnusedSlots, Launcher, type FlightListener } from './launcher.ts';
@@ -93,6 +95,7 @@ export class WebGpuEngine implements CopyEngine, FlightListener {
   /** The device and its memory, for those who run kernels of their own over VRAM. */
   readonly parts: EngineParts;
   private readonly launcher: Launcher;
+  private readonly nudger: Nudger;
   private readonly scratch: CheckScratch;
   private readonly hazards: RamHazards;
   private readonly order = new RowOrder();
@@ -124,6 +127,7 @@ export class WebGpuEngine implements CopyEngine, FlightListener {
     this.hostCopiers = parts.hostCopiers;
     this.paths = usualPaths(parts.adapter.isSoftware);
     this.stats = resources.stats;
+    this.nudger = nudgerOf(resources.device);
     this.launcher = new Launcher(resources, this, parts.checked);
     this.scratch = createCheckScratch(geometry);
     this.hazards = new RamHazards(geometry.hostFrames);
@@ -328,6 +332,7 @@ export class WebGpuEngine implements CopyEngine, FlightListener {
     this.launcher.launch(flight, run.choice, planned);
     this.encodingSince = flight.submittedAt;
     this.outstanding += flight.pending;
+    this.nudger.begin(flight.pending);
     run.flights += 1;
     this.air.push(flight);
     return true;
@@ -408,6 +413,7 @@ export class WebGpuEngine implements CopyEngine, FlightListener {
 
   private countAnswer(): void {
     this.outstanding -= 1;
+    this.nudger.end();
     if (this.outstanding === 0) this.onQuiet();
   }
 

@@ -11,6 +11,7 @@ import type { HostCopiers } from '../engine/host-copiers.ts';
 import { createHostMemory } from '../engine/host-jobs.ts';
 import { openDevice } from './adapter.ts';
 import { BUFFER_COPY_DST, BUFFER_COPY_SRC, BUFFER_STORAGE } from './flags.ts';
+import { isNode } from './is-node.ts';
 import { KernelStatus } from './kernel-status.ts';
 import { HostCopier } from './host-copier.ts';
 import { JobBuffer } from './job-buffer.ts';
@@ -115,9 +116,4 @@ export async function createWebGpuEngine(
 function deviceBuffer(device: GPUDevice, label: string, size: number): GPUBuffer {
   const usage = BUFFER_STORAGE | BUFFER_COPY_SRC | BUFFER_COPY_DST;
   return device.createBuffer({ label, size, usage });
-}
-
-function isNode(): boolean {
-  const host = globalThis as { process?: { versions?: { node?: string } } };
-  return host.process?.versions?.node !== undefined;
 }

@@ -44,6 +44,7 @@ import {
   BUFFER_STORAGE,
   MAP_MODE_READ,
 } from '../flags.ts';
+import { nudgerOf } from '../nudge.ts';
 import type { GpuVmHost } from './gpu-host.ts';
 import type { VmLayout } from './vm-source.ts';
 
@@ -146,7 +147,7 @@ export class GpuRun implements VmRun {
     work.onSubmitted?.();
     const scope = device.popErrorScope();
     try {
-      await readback.mapAsync(MAP_MODE_READ);
+      await nudgerOf(device).until(readback.mapAsync(MAP_MODE_READ));
     } catch {
       return program.engine.whatFailed();
     }

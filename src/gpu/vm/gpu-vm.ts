@@ -29,6 +29,7 @@ import {
   MAP_MODE_READ,
   STAGE_COMPUTE,
 } from '../flags.ts';
+import { nudgerOf } from '../nudge.ts';
 import type { GpuVmHost } from './gpu-host.ts';
 import { compileProgram } from './gpu-program.ts';
 import { collectSource } from './vm-source.ts';
@@ -121,7 +122,7 @@ export class GpuVmEngine implements VmEngine, GpuVmHost {
       encoder.copyBufferToBuffer(this.arena, from, target, index * PAGE_SIZE, PAGE_SIZE);
     }
     this.device.queue.submit([encoder.finish()]);
-    await target.mapAsync(MAP_MODE_READ, 0, bytes);
+    await nudgerOf(this.device).until(target.mapAsync(MAP_MODE_READ, 0, bytes));
     const copy = new Uint8Array(target.getMappedRange(0, bytes)).slice();
     target.unmap();
     return frames.map((_, index) => copy.subarray(index * PAGE_SIZE, (index + 1) * PAGE_SIZE));

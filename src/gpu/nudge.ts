@@ -1,0 +1,110 @@
+/*
+ * Keeps a browser's GPU process looking for finished work.
+ *
+ * In Chromium the GPU process looks whether submitted work is done when messages arrive, soon after,
+ * and then every two milliseconds. Work that takes half a millisecond is therefore answered after
+ * one or after three, by luck. An error scope without content is a message that is answered at
+ * once and changes nothing. The first is sent a millisecond into a wait; a few follow, each on the
+ * answer to the last, then one a millisecond, since long work loses by them what it computes on.
+ * Nothing is sent for shorter waits, and never two at a time.
+ *
+ * Dawn in Node looks by itself; there nothing is sent.
+ *
+ * Locking. None; single-threaded. Source: our own; figures in docs/performance.md.
+ */
+
+import { isNode } from './is-node.ts';
+
+/** Milliseconds into a wait before the first nudge, and between those after the quick ones. */
+const NUDGE_MS = 1;
+/** Nudges that follow each other without a pause. */
+const QUICK_NUDGES = 6;
+
+/** See the file header. One for each device. */
+export class Nudger {
+  /** Nudges sent so far. */
+  sent = 0;
+  private readonly device: Pick<GPUDevice, 'pushErrorScope' | 'popErrorScope'>;
+  private isNeeded: boolean;
+  /** Answers that somebody waits for. */
+  private waits = 0;
+  /** Nudges since the last timer of a first one. */
+  private quick = 0;
+  /** A timer or a nudge is under way. */
+  private isBusy = false;
+  private readonly onTimer = (): void => this.nudge();
+  private readonly onAnswer = (): void => this.again();
+  private readonly onLoss = (): void => {
+    this.isBusy = false;
+  };
+
+  /**
+   * @param isNeeded whether the environment has to be nudged; default: everywhere but in Node
+   */
+  constructor(device: Pick<GPUDevice, 'pushErrorScope' | 'popErrorScope'>, isNeeded = !isNode()) {
+    this.device = device;
+    this.isNeeded = isNeeded;
+  }
+
+  /** Somebody begins to wait for `answers` answers of the device. */
+  begin(answers = 1): void {
+    this.waits += answers;
+    if (this.isBusy || !this.isNeeded) return;
+    this.quick = 0;
+    this.later();
+  }
+
+  /** One of the answers came, or will never come. */
+  end(): void {
+    this.waits -= 1;
+  }
+
+  /** The device is lost: nothing is sent any more. */
+  stop(): void {
+    this.isNeeded = false;
+  }
+
+  /** Waits for one answer. Rejects as it does. */
+  async until<T>(answer: Promise<T>): Promise<T> {
+    this.begin();
+    try {
+      return await answer;
+    } finally {
+      this.end();
+    }
+  }
+
+  private later(): void {
+    this.isBusy = true;
+    setTimeout(this.onTimer, NUDGE_MS);
+  }
+
+  private nudge(): void {
+    if (this.waits === 0 || !this.isNeeded) {
+      this.isBusy = false;
+      return;
+    }
+    this.sent += 1;
+    this.device.pushErrorScope('validation');
+    this.device.popErrorScope().then(this.onAnswer, this.onLoss);
+  }
+
+  private again(): void {
+    this.quick += 1;
+    if (this.quick < QUICK_NUDGES || this.waits === 0) this.nudge();
+    else this.later();
+  }
+}
+
+const nudgers = new WeakMap<object, Nudger>();
+
+/** The nudger of a device. */
+export function nudgerOf(device: GPUDevice): Nudger {
+  let nudger = nudgers.get(device);
+  if (nudger === undefined) {
+    nudger = new Nudger(device);
+    nudgers.set(device, nudger);
+    void device.lost.then(() => nudger?.stop());
+  }
+  return nudger;
+}

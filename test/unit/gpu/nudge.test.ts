@@ -1,0 +1,123 @@
+/*
+ * Nudges: none for short waits, one a millisecond for long ones, never two at a time, none after.
+ */
+import { afterEach, beforeEach, expect, test, vi } from 'vitest';
+import { Nudger } from '../../../src/gpu/nudge.ts';
+
+/** A device that answers scopes when told to, and counts those open. */
+class ScopeDevice {
+  open = 0;
+  pending: { resolve: (error: GPUError | null) => void; reject: (reason: unknown) => void }[] = [];
+  pushErrorScope = (): undefined => {
+    this.open += 1;
+    return undefined;
+  };
+  popErrorScope = (): Promise<GPUError | null> => {
+    this.open -= 1;
+    return new Promise((resolve, reject) => this.pending.push({ resolve, reject }));
+  };
+  async answer(): Promise<void> {
+    this.pending.shift()!.resolve(null);
+    await Promise.resolve();
+    await Promise.resolve();
+  }
+}
+
+let device: ScopeDevice;
+let nudger: Nudger;
+beforeEach(() => {
+  vi.useFakeTimers();
+  device = new ScopeDevice();
+  nudger = new Nudger(device, true);
+});
+afterEach(() => {
+  vi.useRealTimers();
+});
+
+test('a wait of less than a millisecond sends nothing', () => {
+  nudger.begin();
+  vi.advanceTimersByTime(0.9);
+  nudger.end();
+  vi.advanceTimersByTime(10);
+  expect([nudger.sent, vi.getTimerCount()]).toEqual([0, 0]);
+});
+
+test('a longer wait sends some, each on the answer to the last, then one a millisecond', async () => {
+  nudger.begin();
+  vi.advanceTimersByTime(1);
+  expect(nudger.sent).toBe(1);
+  vi.advanceTimersByTime(10);
+  expect(nudger.sent).toBe(1);
+  for (let sent = 2; sent <= 6; sent++) {
+    await device.answer();
+    expect([nudger.sent, vi.getTimerCount()]).toEqual([sent, 0]);
+  }
+  await device.answer();
+  expect([nudger.sent, vi.getTimerCount()]).toEqual([6, 1]);
+  vi.advanceTimersByTime(1);
+  expect([nudger.sent, device.open]).toEqual([7, 0]);
+});
+
+test('one in the middle of the quick ones is the last when the wait ends', async () => {
+  nudger.begin();
+  vi.advanceTimersByTime(1);
+  await device.answer();
+  nudger.end();
+  await device.answer();
+  vi.advanceTimersByTime(10);
+  expect([nudger.sent, vi.getTimerCount()]).toEqual([2, 0]);
+});
+
+test('several waits share the nudges, until the last one has ended', async () => {
+  nudger.begin(2);
+  vi.advanceTimersByTime(1);
+  nudger.begin();
+  expect(vi.getTimerCount()).toBe(0);
+  nudger.end();
+  nudger.end();
+  await device.answer();
+  expect(nudger.sent).toBe(2);
+  nudger.end();
+  await device.answer();
+  vi.advanceTimersByTime(10);
+  expect([nudger.sent, vi.getTimerCount()]).toEqual([2, 0]);
+});
+
+test('a wait that begins after the end of another is nudged too', () => {
+  nudger.begin();
+  nudger.end();
+  vi.advanceTimersByTime(5);
+  nudger.begin();
+  vi.advanceTimersByTime(1);
+  expect(nudger.sent).toBe(1);
+});
+
+test('until() counts its answer, a refusal as well', async () => {
+  await expect(nudger.until(Promise.resolve(7))).resolves.toBe(7);
+  await expect(nudger.until(Promise.reject(new Error('lost')))).rejects.toThrow('lost');
+  vi.advanceTimersByTime(10);
+  expect(nudger.sent).toBe(0);
+});
+
+test('nothing is sent once the device is lost, nor where nobody needs it', async () => {
+  nudger.begin();
+  vi.advanceTimersByTime(1);
+  nudger.stop();
+  await device.answer();
+  vi.advanceTimersByTime(10);
+  expect([nudger.sent, vi.getTimerCount()]).toEqual([1, 0]);
+  const idle = new Nudger(device, false);
+  idle.begin();
+  vi.advanceTimersByTime(10);
+  expect(idle.sent).toBe(0);
+});
+
+test('a device that refuses the scope is left alone until the next wait', async () => {
+  nudger.begin();
+  vi.advanceTimersByTime(1);
+  device.pending.shift()!.reject(new Error('lost'));
+  await Promise.resolve();
+  await Promise.resolve();
+  vi.advanceTimersByTime(10);
+  expect([nudger.sent, vi.getTimerCount()]).toEqual([1, 0]);
+});
