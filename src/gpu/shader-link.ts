@@ -4,7 +4,7 @@
  * compiler's line numbers back into those of the files.
  *
  * Leaves out: conditional text, parameters, namespaces. What can be tuned is an `override`
- * constant.
+ * constant, or the text that the host gives for a part's name.
  */
 import { assert } from '../base/assert.ts';
 

@@ -42,7 +42,7 @@ test('a wait of less than a millisecond sends nothing', () => {
   expect([nudger.sent, vi.getTimerCount()]).toEqual([0, 0]);
 });
 
-test('a longer wait sends some, each on the answer to the last, then one a millisecond', async () => {
+test('a longer wait sends some in a row, then one a millisecond', async () => {
   nudger.begin();
   vi.advanceTimersByTime(1);
   expect(nudger.sent).toBe(1);
