@@ -38,7 +38,10 @@ fn vm_settle(work: vec2u, lane: u32) -> u32 {
   let why_at = vm_at(work.y, VM_STATE_WHY, lane);
   let why = vm_memo[why_at];
   vm_memo[why_at] = 0u;
-  let status = vm_judge(why, state >> 1u, work.x, lane);
+  var status = vm_judge(why, state >> 1u, work.x, lane);
+  // It went on past its log, so nothing can take it up again.
+  let logged = vm_memo[vm_at(work.y, VM_STATE_LOGGED, lane)];
+  if (logged > vm_params.log_words) { status |= VM_SLOT_LOG_FULL; }
   if ((status & (VM_SLOT_ENDLESS | VM_SLOT_KILLED)) != 0u) {
     vm_memo[done_at] = 0u;
     return status;

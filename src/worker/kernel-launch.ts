@@ -87,6 +87,8 @@ const NO_COUNTS: LaunchCounts = {
   killed: 0,
   diverged: 0,
   logGrowths: 0,
+  logWords: 0,
+  window: 0,
   finished: 0,
 };
 
@@ -413,7 +415,7 @@ function settled(ended: LaunchReport, failure: number, isAborted: boolean): Laun
 }
 
 function causeOf(
-  { outcome, errno: status, workgroup, passes }: LaunchReport,
+  { outcome, errno: status, workgroup, passes, logWords }: LaunchReport,
   { budget, patience }: Order,
   isClosed: boolean,
   detail: string,
@@ -426,8 +428,8 @@ function causeOf(
       return `workgroup ${workgroup}: an invocation took more than ${budget} rounds of loops`;
     case 'logFull':
       return (
-        `workgroup ${workgroup}: an invocation has to log more than there is room for; ` +
-        'a smaller window leaves each more room, shorter loops need less'
+        `workgroup ${workgroup}: an invocation logged ${logWords} words, as many as one may, and ` +
+        'then faulted; vm_checkpoint in its loop empties the log, fewer rounds need less of it'
       );
     case 'diverged':
       return `workgroup ${workgroup}: a replay took another way than the run before`;
@@ -438,8 +440,11 @@ function causeOf(
     case 'cancelled':
     case 'failed': {
       if (detail !== '') return detail;
-      const what = status === errno.ENODEV ? 'the device was lost' : 'the device failed';
-      return `${errnoName(status)}: ${what} in pass ${passes}`;
+      const known: Readonly<Record<number, string>> = {
+        [errno.ENODEV]: 'the device was lost',
+        [errno.ENOMEM]: 'the device has no room for its logs; a smaller window needs less',
+      };
+      return `${errnoName(status)}: ${known[status] ?? 'the device failed'} in pass ${passes}`;
     }
   }
 }

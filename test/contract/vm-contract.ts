@@ -43,6 +43,7 @@ import type { VmCase } from '../../src/engine/vm/shapes.ts';
 import { CaseBuilder, SHAPE_NAMES, shapeCase } from '../../src/engine/vm/shapes.ts';
 import type { VmEngine, VmProgram, VmProgramOptions } from '../../src/engine/vm/vm-engine.ts';
 import { expectMemory, oracleOf } from '../vm/oracle.ts';
+import { describeVmLogs } from './vm-log-contract.ts';
 
 /** An engine under test. */
 export interface VmHarness {
@@ -130,6 +131,7 @@ export function describeVmEngine(harness: VmHarness): void {
     describeShapes(() => engine);
     describeFaults(() => engine);
     describeEnds(() => engine);
+    describeVmLogs(() => engine);
   });
 }
 

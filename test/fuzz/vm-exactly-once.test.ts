@@ -1,18 +1,21 @@
 /*
  * Exactly-once on the CPU engine, whose order of invocations is drawn from the seed too.
  *
- * WEBHMM_VM_RUNS=20000 tries that many runs, WEBHMM_VM_SEED=n begins with that seed.
+ * WEBHMM_VM_RUNS=20000 tries that many runs, WEBHMM_VM_SEED=n begins with that seed,
+ * WEBHMM_VM_CHECKPOINTS=p has p per cent of the kernels use checkpoints.
  */
 import { describe, expect, it } from 'vitest';
 import { Prng } from '../../src/base/prng.ts';
 import { CpuVmEngine } from '../../src/engine/vm/cpu-vm.ts';
 import { SHAPE_NAMES, shapeCase } from '../../src/engine/vm/shapes.ts';
 import { runAgainst } from '../vm/adversary.ts';
-import { compileCase, tryKernels } from '../vm/exactly-once.ts';
+import { checkpointShare, compileCase, tryKernels } from '../vm/exactly-once.ts';
 import { oracleOf } from '../vm/oracle.ts';
 import { FAMILIES } from '../vm/random-kernel.ts';
 
-const RUNS = Number(process.env['WEBHMM_VM_RUNS'] ?? 800);
+const DEFAULT_RUNS = 800;
+const RUNS = Number(process.env['WEBHMM_VM_RUNS'] ?? DEFAULT_RUNS);
+const CHECKPOINTS = checkpointShare(RUNS > DEFAULT_RUNS);
 const SEED = Number(process.env['WEBHMM_VM_SEED'] ?? 20_261_121);
 const RUNS_EACH = 20;
 
@@ -23,7 +26,8 @@ describe('exactly once', () => {
     async () => {
       const engine = new CpuVmEngine(16, SEED);
       const kernels = Math.ceil(RUNS / RUNS_EACH);
-      const outcome = await tryKernels(engine, { kernels, runsEach: RUNS_EACH, seed: SEED });
+      const effort = { kernels, runsEach: RUNS_EACH, seed: SEED, checkpoints: CHECKPOINTS };
+      const outcome = await tryKernels(engine, effort);
       expect(outcome.problem).toBe('');
       expect(outcome.runs).toBe(kernels * RUNS_EACH);
       // Otherwise the runs were too easy to say anything.

@@ -1,7 +1,8 @@
 /*
  * Exactly-once on WebGPU: random kernels, and every shape with a fault at each access position.
  *
- * WEBHMM_VM_GPU_KERNELS=300 tries that many kernels, WEBHMM_VM_SEED=n begins with that seed.
+ * WEBHMM_VM_GPU_KERNELS=300 tries that many kernels, WEBHMM_VM_SEED=n begins with that seed,
+ * WEBHMM_VM_CHECKPOINTS=p has p per cent of them use checkpoints.
  */
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { Prng } from '../../src/base/prng.ts';
@@ -9,10 +10,12 @@ import { SHAPE_NAMES, shapeCase } from '../../src/engine/vm/shapes.ts';
 import { GpuVmEngine } from '../../src/gpu/vm/gpu-vm.ts';
 import { openForTest } from '../contract/vm-gpu-harness.ts';
 import { runAgainst } from '../vm/adversary.ts';
-import { compileCase, tryKernels } from '../vm/exactly-once.ts';
+import { checkpointShare, compileCase, tryKernels } from '../vm/exactly-once.ts';
 import { oracleOf } from '../vm/oracle.ts';
 
-const KERNELS = Number(process.env['WEBHMM_VM_GPU_KERNELS'] ?? 10);
+const DEFAULT_KERNELS = 10;
+const KERNELS = Number(process.env['WEBHMM_VM_GPU_KERNELS'] ?? DEFAULT_KERNELS);
+const CHECKPOINTS = checkpointShare(KERNELS > DEFAULT_KERNELS);
 const SEED = Number(process.env['WEBHMM_VM_SEED'] ?? 1121);
 
 describe('exactly once', () => {
@@ -31,7 +34,8 @@ describe('exactly once', () => {
     `${KERNELS} random kernels from seed ${SEED}`,
     { timeout: 60_000 + KERNELS * 4000 },
     async () => {
-      const outcome = await tryKernels(engine, { kernels: KERNELS, runsEach: 6, seed: SEED });
+      const effort = { kernels: KERNELS, runsEach: 6, seed: SEED, checkpoints: CHECKPOINTS };
+      const outcome = await tryKernels(engine, effort);
       expect(outcome.problem).toBe('');
       expect(outcome.hard / outcome.runs).toBeGreaterThan(0.5);
       process.stderr.write(`exactly once: ${JSON.stringify(outcome)}\n`);

@@ -81,6 +81,8 @@ export interface AdversaryRun {
   /** '' where memory is right and the launch ended as it should. */
   readonly problem: string;
   readonly report: LaunchReport;
+  /** Whether logs outgrew their room, so that fewer workgroups were in flight. */
+  readonly shrunk: boolean;
 }
 
 /**
@@ -103,11 +105,12 @@ export async function runAgainst(
   const frames = prng.chance(0.25) ? 1 : 1 + prng.below(Math.min(engine.frames, pages + 2));
   const pager = new Adversary(prng, engine, space, one, bytes, frames);
   if (prng.chance(0.4)) await pager.populate(prng.chance(0.5) ? PTE_ALL : PTE_READ);
+  const window = Math.min(program.slots, 1 + prng.below(one.workgroups));
   const report = await launchKernel(program, {
     space,
     workgroups: one.workgroups,
     args: one.args,
-    window: 1 + prng.below(one.workgroups),
+    window,
     pager: (batch) => pager.serve(batch),
     forceAt,
     arrange: (work) => shufflePairs(prng, work),
@@ -116,7 +119,7 @@ export async function runAgainst(
   engine.drop(space);
   const ended = report.outcome === 'done' && report.killed === 0;
   const problem = ended ? differenceOf(one, bytes, wanted) : `ended as ${report.outcome}`;
-  return { problem, report };
+  return { problem, report, shrunk: report.window < window };
 }
 
 function shufflePairs(prng: Prng, work: Uint32Array): void {

@@ -176,6 +176,7 @@ export class CpuGroup {
       record.hash = lane.hash;
     }
     record.stopped = true;
+    if (logs && lane.logged > this.pass.logWords) this.mark(SLOT_LOG_FULL);
     this.pass.stopped += 1;
     this.pass.progress += record.done;
     this.mark(SLOT_STOPPED);
@@ -374,7 +375,8 @@ export class CpuGroup {
     if (!this.replay && lane.done === pass.forceAt) {
       return this.fault(lane, address, access, FAULT_FORCED);
     }
-    if (words > 0 && lane.logged + words > pass.logWords && pass.options.guard !== 'none') {
+    const hasRoom = lane.logged + words <= pass.logWords || pass.unlogged;
+    if (words > 0 && !hasRoom && pass.options.guard !== 'none') {
       lane.stop = STOP_LOG_FULL;
       return NOWHERE;
     }

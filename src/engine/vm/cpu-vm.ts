@@ -12,7 +12,7 @@ import { errno } from '../../base/errno.ts';
 import type { Errno } from '../../base/errno.ts';
 import { Prng } from '../../base/prng.ts';
 import { PAGE_SIZE, WORDS_PER_PAGE } from '../../base/units.ts';
-import { CONTROL_USE_FRAMES, FAULT_WORDS, USES_NOWHERE, USE_KINDS } from './abi.ts';
+import { CONTROL_USE_FRAMES, FAULT_WORDS, STATE_WORDS, USES_NOWHERE, USE_KINDS } from './abi.ts';
 import { CpuGroup } from './cpu-group.ts';
 import type { DeviceSpace } from './device-space.ts';
 import type { LaneCode } from './lane-code.ts';
@@ -54,6 +54,8 @@ export interface CpuPass {
   readonly code: LaneCode;
   readonly options: VmProgramOptions;
   readonly logWords: number;
+  /** Invocations go on past a full log. */
+  readonly unlogged: boolean;
   readonly budget: number;
   readonly forceAt: number;
   /** Pages and kinds already reported: page * 2 + writes. */
@@ -110,7 +112,15 @@ export class CpuVmEngine implements VmEngine {
         const run = new CpuRun(memory, prng, code, options, space, args);
         const pass = (work: VmPass): VmPassResult | Errno =>
           isLost() ? errno.ENODEV : run.pass(work);
-        return { pass, growLog: () => run.growLog(), end: () => run.end() };
+        return {
+          pass,
+          get logWords() {
+            return run.logWords;
+          },
+          growLog: () => run.growLog(),
+          unpark: (from, to) => run.unpark(from, to),
+          end: () => run.end(),
+        };
       },
     };
   }
@@ -146,7 +156,7 @@ class CpuRun implements VmRun {
   private readonly space: DeviceSpace;
   private readonly args = new Uint32Array(32);
   private readonly states: LaneRecord[][];
-  private logWords: number;
+  logWords: number;
 
   constructor(
     memory: Uint32Array,
@@ -182,6 +192,7 @@ class CpuRun implements VmRun {
       code: this.code,
       options: this.options,
       logWords: this.logWords,
+      unlogged: work.unlogged === true,
       budget: work.budget,
       forceAt: work.forceAt,
       reported: new Set(),
@@ -210,10 +221,21 @@ class CpuRun implements VmRun {
     return { ...result, ...accesses, ...(uses === null ? {} : { uses }) };
   }
 
+  /** Logs are lists that grow; `memoBytes` bounds them as if each had its room from the first. */
   growLog(): number {
-    if (this.logWords * 2 > MAX_LOG_WORDS) return errno.ENOMEM;
-    this.logWords *= 2;
-    return 0;
+    const { memoBytes = Infinity, slots } = this.options;
+    const { lanes } = this.code;
+    const words = Math.floor((memoBytes / 4 - slots * (1 + STATE_WORDS * lanes)) / lanes);
+    const after = Math.min(this.logWords * 2, MAX_LOG_WORDS, words);
+    if (after <= this.logWords) return 0;
+    this.logWords = after;
+    return Math.min(slots, Math.floor(words / after));
+  }
+
+  unpark(from: number, to: number): void {
+    const free = this.states[to]!;
+    this.states[to] = this.states[from]!;
+    this.states[from] = free;
   }
 
   end(): void {

@@ -3,7 +3,11 @@
  * serves the faults in between.
  *
  * Promises. A workgroup keeps its slot from its first pass to its last, so the log belongs to the
- * W workgroups in flight. Only stopped workgroups are dispatched again. An invocation that runs out
+ * W workgroups in flight. Logs that fill up are doubled; where there is no room for that, fewer
+ * workgroups are in flight from then on, and those that have begun wait for a slot with what they
+ * have logged. Who needs more log than there may be goes on without it, which is exact as long as
+ * nothing of it faults; if something does, it ends the launch. Only stopped workgroups are
+ * dispatched again. An invocation that runs out
  * of its budget ends this launch and nothing else. A launch that makes no progress for a number of
  * passes ends as `stalled`: a pager that does not serve, or a kernel that waits for another
  * workgroup.
@@ -95,7 +99,7 @@ export type LaunchOutcome =
   | 'cancelled'
   /** No progress. */
   | 'stalled'
-  /** An invocation needs more log than there may be. */
+  /** An invocation has logged as much as there may be, and faulted once more. */
   | 'logFull'
   /** A replay took another way than the run before: the kernel is not deterministic. */
   | 'diverged'
@@ -115,6 +119,9 @@ export interface LaunchCounts {
   readonly killed: number;
   readonly diverged: number;
   readonly logGrowths: number;
+  /** Words of log that each invocation has by now, and workgroups in flight at most. */
+  readonly logWords: number;
+  readonly window: number;
   /** Workgroups that finished. */
   readonly finished: number;
 }
@@ -158,12 +165,17 @@ export async function launchKernel(
 class Launch {
   private readonly run: VmRun;
   private readonly request: LaunchRequest;
-  private readonly window: number;
+  /** Slots in use; fewer once logs have outgrown their room. */
+  private window: number;
   /** Workgroup of each slot in use; -1 for a free one. */
   private readonly owner: Int32Array;
-  private readonly freeSlots: number[];
-  /** Slots whose workgroup stopped. */
+  private freeSlots: number[];
+  /** Slots whose workgroup stopped, in order. */
   private stopped: number[] = [];
+  /** Stopped workgroups that wait for a slot with a log. */
+  private parked: { readonly slot: number; readonly workgroup: number }[] = [];
+  /** Slots of `stopped` that need more log than there may be: the next pass is theirs. */
+  private overfull: number[] = [];
   private next = 0;
   private passes = 0;
   private replayed = 0;
@@ -188,12 +200,14 @@ class Launch {
 
   async toEnd(): Promise<LaunchReport> {
     const { around, isAborted, onSubmitted, onPass, between } = this.request;
-    while (this.stopped.length > 0 || this.next < this.request.workgroups) {
+    while (!this.isOver) {
       const pause = between?.();
       if (pause instanceof Promise) await pause;
       if (isAborted?.() === true) return this.report('aborted');
       const ready = (await around?.beforePass?.()) ?? 0;
       if (isErr(ready)) return this.report('failed', ready as Errno);
+      this.unpark();
+      const unlogged = this.overfull.length > 0;
       const replays = this.replays();
       const fresh = this.admit();
       const answer = this.run.pass({
@@ -202,6 +216,7 @@ class Launch {
         budget: this.request.budget ?? DEFAULT_BUDGET,
         forceAt: this.request.forceAt ?? FORCE_NEVER,
         usesFrame: around?.usesFrame,
+        unlogged,
         onSubmitted,
         isAborted,
       });
@@ -212,7 +227,7 @@ class Launch {
       if (typeof result === 'number') return this.report('failed', result);
       if (isAborted?.() === true) return this.report('aborted');
       const before = this.finished;
-      const failure = this.take(result, replays.length + fresh.length);
+      const failure = this.take(result, [replays, fresh], unlogged);
       this.passes += 1;
       onPass?.(this.counts(), result);
       if (failure !== undefined) return this.report(failure);
@@ -224,25 +239,45 @@ class Launch {
     return this.report('done');
   }
 
+  private get isOver(): boolean {
+    const { stopped, parked, next, request } = this;
+    return stopped.length === 0 && parked.length === 0 && next >= request.workgroups;
+  }
+
   private replays(): Uint32Array {
-    const work = new Uint32Array(this.stopped.length * 2);
-    for (const [index, slot] of this.stopped.entries()) {
+    const slots = this.overfull.length > 0 ? this.overfull : this.stopped;
+    const work = new Uint32Array(slots.length * 2);
+    for (const [index, slot] of slots.entries()) {
       work[index * 2] = this.owner[slot]!;
       work[index * 2 + 1] = slot;
     }
-    this.replayed += this.stopped.length;
+    this.replayed += slots.length;
     this.request.arrange?.(work);
     return work;
   }
 
-  /** Workgroups that have not run, as many as there are free slots. */
+  /** Workgroups that have not run, as many as there are free slots that nobody waits for. */
   private get admissible(): number {
-    return Math.min(this.freeSlots.length, this.request.workgroups - this.next);
+    const free = Math.max(0, this.freeSlots.length - this.parked.length);
+    return Math.min(free, this.request.workgroups - this.next);
+  }
+
+  /** Takes up workgroups that waited for a slot. */
+  private unpark(): void {
+    if (this.holds || this.overfull.length > 0) return;
+    while (this.parked.length > 0 && this.freeSlots.length > 0) {
+      const { slot, workgroup } = this.parked.shift()!;
+      const to = this.freeSlots.pop()!;
+      this.run.unpark(slot, to);
+      this.owner[to] = workgroup;
+      this.stopped.push(to);
+    }
+    this.stopped.sort((a, b) => a - b);
   }
 
   /** Gives free slots to workgroups that have not run. */
   private admit(): Uint32Array {
-    const count = this.holds ? 0 : this.admissible;
+    const count = this.holds || this.overfull.length > 0 ? 0 : this.admissible;
     const work = new Uint32Array(count * 2);
     for (let index = 0; index < count; index++) {
       const slot = this.freeSlots.pop()!;
@@ -255,17 +290,24 @@ class Launch {
     return work;
   }
 
-  /** Sorts slots into stopped and free; answers why the launch has to end, if so. */
-  private take(result: VmPassResult, pairs: number): LaunchOutcome | undefined {
-    if (pairs === 0) return undefined;
+  /** Sorts the slots of a pass into stopped and free; answers why the launch has to end, if so. */
+  private take(
+    result: VmPassResult,
+    work: readonly Uint32Array[],
+    unlogged: boolean,
+  ): LaunchOutcome | undefined {
+    if (work.every(({ length }) => length === 0)) return undefined;
+    const ran = new Uint8Array(this.window);
+    for (const pairs of work) for (let at = 1; at < pairs.length; at += 2) ran[pairs[at]!] = 1;
     this.overflow += result.overflow;
     this.faults += result.faults.length / 8 + result.overflow;
     this.killed += result.killed;
     this.diverged += result.diverged;
+    const others = this.stopped.filter((slot) => ran[slot] === 0);
     this.stopped = [];
     let bits = 0;
     for (let slot = 0; slot < this.window; slot++) {
-      if (this.owner[slot]! < 0) continue;
+      if (ran[slot] === 0) continue;
       const status = result.status[slot]!;
       bits |= status;
       if ((status & CULPRIT) !== 0 && this.culprit < 0) this.culprit = this.owner[slot]!;
@@ -277,15 +319,35 @@ class Launch {
         this.finished += 1;
       }
     }
+    if (others.length > 0) this.stopped = [...others, ...this.stopped].sort((a, b) => a - b);
+    this.overfull = [];
     if ((bits & SLOT_ENDLESS) !== 0) return 'endless';
     if (result.diverged > 0) return 'diverged';
-    if ((bits & SLOT_LOG_FULL) !== 0) {
-      this.logGrowths += 1;
-      if (this.run.growLog() !== 0) return 'logFull';
-      this.culprit = -1;
-      this.idle = 0;
-    }
+    if ((bits & SLOT_LOG_FULL) === 0) return undefined;
+    if (unlogged) return 'logFull';
+    this.culprit = -1;
+    this.makeRoom(result.status);
     return undefined;
+  }
+
+  /** Logs are full: they grow, at the cost of slots if need be; else their owners do without. */
+  private makeRoom(status: Uint32Array): void {
+    const slots = this.run.growLog(this.stopped);
+    if (slots === 0) {
+      this.overfull = this.stopped.filter((slot) => (status[slot]! & SLOT_LOG_FULL) !== 0);
+      return;
+    }
+    this.logGrowths += 1;
+    this.idle = 0;
+    if (slots >= this.window) return;
+    for (const slot of this.stopped) {
+      if (slot < slots) continue;
+      this.parked.push({ slot, workgroup: this.owner[slot]! });
+      this.owner[slot] = -1;
+    }
+    this.stopped = this.stopped.filter((slot) => slot < slots);
+    this.freeSlots = this.freeSlots.filter((slot) => slot < slots);
+    this.window = slots;
   }
 
   private async serve({ faults, overflow, accesses }: VmPassResult): Promise<boolean> {
@@ -295,7 +357,10 @@ class Launch {
       count: faults.length / 8,
       overflow,
       pass: this.passes - 1,
-      stopped: this.stopped.map((slot) => this.owner[slot]!),
+      stopped: [
+        ...this.stopped.map((slot) => this.owner[slot]!),
+        ...this.parked.map(({ workgroup }) => workgroup),
+      ],
       next: this.admissible,
       accesses,
     };
@@ -317,7 +382,10 @@ class Launch {
   }
 
   private counts(): LaunchCounts {
-    const { passes, replayed, faults, overflow, killed, diverged, logGrowths, finished } = this;
-    return { passes, replayed, faults, overflow, killed, diverged, logGrowths, finished };
+    const { passes, replayed, faults, overflow, killed, diverged, finished } = this;
+    const { logGrowths, window } = this;
+    const { logWords } = this.run;
+    const logs = { logGrowths, logWords, window };
+    return { passes, replayed, faults, overflow, killed, diverged, finished, ...logs };
   }
 }

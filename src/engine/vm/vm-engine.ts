@@ -54,6 +54,8 @@ export interface VmProgramOptions {
   readonly guard?: 'exact' | 'none';
   /** Keeps the first attempt from doing without the log where it could. */
   readonly alwaysLog?: boolean;
+  /** Most bytes of states and logs of one launch; default and limit are the engine's. */
+  readonly memoBytes?: number;
   /** Reports what each pass accessed; default false. Engines that can't refuse to compile. */
   readonly reportsAccesses?: boolean;
 }
@@ -73,6 +75,8 @@ export interface VmPass {
   readonly forceAt: number;
   /** First of the `CONTROL_USE_FRAMES` frames whose uses are counted. */
   readonly usesFrame?: number | undefined;
+  /** Goes on past a full log, where a stop can't be made good: its slot is then `SLOT_LOG_FULL`. */
+  readonly unlogged?: boolean;
   /** Called as soon as changes of the page table and of frames come after the pass. */
   readonly onSubmitted?: (() => void) | undefined;
   /** Asked now and then by engines that can: true leaves the pass, whose result is void. */
@@ -110,8 +114,18 @@ export interface VmPassResult {
 export interface VmRun {
   /** Runs one pass. A lost device or a failed dispatch is an errno: ENODEV, EIO. */
   pass(work: VmPass): MaybePromise<VmPassResult | Errno>;
-  /** Doubles the log. Returns 0, or ENOMEM when it would exceed its limit. */
-  growLog(): number;
+  /** Words of log that each invocation has. */
+  readonly logWords: number;
+  /**
+   * Doubles the log. Where there is no room for that, only the slots from 0 on have one for which
+   * there is: those beyond are out of use, and what they hold waits for `unpark`.
+   *
+   * @param stopped slots whose log is needed
+   * @returns slots that have a log; 0, and nothing is changed, when it would exceed its limit
+   */
+  growLog(stopped: readonly number[]): number;
+  /** Moves what `growLog` has put aside to a slot with a log that is free. */
+  unpark(from: number, to: number): void;
   /** Gives the run's memory back; stopped invocations are forgotten. */
   end(): void;
 }

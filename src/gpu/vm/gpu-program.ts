@@ -23,6 +23,7 @@ import type {
 import {
   DEFAULT_LOG_WORDS,
   DEFAULT_RING_RECORDS,
+  MAX_LOG_WORDS,
   VmCompileError,
 } from '../../engine/vm/vm-engine.ts';
 import type { CheckedKernel } from './check-kernel.ts';
@@ -51,6 +52,9 @@ export class GpuProgram implements VmProgram, RunParts {
   readonly firstFlags: number;
   readonly forces: boolean;
   readonly countsUses: boolean;
+  private readonly memoBytes: number;
+  private readonly compileUnlogged: () => Promise<GPUComputePipeline>;
+  private unloggedMade: Promise<GPUComputePipeline> | undefined;
 
   constructor(made: GpuProgramParts) {
     this.kernel = made.kernel;
@@ -65,21 +69,31 @@ export class GpuProgram implements VmProgram, RunParts {
     this.firstFlags = made.firstFlags;
     this.forces = made.forces;
     this.countsUses = made.countsUses;
+    this.memoBytes = made.memoBytes;
+    this.compileUnlogged = made.compileUnlogged;
+  }
+
+  /** Replays that go on past a full log: compiled when the first launch needs it. */
+  unlogged(): Promise<GPUComputePipeline> {
+    this.unloggedMade ??= this.compileUnlogged();
+    return this.unloggedMade;
   }
 
   launch(space: DeviceSpace, args: readonly number[]): VmRun {
     return new GpuRun(this, space, args);
   }
 
-  /** Bytes of states and logs, with so many words of log an invocation. */
-  memoBytes(logWords: number): number {
-    const { slots, lanes, logsAt } = this.layout;
-    return (logsAt + slots * lanes * logWords) * 4;
+  /** Words of log that one invocation can have when its workgroup is alone. */
+  get mostLogWords(): number {
+    const { lanes, logsAt } = this.layout;
+    return Math.min(MAX_LOG_WORDS, Math.floor((this.memoBytes / 4 - logsAt) / lanes));
   }
 
-  /** Whether a log of this size can be had. */
-  fits(logWords: number): boolean {
-    return this.memoBytes(logWords) <= memoLimit(this.engine.device);
+  /** Slots that can have a log of so many words an invocation. */
+  slotsWith(logWords: number): number {
+    const { slots, lanes, logsAt } = this.layout;
+    const room = Math.floor((this.memoBytes / 4 - logsAt) / (lanes * logWords));
+    return Math.max(0, Math.min(slots, room));
   }
 }
 
@@ -95,6 +109,9 @@ interface GpuProgramParts {
   readonly firstFlags: number;
   readonly forces: boolean;
   readonly countsUses: boolean;
+  /** Most bytes of states and logs. */
+  readonly memoBytes: number;
+  readonly compileUnlogged: () => Promise<GPUComputePipeline>;
 }
 
 /** Checks and compiles a kernel. */
@@ -118,7 +135,8 @@ export async function compileProgram(
   const logWords = Math.max(4, options.logWords ?? checked.order.logWords ?? DEFAULT_LOG_WORDS);
   const { checks } = checked.order;
   const words = STATE_WORDS + (checks ? CHECK_WORDS : 0) + logWords;
-  const room = Math.floor(memoLimit(device) / (4 + lanes * words * 4));
+  const memoBytes = Math.min(memoLimit(device), options.memoBytes ?? Infinity);
+  const room = Math.floor(memoBytes / (4 + lanes * words * 4));
   const slots = Math.max(1, Math.min(options.slots, room));
   const layout = layoutOf(lanes, slots, options.ringRecords ?? DEFAULT_RING_RECORDS, checks);
   const { attempt, first, again } = variantsOf(checked, options);
@@ -126,12 +144,10 @@ export async function compileProgram(
   const firstSource = vmSource(checked, layout, first);
   const made = await pipeline(device, kernel, firstSource, bindings);
   if (!('label' in made)) return { errno: errno.EINVAL, problems: made };
-  const replay = pipeline(device, kernel, vmSource(checked, layout, again), bindings).then(
-    (second) => {
-      if ('label' in second) return second;
-      throw new VmCompileError(`${kernel.name}: ${second[0]?.reason}`);
-    },
-  );
+  const compile = (variant: VmVariant): Promise<GPUComputePipeline> =>
+    pipeline(device, kernel, vmSource(checked, layout, variant), bindings).then(pipelineOrThrow);
+  const replay = compile(again);
+  const compileUnlogged = (): Promise<GPUComputePipeline> => compile({ ...again, unlogged: true });
   // Whoever replays awaits it; until then a failure is nobody's.
   replay.catch(() => {});
   const parts = { engine, kernel, layout, firstAttempt: attempt, first: made, again: replay };
@@ -140,7 +156,8 @@ export async function compileProgram(
   const firstFlags = flags | (first.log ? FLAG_COUNTS : 0);
   const forces = options.forceFaults === true;
   const countsUses = options.countsUses === true;
-  return new GpuProgram({ ...parts, logWords, flags, firstFlags, forces, countsUses });
+  const logs = { logWords, memoBytes, compileUnlogged };
+  return new GpuProgram({ ...parts, ...logs, flags, firstFlags, forces, countsUses });
 }
 
 /** Which variants a kernel's first attempt and its replays are. */
@@ -154,11 +171,17 @@ export function variantsOf(
   const hash = options.hash === true && guarded;
   const force = options.forceFaults === true;
   const log = attempt === 'log';
-  const first = { replay: false, log, kept: attempt === 'defer' ? order.kept : 0 };
+  const kept = attempt === 'defer' ? order.kept : 0;
+  const first = { replay: false, log, unlogged: false, kept };
   const uses = options.countsUses === true;
-  const again = { replay: true, log: guarded, kept: 0, hash, force: false, uses };
+  const again = { replay: true, log: guarded, unlogged: false, kept: 0, hash, force: false, uses };
   // Only a log that the first attempt wrote has addresses to compare with.
   return { attempt, first: { ...first, hash, force, uses }, again };
+}
+
+function pipelineOrThrow(made: GPUComputePipeline | VmProblem[]): GPUComputePipeline {
+  if ('label' in made) return made;
+  throw new VmCompileError(made[0]?.reason);
 }
 
 async function pipeline(

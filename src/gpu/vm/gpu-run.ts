@@ -36,7 +36,6 @@ import {
 } from '../../engine/vm/abi.ts';
 import type { DeviceSpace } from '../../engine/vm/device-space.ts';
 import type { VmPass, VmPassResult, VmRun } from '../../engine/vm/vm-engine.ts';
-import { MAX_LOG_WORDS } from '../../engine/vm/vm-engine.ts';
 import {
   BUFFER_COPY_DST,
   BUFFER_COPY_SRC,
@@ -46,6 +45,7 @@ import {
 } from '../flags.ts';
 import { nudgerOf } from '../nudge.ts';
 import type { GpuVmHost } from './gpu-host.ts';
+import { logPlace, ParkedLogs } from './parked-logs.ts';
 import type { VmLayout } from './vm-source.ts';
 
 /** Bytes from one dispatch's parameters to the next: the largest offset alignment there is. */
@@ -63,6 +63,8 @@ export interface RunParts {
   /** The first attempt, and replays. */
   readonly first: GPUComputePipeline;
   readonly again: Promise<GPUComputePipeline>;
+  /** Replays that go on past a full log. */
+  unlogged(): Promise<GPUComputePipeline>;
   /** `FLAG_*` of replays, and of first attempts. */
   readonly flags: number;
   readonly firstFlags: number;
@@ -72,10 +74,10 @@ export interface RunParts {
   readonly countsUses: boolean;
   /** Words of log of an invocation at first. */
   readonly logWords: number;
-  /** Bytes of states and logs, with so many words of log an invocation. */
-  memoBytes(logWords: number): number;
-  /** Whether a log of this size can be had. */
-  fits(logWords: number): boolean;
+  /** Words of log that one invocation can have when its workgroup is alone. */
+  readonly mostLogWords: number;
+  /** Slots that can have a log of so many words an invocation. */
+  slotsWith(logWords: number): number;
 }
 
 /** What passes go through: several launches of a program may be in progress. */
@@ -99,7 +101,10 @@ export class GpuRun implements VmRun {
   private readonly space: DeviceSpace;
   private readonly params = new Uint32Array((2 * PARAM_STRIDE) / 4);
   private readonly buffers: RunBuffers;
-  private logWords: number;
+  logWords: number;
+  /** Slots that have a log. */
+  private logSlots: number;
+  private readonly parked = new ParkedLogs();
   private memo: GPUBuffer;
   private group: GPUBindGroup;
   /** Resolves with an error when there was no room for the buffers. */
@@ -109,6 +114,7 @@ export class GpuRun implements VmRun {
     this.program = program;
     this.space = space;
     this.logWords = program.logWords;
+    this.logSlots = program.layout.slots;
     for (const base of [0, PARAM_STRIDE / 4]) {
       this.params[base + PARAM_CONTEXT] = space.context;
       this.params.set(args.slice(0, PARAM_ARGUMENTS), base + PARAM_HEADER_WORDS);
@@ -126,7 +132,8 @@ export class GpuRun implements VmRun {
     const { control, readback } = this.buffers;
     const { device } = program.engine;
     if (program.engine.isLost) return errno.ENODEV;
-    const replay = work.replays.length > 0 ? await program.again : undefined;
+    const wanted = work.unlogged === true ? program.unlogged() : program.again;
+    const replay = work.replays.length > 0 ? await wanted : undefined;
     if ((await this.made) !== null) return errno.ENOMEM;
     this.upload(work);
     device.pushErrorScope('validation');
@@ -158,34 +165,48 @@ export class GpuRun implements VmRun {
     return this.result(head);
   }
 
-  growLog(): number {
+  growLog(stopped: readonly number[]): number {
     const { program } = this;
     const { device } = program.engine;
     const before = this.logWords;
-    const after = before * 2;
-    if (after > MAX_LOG_WORDS || !program.fits(after)) return errno.ENOMEM;
+    const after = Math.min(before * 2, program.mostLogWords);
+    const slots = after > before ? Math.min(this.logSlots, program.slotsWith(after)) : 0;
+    if (slots === 0) return 0;
     const { layout } = program;
     const old = this.memo;
     this.logWords = after;
+    this.logSlots = slots;
     device.pushErrorScope('out-of-memory');
     this.memo = this.makeMemo();
-    this.made = device.popErrorScope();
     const encoder = device.createCommandEncoder();
-    const states = layout.logsAt * 4;
-    encoder.copyBufferToBuffer(old, 0, this.memo, 0, states);
-    const block = before * layout.lanes * 4;
-    for (let slot = 0; slot < layout.slots; slot++) {
-      const from = states + slot * block;
-      encoder.copyBufferToBuffer(old, from, this.memo, states + slot * block * 2, block);
+    const beyond = stopped.filter((slot) => slot >= slots);
+    if (beyond.length > 0) this.parked.add(device, encoder, layout, old, beyond, before);
+    this.made = device.popErrorScope();
+    encoder.copyBufferToBuffer(old, 0, this.memo, 0, layout.logsAt * 4);
+    for (const slot of stopped) {
+      if (slot >= slots) continue;
+      const from = logPlace(layout, slot, before);
+      const to = logPlace(layout, slot, after);
+      encoder.copyBufferToBuffer(old, from, this.memo, to, before * layout.lanes * 4);
     }
     device.queue.submit([encoder.finish()]);
     old.destroy();
     this.group = this.makeGroup();
-    return 0;
+    return slots;
+  }
+
+  unpark(from: number, to: number): void {
+    const { program, logWords } = this;
+    const { device } = program.engine;
+    const encoder = device.createCommandEncoder();
+    const spent = this.parked.take(encoder, program.layout, this.memo, from, to, logWords);
+    device.queue.submit([encoder.finish()]);
+    spent?.destroy();
   }
 
   end(): void {
     this.memo.destroy();
+    this.parked.destroy();
     for (const buffer of Object.values(this.buffers)) buffer.destroy();
   }
 
@@ -251,9 +272,10 @@ export class GpuRun implements VmRun {
   }
 
   private makeMemo(): GPUBuffer {
+    const { lanes, logsAt } = this.program.layout;
     return this.program.engine.device.createBuffer({
       label: 'vm memo',
-      size: this.program.memoBytes(this.logWords),
+      size: (logsAt + this.logSlots * lanes * this.logWords) * 4,
       usage: BUFFER_STORAGE | BUFFER_COPY_SRC | BUFFER_COPY_DST,
     });
   }

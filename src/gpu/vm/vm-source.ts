@@ -67,6 +67,8 @@ export interface VmLayout {
 export interface VmVariant {
   readonly replay: boolean;
   readonly log: boolean;
+  /** Invocations go on past a full log. */
+  readonly unlogged: boolean;
   /** Effects kept back. */
   readonly kept: number;
   readonly hash: boolean;
@@ -110,6 +112,7 @@ export function vmSource(kernel: CheckedKernel, layout: VmLayout, variant: VmVar
     `const VM_CHECKS_AT: u32 = ${layout.checksAt}u;`,
     `const VM_REPLAY: bool = ${variant.replay};`,
     `const VM_LOG: bool = ${variant.log};`,
+    `const VM_UNLOGGED: bool = ${variant.unlogged};`,
     `const VM_DEFER: u32 = ${variant.kept}u;`,
     `const VM_HASH: bool = ${variant.hash};`,
     `const VM_FORCE: bool = ${variant.force};`,
