@@ -5,9 +5,10 @@
 // its later accesses fail like the first. What was the matter is found out once, by collect.wgsl.
 //
 // Constants before this text choose the variant: VM_LOG counts operations and logs their results,
-// VM_UNLOGGED goes on when the log is full, after which a stop can't be made good, VM_REPLAY takes logged results instead of doing operations again, VM_DEFER keeps that many
-// effects back until nothing can stop any more, VM_HASH compares the addresses of a replay with
-// those before, VM_FORCE makes up faults, VM_USES counts the uses of some frames.
+// VM_UNLOGGED goes on when the log is full, after which a stop can't be made good, VM_REPLAY takes
+// logged results instead of doing operations again, VM_DEFER keeps that many effects back until
+// nothing can stop any more, VM_HASH compares the addresses of a replay with those before, VM_FORCE
+// makes up faults, VM_USES counts the uses of some frames.
 
 // PTE_NEVER once stopped; then why, as VM_STATE_WHY holds it.
 var<private> vm_never: u32;
@@ -36,7 +37,9 @@ fn vm_open(va: u32, access: u32, words: u32) -> u32 {
   let want = (1u << access) | vm_never;
   var ok = (entry & want) == want;
   if (VM_FORCE) { ok = ok && vm_done != vm_params.force_at; }
-  if (VM_LOG && !VM_UNLOGGED && words != 0u) { ok = ok && vm_logged + words <= vm_params.log_words; }
+  if (VM_LOG && !VM_UNLOGGED && words != 0u) {
+    ok = ok && vm_logged + words <= vm_params.log_words;
+  }
   let first = !ok && vm_never == 0u;
   vm_why = select(vm_why, (va & 0xfffffffcu) | (access + 1u), first);
   vm_never = select(VM_PTE_NEVER, vm_never, ok);

@@ -77,7 +77,7 @@ function roomFor(slots: number, words: number): number {
   return 4 * (slots * (1 + 4 * LANES) + LANES * words);
 }
 
-/** Loads page 1 of the memory, then `rounds` words of page 0, and adds their sum to a word of it. */
+/** Loads page 1 of the memory, then words of page 0, and adds their sum to a word of it. */
 function summing(rounds: VmExpr): VmCase {
   const body: VmStatement[] = [
     load('sum', arg(1)),
