@@ -104,8 +104,16 @@ export class KernelPanel {
 
   /** A line about the kernel. */
   say(text: string, tone: '' | 'good' | 'bad' = ''): void {
-    byId('kernel-verdict').textContent = text;
-    byId('kernel-verdict').className = `verdict ${tone}`.trim();
+    this.write(text, tone, 'polite');
+  }
+
+  /** @param live `off` for what changes many times a second, and would never be read out */
+  private write(text: string, tone: '' | 'good' | 'bad', live: 'off' | 'polite'): void {
+    const verdict = byId('kernel-verdict');
+    if (verdict.textContent === text) return;
+    verdict.setAttribute('aria-live', live);
+    verdict.textContent = text;
+    verdict.className = `verdict ${tone}`.trim();
   }
 
   /** Whether a run under these settings asks the user's policy. */
@@ -287,11 +295,9 @@ export class KernelPanel {
     bar.value = progress.finished;
     const { passes, faults, finished } = progress;
     const done = `${formatCount(finished)} of ${formatCount(bar.max)} workgroups finished`;
-    this.say(
-      isHeld
-        ? `Held after pass ${formatCount(passes)}: ${done}, ${formatCount(faults)} faults so far.`
-        : `Pass ${formatCount(passes)}: ${done}, ${formatCount(faults)} faults`,
-    );
+    const count = `${formatCount(faults)} faults`;
+    if (isHeld) this.say(`Held after pass ${formatCount(passes)}: ${done}, ${count} so far.`);
+    else this.write(`Pass ${formatCount(passes)}: ${done}, ${count}`, '', 'off');
     document.documentElement.dataset['kernelPasses'] = String(passes);
     this.map.update(map);
     if (!isHeld && performance.now() - this.plottedAt < PLOT_MS) return;

@@ -118,7 +118,9 @@ async function runAction(body: () => Promise<void>): Promise<void> {
     delete root.dataset['busy'];
     for (const button of enabled) button.disabled = false;
     // A button loses the focus when it is switched off; the keyboard's place must not jump.
-    if (focused instanceof HTMLElement && document.activeElement === document.body) focused.focus();
+    const now = document.activeElement;
+    const isLost = now === document.body || (now instanceof HTMLButtonElement && now.disabled);
+    if (focused instanceof HTMLElement && isLost) focused.focus();
   }
 }
 

@@ -158,6 +158,34 @@ describe.skipIf(!bundleRunsHere())('fault lab page (needs Linux x64)', () => {
     expect(await rig.marks()).toMatchObject({ aDone: 'true', bDone: 'true' });
   });
 
+  test('the keyboard alone is enough, and keeps its place', async () => {
+    await rig.open(`${SMALL}&manual&speed=100`);
+    const focused = (): Promise<string> =>
+      rig.page.evaluate(() => document.activeElement?.id ?? '');
+    await rig.page.focus('#run');
+    await rig.page.keyboard.press('Enter');
+    await rig.page.waitForSelector('#pause:not([disabled])');
+    await rig.page.focus('#pause');
+    await rig.page.keyboard.press('Space');
+    await rig.page.waitForSelector('html:not([data-busy])');
+    expect(await focused()).toBe('run');
+    for (const id of ['step-batch', 'step-pass', 'restart']) {
+      await rig.page.keyboard.press('Tab');
+      expect(await focused()).toBe(id);
+      const outline = await rig.page.$eval(`#${id}`, (one) => getComputedStyle(one).outlineStyle);
+      expect(outline).not.toBe('none');
+      await rig.page.keyboard.press('Enter');
+      await rig.page.waitForSelector('html:not([data-busy])');
+    }
+    expect(await rig.marks()).toMatchObject({ aBatches: '0', bBatches: '0' });
+  });
+
+  test('every control has a name, the plots have theirs', async () => {
+    await rig.open(`${SMALL}&kernel=increment&mover=uvm&kib=16`);
+    await rig.page.$$eval('details', (all) => all.forEach((one) => (one.open = true)));
+    expect(await rig.controlsWithoutName()).toEqual([]);
+  });
+
   test('what an address asks for in vain is named; the page goes on without', async () => {
     await rig.open('05-fault-lab/?a=best&size=9999&workload=sweep&kib=x&mover=me&cost=nonsense');
     const words = await rig.text('#left-out');

@@ -87,6 +87,29 @@ export class PageRig {
     return this.page.setInputFiles(selector, file);
   }
 
+  /** Controls and pictures that nobody who can't see them can tell what they are. */
+  controlsWithoutName(): Promise<string[]> {
+    const kinds = 'button, input:not([type=hidden]), select, textarea, canvas, progress';
+    return this.page.$$eval(kinds, (all) => {
+      const nameless = all.filter((one) => {
+        // A file input lies invisible on its label.
+        if (!one.checkVisibility() && one.getAttribute('type') !== 'file') return false;
+        const by = one.getAttribute('aria-labelledby') ?? '';
+        const labels = [...((one as HTMLInputElement).labels ?? [])];
+        const names = [
+          one.getAttribute('aria-label'),
+          by === '' ? '' : document.getElementById(by)?.textContent,
+          ...labels.map((label) => label.textContent),
+          one.textContent,
+          // The canvas of a plot is in a figure with a name.
+          one.closest('figure')?.getAttribute('aria-label'),
+        ];
+        return names.every((name) => (name ?? '').trim() === '');
+      });
+      return nameless.map((one) => one.outerHTML);
+    });
+  }
+
   /** The parameters of the page's address. */
   query(): URLSearchParams {
     return new URL(this.page.url()).searchParams;

@@ -24,6 +24,7 @@ describe.skipIf(!bundleRunsHere())('oversubscription page (needs Linux x64)', ()
     await rig.page.click('#time summary');
     await rig.page.waitForSelector('#time details tbody tr');
     expect(await rig.page.locator('#time details tbody tr').count()).toBe(11);
+    expect(await rig.controlsWithoutName()).toEqual([]);
     await rig.page.click('#cells-summary');
     expect(await rig.page.locator('#cells tbody tr').count()).toBe(22);
   });
