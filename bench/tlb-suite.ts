@@ -12,7 +12,7 @@ import { makeCore, markDead } from './insides.ts';
 import type { RunContext } from './run-context.ts';
 import { pairedRatio } from './stats.ts';
 import { LOOP_PAIRS } from './tlb-loops.ts';
-import { BULK_CASES, REPEATS, TLB_BYTES, timeTlb } from './tlb-times.ts';
+import { BULK_CASES, TLB_BYTES, timeTlb } from './tlb-times.ts';
 import type { TlbTimes } from './tlb-times.ts';
 import type { GoalPart } from './types.ts';
 
@@ -34,7 +34,7 @@ export async function runTlbSuite(ctx: RunContext): Promise<void> {
   await process.write(base, new Uint8Array(TLB_BYTES).fill(7));
   const times = await (hasCores() ? timesInWorker : timesHere)(ctx, process, base);
   await process.exit();
-  const parts = times.map(({ name, core: ours, plain }): GoalPart => {
+  const parts = times.map(({ name, core: ours, plain, repeats }): GoalPart => {
     for (const [side, samples] of [
       ['core', ours],
       ['plain', plain],
@@ -44,7 +44,7 @@ export async function runTlbSuite(ctx: RunContext): Promise<void> {
         suite: 'fault' as const,
         id: `fault/tlb/${name.replaceAll(' ', '-')}/${side}`,
       };
-      const sampled = { samples, dropped: 0, chained: REPEATS, failure: null, phases: null };
+      const sampled = { samples, dropped: 0, chained: repeats[side], failure: null, phases: null };
       ctx.addCell({ ...spec, params, unit: 'us', bytes: 0, pages: 0 }, sampled);
     }
     const isLoop = LOOP_PAIRS.some((pair) => pair.name === name);
