@@ -51,6 +51,7 @@ export const COUNT_WORDS: Readonly<Record<keyof FaultCounts, string>> = {
   fallbacks: 'pages that found no memory',
   duplicated: 'pages duplicated for reading',
   duplicatesDropped: 'duplicates dropped',
+  duplicatesMoved: 'wanted twice, moved',
   throttled: 'faults throttled',
   cancelled: 'faults cancelled',
   invalidPrefetches: 'prefetch accesses dropped',

@@ -82,6 +82,8 @@ export class DeviceMemory {
   isClosed = false;
   private freeHead = NO_PAGE;
   /** Free large folios, by their heads. */
+  /** Set by the device: whether a CPU that faults on a page has to wait (DevPagemapOps). */
+  holdsBack: DevPagemapOps['holdsBack'] | null = null;
   private freeFolios = NO_PAGE;
   private readonly ops: DevPagemapOps;
 
@@ -102,6 +104,7 @@ export class DeviceMemory {
     this.owner = owner;
     this.chunks = Array.from({ length: Math.ceil(capacityPages / chunkPages) }, () => null);
     this.ops = {
+      holdsBack: (vmf) => this.holdsBack?.(vmf) ?? null,
       folioFree: (pfn, order) => this.folioFree(pfn, order),
       pagesFree: (pfns, count) => this.pagesFree(pfns, count),
       migrateToRam,

@@ -92,6 +92,8 @@ export class DmirrorDevice {
    * one kernel was granted no other kernel's faults take away before it was used.
    */
   readonly faultLock = new Mutex();
+  /** Asked in turn what a CPU that faults on a page of the device has to wait for: cpu-waits.ts. */
+  readonly keepers = new Set<(vmf: VmFault) => Promise<void> | null>();
   /** Whether it is suspended. */
   readonly sleep = new DeviceSleep();
   /** The list of the pass that holds `apertureLock`. */
@@ -102,6 +104,15 @@ export class DmirrorDevice {
     this.minor = minor;
     this.memory = memory;
     this.apertureFrame = frame;
+    memory.holdsBack = (vmf) => this.holdsBack(vmf);
+  }
+
+  private holdsBack(vmf: VmFault): Promise<void> | null {
+    for (const keeper of this.keepers) {
+      const released = keeper(vmf);
+      if (released !== null) return released;
+    }
+    return null;
   }
 
   /**

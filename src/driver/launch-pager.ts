@@ -58,6 +58,8 @@ export interface LaunchPager {
   serve(batch: FaultBatch): Promise<boolean | 'hold'>;
   /** What it does around each pass of the launch, if anything. */
   readonly around: PassHooks | undefined;
+  /** No pass comes for a while. Context: between two passes; nothing is granted. */
+  pause(): void;
   /** The pass that uses what was granted is queued. */
   passSubmitted(): void;
   /** The launch is over: nothing is mapped any more. Context: waits. */

@@ -187,6 +187,9 @@ export class MachinePager implements LaunchPager {
     return this.aperture;
   }
 
+  /** Nobody waits for it. */
+  pause(): void {}
+
   /** The pass that uses what was granted is queued: others may evict it from now on. */
   passSubmitted(): void {
     this.map.forgive();

@@ -41,6 +41,11 @@ export class ParkedPages {
     this.context = context;
   }
 
+  /** Whether there are none. */
+  get isEmpty(): boolean {
+    return this.pages.size === 0;
+  }
+
   /** The service has mapped a page in RAM. */
   add(page: number): void {
     this.pages.add(page);

@@ -110,6 +110,11 @@ export class PolicyPager implements LaunchPager {
     return this.inner.serve(batch);
   }
 
+  /** CPUs that the policy has wait go on. */
+  pause(): void {
+    this.inner.pause();
+  }
+
   /** The pass that uses what was granted is queued. */
   passSubmitted(): void {
     this.inner.passSubmitted();

@@ -13,7 +13,7 @@
  * contexts of a device that is too small for all of them take turns. Migrations take the mmap lock
  * for read. One launch at a time. Source: our own; the steps are those of a driver's fault handler.
  *
- * Leaves out: a second copy of read-mostly pages: they move. The wait that a policy wants of a CPU.
+ * Leaves out: a second copy of read-mostly pages: they move (docs/deviations.md).
  */
 import { assert } from '../base/assert.ts';
 import { errno, isErr } from '../base/errno.ts';
@@ -23,6 +23,7 @@ import type { FaultBatch } from '../engine/vm/launch.ts';
 import { ContextMap, SPACE_PAGES } from './context-map.ts';
 import { areSameRegions, regionsOf } from './context-regions.ts';
 import { Aperture } from './aperture.ts';
+import { CpuWaits } from './cpu-waits.ts';
 import type { Dmirror } from './dmirror.ts';
 import { isFatal, PageMover } from './page-mover.ts';
 import { ParkedPages } from './parked-pages.ts';
@@ -67,6 +68,8 @@ export class ServicePager {
   private readonly gone = new Set<number>();
   /** Pages that the service mapped in RAM, where the launch can't have them lent. */
   private readonly parked: ParkedPages;
+  /** CPUs that wait for a page, since the policy says so. */
+  private readonly cpus: CpuWaits;
   /** Pages that invocations wait for, and whether to write them. */
   private readonly asked = new Map<number, boolean>();
   private granted = 0;
@@ -114,6 +117,8 @@ export class ServicePager {
         ...(cost === undefined ? {} : { cost }),
         ...(traits === undefined ? {} : { traits }),
         ...(lives === undefined ? {} : { lives }),
+        // HMM knows one place of a page: a driver can't keep the CPU from storing to its copy.
+        duplicates: false,
       },
     );
     const { isComplete, dedup } = options;
@@ -124,6 +129,7 @@ export class ServicePager {
     const refuse = (page: number, write: boolean, why: number): void =>
       this.refuse(page, write, why);
     const lookAt = (page: number): void => this.lookAt(page);
+    this.cpus = new CpuWaits(service, map);
     this.parked = new ParkedPages({ service, map, mover, stats, asked, gone, refuse, lookAt });
   }
 
@@ -147,6 +153,7 @@ export class ServicePager {
     for (const { first, outer } of this.regions) {
       for (let page = first; page < outer; page++) this.lookAt(page);
     }
+    this.cpus.open();
   }
 
   /** Notes where a page is, as the CPU page table has it. */
@@ -176,7 +183,10 @@ export class ServicePager {
    * Context: takes the device's fault lock and keeps it, and the mmap lock for read; waits.
    */
   async serve(batch: FaultBatch): Promise<boolean | 'hold'> {
+    this.cpus.wake();
     await this.lockDevice();
+    this.cpus.check();
+    this.cpus.open();
     this.run.take(batch.records, batch.accesses, batch.stopped);
     this.hasChanged = false;
     this.lends = this.aperture.isAround;
@@ -234,8 +244,14 @@ export class ServicePager {
     this.mirror.device.faultLock.unlock();
   }
 
+  /** No pass comes for a while: CPUs that a policy has wait go on until faults are served again. */
+  pause(): void {
+    this.cpus.close();
+  }
+
   /** The launch is over: services what is left in the ring, which concerns nobody any more. */
   async end(): Promise<void> {
+    this.cpus.close();
     this.asked.clear();
     await this.lockDevice();
     while (this.steps !== null || this.service.ring.pending > 0) {
@@ -248,6 +264,7 @@ export class ServicePager {
 
   /** Ends the connection: the context maps nothing any more. Pages stay on the device. */
   close(): void {
+    this.cpus.close();
     this.aperture.clear();
     this.map.close();
     this.passSubmitted();
@@ -342,13 +359,16 @@ export class ServicePager {
   /** Moves the pages of a step to RAM. */
   private async sendHome(step: PlacementStep): Promise<boolean> {
     const { mover } = this;
-    mover.room(step.count).set(step.pages.subarray(0, step.count));
+    const pages = step.pages.subarray(0, step.count);
+    // What a CPU has taken already is no page that goes home now.
+    const wasHere = Uint8Array.from(pages, (page) => (mover.whereIs(page) === ON_DEVICE ? 1 : 0));
+    mover.room(step.count).set(pages);
     if (isFatal(await mover.sendHome(step.count))) return false;
     for (let i = 0; i < step.count; i++) {
       const page = step.pages[i]!;
       const isHere = mover.whereIs(page) === ON_DEVICE;
       if (isHere) step.failed[i] = MOVE_FAILED;
-      else this.stats.out++;
+      else this.stats.out += wasHere[i]!;
       if (!isHere) this.gone.delete(page);
     }
     return true;
@@ -390,17 +410,21 @@ export class ServicePager {
   private async settle(): Promise<boolean> {
     const { service, gone } = this;
     this.refreshRegions();
-    for (const page of gone) {
-      gone.delete(page);
-      const where = this.mover.whereIs(page);
-      const wasHere = (service.space.where[page]! & ON_DEVICE) !== 0;
-      if (where === ON_DEVICE) this.lookAt(page);
-      else if (wasHere && !(await this.loseToCpu(page, where))) return false;
-      else if (!wasHere && where === 0) service.forget(page);
+    for (;;) {
+      // Also those that go while it waits for one of them.
+      for (const page of gone) {
+        gone.delete(page);
+        const where = this.mover.whereIs(page);
+        const wasHere = (service.space.where[page]! & ON_DEVICE) !== 0;
+        if (where === ON_DEVICE) this.lookAt(page);
+        else if (wasHere && !(await this.loseToCpu(page, where))) return false;
+        else if (!wasHere && where === 0) service.forget(page);
+      }
+      if (this.parked.isEmpty) break;
+      const changed = await this.parked.settle(this.granted);
+      if (changed === null) return false;
+      if (changed > 0) this.hasChanged = true;
     }
-    const changed = await this.parked.settle(this.granted);
-    if (changed === null) return false;
-    if (changed > 0) this.hasChanged = true;
     this.granted = 0;
     if (this.options.checks === true) checkBooks(service.space, this.map, this.mover, gone);
     return true;
@@ -412,7 +436,10 @@ export class ServicePager {
     this.stats.lost++;
     // Memory that the device may not use any more is nothing to ask a policy about.
     if (where === IN_RAM && service.space.regionOf(page) !== undefined) {
-      const steps = service.cpuFault(page, ACCESS_READ);
+      const answer = this.cpus.answerFor(page);
+      // Who could not wait has not asked.
+      const steps =
+        answer === undefined ? service.cpuFault(page, ACCESS_READ) : service.cpuTook(answer);
       for (;;) {
         const { done, value: step } = steps.next();
         if (done === true) break;
@@ -435,6 +462,7 @@ export class ServicePager {
   private noteErased(first: number, end: number): void {
     const { space } = this.service;
     const to = Math.min(end, space.pageCount);
+    this.cpus.wake();
     for (let page = first; page < to; page++) {
       if ((space.where[page]! & ON_DEVICE) !== 0 || space.remote[page] === 1) this.gone.add(page);
     }

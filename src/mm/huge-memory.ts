@@ -16,6 +16,7 @@ import { HPAGE_PMD_NR, PMD_SIZE } from '../base/units.ts';
 import { clearHugeFolio } from './highmem.ts';
 import { FAULT_FLAG_UNSHARE, FAULT_FLAG_WRITE } from './fault-types.ts';
 import type { VmFault } from './fault-types.ts';
+import { whileHeldBack } from './held-back.ts';
 import { pagePgmap } from './memremap.ts';
 import {
   THP_ALWAYS,
@@ -265,11 +266,13 @@ function doHugePmdDevicePrivate(
 ): MaybePromise<number> {
   const { sys } = vma.mm;
   const { mem } = sys;
+  const vmf: VmFault = { vma, address, flags, page: folio, ptePresent: false };
+  const held = whileHeldBack(vmf);
+  if (held !== null) return held;
   // Linux lets the CPU fault again at once here; waiting comes to the same without a spin.
   if (!mem.trylockPage(folio)) return waitForFolio(sys, folio);
   mem.getPage(folio);
   sys.vmstat.add(DEVICE_PRIVATE_FAULT, 1);
-  const vmf: VmFault = { vma, address, flags, page: folio, ptePresent: false };
   const { migrateToRam } = pagePgmap(sys, folio).ops;
   assert(migrateToRam !== undefined, 'I17: a mapped device page has its pagemap');
   const result = migrateToRam(vmf);

@@ -38,6 +38,7 @@ import {
   userfaultfdWp,
   userfaultfdWpAsync,
 } from './fs-userfaultfd.ts';
+import { whileHeldBack } from './held-back.ts';
 import { FAULT_FALLBACK, handleHugePmd, tryHugeFault } from './huge-memory.ts';
 import { hugetlbFault, isVmHugetlb } from './hugetlb.ts';
 import {
@@ -322,12 +323,14 @@ function faultOnDevicePage(
   const sys = vma.mm.sys;
   const { mem } = sys;
   const folio = mem.folioOf(pfn);
+  const vmf: VmFault = { vma, address, flags, page: pfn, ptePresent: true };
+  const held = whileHeldBack(vmf);
+  if (held !== null) return held;
   if (!mem.trylockPage(folio)) return waitAndRetry(sys, folio);
   mem.getPage(folio);
   sys.vmstat.add(DEVICE_PRIVATE_FAULT, 1);
   const pgmap = sys.pagemaps[mem.pgmap[pfn]!];
   assert(pgmap !== null && pgmap !== undefined, 'I17: a mapped device page has its pagemap');
-  const vmf: VmFault = { vma, address, flags, page: pfn, ptePresent: true };
   assert(pgmap.ops.migrateToRam !== undefined, 'private memory has a way home');
   const result = pgmap.ops.migrateToRam(vmf);
   if (isPending(result)) {

@@ -60,6 +60,14 @@ export interface DevPagemapOps {
    */
   readonly migrateToRam?: (vmf: VmFault) => MaybePromise<number>;
   /**
+   * Whether the driver keeps such a page for a while: then the fault waits without the mmap lock
+   * and is taken up again. Asked before the page is locked, and only where the lock may be dropped;
+   * must not wait. Our own: in Linux migrate_to_ram does nothing then, and the CPU faults again.
+   *
+   * @returns what to wait for, or null
+   */
+  readonly holdsBack?: (vmf: VmFault) => Promise<void> | null;
+  /**
    * The contents of live pages are lost (memory_failure). EOPNOTSUPP, or no such callback, counts
    * as ENXIO.
    */

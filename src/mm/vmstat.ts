@@ -16,6 +16,7 @@ export const VM_EVENTS = [
   'pgmigrate_to_device',
   'pgmigrate_to_ram',
   'device_private_fault',
+  'device_private_held',
   'migration_entry_wait',
   'userfault',
   'memory_failure',

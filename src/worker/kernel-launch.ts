@@ -232,7 +232,9 @@ export class KernelLaunches {
     const hold = new LaunchHold(order.words, () => isAborted(active));
     const held = (): MaybePromise<void> => {
       const { passes, finished } = watch.counts;
-      return finished < order.workgroups ? hold.wait(passes) : undefined;
+      const waits = finished < order.workgroups ? hold.wait(passes) : undefined;
+      if (waits !== undefined) pager.pause();
+      return waits;
     };
     let isServed = false;
     const serve = async (batch: FaultBatch): Promise<boolean | 'hold'> => {

@@ -82,7 +82,12 @@ export interface LaunchServiceOptions {
   readonly lives?: number;
 }
 
-/** What a user says about a range, whole pages. */
+/**
+ * What a user says about a range, whole pages. `readMostly` pages move like others: in HMM a page
+ * has one place, so a policy that wants a copy in both memories gets the page on the device, and
+ * `counts.duplicatesMoved` of the report says how many. In the model (`npm run fault`) both copies
+ * are there.
+ */
 export interface RangeHint extends Partial<Hints> {
   readonly addr: number;
   readonly length: number;

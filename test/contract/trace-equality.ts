@@ -102,7 +102,15 @@ export async function expectSameRuns(
   };
   const { report, pager } = await runServed(rig, one, addr, served);
   expect(report).toMatchObject({ outcome: 'done', overflow: 0, killed: 0, logGrowths: 0 });
-  const run = new ModelRun(trace, policy, { cost, devicePages, window, dedup, ...options.model });
+  const run = new ModelRun(trace, policy, {
+    cost,
+    devicePages,
+    window,
+    dedup,
+    // Those of a machine.
+    duplicates: false,
+    ...options.model,
+  });
   while (!run.isDone) run.step();
   expect(booksOf(pager, reports)).toEqual(booksOf(run, reports));
   return pager;

@@ -36,6 +36,8 @@ export interface FaultCounts {
   fallbacks: number;
   duplicated: number;
   duplicatesDropped: number;
+  /** Pages that the policy wanted in both memories, and that moved: a machine has a page once. */
+  duplicatesMoved: number;
   /** Pages whose faults can't be serviced: records cancelled. */
   cancelled: number;
   /** Prefetch accesses that were not allowed, dropped without harm. */
@@ -69,6 +71,7 @@ export function makeCounts(): FaultCounts {
     fallbacks: 0,
     duplicated: 0,
     duplicatesDropped: 0,
+    duplicatesMoved: 0,
     cancelled: 0,
     invalidPrefetches: 0,
     cpuFaults: 0,

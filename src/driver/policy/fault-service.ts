@@ -57,6 +57,11 @@ export interface ServiceOptions {
   readonly traits?: Partial<ServiceTraits>;
   readonly lives?: FaultLives;
   readonly accessCounters?: AccessCounters;
+  /**
+   * Whether a page can be in both memories for reading (true). Where it can't, what a policy wants
+   * duplicated moves, and is counted.
+   */
+  readonly duplicates?: boolean;
 }
 
 /** Invalid prefetches × 3 > batch limit × 2 switch hardware prefetching off for so long, µs. */
@@ -79,6 +84,8 @@ export class FaultService {
   readonly lives: FaultLives | undefined;
   /** Counts accesses over the link, where the run asks for it. */
   readonly accessCounters: AccessCounters | undefined;
+  /** Whether a page can be in both memories. */
+  readonly duplicates: boolean;
   /** Address spaces that are gone: their faults are flushed. */
   readonly deadContexts = new Set<number>();
   /** Whether the device may raise faults for prefetch accesses. */
@@ -108,6 +115,7 @@ export class FaultService {
     this.cost = options.cost ?? COST_MODEL;
     this.lives = options.lives;
     this.accessCounters = options.accessCounters;
+    this.duplicates = options.duplicates ?? true;
     space.wholeBlocks = this.traits.wholeBlocks && space.devicePages >= WHOLE_BLOCK_MIN;
     this.batch = new FaultBatch(this.traits.batchLimit);
     this.sheet = new AnswerSheet(space, policy.name);
@@ -306,9 +314,26 @@ export class FaultService {
    * wait
    */
   *cpuFault(page: number, access: number): Generator<PlacementStep, 'done' | 'wait', void> {
+    const pages = this.cpuReaches(page, access);
+    if (pages === null) return 'wait';
+    yield* this.placement.goHome(pages);
+    return 'done';
+  }
+
+  /**
+   * The first half of `cpuFault`, at any time: also between two steps of a pass.
+   *
+   * @returns pages for `cpuTook`; null where the policy makes the CPU wait: then it asks again
+   */
+  cpuReaches(page: number, access: number): Int32Array | null {
     this.counts.cpuFaults++;
     this.spend('cpu', this.cost.cpuFaultUs);
-    return yield* this.placement.cpuFault(page, access);
+    return this.placement.askCpu(page, access);
+  }
+
+  /** The second half, once the CPU has its page. @returns a generator of steps */
+  cpuTook(pages: Int32Array): Generator<PlacementStep, void, void> {
+    return this.placement.goHome(pages);
   }
 
   /** The user asks for pages to be on the device before they are used. */

@@ -26,6 +26,8 @@ export interface ModelOptions extends Partial<DeviceOptions> {
   readonly traits?: Partial<ServiceTraits>;
   readonly lives?: FaultLives;
   readonly seed?: number;
+  /** Whether a page can be in both memories (true); on a machine it can't. */
+  readonly duplicates?: boolean;
   /** Whether the CPU has written all pages before, so that they have to be copied (true). */
   readonly startsInRam?: boolean;
 }
@@ -103,6 +105,7 @@ export class ModelRun {
       {
         cost: options.cost ?? COST_MODEL,
         accessCounters: new AccessCounters(pageCount),
+        duplicates: options.duplicates ?? true,
         ...(traits === undefined ? {} : { traits }),
         ...(lives === undefined ? {} : { lives }),
       },

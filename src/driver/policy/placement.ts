@@ -2,8 +2,8 @@
  * The second half of the fault service: carries out what a policy answered for a group of faults.
  * It makes room, moves, maps, keeps count and charges virtual time, by steps that the driver does.
  */
-import type { AnswerSheet } from './answers.ts';
 import {
+  AnswerSheet,
   ANSWER_DUPLICATE,
   ANSWER_MIGRATE,
   ANSWER_PIN,
@@ -28,6 +28,7 @@ export class Placement {
   private readonly service: FaultService;
   private readonly batch: FaultBatch;
   private readonly sheet: AnswerSheet;
+  private cpuSheet: AnswerSheet | null = null;
   private readonly victims: VictimList;
   private readonly moves = new PageStep('migrate');
   private readonly copies = new PageStep('duplicate');
@@ -107,6 +108,7 @@ export class Placement {
       const canMove = space.regionOf(page)!.isMigratable;
       if (!canMove && answer !== ANSWER_THROTTLE) answer = ANSWER_REMOTE;
       if (answer === ANSWER_DUPLICATE && group.access[i]! >= ACCESS_WRITE) answer = ANSWER_MIGRATE;
+      if (answer === ANSWER_DUPLICATE) answer = this.duplicateOrMove();
       if (answer === ANSWER_MIGRATE) this.moves.add(page);
       else if (answer === ANSWER_DUPLICATE) this.copies.add(page);
       else if (answer === ANSWER_REMOTE || answer === ANSWER_PIN) this.remotes.add(page);
@@ -120,14 +122,23 @@ export class Placement {
     return this.throttled > 0;
   }
 
+  /** What becomes of a page that the policy wants in both memories. */
+  private duplicateOrMove(): number {
+    const { duplicates, counts } = this.service;
+    if (duplicates) return ANSWER_DUPLICATE;
+    counts.duplicatesMoved++;
+    return ANSWER_MIGRATE;
+  }
+
   /** Takes an answer for a page that did not fault, if there is anything to do. */
   private addPrefetch(page: number): void {
     const { space } = this.service;
     const region = space.regionOf(page);
-    const answer = this.sheet.of(page);
+    let answer = this.sheet.of(page);
     if (region === undefined || !region.isMigratable) return;
     if (this.isFaulted[page] === 1) return;
     const isHere = (space.where[page]! & ON_DEVICE) !== 0;
+    if (answer === ANSWER_DUPLICATE && !isHere) answer = this.duplicateOrMove();
     if (answer === ANSWER_MIGRATE && !isHere) this.moves.add(page);
     else if (answer === ANSWER_DUPLICATE && !isHere) this.copies.add(page);
     else if (answer === ANSWER_REMOTE && !isHere) this.remotes.add(page);
@@ -359,27 +370,40 @@ export class Placement {
     return (fixed * this.group.count) / Math.max(1, this.batch.count);
   }
 
-  /** A CPU access to a page on the device: what the policy sends home, or makes wait. */
-  *cpuFault(page: number, access: number): Generator<PlacementStep, 'done' | 'wait', void> {
-    const { sheet, homes, service } = this;
-    const { policy, space, cost, counts } = service;
+  /**
+   * A CPU access to a page on the device. Context: at any time, also between two steps.
+   *
+   * @returns pages that the policy sends home; null where the CPU is to wait
+   */
+  askCpu(page: number, access: number): Int32Array | null {
+    const { service } = this;
+    const { policy, space, counts } = service;
+    // A sheet of its own: the answers to a group of faults may be half carried out.
+    const sheet = (this.cpuSheet ??= new AnswerSheet(space, policy.name));
     sheet.begin('onCpuFault');
     try {
       if (policy.onCpuFault === undefined) sheet.migrate(page);
-      else policy.onCpuFault(page, access, space, sheet);
+      else {
+        const answered: unknown = policy.onCpuFault(page, access, space, sheet);
+        refusePromise(answered, policy, 'onCpuFault');
+      }
     } catch (error) {
       throw asPolicyError(error, policy, 'onCpuFault');
     }
     if (sheet.of(page) === ANSWER_THROTTLE) {
       counts.throttled++;
-      return 'wait';
+      return null;
     }
+    const named = sheet.pages.subarray(0, sheet.count);
+    return named.filter((one) => sheet.of(one) === ANSWER_MIGRATE);
+  }
+
+  /** Sends pages home because a CPU wants one of them. */
+  *goHome(pages: Int32Array): Generator<PlacementStep, void, void> {
+    const { homes, service } = this;
+    const { space, cost, counts } = service;
     homes.count = 0;
-    for (let i = 0; i < sheet.count; i++) {
-      const one = sheet.pages[i]!;
-      const goes = sheet.of(one) === ANSWER_MIGRATE && (space.where[one]! & ON_DEVICE) !== 0;
-      if (goes) homes.add(one);
-    }
+    for (const one of pages) if ((space.where[one]! & ON_DEVICE) !== 0) homes.add(one);
     if (homes.count > 0) yield homes;
     let copied = 0;
     for (let i = 0; i < homes.count; i++) {
@@ -391,7 +415,6 @@ export class Placement {
     }
     counts.bytesOut += copied * PAGE_SIZE;
     service.spend('copy', linkUs(cost, copied * PAGE_SIZE));
-    return 'done';
   }
 
   /** Moves a range because the user says so. */

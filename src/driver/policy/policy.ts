@@ -36,7 +36,7 @@ export interface Hints {
   readonly preferred: Preference;
   /** The device shall keep a mapping wherever the pages are. */
   readonly accessedBy: boolean;
-  /** Pages may be in RAM and on the device at once, until somebody writes. */
+  /** Pages may be in RAM and on the device at once, until somebody writes; in the model alone. */
   readonly readMostly: boolean;
   /** log2 of the pages that migrate together (kfd), 0 to 31; 9 there by default. */
   readonly granularity: number;
@@ -113,7 +113,7 @@ export interface Decisions {
   remote(page: number): void;
   /** As `remote`, because it is pinned there. */
   pin(page: number): void;
-  /** Copy it to the device, and keep it in RAM for reading. */
+  /** Copy it to the device, and keep it in RAM for reading; on a machine it moves. */
   duplicate(page: number): void;
   /** Do nothing now: the fault comes back with the next replay. */
   throttle(page: number): void;
