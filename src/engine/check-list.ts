@@ -6,9 +6,9 @@
  * no frame of the whole list has two writers, or a writer and a reader. That is what makes the jobs
  * of a list unordered. The same frame may be read any number of times.
  *
- * How. One 32-bit stamp per frame holds the number of the list that used it last and whether that
- * was a write, so nothing has to be cleared between lists and each frame costs one load and one
- * store.
+ * How. One byte per frame holds the number of the list that used it last and whether that was a
+ * write, so nothing has to be cleared but every 127 lists, and each frame costs one load and one
+ * store. Bytes, because frames are scattered: the stamps of 256 MiB stay in a core's cache.
  *
  * Locking. None; a scratch belongs to one engine. Source: our own.
  */
@@ -18,24 +18,24 @@ import { JOB_ADD, JOB_CHECKSUM, JOB_COPY } from './command-list.ts';
 import type { FrameGeometry } from './copy-engine.ts';
 
 /** Stamps shift the list's number by one; the lowest bit says "written". */
-const LAST_EPOCH = 2 ** 31 - 1;
+const LAST_EPOCH = 127;
 
 /** What `checkCommandList` remembers between calls; make one per engine. */
 export interface CheckScratch {
   /** One stamp per frame: list number times two, plus one when that list writes the frame. */
-  readonly stamps: Uint32Array;
+  readonly stamps: Uint8Array;
   /** Number of the last list checked. */
   epoch: number;
 }
 
 /**
- * Makes the scratch memory of `checkCommandList`: four bytes a frame.
+ * Makes the scratch memory of `checkCommandList`: a byte a frame.
  *
  * @param firstEpoch number before that of the first list; only tests of the wrap pass one
  */
 export function createCheckScratch(geometry: FrameGeometry, firstEpoch = 0): CheckScratch {
   return {
-    stamps: new Uint32Array(geometry.hostFrames + geometry.vramFrames),
+    stamps: new Uint8Array(geometry.hostFrames + geometry.vramFrames),
     epoch: firstEpoch,
   };
 }
@@ -64,7 +64,7 @@ export function checkCommandList(
 
 function firstOffender(
   list: CommandList,
-  stamps: Uint32Array,
+  stamps: Uint8Array,
   writer: number,
   hostFrames: number,
   frames: number,
@@ -91,7 +91,7 @@ function firstOffender(
 function claimRow(
   list: CommandList,
   row: number,
-  stamps: Uint32Array,
+  stamps: Uint8Array,
   writer: number,
   hostFrames: number,
   frames: number,
@@ -115,7 +115,7 @@ function inOneMemory(first: number, count: number, hostFrames: number, frames: n
 }
 
 function claimRead(
-  stamps: Uint32Array,
+  stamps: Uint8Array,
   writer: number,
   first: number,
   count: number,
@@ -133,7 +133,7 @@ function claimRead(
 }
 
 function claimWrite(
-  stamps: Uint32Array,
+  stamps: Uint8Array,
   writer: number,
   first: number,
   count: number,
@@ -151,7 +151,7 @@ function claimWrite(
   return true;
 }
 
-/** The number of this list. After 2^31 - 1 lists the stamps start over. */
+/** The number of this list. After 127 lists the stamps start over. */
 function nextEpoch(scratch: CheckScratch): number {
   if (scratch.epoch >= LAST_EPOCH) {
     scratch.stamps.fill(0);

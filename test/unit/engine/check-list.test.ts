@@ -98,7 +98,7 @@ it('forgets an earlier list, refused or not', () => {
 });
 
 it('starts its stamps over when the list number wraps', () => {
-  const scratch = createCheckScratch(geometry, 2 ** 31 - 3);
+  const scratch = createCheckScratch(geometry, 127 - 3);
   const good = listOf([{ op: 1, source: 0, target: 13, count: 1 }]);
   const bad = listOf([
     { op: 1, source: 0, target: 13, count: 1 },
@@ -109,4 +109,16 @@ it('starts its stamps over when the list number wraps', () => {
     expect(checkCommandList(bad, geometry, scratch)).toBe(errno.EINVAL);
   }
   expect(scratch.epoch).toBeLessThan(20);
+});
+
+it('a frame that a list before the wrap wrote is free again, whatever the distance', () => {
+  const scratch = createCheckScratch(geometry);
+  const writes = listOf([{ op: 1, source: 0, target: 13, count: 1 }]);
+  const reads = listOf([{ op: 1, source: 13, target: 1, count: 1 }]);
+  for (let between = 120; between < 135; between++) {
+    expect(checkCommandList(writes, geometry, scratch)).toBe(0);
+    for (let i = 0; i < between; i++) checkCommandList(listOf([]), geometry, scratch);
+    expect(checkCommandList(reads, geometry, scratch)).toBe(0);
+    expect(checkCommandList(writes, geometry, scratch)).toBe(0);
+  }
 });
