@@ -10,6 +10,7 @@ import type { CodeProblem } from '../_shell/code-editor.ts';
 import { byId, byIdAs, el } from '../_shell/dom.ts';
 import { save } from '../_shell/files.ts';
 import { formatCount, formatMs, plural } from '../_shell/numbers.ts';
+import { lineOfSyntax } from '../_shell/own-policy.ts';
 import { PageMap } from '../_shell/page-map.ts';
 import type { Page } from '../_shell/page.ts';
 import { Plot } from '../_shell/plot.ts';
@@ -18,7 +19,6 @@ import { isRefusedLaunch, KernelRunner, NoAnswer, recordKernel } from './kernel-
 import type { KernelLook, KernelOutcome, RunWatch } from './kernel-run.ts';
 import { OUTCOMES, passCurves, refusals, reportTable, serviceTable } from './kernel-views.ts';
 import { EXAMPLE_NAMES, exampleKernel, LANES } from './kernels.ts';
-import { lineOfSyntax } from './lab-side.ts';
 import { runTrace } from './run-trace.ts';
 import type { TracedLaunch } from './run-trace.ts';
 import { KERNEL_FIELDS, orderOf, policyOf, serviceOf } from './settings.ts';

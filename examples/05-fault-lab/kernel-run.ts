@@ -24,6 +24,7 @@ import type {
   RunningLaunch,
   TestDevice,
 } from '../../src/index.ts';
+import { moduleUrl } from '../_shell/own-policy.ts';
 import { fillArrays, LANES } from './kernels.ts';
 import type { Fill } from './kernels.ts';
 import type { LabPolicy } from './lab-setup.ts';
@@ -285,10 +286,6 @@ interface LaunchPlace {
 export function isRefusedLaunch(error: unknown): error is ErrnoError {
   if (!(error instanceof ErrnoError) || error.syscall !== 'launch') return false;
   return error.errno === errno.EINVAL || error.errno === errno.EINTR;
-}
-
-function moduleUrl(code: string): string {
-  return URL.createObjectURL(new Blob([code], { type: 'text/javascript' }));
 }
 
 /** An answer of the machine; it is ended when none comes. */

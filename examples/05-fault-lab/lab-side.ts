@@ -2,8 +2,10 @@
  * The page's end of one side: its worker, one question at a time, and what became of it. A worker
  * that does not answer in time is ended; the page and the other side go on.
  */
+import { lineOfSyntax } from '../_shell/own-policy.ts';
+import type { PolicyFailure } from '../_shell/own-policy.ts';
 import type { Goal, Injection, LabState } from './lab-run.ts';
-import type { LabAnswer, LabFailure, LabRequest, LabSetup } from './lab-setup.ts';
+import type { LabAnswer, LabRequest, LabSetup } from './lab-setup.ts';
 import type { ModelResult } from '../../src/index.ts';
 
 /** How long a worker may take for an answer. A pass takes milliseconds, a large trace a second. */
@@ -17,7 +19,7 @@ export interface SideFiles {
 
 export class LabSide {
   state: LabState | null = null;
-  failure: LabFailure | null = null;
+  failure: PolicyFailure | null = null;
   private worker: Worker | null = null;
   private turn: Promise<unknown> = Promise.resolve();
   private readonly patienceMs: number;
@@ -37,7 +39,7 @@ export class LabSide {
     [this.state, this.failure] = [null, null];
     this.worker = new Worker(new URL('./lab-worker.ts', import.meta.url), { type: 'module' });
     await this.ask({ kind: 'open', setup });
-    const { failure } = this as { failure: LabFailure | null };
+    const { failure } = this as { failure: PolicyFailure | null };
     if (failure?.isSyntax === true && setup.policy.kind === 'own') {
       this.failure = { ...failure, line: await lineOfSyntax(setup.policy.code) };
     }
@@ -112,35 +114,4 @@ export class LabSide {
       worker.postMessage(request);
     });
   }
-}
-
-/**
- * Where a module does not parse. What import() throws does not say it; the error event of a worker
- * that begins with it does, but only for a script. So the module is made one, line by line, in the
- * body of a function that nobody calls.
- */
-export function lineOfSyntax(code: string): Promise<number | null> {
-  const url = URL.createObjectURL(new Blob([asScript(code)], { type: 'text/javascript' }));
-  return new Promise((resolve) => {
-    const probe = new Worker(url);
-    const end = (line: number | null): void => {
-      probe.terminate();
-      URL.revokeObjectURL(url);
-      resolve(line);
-    };
-    const timer = setTimeout(() => end(null), 1000);
-    probe.onerror = (event) => {
-      event.preventDefault();
-      clearTimeout(timer);
-      end(event.lineno > 0 ? event.lineno : null);
-    };
-  });
-}
-
-/** A module as a function in a script, with the same lines. */
-export function asScript(code: string): string {
-  const body = code
-    .replaceAll(/^([ \t]*)export\s+default\b/gm, '$1void')
-    .replaceAll(/^([ \t]*)export\b/gm, '$1');
-  return `async function probe() {${body}\n}`;
 }

@@ -5,8 +5,8 @@
 import { policyByName, userPolicy } from '../../src/index.ts';
 import type { PolicyFactory } from '../../src/index.ts';
 import { traceOf } from '../_shell/fault-work.ts';
+import { failureOf, moduleUrl } from '../_shell/own-policy.ts';
 import { LabRun } from './lab-run.ts';
-import { failureOf } from './lab-setup.ts';
 import type { LabAnswer, LabPolicy, LabRequest, LabSetup } from './lab-setup.ts';
 
 let run: LabRun | null = null;
@@ -21,7 +21,7 @@ async function loadPolicy(policy: LabPolicy): Promise<PolicyFactory> {
   if (policy.kind === 'named') {
     return policyByName(policy.name, policy.evict === null ? {} : { evict: policy.evict });
   }
-  url = URL.createObjectURL(new Blob([policy.code], { type: 'text/javascript' }));
+  url = moduleUrl(policy.code);
   return userPolicy(await import(/* @vite-ignore */ url), 'yours');
 }
 

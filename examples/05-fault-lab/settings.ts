@@ -4,6 +4,7 @@
 import { EVICTIONS, POLICIES, REPLAYS, WORKLOADS } from '../../src/index.ts';
 import type { AccessTrace, LaunchServiceOptions } from '../../src/index.ts';
 import { costFrom } from '../_shell/cost-text.ts';
+import { SAMPLE_POLICY } from '../_shell/own-policy.ts';
 import { choice, text, whole } from '../_shell/settings.ts';
 import type { Settings } from '../_shell/settings.ts';
 import { pagesOfOrder } from './kernel-run.ts';
@@ -22,29 +23,6 @@ export type LabPolicyName = (typeof LAB_POLICIES)[number];
 
 /** How fast the virtual clock goes, µs a second; the whole run at once. */
 export const SPEEDS = ['100', '1000', '10000', '100000', 'full'] as const;
-
-/** What the editor of policies begins with. */
-export const SAMPLE_POLICY = `// Moves the faulted page and its neighbour.
-export const policy = ({ devicePages }) => ({
-  name: 'two pages at a time',
-  onFaults(faults, view, answer) {
-    for (let i = 0; i < faults.count; i++) {
-      const page = faults.pages[i];
-      answer.migrate(page);
-      if (view.regionOf(page + 1) !== undefined) {
-        answer.migrate(page + 1);
-      }
-    }
-  },
-  chooseVictims(request, view, victims) {
-    for (let page = 0; page < view.pageCount; page++) {
-      if (victims.count >= request.pages) return;
-      const isHere = (view.where[page] & 2) !== 0;
-      if (isHere && !view.isProtected(page)) victims.evict(page);
-    }
-  },
-});
-`;
 
 /** All settings of the page. */
 export const FIELDS = {

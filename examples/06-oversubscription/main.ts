@@ -4,18 +4,22 @@
  */
 import { readTrace, WORKLOAD_HELP, WORKLOADS } from '../../src/index.ts';
 import type { AccessTrace, ExperimentReport } from '../../src/index.ts';
+import { CodeEditor } from '../_shell/code-editor.ts';
 import { CostForm } from '../_shell/cost-form.ts';
 import { costFrom } from '../_shell/cost-text.ts';
 import { byId, byIdAs, el } from '../_shell/dom.ts';
 import { pagesOf, workName } from '../_shell/fault-work.ts';
 import { save } from '../_shell/files.ts';
 import { digits, formatBytes, formatCount, plural } from '../_shell/numbers.ts';
+import { lineOfSyntax } from '../_shell/own-policy.ts';
+import type { PolicyFailure } from '../_shell/own-policy.ts';
 import { runPage } from '../_shell/page.ts';
 import type { Page } from '../_shell/page.ts';
 import { fillForm, queryOf, readForm, writeAddress } from '../_shell/settings.ts';
 import { copiesAddress } from '../_shell/share.ts';
 import { sweepCsv } from './cliff.ts';
 import { FIELDS, sweepOf } from './settings.ts';
+import type { SweepSettings } from './settings.ts';
 import type { SweepMessage, SweepRequest } from './sweep-worker.ts';
 import { CONTENDER_HELP, CONTENDERS } from './sweep.ts';
 import type { SweepCell, SweepOptions } from './sweep.ts';
@@ -61,20 +65,21 @@ function ask(request: SweepRequest, hear: (message: SweepMessage) => void): Prom
 class Oversubscription {
   private readonly page: Page;
   private readonly view = new SweepView();
+  private readonly editor: CodeEditor;
   private trace: AccessTrace | null = null;
   /** The last sweep, for files. */
   private last: { readonly options: SweepOptions; readonly cells: readonly SweepCell[] } | null =
     null;
 
-  constructor(page: Page) {
-    this.page = page;
+  constructor(page: Page, editor: CodeEditor) {
+    [this.page, this.editor] = [page, editor];
     page.action('start', () => this.sweep());
     page.action('reproduce', () => this.reproduce());
     byId('save-csv').addEventListener('click', () => this.saveCsv());
     byId('save-json').addEventListener('click', () => this.saveJson());
     byIdAs('open', HTMLInputElement).addEventListener('change', () => void this.open());
     byId('drop').addEventListener('click', () => this.use(null));
-    const write = (): void => writeAddress(FIELDS, readForm(form, FIELDS));
+    const write = (): void => share(readForm(form, FIELDS));
     copiesAddress(byId('copy-address'), write, (text) => sayOfFiles(text));
   }
 
@@ -84,14 +89,18 @@ class Oversubscription {
     const settings = readForm(form, FIELDS);
     const options = sweepOf(settings, this.trace);
     if (options.contenders.length === 0) return note('Choose at least one policy.');
-    writeAddress(FIELDS, settings);
+    share(settings);
+    this.editor.mark([]);
     const cells: SweepCell[] = [];
+    const found: { wrong: PolicyFailure | null } = { wrong: null };
     const began = performance.now();
     let drawn = began;
     let accesses = 0;
     [bar.max, bar.value] = [options.contenders.length * options.ratios.length, 0];
     note('Making the access trace…');
-    const isWhole = await ask({ kind: 'sweep', options }, (message) => {
+    const code = asksCode(settings) ? settings.code : null;
+    const isWhole = await ask({ kind: 'sweep', options, code }, (message) => {
+      if (message.kind === 'wrong') found.wrong = message.failure;
       if (message.kind === 'trace') ({ accesses } = message);
       if (message.kind === 'step') bar.value = cells.length + message.fraction;
       if (message.kind !== 'cell') return;
@@ -103,6 +112,10 @@ class Oversubscription {
       this.view.update(options.contenders, cells);
       drawn = performance.now();
     });
+    if (found.wrong !== null) {
+      await this.mark(found.wrong, settings.code);
+      if (cells.length === 0) return note('Your policy can not be run: see below it.');
+    }
     this.view.update(options.contenders, cells);
     this.last = { options, cells };
     for (const id of ['save-csv', 'save-json']) byIdAs(id, HTMLButtonElement).disabled = false;
@@ -112,6 +125,13 @@ class Oversubscription {
     const what = `${formatCount(accesses)} accesses to ${formatBytes(pages * 4096)}`;
     note(`${runs} of ${what} in ${digits((performance.now() - began) / 1000)} s.`);
     this.page.result('ok');
+  }
+
+  /** What is wrong with the user's policy stands at its line. */
+  private async mark({ message, line, isSyntax }: PolicyFailure, code: string): Promise<void> {
+    const at = isSyntax ? await lineOfSyntax(code) : line;
+    this.editor.mark([{ line: at, reason: message }]);
+    byIdAs('yours', HTMLDetailsElement).open = true;
   }
 
   /** Runs the experiment that holds the curves against published ones. */
@@ -178,8 +198,18 @@ class Oversubscription {
   }
 }
 
+/** Whether somebody asks the user's policy. */
+function asksCode({ policies }: SweepSettings): boolean {
+  return policies.includes('yours');
+}
+
+/** Writes settings into the address: a policy goes along where it is asked. */
+function share(settings: SweepSettings): void {
+  writeAddress(FIELDS, asksCode(settings) ? settings : { ...settings, code: FIELDS.code.initial });
+}
+
 /** Fills in what the model knows by name. */
-function buildForm(): CostForm {
+function buildForm(): { readonly cost: CostForm; readonly editor: CodeEditor } {
   const workloads = WORKLOADS.map((name) => el('option', { value: name }, name));
   byId('workload').append(...workloads);
   const boxes = CONTENDERS.map((name) =>
@@ -199,7 +229,9 @@ function buildForm(): CostForm {
   }
   const cost = new CostForm();
   byId('cost').append(cost.element);
-  return cost;
+  const editor = new CodeEditor('code', 'Your policy: a module');
+  byId('editor').append(editor.element);
+  return { cost, editor };
 }
 
 function showHelp(): void {
@@ -208,17 +240,28 @@ function showHelp(): void {
 }
 
 await runPage(async (page) => {
-  const cost = buildForm();
+  const { cost, editor } = buildForm();
   const settings = page.settings(FIELDS);
   fillForm(form, FIELDS, settings);
   cost.show(settings.cost);
   byIdAs('more', HTMLDetailsElement).open = ['evict', 'replay', 'window', 'batch', 'seed'].some(
     (name) => queryOf(FIELDS, settings).has(name),
   );
+  editor.text = settings.code;
+  byIdAs('yours', HTMLDetailsElement).open = asksCode(settings);
   showHelp();
   page.status.set('Clock', 'virtual', []);
   byId('workload').addEventListener('change', showHelp);
   form.addEventListener('submit', (event) => event.preventDefault());
-  const sweep = new Oversubscription(page);
-  if (page.isAutomatic) await page.run(() => sweep.sweep());
+  byId('policies').addEventListener('change', ({ target }) => {
+    const { value, checked } = target as HTMLInputElement;
+    if (value === 'yours' && checked) byIdAs('yours', HTMLDetailsElement).open = true;
+  });
+  const sweep = new Oversubscription(page, editor);
+  if (!page.isAutomatic) return;
+  // Somebody else's program is not run because somebody has followed a link.
+  if (asksCode(settings) && queryOf(FIELDS, settings).has('code')) {
+    return note('This address brings a policy with it: read it above, then press Start.');
+  }
+  await page.run(() => sweep.sweep());
 });

@@ -4,6 +4,7 @@
 import { EVICTIONS, REPLAYS, WORKLOADS } from '../../src/index.ts';
 import type { AccessTrace } from '../../src/index.ts';
 import { costFrom } from '../_shell/cost-text.ts';
+import { SAMPLE_POLICY } from '../_shell/own-policy.ts';
 import { choice, list, text, whole } from '../_shell/settings.ts';
 import type { Settings } from '../_shell/settings.ts';
 import { CONTENDERS, RATIOS } from './sweep.ts';
@@ -26,6 +27,7 @@ export const FIELDS = {
   batch: whole(null, 1, 65_536),
   seed: whole(1, 0, 2 ** 32 - 1),
   cost: text('', (given) => void costFrom(given)),
+  code: text(SAMPLE_POLICY),
 } as const;
 
 /** Values of them. */

@@ -22,8 +22,8 @@ import type {
 import { pagesOf, traceOf } from '../_shell/fault-work.ts';
 import type { FaultWork } from '../_shell/fault-work.ts';
 
-/** The policies that can be chosen: all of them, and the pair behind the published cliff. */
-export const CONTENDERS = [...POLICIES, 'tbn-lru4k'] as const;
+/** What can be chosen: all policies, the pair behind the published cliff, and one's own. */
+export const CONTENDERS = [...POLICIES, 'tbn-lru4k', 'yours'] as const;
 /** A policy of the sweep. */
 export type Contender = (typeof CONTENDERS)[number];
 
@@ -31,6 +31,7 @@ export type Contender = (typeof CONTENDERS)[number];
 export const CONTENDER_HELP: Readonly<Record<Contender, string>> = {
   ...POLICY_HELP,
   'tbn-lru4k': 'tbn that stops prefetching when memory is full, and evicts single pages (LRU)',
+  yours: 'the module below',
 };
 
 /** Working set over device memory. */
@@ -65,6 +66,8 @@ export interface SweepCell {
   /** Null where the run did not end; `failure` says why. */
   readonly result: Pick<ModelResult, 'us' | 'accesses' | 'counts' | 'times'> | null;
   readonly failure?: string;
+  /** The error behind it. */
+  readonly error?: Error;
 }
 
 /** What a sweep says while it goes on. */
@@ -98,8 +101,16 @@ export function coarseFirst(count: number): number[] {
   return order;
 }
 
-/** What makes a contender's policy. */
-export function policyOf(contender: Contender, evict: EvictionName | null): PolicyFactory {
+/** What makes a contender's policy. @param own the user's, where there is one */
+export function policyOf(
+  contender: Contender,
+  evict: EvictionName | null,
+  own: PolicyFactory | null,
+): PolicyFactory {
+  if (contender === 'yours') {
+    if (own === null) throw new Error('there is no policy of yours');
+    return own;
+  }
   const order = evict === null ? {} : { evict };
   if (contender !== 'tbn-lru4k') return policyByName(contender satisfies PolicyName, order);
   return policyByName('tbn', { smart: { pressurePrefetch: 'none', evict: evict ?? 'lru4k' } });
@@ -108,11 +119,16 @@ export function policyOf(contender: Contender, evict: EvictionName | null): Poli
 /**
  * Runs the whole sweep: all policies at the first ratio, at the next, and so on, coarse first.
  *
+ * @param own the user's policy, where it is among the contenders
  * @returns the cells in the order in which they were run
  *
  * Context: pure and synchronous, up to minutes: for a worker.
  */
-export function runSweep(options: SweepOptions, listener: SweepListener = {}): SweepCell[] {
+export function runSweep(
+  options: SweepOptions,
+  listener: SweepListener = {},
+  own: PolicyFactory | null = null,
+): SweepCell[] {
   const { contenders, ratios } = options;
   const trace = traceOf(options.work, options.seed);
   listener.onTrace?.(trace);
@@ -120,7 +136,12 @@ export function runSweep(options: SweepOptions, listener: SweepListener = {}): S
   const cells: SweepCell[] = [];
   for (const at of coarseFirst(ratios.length)) {
     for (const contender of contenders) {
-      const cell = runCell(options, trace, contender, ratios[at]!, listener.onStep);
+      const order = {
+        contender,
+        ratio: ratios[at]!,
+        make: policyOf(contender, options.evict, own),
+      };
+      const cell = runCell(options, trace, order, listener.onStep);
       cells.push(cell);
       listener.onCell?.(cell, cells.length, total);
     }
@@ -128,24 +149,29 @@ export function runSweep(options: SweepOptions, listener: SweepListener = {}): S
   return cells;
 }
 
+/** One cell to be run. */
+interface CellOrder {
+  readonly contender: Contender;
+  readonly ratio: number;
+  readonly make: PolicyFactory;
+}
+
 function runCell(
   options: SweepOptions,
   trace: AccessTrace,
-  contender: Contender,
-  ratio: number,
+  { contender, ratio, make }: CellOrder,
   onStep: SweepListener['onStep'],
 ): SweepCell {
   const pages = pagesOf(trace);
   const devicePages = Math.max(1, Math.floor(pages / ratio));
   const base = { contender, ratio, devicePages, pages };
-  const { evict, window, seed, cost, replay, batchLimit } = options;
+  const { window, seed, cost, replay, batchLimit } = options;
   const traits = {
     ...(replay === null ? {} : { replay }),
     ...(batchLimit === null ? {} : { batchLimit }),
   };
   try {
-    const policy = policyOf(contender, evict);
-    const run = new ModelRun(trace, policy, { devicePages, window, seed, cost, traits });
+    const run = new ModelRun(trace, make, { devicePages, window, seed, cost, traits });
     for (let step = 1; !run.isDone; step++) {
       run.step();
       if (step % STEPS === 0) onStep?.(run.device.accesses / trace.pages.length);
@@ -154,7 +180,7 @@ function runCell(
     return { ...base, result: { us, accesses, counts, times } };
   } catch (error) {
     if (!(error instanceof StuckError) && !(error instanceof PolicyError)) throw error;
-    return { ...base, result: null, failure: error.message };
+    return { ...base, result: null, failure: error.message, error };
   }
 }
 

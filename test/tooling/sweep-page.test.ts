@@ -122,6 +122,53 @@ describe.skipIf(!bundleRunsHere())('oversubscription page (needs Linux x64)', ()
     expect(await rig.page.isDisabled('#workload')).toBe(false);
   });
 
+  test("one's own policy has a curve, and what is wrong with it stands at its line", async () => {
+    await rig.open(`${SMALL}&manual&size=1`);
+    await rig.page.check('input[value=yours]');
+    expect(await rig.page.isVisible('#editor textarea')).toBe(true);
+    await rig.press('#start');
+    expect(await rig.marks()).toMatchObject({ cells: '33', result: 'ok' });
+    const line = rig.page.locator('#cliffs tr[data-policy=yours]');
+    expect(await line.getAttribute('data-edge')).toMatch(/^1\./);
+    const text = await rig.page.inputValue('#editor textarea');
+    await rig.page.fill(
+      '#editor textarea',
+      text.replace('if (victims', 'nothing();\n if (victims'),
+    );
+    await rig.press('#start');
+    expect(await line.innerText()).toMatch(/stuck at 1\.05×/);
+    expect(await rig.text('#editor .problems')).toMatch(/^line 15\s+policy two .*nothing is not/);
+    const query = rig.query();
+    await rig.page.fill('#editor textarea', 'export const policy = {\n  onFaults( {},\n};\n');
+    await rig.press('#start');
+    expect(await rig.text('#note')).toBe('Your policy can not be run: see below it.');
+    expect(await rig.text('#editor .problems')).toMatch(/^line 3\s/);
+    rig.problems = rig.problems.filter((one) => !/Unexpected|Invalid/.test(one));
+    await rig.page.uncheck('input[value=yours]');
+    await rig.press('#start');
+    expect(await rig.marks()).toMatchObject({ cells: '22' });
+    expect(rig.query().has('code')).toBe(false);
+    query.delete('manual');
+    await rig.open(`06-oversubscription/?${query}`);
+    expect(await rig.text('#note')).toMatch(/^This address brings a policy with it: read it/);
+    expect(await rig.marks()).not.toHaveProperty('cells');
+  });
+
+  test('one that never returns goes with Cancel', async () => {
+    await rig.open(`${SMALL}&manual&size=1`);
+    await rig.page.check('input[value=yours]');
+    const code = 'export const policy = { onFaults() { for (;;); }, chooseVictims() {} };\n';
+    await rig.page.fill('#editor textarea', code);
+    await rig.page.click('#start');
+    await rig.page.waitForFunction(() => /2 of 33 runs/.test(document.body.innerText));
+    await rig.page.click('#cancel');
+    await rig.page.waitForSelector('html:not([data-busy])');
+    expect(await rig.text('#note')).toMatch(/^Cancelled after 2 runs/);
+    await rig.page.uncheck('input[value=yours]');
+    await rig.press('#start');
+    expect(await rig.marks()).toMatchObject({ cells: '22' });
+  });
+
   test('the published experiment holds, and says so relation by relation', async () => {
     await rig.open(`${SMALL}&manual`);
     await rig.press('#reproduce');

@@ -13,8 +13,8 @@ import {
   MAP_REMOTE,
 } from '../../../examples/05-fault-lab/lab-run.ts';
 import type { Goal, LabOptions } from '../../../examples/05-fault-lab/lab-run.ts';
-import { failureOf, lineIn } from '../../../examples/05-fault-lab/lab-setup.ts';
-import { FIELDS, SAMPLE_POLICY, setupOf } from '../../../examples/05-fault-lab/settings.ts';
+import { FIELDS, setupOf } from '../../../examples/05-fault-lab/settings.ts';
+import { failureOf, lineIn, SAMPLE_POLICY } from '../../../examples/_shell/own-policy.ts';
 import { queryOf, settingsFrom } from '../../../examples/_shell/settings.ts';
 import {
   COST_MODEL,

@@ -27,7 +27,9 @@ import {
   policyByName,
   readTrace,
   runModel,
+  userPolicy,
 } from '../../../src/index.ts';
+import type { Decisions, FaultGroup } from '../../../src/index.ts';
 
 const OPTIONS: SweepOptions = {
   work: { name: 'cyclic', pages: 1024, passes: 3 },
@@ -105,13 +107,37 @@ describe('a sweep', () => {
   });
 
   test('knows every policy, and the pair behind the published cliff', () => {
-    const cells = runSweep({ ...OPTIONS, contenders: CONTENDERS, ratios: [1, 1.5] });
-    expect(cells).toHaveLength(2 * (POLICIES.length + 1));
+    const all = { ...OPTIONS, contenders: CONTENDERS, ratios: [1, 1.5] };
+    const cells = runSweep(all, {}, policyByName('kfd'));
+    expect(cells).toHaveLength(2 * (POLICIES.length + 2));
+    expect(at(cells, 'yours', 1.5).result).toEqual(at(cells, 'kfd', 1.5).result);
     expect(cells.filter(({ result }) => result === null)).toEqual([]);
     const over = at(cells, 'tbn-lru4k', 1.5).result!;
     expect(over.counts.prefetchedPages).toBeLessThan(1024);
     expect(at(cells, 'tbn', 1.5).result!.counts.prefetchedPages).toBeGreaterThan(1024);
     expect(over.us).toBeGreaterThan(at(cells, 'tbn', 1.5).result!.us * 5);
+  });
+
+  test("one's own policy that throws is stuck at its points, and no other", () => {
+    const options = { ...OPTIONS, contenders: ['yours', 'none'] as const };
+    const broken = userPolicy(
+      {
+        policy: {
+          onFaults(faults: FaultGroup, _: unknown, answer: Decisions) {
+            for (let i = 0; i < faults.count; i++) answer.migrate(faults.pages[i]!);
+          },
+          chooseVictims() {
+            throw new Error('not today');
+          },
+        },
+      },
+      'yours',
+    );
+    const cells = runSweep(options, {}, broken);
+    expect(cells).toHaveLength(6);
+    const stuck = cells.filter(({ result }) => result === null);
+    expect(stuck.map(({ contender, ratio }) => `${contender} ${ratio}`)).toEqual(['yours 2']);
+    expect(stuck[0]?.failure).toMatch(/chooseVictims.*not today/);
   });
 
   test('settings choose eviction, replay and batches', () => {
