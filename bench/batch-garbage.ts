@@ -23,7 +23,7 @@ const BATCH = 512;
  */
 const CALLS = [8, 1] as const;
 /** Batches of one sample: many against what asking costs, few against a garbage collection. */
-const BATCHES_PER_SAMPLE = 64;
+const BATCHES_PER_SAMPLE = { quick: 32, full: 64 } as const;
 const PAIRS = 15;
 /** As many again, for the compilers: what runs once a batch is compiled late. */
 const WARMUPS = { quick: 10, full: 25 } as const;
@@ -54,7 +54,8 @@ async function measureCall(
   heap: HeapReader,
   batches: number,
 ): Promise<number[] | null> {
-  const warmups = WARMUPS[ctx.plan.quick ? 'quick' : 'full'];
+  const length = ctx.plan.quick ? 'quick' : 'full';
+  const [warmups, many] = [WARMUPS[length], BATCHES_PER_SAMPLE[length]];
   const sides: readonly [number[], number[]] = [[], []];
   let failure: string | null = null;
   const subject = await Subject.start(ctx, batches * BATCH);
@@ -63,8 +64,8 @@ async function measureCall(
     const runs: readonly [Run, Run] = [(n) => subject.run(n / batches), (n) => bare.run(n)];
     const order = pairedOrder(PAIRS + warmups).map((side) => (side === 'a' ? 0 : 1));
     for (const side of order) {
-      const grown = await growthOf(heap, () => runs[side](BATCHES_PER_SAMPLE));
-      sides[side].push(grown / BATCHES_PER_SAMPLE);
+      const grown = await growthOf(heap, () => runs[side](many));
+      sides[side].push(grown / many);
       ctx.signal?.throwIfAborted();
     }
     if (sides.flat().some(Number.isNaN))

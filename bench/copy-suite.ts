@@ -106,9 +106,9 @@ export function countCopyCells(ctx: RunContext): number {
 }
 
 /** The time box of the next cell when `cellsLeft` are still to come. */
-function boxFor(ctx: RunContext, cellsLeft: number): SampleBox {
+function boxFor(ctx: RunContext, msLeft: number, cellsLeft: number): SampleBox {
   const { box } = ctx.plan.copy;
-  return { ...box, budgetMs: Math.min(box.budgetMs, Math.max(0, ctx.msLeft / cellsLeft)) };
+  return { ...box, budgetMs: Math.min(box.budgetMs, Math.max(0, msLeft / cellsLeft)) };
 }
 
 /** How a copy is made, where it is not as usual. */
@@ -202,11 +202,14 @@ export async function runCopySuite(ctx: RunContext): Promise<void> {
     Number(cells[at]!.folioBytes * cells[at]!.batch > LARGE_CELL_BYTES);
   order.sort((a, b) => isLarge(a) - isLarge(b));
   const pools = copyPools(ctx);
+  const begun = performance.now();
+  const msLeft = (): number =>
+    Math.max(ctx.msLeft, ctx.plan.copy.leastMs - (performance.now() - begun));
   let left = cells.length;
   for (const at of order) {
     const cell = cells[at]!;
     const id = copyCellId(cell);
-    if (ctx.msLeft <= 0) {
+    if (msLeft() <= 0) {
       ctx.omit(id, `the run's ${ctx.plan.runBudgetMs / 1000} s were used up`);
       left -= 1;
       continue;
@@ -218,7 +221,12 @@ export async function runCopySuite(ctx: RunContext): Promise<void> {
     if (operation === null) {
       ctx.omit(id, 'does not fit the machine');
     } else {
-      const sampled = await sampleOperation(operation, boxFor(ctx, left), ctx.tickUs, ctx.signal);
+      const sampled = await sampleOperation(
+        operation,
+        boxFor(ctx, msLeft(), left),
+        ctx.tickUs,
+        ctx.signal,
+      );
       ctx.addCell(specOf(ctx, cell, operation), sampled);
     }
     left -= 1;

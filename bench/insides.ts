@@ -26,9 +26,12 @@ export {
   MIGRATE_VMA_SELECT_COMPOUND,
   MIGRATE_VMA_SELECT_DEVICE_PRIVATE,
   MIGRATE_VMA_SELECT_SYSTEM,
+  NO_FAULT_PAGE,
   migratePfn,
   migratePfnToPage,
 } from '../src/mm/migrate-types.ts';
+export { migrateDeviceUnmap } from '../src/mm/migrate-device-unmap.ts';
+export { migrateVmaCollect } from '../src/mm/migrate-vma-collect.ts';
 export type { MigrateVma } from '../src/mm/migrate-types.ts';
 export type { MmStruct, System, Vma } from '../src/mm/mm-types.ts';
 export { allocHugeFolio, allocPage, allocPages, putPage } from '../src/mm/page-alloc.ts';

@@ -39,12 +39,12 @@ type Allocate = (pfns: Uint32Array, count: number) => number;
 
 /** Migrations of one range without a driver and without copies. */
 export class NullMigration {
-  private readonly vma: Vma;
-  private readonly allocate: Record<Way, Allocate>;
+  protected readonly vma: Vma;
+  protected readonly allocate: Record<Way, Allocate>;
   private readonly requests: Record<Way, MigrateVma>;
   private readonly window: number;
-  private readonly taken: Uint32Array;
-  private readonly descriptors: CommandList;
+  protected readonly taken: Uint32Array;
+  protected readonly descriptors: CommandList;
   private readonly phases: PhaseTimes = { setup: 0, allocate: 0, pages: 0, finalize: 0 };
 
   /**
@@ -137,7 +137,7 @@ export class NullMigration {
     Object.assign(this.phases, { setup: 0, allocate: 0, pages: 0, finalize: 0 });
   }
 
-  private begin(direction: Way, start: number): MigrateVma {
+  protected begin(direction: Way, start: number): MigrateVma {
     const request = this.requests[direction];
     request.start = start;
     request.end = start + this.window * PAGE_SIZE;
@@ -145,8 +145,8 @@ export class NullMigration {
     return request;
   }
 
-  /** A destination and a copy descriptor for each page; nobody runs the descriptors. */
-  private allocateAll(request: MigrateVma, allocate: Allocate): void {
+  /** A destination and a copy descriptor for each page; here nobody runs the descriptors. */
+  protected allocateAll(request: MigrateVma, allocate: Allocate): void {
     const { src, dst, cpages } = request;
     const { taken, descriptors, window } = this;
     const count = cpages === window ? allocate(taken, window) : 0;
@@ -159,19 +159,23 @@ export class NullMigration {
     }
   }
 
-  /** Gives back the first `count` destinations and leaves every page where it was. */
   private giveUp(request: MigrateVma, count: number): never {
-    const { window, vma } = this;
-    const { sys } = vma.mm;
+    const { window } = this;
+    this.undo(request, count);
+    const { cpages } = request;
+    if (cpages === window) throw new OperationFailure('the machine ran out of pages');
+    throw new OperationFailure(`only ${cpages} of ${window} pages could be collected`);
+  }
+
+  /** Gives back the first `count` destinations and leaves every page where it was. */
+  protected undo(request: MigrateVma, count: number): void {
+    const { sys } = this.vma.mm;
     for (const pfn of this.taken.subarray(0, count)) {
       sys.mem.unlockPage(pfn);
       putPage(sys, pfn);
     }
-    const { cpages } = request;
     request.dst.fill(0);
     migrateVmaFinalize(request);
-    if (cpages === window) throw new OperationFailure('the machine ran out of pages');
-    throw new OperationFailure(`only ${cpages} of ${window} pages could be collected`);
   }
 }
 

@@ -17,6 +17,7 @@ import { HARNESS_CELLS, runHarnessGoals } from './harness-goals.ts';
 import { countMigrateCells, runMigrateSuite } from './migrate-suite.ts';
 import { MM_CELLS, runMmSuite } from './mm-suite.ts';
 import { isSwept } from './plan.ts';
+import { PHASE_CELLS, runPhaseSuite } from './phase-suite.ts';
 import { countPresetCells, runPreset } from './preset-suite.ts';
 import type { RawGpu } from './raw-gpu.ts';
 import { REFERENCE_CELLS, runReferences } from './reference-suite.ts';
@@ -72,6 +73,7 @@ function bookkeeping(ctx: RunContext, raw: RawGpu | null): Step[] {
 function wholeMigrations(ctx: RunContext, gpu: OnGpu): Step[] {
   return [
     step(['migrate'], [], countMigrateCells(ctx), () => runMigrateSuite(ctx)),
+    step(['migrate'], [], PHASE_CELLS, () => runPhaseSuite(ctx)),
     step(['migrate'], ['G7'], EARLY_CELLS, () => runEarlyGoals(ctx)),
     ...gpu((raw) => step(['migrate'], ['G13'], FOLIO_CELLS, () => runFolioGoal(ctx, raw))),
     ...gpu((raw) => step(['migrate'], ['G14'], COLD_CELLS, () => runColdGoal(ctx, raw))),

@@ -4,6 +4,7 @@
  */
 import { fragmentsText, settingsText, unusualText } from './copy-settings.ts';
 import { FIRST_PAGE } from './first-page-cells.ts';
+import { PHASES, PHASE_ORDER } from './phase-names.ts';
 import { presetTextTable } from './presets.ts';
 import { directionName, formatNumber, shortBytes } from './format.ts';
 import { median } from './stats.ts';
@@ -130,6 +131,24 @@ function migrateTable(report: BenchReport): Table | null {
       figure(firstPage(cell), (one) => one.median),
       figure(cell, (one) => one.gbPerSecond),
       ...MIGRATE_PHASES.map((phase) => perPage(cell, phase)),
+    ]),
+  };
+}
+
+/** Phases of a migration, driven by hand; microseconds of the whole batch. */
+function phaseTable(report: BenchReport): Table | null {
+  const cells = report.cells.filter(({ id }) => id.startsWith(PHASES));
+  const names = [...new Set(cells.flatMap(({ phases = {} }) => Object.keys(phases)))];
+  if (names.length === 0) return null;
+  const rank = (name: string): number => PHASE_ORDER.indexOf(name);
+  const columns = names.toSorted((a, b) => rank(a) - rank(b));
+  return {
+    title: 'Phases of a migration of 512 pages, us',
+    columns: ['direction', 'us', ...columns],
+    rows: cells.map((cell) => [
+      directionName(String(cell.params['direction'])),
+      figure(cell, (one) => one.median),
+      ...columns.map((name) => formatNumber(cell.phases?.[name] ?? Number.NaN)),
     ]),
   };
 }
@@ -282,6 +301,7 @@ export function reportTables(report: BenchReport): Table[] {
     ...(report.presets ?? []).map(presetTextTable),
     ...copyDirections(report).map((direction) => copyTable(report, direction)),
     migrateTable(report),
+    phaseTable(report),
     faultTable(report),
     mmTable(report),
     garbageTable(report),

@@ -3,6 +3,7 @@
  * first page of a batch, and the distribution of fault times. All take the cells that there are so
  * far, so they grow with the run.
  */
+import { shortBytes } from '../../bench/format.ts';
 import { isBroken } from '../../bench/types.ts';
 import { byId, byIdAs, el } from '../_shell/dom.ts';
 import { digits, formatBytes } from '../_shell/numbers.ts';
@@ -31,7 +32,7 @@ const REFERENCES: Readonly<Record<string, readonly (readonly [id: string, label:
 };
 
 const bytes = { label: 'folio', log: 2, format: formatBytes } as const;
-const all = { label: 'bytes of a copy', log: 2, format: formatBytes } as const;
+const all = { label: 'bytes of a copy', log: 2, format: shortBytes } as const;
 const pages = { label: 'batch', log: 2, format: String } as const;
 const bandwidth = { label: 'GB/s', log: 10 } as const;
 

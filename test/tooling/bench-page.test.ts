@@ -119,6 +119,37 @@ describe.skipIf(!bundleRunsHere())('the copy benchmark (needs Linux x64)', () =>
     expect(firsts).toBe(4);
   });
 
+  test('the keyboard alone starts a run and cancels it, and every control has a name', async () => {
+    await open('?engine=cpu&suite=copy');
+    const unnamed = await rig.page.$$eval('main :is(input, select, button)', (all) =>
+      all
+        .filter((one) => {
+          const { labels } = one as HTMLInputElement;
+          return (labels?.length ?? 0) === 0 && one.textContent?.trim() === '';
+        })
+        .map(({ id }) => id),
+    );
+    expect(unnamed).toEqual([]);
+    await rig.page.focus('#seed');
+    await rig.page.keyboard.press('Enter');
+    await rig.page.waitForSelector('html[data-busy]');
+    for (let i = 0; i < 3; i++) {
+      await rig.page.keyboard.press('Tab');
+      if ((await rig.page.evaluate(() => document.activeElement?.id)) === 'cancel') break;
+    }
+    await rig.page.keyboard.press('Enter');
+    await rig.page.waitForSelector('html:not([data-busy])');
+    expect(await rig.text('#note')).toMatch(/^Cancelled after/);
+  });
+
+  test('a report on a phone is no wider than the phone', async () => {
+    await rig.open('03-copy-bench/?auto&engine=cpu&suite=copy,migrate&goal=none', {
+      viewport: { width: 390, height: 844 },
+    });
+    const wide = await rig.page.evaluate(() => document.documentElement.scrollWidth);
+    expect(wide).toBeLessThanOrEqual(390);
+  });
+
   test('a tab that is hidden meanwhile is said at once, and in the report', async () => {
     await open('?engine=cpu&suite=mm');
     await rig.page.click('#start');

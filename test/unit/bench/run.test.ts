@@ -4,6 +4,7 @@
  */
 import { beforeAll, describe, expect, test, vi } from 'vitest';
 import { runBench } from '../../../bench/bench-client.ts';
+import { PHASE_ORDER } from '../../../bench/phase-names.ts';
 import { runPlan } from '../../../bench/run-suites.ts';
 import { BENCH_SCHEMA, SUITE_NAMES, isVerified } from '../../../bench/types.ts';
 import type { BenchCell, BenchProgress, BenchReport } from '../../../bench/types.ts';
@@ -46,6 +47,8 @@ describe('a run of all suites on the CPU engine', () => {
       'migrate/to-device/8',
       'migrate/to-host/1',
       'migrate/to-host/8',
+      'phases/to-device/512',
+      'phases/to-host/512',
     ]);
   });
 
@@ -93,6 +96,21 @@ describe('a run of all suites on the CPU engine', () => {
     expect(Object.keys(cell.phases!).toSorted()).toEqual(names);
     expect(cell.phases!['bookkeeping']).toBeGreaterThan(0);
     expect(Math.max(...Object.values(cell.phases!))).toBeLessThanOrEqual(cell.max);
+  });
+
+  test('a migration by hand is split from collecting to mapping again', () => {
+    const phasesOf = (direction: string): string[] => {
+      const cell = report.cells.find(({ id }) => id === `phases/${direction}/512`)!;
+      expect(cell.samples).toHaveLength(3);
+      for (const name of ['collect', 'unmap', 'alloc', 'remap']) {
+        expect(cell.phases![name]).toBeGreaterThan(0);
+      }
+      return Object.keys(cell.phases!);
+    };
+    expect(phasesOf('to-device')).toEqual(PHASE_ORDER.filter((name) => name !== 'copy-out'));
+    expect(phasesOf('to-host').toSorted()).toEqual(
+      PHASE_ORDER.filter((name) => name !== 'copy-in').toSorted(),
+    );
   });
 
   test('a first page is usable no later than its batch is there', () => {

@@ -33,6 +33,7 @@ export function tinyPlan(change: Partial<BenchPlan> = {}): BenchPlan {
       folios: [4096, 65536],
       batches: [1, 8],
       maxCellBytes: 2 ** 20,
+      leastMs: 0,
       isFull: true,
       box: BOX,
     },
