@@ -45,7 +45,10 @@ const hasOwnModules = !lstatSync('node_modules').isSymbolicLink();
  */
 const native = {
   experimental: { viteModuleRunner: false, nodeLoader: false },
-  execArgv: ['--import', './cli/typescript.mjs'],
+  // Not with `--import`: Vitest's own modules need no hooks, and hooks that come after Vitest's go
+  // before them, which would report each import to the main process.
+  setupFiles: ['cli/typescript.mjs'],
+  sequence: { setupFiles: 'list' as const },
 };
 
 const nodeProject = {
@@ -82,7 +85,7 @@ const dawnProject = {
     include: DAWN_FILES,
     env: platform.dawnEnv,
     globalSetup: ['test/setup/dawn-global.mjs'],
-    setupFiles: ['test/setup/dawn.ts'],
+    setupFiles: [...native.setupFiles, 'test/setup/dawn.ts'],
     provide,
     testTimeout: 60_000,
     hookTimeout: 60_000,

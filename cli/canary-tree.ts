@@ -10,7 +10,8 @@
  */
 import { spawn } from 'node:child_process';
 import type { ChildProcess } from 'node:child_process';
-import { cp, readFile, readdir, realpath, stat, symlink, writeFile } from 'node:fs/promises';
+import { readdirSync, statSync } from 'node:fs';
+import { cp, readFile, realpath, symlink, writeFile } from 'node:fs/promises';
 import { join, relative, resolve } from 'node:path';
 import type { RunnerRequest } from './canary-runner.ts';
 import { onExit, temporaryFolder, unlessStopped } from './cleanup.ts';
@@ -149,7 +150,7 @@ class LastingCopy {
 
   static async make(root: string): Promise<LastingCopy> {
     const folder = await copyTree(root);
-    return new LastingCopy(folder, await markFiles(folder.path), await startRunner(folder.path));
+    return new LastingCopy(folder, markFiles(folder.path), await startRunner(folder.path));
   }
 
   /**
@@ -171,7 +172,7 @@ class LastingCopy {
     this.#stale = paths;
     const counts = await this.#runner.ask({ ...request, changed }, limitMs);
     await Promise.all(paths.map((path, i) => writeFile(path, before[i] ?? '')));
-    const marks = await markFiles(this.#path);
+    const marks = markFiles(this.#path);
     const isSame = isSameBut(marks, this.#marks, new Set(paths));
     this.#marks = marks;
     const isUsable = isSame && this.#runner.isAlive();
@@ -185,18 +186,18 @@ class LastingCopy {
 }
 
 /** Size and time of each file of a copy, by path. */
-async function markFiles(folder: string): Promise<Map<string, string>> {
+function markFiles(folder: string): Map<string, string> {
   const marks = new Map<string, string>();
-  const visit = async (path: string): Promise<void> => {
-    for (const entry of await readdir(path, { withFileTypes: true })) {
+  const visit = (path: string): void => {
+    for (const entry of readdirSync(path, { withFileTypes: true })) {
       const child = join(path, entry.name);
-      if (entry.isDirectory() && !NOT_COPIED.has(entry.name)) await visit(child);
+      if (entry.isDirectory() && !NOT_COPIED.has(entry.name)) visit(child);
       if (!entry.isFile()) continue;
-      const { size, mtimeMs } = await stat(child);
+      const { size, mtimeMs } = statSync(child);
       marks.set(child, `${size} ${mtimeMs}`);
     }
   };
-  await visit(folder);
+  visit(folder);
   return marks;
 }
 

@@ -6,4 +6,10 @@
  */
 import { register } from 'node:module';
 
-register('./typescript-hooks.mjs', import.meta.url);
+/** Vitest evaluates this file for each test file of a process. */
+const DONE = Symbol.for('webhmm.typescript');
+
+if (!(DONE in globalThis)) {
+  globalThis[DONE] = true;
+  register('./typescript-hooks.mjs', import.meta.url);
+}
