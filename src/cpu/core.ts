@@ -250,7 +250,9 @@ export class Core {
   /** A program that was told to end gets no further, whatever it catches. */
   private obey(signal: number): void {
     if (signal !== 0) this.ending = signal;
-    if (this.ending !== 0) throw new CoreEnded(this.ending);
+    if (this.ending === 0) return;
+    this.gate.nudge();
+    throw new CoreEnded(this.ending);
   }
 
   private flushTlb(): void {

@@ -69,6 +69,11 @@ export class CoreGate {
     return request === this.seen ? 0 : this.acknowledge(request);
   }
 
+  /** Has the next access poll, too, as if the kernel had made a request. */
+  nudge(): void {
+    this.port.store(this.words, this.block + CORE_NUDGE, NUDGED);
+  }
+
   /** From now on, until unpark, the core uses no translation: nobody waits for it. */
   park(): void {
     const { port, words, block } = this;

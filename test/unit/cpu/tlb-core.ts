@@ -8,7 +8,7 @@ import { makeCpu } from '../../../src/cpu/fast-cpu.ts';
 import { FaultLatency } from '../../../src/cpu/fault-latency.ts';
 import { newRecord, popRecord } from '../../../src/cpu/fault-ring.ts';
 import type { ProgramCpu } from '../../../src/cpu/program.ts';
-import { claimCore, requestFlush } from '../../../src/cpu/shootdown.ts';
+import { claimCore, requestFlush, signalCore } from '../../../src/cpu/shootdown.ts';
 import { answerTrap } from '../../../src/cpu/trap.ts';
 import { mmAlloc } from '../../../src/mm/fork.ts';
 import { doMmap } from '../../../src/mm/mmap.ts';
@@ -28,6 +28,8 @@ export interface TlbCore {
   protect(addr: number, length: number, prot: number): void;
   /** Asks the core to drop its translations. */
   requestFlush(): void;
+  /** Tells the core to end by a signal. */
+  signal(signal: number): void;
 }
 
 /** A core with `pages` pages that it may load and store. */
@@ -74,5 +76,6 @@ export async function tlbCore(pages: number): Promise<TlbCore> {
       if (doMprotect(mm, addr, length, prot) !== 0) throw new Error('mprotect');
     },
     requestFlush: () => void requestFlush(port, map.words, block),
+    signal: (signal) => signalCore(port, map.words, block, signal),
   };
 }

@@ -6,7 +6,7 @@ import { beforeEach, describe, expect, test } from 'vitest';
 import { Prng } from '../../../src/base/prng.ts';
 import { CORE_REQUEST, CORE_STATUS, statusAcknowledged } from '../../../src/cpu/control.ts';
 import type { ProgramCpu } from '../../../src/cpu/program.ts';
-import { CpuSignal } from '../../../src/cpu/signals.ts';
+import { CoreEnded, CpuSignal, SIGKILL } from '../../../src/cpu/signals.ts';
 import { expectBytes } from '../driver/rig.ts';
 import { tlbCore } from './tlb-core.ts';
 import type { TlbCore } from './tlb-core.ts';
@@ -169,6 +169,19 @@ describe('TLB of a core', () => {
     core.requestFlush();
     expect(signalOf(() => cpu.load32(base))).toBe('SIGSEGV');
     expect(acknowledged()).toBe(words[block + CORE_REQUEST]!);
+  });
+
+  test('a program that was told to end gets no further, however often it catches that', () => {
+    const { cpu, base } = core;
+    const word = cpu.findWrite(base);
+    core.signal(SIGKILL);
+    for (let round = 0; round < 3; round++) {
+      expect(() => cpu.load32(base)).toThrow(CoreEnded);
+      expect(() => cpu.store32(base, 1)).toThrow(CoreEnded);
+      expect(() => cpu.atomicAdd(base, 1)).toThrow(CoreEnded);
+      expect(() => cpu.fill(base, PAGE, 1)).toThrow(CoreEnded);
+    }
+    expect(cpu.memory.u32[word]).toBe(view.getUint32(0, true));
   });
 
   test('pages that the TLB holds in the same place do not hide each other', async () => {
