@@ -41,8 +41,8 @@ export const CORE_FAULT_KIND = 21;
 /**
  * NUDGED from when the kernel has made a request until the core looks for it, and again once the
  * core was told to end; else 0; written by both. With the word before it, which stays 0, it is the
- * number NaN or 0: each access adds it to the address that it looks for in the TLB, and NaN is equal
- * to no tag.
+ * number NaN or 0: each access adds it to the address that it looks for in the TLB, and NaN is
+ * equal to no tag.
  */
 export const CORE_NUDGE = 23;
 /** Upper half of NaN. */
