@@ -53,7 +53,7 @@ export class ContextMap {
   private readonly firstFrame: number;
   /** Pages with refusals, and whether those are of writes alone. */
   private readonly refused = new Map<number, boolean>();
-  /** The VMAs when it was last looked whether refusals still hold: start, end and flags of each. */
+  /** The VMAs by which the refusals were last right: start, end and flags of each. */
   private vmas = new Float64Array(0);
 
   /**
@@ -109,12 +109,20 @@ export class ContextMap {
 
   /** From now on such accesses end their invocation; reads of a readable page go on. */
   refuse(page: number, write: boolean): void {
-    if (this.refused.size === 0) this.vmas = vmasOf(this.mirror);
     this.refused.set(page, write && this.refused.get(page) !== false);
     if (write && this.map(page, false)) return;
     const kills = write ? KILL_WRITES : KILL_WRITES | PTE_KILL_READ;
     this.mapped.delete(page);
     this.space.unmapPage(page * PAGE_SIZE, kills);
+  }
+
+  /**
+   * Faults are about to be looked at. Refusals that follow hold until the VMAs differ from those
+   * of now: what is mapped between the look and the refusal is not to be refused for good.
+   */
+  begin(): void {
+    this.forgive();
+    if (this.refused.size === 0) this.vmas = vmasOf(this.mirror);
   }
 
   /**

@@ -128,7 +128,7 @@ export class MachinePager implements LaunchPager {
   async serve(batch: FaultBatch): Promise<boolean> {
     if (!this.holdsDevice) await this.mirror.device.faultLock.lock();
     this.holdsDevice = true;
-    this.map.forgive();
+    this.map.begin();
     const wanted = this.wantedPages(batch);
     this.batch = new Set(wanted.keys());
     const remote = new Map<number, number>();

@@ -190,7 +190,7 @@ export class ServicePager {
     this.run.take(batch.records, batch.accesses, batch.stopped);
     this.hasChanged = false;
     this.lends = this.aperture.isAround;
-    this.map.forgive();
+    this.map.begin();
     this.asked.clear();
     for (const { page, access } of this.run.stops) {
       if (!this.asked.has(page)) this.lookFor(page);

@@ -7,6 +7,8 @@ import { errno } from '../../src/base/errno.ts';
 import { dptPfn } from '../../src/driver/device-page-table.ts';
 import { POLICIES, policyByName } from '../../src/driver/policy/policies.ts';
 import type { PolicyName } from '../../src/driver/policy/policies.ts';
+import { UVM_SERVICE } from '../../src/driver/policy/policy.ts';
+import type { FaultPolicy, PolicyFactory } from '../../src/driver/policy/policy.ts';
 import { arg, at, GID, kernelOf, load, op, store, v } from '../../src/engine/vm/ir.ts';
 import { CaseBuilder } from '../../src/engine/vm/shapes.ts';
 import type { VmCase } from '../../src/engine/vm/shapes.ts';
@@ -18,6 +20,7 @@ import {
   PROT_READ,
   PROT_WRITE,
 } from '../../src/index.ts';
+import { doMmap } from '../../src/mm/mmap.ts';
 import { openMachineRig, runOnMachine, runServed } from '../vm/machine-run.ts';
 import type { MachineRig } from '../vm/machine-run.ts';
 
@@ -159,6 +162,44 @@ describe('memory of a kernel that runs', { timeout: 60_000 }, () => {
     await rig.process.munmap(addr + PAGE, PAGE);
     const { killed } = await run(rig, way, addr, async () => {}, false);
     expect(killed).toBe(GROUPS);
+    await rig.machine.close();
+  });
+
+  it('mapped while the faults before it are served: later accesses are served', async () => {
+    const { rig, addr } = await rigWith(BYTES);
+    await rig.process.munmap(addr + PAGE, PAGE);
+    // Even workgroups fault on their own pages, odd ones on page 1, in the same batch.
+    const odd = op(GID, '%', 2);
+    const own = op(op(op(GID, '+', 1), '%', 2), '*', op(GID, '*', STRIDE * 1024));
+    const from = at(arg(0), op(own, '+', op(odd, '*', 1024)));
+    const to = new CaseBuilder(BASE, 1);
+    to.array(1);
+    const mine = at(arg(0), op(GID, '*', STRIDE * 1024));
+    const body = [load('x', from), store(mine, op(v('x'), '+', 1))];
+    const one = to.build('late', kernelOf('late', 1, body, 1), GROUPS);
+    let isMapped = false;
+    const policy: PolicyFactory = (setup) => {
+      const inner = policyByName('none')(setup);
+      const onFaults: FaultPolicy['onFaults'] = (group, view, decisions) => {
+        // By now the service has found that page 1 is no memory.
+        if (!isMapped) {
+          const flags = MAP_FIXED | MAP_PRIVATE | MAP_ANONYMOUS;
+          const wanted = { addr: addr + PAGE, length: PAGE, prot: RW, flags, pgoff: 0 };
+          expect(doMmap(rig.mirror.mm, wanted)).toBe(addr + PAGE);
+          isMapped = true;
+        }
+        inner.onFaults(group, view, decisions);
+      };
+      return Object.assign(Object.create(inner) as FaultPolicy, { onFaults, service: UVM_SERVICE });
+    };
+    const refused: number[] = [];
+    const onRefuse = (page: number): void => void refused.push(page - BASE / PAGE);
+    const { report } = await runServed(rig, one, addr, { policy, onRefuse });
+    expect([report.outcome, isMapped]).toEqual(['done', true]);
+    expect(new Set(refused)).toEqual(new Set([1]));
+    // Those of the batch: two of the four workgroups in flight.
+    expect(report.killed).toBe(2);
+    expect(await words(rig, addr, 4)).toEqual(ALL.slice(4));
     await rig.machine.close();
   });
 
