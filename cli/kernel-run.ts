@@ -14,6 +14,8 @@ import type {
 
 /** Where a shape's memory is in the kernel's addresses. */
 const SHAPE_BASE = 2 ** 20;
+/** Where that of any other kernel is: an address of 0, or an index for one, is a mistake. */
+const KERNEL_BASE = 2 ** 21;
 
 /** What words hold before the launch. */
 export const FILLS = ['index', 'zero', 'random', 'none'] as const;
@@ -39,6 +41,8 @@ export interface KernelRunResult {
   readonly faults: readonly PageFaults[];
   /** Events that the trace lost. */
   readonly lost: number;
+  /** The kernel's address of its memory. */
+  readonly base: number;
   /** Words of the memory at the end. */
   readonly words: Uint32Array;
 }
@@ -82,10 +86,11 @@ export async function runKernel(
   { signal, onRunning }: RunWatcher = {},
 ): Promise<KernelRunResult> {
   const process = await machine.spawn();
+  const { workgroups } = launch;
   const given =
     source.shape === undefined
-      ? { bytes: contents(pages * PAGE_SIZE, fill), base: 0, args, workgroups: launch.workgroups }
-      : shapeCase(source.shape, launch.workgroups, SHAPE_BASE, 1);
+      ? { bytes: contents(pages * PAGE_SIZE, fill), base: KERNEL_BASE, args, workgroups }
+      : shapeCase(source.shape, workgroups, SHAPE_BASE, 1);
   const { length } = given.bytes;
   const addr = await process.mmap({ length, prot: PROT_READ | PROT_WRITE });
   if (fill !== 'none' || source.shape !== undefined) await process.write(addr, given.bytes);
@@ -110,7 +115,8 @@ export async function runKernel(
   await trace.close();
   const bytes = await process.read(addr, length);
   const byPage = faultsByPage(faults, addr, length / PAGE_SIZE);
-  return { report, faults: byPage, lost: trace.dropped, words: new Uint32Array(bytes.buffer) };
+  const words = new Uint32Array(bytes.buffer);
+  return { report, faults: byPage, lost: trace.dropped, base: given.base, words };
 }
 
 function progressOf(counts: LaunchProgress, total: number): RunProgress {
@@ -143,16 +149,32 @@ function faultsByPage(
   return [...byPage.values()].toSorted((a, b) => a.page - b.page);
 }
 
+/** Of faults for which the device's ring was full. */
+const NO_ROOM = 'too many for the ring, and raised again';
+
+function counted(count: number, what: string, plural = 's'): string {
+  return `${count} ${what}${count === 1 ? '' : plural}`;
+}
+
+function hex(address: number): string {
+  return `0x${address.toString(16)}`;
+}
+
 /** The report as text, a line for each thing. */
-export function reportText({ report }: KernelRunResult): string {
-  const { outcome, cause, pages, service } = report;
+export function reportText({ report, base, words }: KernelRunResult): string {
+  const { outcome, cause, pages, service, overflow } = report;
+  const size = words.byteLength / PAGE_SIZE;
   const rows: (readonly [string, string | number])[] = [
     ['outcome', cause === '' ? outcome : `${outcome}: ${cause}`],
-    ['workgroups', `${report.finished} of ${report.workgroups}`],
+    ['memory', `${counted(size, 'page')} from ${hex(base)} to ${hex(base + words.byteLength)}`],
+    ['workgroups', `${report.finished} of ${report.workgroups} finished`],
     ['passes', report.passes],
-    ['replayed', report.replayed],
-    ['faults', `${report.faults}, ${report.overflow} of them found no room`],
-    ['killed', `${report.killed} invocations`],
+    ['replayed', counted(report.replayed, 'workgroup')],
+    ['faults', `${report.faults}${overflow === 0 ? '' : `, ${overflow} of them ${NO_ROOM}`}`],
+    [
+      'killed',
+      counted(report.killed, 'invocation') + (report.killed === 0 ? '' : ', by refused accesses'),
+    ],
     [
       'pages',
       `${pages.mapped} mapped, ${pages.erased} erased, ${pages.evicted} evicted, ` +
@@ -167,9 +189,18 @@ export function reportText({ report }: KernelRunResult): string {
     const { counts, virtualUs } = service;
     rows.push(
       ['policy', service.policy],
-      ['service', `${counts.batches} batches, ${counts.replays} replays`],
-      ['moved', `${counts.movedPages} pages, ${counts.prefetchedPages} of them prefetched`],
-      ['evicted', `${counts.evictedPages} pages in ${counts.evictions} evictions`],
+      [
+        'service',
+        `${counted(counts.batches, 'batch', 'es')}, ${counted(counts.replays, 'replay')}`,
+      ],
+      [
+        'moved',
+        `${counted(counts.movedPages, 'page')}, ${counts.prefetchedPages} of them prefetched`,
+      ],
+      [
+        'evicted',
+        `${counted(counts.evictedPages, 'page')} in ${counted(counts.evictions, 'eviction')}`,
+      ],
       ['virtual time', `${virtualUs.toFixed(1)} µs`],
     );
   }
@@ -183,7 +214,7 @@ export function faultsText({ report, faults, lost }: KernelRunResult, rows: numb
     [page < 0 ? 'elsewhere' : page, read, write, atomic, prefetch, first].map(String),
   );
   const refused = report.refusals.map(({ address, access, reason, workgroup, lane, pass }) =>
-    [`0x${address.toString(16)}`, access, reason, workgroup, lane, pass].map(String),
+    [hex(address - report.origin), access, reason, workgroup, lane, pass].map(String),
   );
   const columns = ['refused', 'access', 'reason', 'workgroup', 'lane', 'pass'];
   const tables = [table(head, body, rows), table(columns, refused, rows)];

@@ -9,6 +9,7 @@ import { readFileSync } from 'node:fs';
 import { basename, resolve } from 'node:path';
 import {
   ErrnoError,
+  EVICTIONS,
   KernelCompileError,
   launchTrace,
   PAGE_SIZE,
@@ -32,6 +33,12 @@ const LOOK_MS = 100;
 /** Lives of faults that a trace file has. */
 const LIVES = 2 ** 16;
 const KERNEL = 'fn kernel(wg: u32, lid: u32) { ... }';
+const EXAMPLE = `  fn kernel(wg: u32, lid: u32) {
+    let index = wg * 64u + lid;
+    if (index >= vm_arg(1u)) { return; }
+    let at = vm_arg(0u) + index * 4u;
+    vm_store(at, vm_load(at) + 1u);
+  }`;
 
 /** Names in lines of a help text. */
 function inLines(names: readonly string[]): string {
@@ -44,9 +51,13 @@ const SPEC = {
   name: 'kernel',
   usage: 'npm run kernel -- [options] KERNEL.wgsl',
   summary:
-    `Runs a WGSL kernel, \`${KERNEL}\`,\n` +
-    "over a process's memory on a fresh machine. vm_arg(0u) is the memory's address, vm_arg(1u)\n" +
-    'its words; vm_load and vm_store reach it. Prints how it ended and a table of faults.\n' +
+    "Runs a WGSL kernel over a process's memory on a fresh machine, such as one that adds 1 to\n" +
+    `each word:\n\n${EXAMPLE}\n\n` +
+    'wg and lid are the numbers of the workgroup and of the invocation in it; vm_arg(0u) is the\n' +
+    "memory's address in bytes, vm_arg(1u) its words, vm_arg(2u) and on are --args. Memory is\n" +
+    'reached by vm_load, vm_store (also _f32, _vec4, _byte), vm_atomic_add and others, all of\n' +
+    'them in docs/device-faults-mechanism.md; its pages come to the device as they are asked\n' +
+    'for. Prints how it ended and a table of faults by page.\n' +
     'Exit status: 0 when it finished and no access was refused, else 1.',
   positionals: 'KERNEL.wgsl',
   options: {
@@ -58,7 +69,10 @@ const SPEC = {
     engine: {
       kind: 'choice',
       choices: ['node', 'cpu'],
-      help: 'Dawn in Node (default), or the CPU\nengine, which runs shapes only',
+      help:
+        'WebGPU by Dawn in Node (default), on a software\n' +
+        'adapter where there is no other; or the CPU engine,\n' +
+        'which runs shapes only',
     },
     pages: { kind: 'number', placeholder: 'N', min: 1, max: 2 ** 18, help: 'its memory (16)' },
     fill: {
@@ -66,11 +80,35 @@ const SPEC = {
       choices: FILLS,
       help: "its words before: each word's number (default)",
     },
-    workgroups: { kind: 'number', placeholder: 'N', min: 1, max: 2 ** 24, help: 'of them (16)' },
-    lanes: { kind: 'number', placeholder: 'N', min: 1, max: 256, help: 'invocations in each (64)' },
+    workgroups: {
+      kind: 'number',
+      placeholder: 'N',
+      min: 1,
+      max: 2 ** 24,
+      help: 'as many as give each word an invocation;\nof a shape: 16',
+    },
+    lanes: {
+      kind: 'number',
+      placeholder: 'N',
+      min: 1,
+      max: 256,
+      help: 'invocations in each workgroup (64)',
+    },
     args: { kind: 'text', placeholder: 'A,B,...', help: 'further arguments, from vm_arg(2u) on' },
-    window: { kind: 'number', placeholder: 'N', min: 1, max: 4096, help: 'in flight (256)' },
-    budget: { kind: 'number', placeholder: 'N', min: 1, max: 2 ** 30, help: 'loop rounds (65536)' },
+    window: {
+      kind: 'number',
+      placeholder: 'N',
+      min: 1,
+      max: 4096,
+      help: 'workgroups in flight (256)',
+    },
+    budget: {
+      kind: 'number',
+      placeholder: 'N',
+      min: 1,
+      max: 2 ** 30,
+      help: 'rounds of loops that an\ninvocation may take (65536)',
+    },
     device: {
       kind: 'number',
       placeholder: 'N',
@@ -83,18 +121,38 @@ const SPEC = {
       placeholder: 'NAME',
       help:
         `who decides what moves:\n${inLines(POLICIES)},\n` +
-        'or a module (.mjs) that exports policy',
+        'or a module of your own, FILE.mjs, see\n' +
+        'docs/device-faults.md; without it pages come\n' +
+        'one by one, and there is no virtual time',
     },
-    evict: { kind: 'text', placeholder: 'ORDER', help: 'order of eviction, with a policy' },
-    rows: { kind: 'number', placeholder: 'N', min: 0, max: 10_000, help: 'of the tables (32)' },
+    evict: {
+      kind: 'text',
+      placeholder: 'ORDER',
+      help: `order of eviction, with a policy:\n${inLines(EVICTIONS)}`,
+      refuse: (order: string) =>
+        EVICTIONS.some((name) => name === order)
+          ? undefined
+          : `takes ${EVICTIONS.join(', ')}, not '${order}'`,
+    },
+    rows: {
+      kind: 'number',
+      placeholder: 'N',
+      min: 0,
+      max: 10_000,
+      help: 'at most, of each table (32)',
+    },
     dump: {
       kind: 'number',
       placeholder: 'N',
       min: 0,
       max: 2 ** 20,
-      help: 'words to print at the end',
+      help: 'of its first words, how many to print at the end',
     },
-    trace: { kind: 'text', placeholder: 'FILE', help: "where faults' lives go, for Perfetto" },
+    trace: {
+      kind: 'text',
+      placeholder: 'FILE',
+      help: "where faults' lives go, for Perfetto;\nwith a policy",
+    },
     json: { kind: 'text', placeholder: 'FILE', help: 'where report and faults go; - is stdout' },
   },
 } as const;
@@ -198,8 +256,21 @@ async function runOptions(
     throw new UsageError(`--shape is one of ${SHAPE_NAMES.join(', ')}, not '${shape}'`);
   }
   if (evict !== undefined && policy === undefined) throw new UsageError('--evict needs --policy');
+  for (const name of ['pages', 'fill', 'args', 'lanes'] as const) {
+    if (shape === undefined || values[name] === undefined) continue;
+    throw new UsageError(`--${name} is of a kernel in a file; a shape has its own`);
+  }
+  if (file !== undefined && values.engine === 'cpu') {
+    throw new UsageError(
+      '--engine cpu runs no WGSL, only --shape NAME; without --engine, Dawn runs it anywhere, ' +
+        'on a software adapter where there is no other',
+    );
+  }
   const name = file === undefined ? shape! : basename(file);
   const text = file === undefined ? { shape: shape! } : { wgsl: readKernel(resolve(folder, file)) };
+  const pages = values.pages ?? 16;
+  const words = (pages * PAGE_SIZE) / 4;
+  const perGroup = lanes ?? 64;
   const inFlight = window === undefined ? {} : { window };
   const service = { lives: LIVES, ...(evict === undefined ? {} : { evict }) };
   const decided =
@@ -211,11 +282,11 @@ async function runOptions(
         };
   return {
     source: { ...text, name, ...inFlight, ...(lanes === undefined ? {} : { lanes }) },
-    pages: values.pages ?? 16,
+    pages,
     fill: values.fill ?? 'index',
     args: readArgs(values.args),
     launch: {
-      workgroups: values.workgroups ?? 16,
+      workgroups: values.workgroups ?? (shape === undefined ? Math.ceil(words / perGroup) : 16),
       ...(budget === undefined ? {} : { budget }),
       ...decided,
     },
@@ -244,7 +315,7 @@ function readArgs(text: string | undefined): number[] {
 async function policyOf(policy: string, folder: string): Promise<string> {
   if (POLICIES.some((name) => name === policy)) return policy;
   if (!isPolicyModule(policy)) {
-    throw new UsageError(`--policy is one of ${POLICIES.join(', ')}, or a module (.mjs)`);
+    throw new UsageError(`--policy is one of ${POLICIES.join(', ')}, or a module (.mjs or .js)`);
   }
   return (await loadPolicyModule(policy, folder)).url;
 }

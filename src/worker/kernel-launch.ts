@@ -427,7 +427,10 @@ function causeOf(
     case 'done':
       return '';
     case 'endless':
-      return `workgroup ${workgroup}: an invocation took more than ${budget} rounds of loops`;
+      return (
+        `workgroup ${workgroup}: an invocation took more than its budget of ${budget} rounds of ` +
+        'loops'
+      );
     case 'logFull':
       return (
         `workgroup ${workgroup}: an invocation logged ${logWords} words, as many as one may, and ` +

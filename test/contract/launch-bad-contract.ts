@@ -160,7 +160,7 @@ const REFUSED: readonly (readonly [string, number, number, RegExp])[] = [
   [`${HEAD}\n  for (;;) { let y: bool = 1u; }\n}`, 2, 18, /bool/],
   [`${HEAD}\n  let = 3;\n}`, 2, 1, /./],
   [`${HEAD}\n  nowhere();\n}`, 2, 3, /nowhere/],
-  ['', 1, 1, /no function kernel/],
+  ['', 1, 1, /no fn kernel/],
   ['fn kernel(wg: u32) {}', 1, 1, /must be fn kernel/],
   [
     `@group(0) @binding(0) var<storage, read_write> mine: array<u32>;\n${HEAD} }`,

@@ -316,7 +316,8 @@ class Launch {
       } else {
         this.owner[slot] = -1;
         this.freeSlots.push(slot);
-        this.finished += 1;
+        // Who ran out of its budget is over, and has not finished.
+        if ((status & SLOT_ENDLESS) === 0) this.finished += 1;
       }
     }
     if (others.length > 0) this.stopped = [...others, ...this.stopped].sort((a, b) => a - b);

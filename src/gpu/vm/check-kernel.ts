@@ -15,6 +15,7 @@ import { effectOrder } from './effect-order.ts';
 import { guardLoops } from './guard-loops.ts';
 import {
   PRELUDE_USES,
+  PUBLIC_LIST,
   PUBLIC_NAMES,
   REFUSED_BUILTINS,
   REFUSED_PREFIXES,
@@ -108,7 +109,7 @@ function checkWord(words: readonly Word[], index: number): KernelProblem[] {
   const refuse = (reason: string): KernelProblem[] => [{ line, reason }];
   if (/^vm_/i.test(text) || /^Vm[A-Z]/.test(text)) {
     if (!PUBLIC_NAMES.has(text)) return refuse(reserved(text));
-    if (declared || !called) return refuse(`${text} can only be called`);
+    if (declared || !called) return refuse(`${text} can only be called: it is the prelude's`);
     return [];
   }
   if (!called || declared) return [];
@@ -122,11 +123,17 @@ function checkWord(words: readonly Word[], index: number): KernelProblem[] {
 
 /** Why a name with our prefix is refused; a slip of the pen gets the name that was meant. */
 function reserved(text: string): string {
+  const plain = text
+    .replace(/_[ui](nt)?(32)?$/, '')
+    .replace('read', 'load')
+    .replace('write', 'store');
+  if (PUBLIC_NAMES.has(plain))
+    return `${text} belongs to the prelude or is not there; is ${plain} meant?`;
   const distances = [...PUBLIC_NAMES.keys()].map(
     (name) => [editDistance(text, name), name] as const,
   );
   const [distance, name] = distances.reduce((a, b) => (b[0] < a[0] ? b : a));
-  const meant = distance <= 2 ? `; is ${name} meant?` : '';
+  const meant = distance <= 2 ? `; is ${name} meant?` : `; kernels may call ${PUBLIC_LIST}`;
   return `${text} belongs to the prelude or is not there${meant}`;
 }
 
@@ -144,19 +151,23 @@ function editDistance(a: string, b: string): number {
   return row[b.length]!;
 }
 
+/** What a kernel is, with what its parameters are. */
+const KERNEL_FUNCTION =
+  'fn kernel(wg: u32, lid: u32): numbers of the workgroup and of the invocation in it';
+
 /** The kernel function itself, barriers, and atomics whose result is used. */
 function checkShape(declarations: readonly Tree[]): KernelProblem[] {
   const functions = declarations.filter(({ kind }) => kind === 'function');
   const kernel = functions.find(({ name }) => name === 'kernel');
   if (kernel === undefined) {
-    return [{ line: 1, reason: 'there is no function kernel(wg: u32, lid: u32)' }];
+    return [{ line: 1, reason: `there is no ${KERNEL_FUNCTION}` }];
   }
   const problems: KernelProblem[] = [];
   const types = nodesIn(kernel.fields['args']).map(
     (one) => nodesIn(one.fields['type'])[0]?.name ?? '',
   );
   if (types.join() !== 'u32,u32' || kernel.fields['returnType'] !== null) {
-    problems.push({ line: kernel.line, reason: 'it must be fn kernel(wg: u32, lid: u32)' });
+    problems.push({ line: kernel.line, reason: `it must be ${KERNEL_FUNCTION}` });
   }
   for (const one of functions) {
     const nodes = everywhere(one);
@@ -210,7 +221,7 @@ function checkCall(node: Tree, inKernel: boolean, guarded: ReadonlySet<object>):
   if (PUBLIC_NAMES.get(node.name)?.does === 'meet') {
     if (!inKernel) return refuse(`${node.name} may be called in fn kernel only`);
     if (node.name !== 'vm_uniform' && !guarded.has(node.node)) {
-      return refuse(`write if (!${node.name}()) { return; }`);
+      return refuse(`write if (!${node.name}()) { return; }: who stopped must not go on behind it`);
     }
   }
   if (node.kind === 'callExpr' && RESULTLESS_ATOMICS.has(node.name)) {

@@ -228,8 +228,14 @@ function problemsOf(
     const found = messages.slice(index).find(isKernels);
     if (found === undefined) return [problem(message.message)];
     const column = unguardedColumn(compiled[found.lineNum - 1] ?? '', found.linePos);
-    return [{ line: found.lineNum - source.linesBefore, column, reason: message.message }];
+    return [{ line: found.lineNum - source.linesBefore, column, reason: inWords(message) }];
   });
+}
+
+/** The compiler speaks of what is inside the prelude's barriers, which no kernel has written. */
+function inWords({ message }: GPUCompilationMessage): string {
+  if (!message.includes('uniform control flow')) return message;
+  return `the whole workgroup has to come here, nobody by a branch of its own: ${message}`;
 }
 
 function memoLimit(device: GPUDevice): number {
