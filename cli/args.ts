@@ -152,6 +152,13 @@ export function helpText(spec: CommandSpec<Readonly<Record<string, Option>>>): s
   return `usage: ${usage}\n\n${spec.summary}\n\n${lines.join('\n')}\n`;
 }
 
+/** Names in lines of a help text. */
+export function inLines(names: readonly string[]): string {
+  const lines: string[] = [];
+  for (let at = 0; at < names.length; at += 6) lines.push(names.slice(at, at + 6).join(', '));
+  return lines.join(',\n');
+}
+
 interface RawCommandLine {
   readonly values: Record<string, string | boolean | undefined>;
   readonly positionals: string[];

@@ -116,6 +116,9 @@ export function programUrl(positionals: readonly string[], folder: string): URL 
   if (/\.[mc]?tsx?$/.test(file)) {
     throw new UsageError(`${file} is TypeScript: compile it first, a core runs JavaScript modules`);
   }
+  if (file.endsWith('.wgsl')) {
+    throw new UsageError(`${file} is a kernel for a device: npm run kernel -- ${name}`);
+  }
   return pathToFileURL(file);
 }
 

@@ -57,7 +57,9 @@ function choose(names: readonly string[]): readonly Experiment[] {
   for (const name of names) {
     if (!EXPERIMENTS.some((one) => isCalled(one, name))) {
       const known = EXPERIMENTS.map((one) => one.name).join(', ');
-      throw new UsageError(`--experiments: there is no '${name}'; there are ${known}`);
+      throw new UsageError(
+        `--experiments: there is no '${name}'; there are ${known}, or 1 to ${EXPERIMENTS.length}`,
+      );
     }
   }
   return names.length === 0

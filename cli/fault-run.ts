@@ -159,7 +159,9 @@ async function loadPolicy(
   }
   if (!isPolicyModule(policy)) {
     const names = POLICIES.join(', ');
-    throw new UsageError(`--policy takes ${names}, or a .js or .mjs file, not '${policy}'`);
+    const lower = policy.toLowerCase();
+    const meant = POLICIES.some((name) => name === lower) ? `; did you mean ${lower}?` : '';
+    throw new UsageError(`--policy takes ${names}, or a .js or .mjs file, not '${policy}'${meant}`);
   }
   const { url, factory } = await loadPolicyModule(policy);
   return { policy: factory, url };
@@ -188,7 +190,7 @@ function summary(result: ModelResult): string {
     ['policy', `${result.policy} (${result.source || 'no source given'})`],
     ['window', `${result.window} workgroups; batches of ${traits.batchLimit}, ${traits.replay}`],
     ['virtual time', ms(us)],
-    ['  of that', split.join(', ')],
+    ...(split.length === 0 ? [] : [['  of that', split.join(', ')] as [string, string]]),
     ['faults', `${counts.faults}: ${counts.duplicates} duplicate, ${counts.stale} stale`],
     ['batches', `${counts.batches}, ${counts.replays} replays`],
     ['moved', `${mib(counts.bytesIn)} in, ${mib(counts.bytesOut)} out`],
@@ -197,6 +199,7 @@ function summary(result: ModelResult): string {
     ['remote', `${counts.remoteUses} accesses, ${counts.fallbacks} pages for want of memory`],
   ];
   if (counts.throttled > 0) rows.push(['throttled', `${counts.throttled} faults`]);
-  if (counts.cancelled > 0) rows.push(['cancelled', `${counts.cancelled} faults`]);
+  if (counts.cancelled > 0)
+    rows.push(['cancelled', `${counts.cancelled} faults: not allowed, or in no region`]);
   return rows.map(([name, value]) => `${name.padEnd(14)}${value}\n`).join('');
 }

@@ -23,17 +23,21 @@ const SPEC = {
   name: 'fault',
   summary:
     'Device faults under the placement policies of several drivers, on a virtual clock.\n' +
-    'Constants, costs and experiments are explained in docs/device-faults.md.',
+    'Policies, traces, costs and experiments are explained in docs/device-faults.md, and words\n' +
+    'such as far fault, replay or stale record in docs/glossary.md.',
   options: {
     workload: {
       kind: 'text',
       placeholder: 'W',
-      help: `what the device runs: ${wrap(WORKLOADS)};\nor an access trace, FILE.csv or FILE.json`,
+      help:
+        `what the device runs: ${wrap(WORKLOADS)};\n` +
+        'or an access trace of your own, FILE.csv or FILE.json:\n' +
+        'docs/device-faults.md has its format',
     },
     policy: {
       kind: 'text',
       placeholder: 'P',
-      help: `who decides: ${wrap(POLICIES)};\nor a module of your own, FILE.js`,
+      help: `who decides: ${wrap(POLICIES)};\nor a module of your own, FILE.mjs or FILE.js`,
     },
     window: {
       kind: 'number',

@@ -17,7 +17,7 @@ import {
   SHAPE_NAMES,
 } from '../src/index.ts';
 import type { LaunchServiceOptions, Machine } from '../src/index.ts';
-import { readCommandLine, UsageError } from './args.ts';
+import { inLines, readCommandLine, UsageError } from './args.ts';
 import type { CommandLine } from './args.ts';
 import { isStopped, onExit, runCommand } from './cleanup.ts';
 import { faultsText, FILLS, memoryOf, reportText, runKernel } from './kernel-run.ts';
@@ -39,13 +39,6 @@ const EXAMPLE = `  fn kernel(wg: u32, lid: u32) {
     let at = vm_arg(0u) + index * 4u;
     vm_store(at, vm_load(at) + 1u);
   }`;
-
-/** Names in lines of a help text. */
-function inLines(names: readonly string[]): string {
-  const lines: string[] = [];
-  for (let at = 0; at < names.length; at += 6) lines.push(names.slice(at, at + 6).join(', '));
-  return lines.join(',\n');
-}
 
 const SPEC = {
   name: 'kernel',

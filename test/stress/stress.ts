@@ -335,7 +335,7 @@ export function describeFigures(figures: StressFigures): string {
   const { deviceAdds, deviceReads, folios } = figures;
   return (
     `${operations.toExponential(2)} operations in ${seconds.toFixed(0)} s, ` +
-    `${migrations} page migrations, ${faults.join('/')} faults, ${downgrades} downgrades, ` +
+    `${migrations} page migrations, ${faults.join('/') || 0} faults, ${downgrades} downgrades, ` +
     `${signals} refused accesses, ${deviceAdds} device additions, ${deviceReads} device reads, ` +
     `${folios} large folios`
   );

@@ -130,7 +130,8 @@ function readRegion([range, ...flags]: readonly string[], where: string): Region
 
 function readRow(fields: readonly unknown[], where: string): Row {
   if (fields.length !== 4) {
-    throw new TraceError(`${where}: expected 4 fields, ${HEADER}, not ${fields.length}`);
+    const barrier = plainText(fields[2]).trim() === 'B' ? '; a barrier has a page, too: 0' : '';
+    throw new TraceError(`${where}: expected 4 fields, ${HEADER}, not ${fields.length}${barrier}`);
   }
   const letter = plainText(fields[3]).trim();
   const access = letter === '' ? -1 : LETTERS.indexOf(letter as 'R');

@@ -56,9 +56,9 @@ export const PUBLIC_NAMES: ReadonlyMap<string, VmOperation> = new Map([
 
 /** The same for people. */
 export const PUBLIC_LIST =
-  'vm_arg, vm_load and vm_store (also _f32, _vec4, _byte), vm_atomic_ and vm_reduce_add (also ' +
-  'sub, min, max, and, or, xor), vm_atomic_exchange, vm_atomic_cas, vm_barrier, vm_storage_barrier, ' +
-  'vm_uniform, vm_prefetch, vm_prefetch_write, vm_restore, vm_checkpoint';
+  'vm_arg, vm_load and vm_store (also _f32, _vec4, _byte), vm_atomic_add and vm_reduce_add ' +
+  '(also sub, min, max, and, or, xor), vm_atomic_exchange, vm_atomic_cas, vm_barrier, ' +
+  'vm_storage_barrier, vm_uniform, vm_prefetch, vm_prefetch_write, vm_restore, vm_checkpoint';
 
 /** Built-in functions that a kernel must not call, with what to use instead. */
 export const REFUSED_BUILTINS: ReadonlyMap<string, string> = new Map([
