@@ -72,18 +72,28 @@ export function fixedStrategies(ctx: RunContext, direction: Direction): Strategy
 }
 
 function strategiesFor(ctx: RunContext, direction: Direction): StrategyName[] {
+  const { isFull, strategies } = ctx.plan.copy;
   const fixed = fixedStrategies(ctx, direction);
-  const hasAuto = ctx.plan.copy.isFull && direction !== 'in-host';
-  return hasAuto && ctx.copyMachine.engine.name !== 'cpu' ? ['auto', ...fixed] : fixed;
+  // What the CPU copies is always there: every other copy is held against it.
+  if (direction === 'in-host') return fixed;
+  const mayChoose = ctx.copyMachine.engine.name !== 'cpu';
+  const all: StrategyName[] = mayChoose ? ['auto', ...fixed] : fixed;
+  if (strategies !== undefined) return all.filter((name) => strategies.includes(name));
+  return isFull ? all : fixed;
+}
+
+function directionsFor(ctx: RunContext): readonly Direction[] {
+  const { isFull, directions } = ctx.plan.copy;
+  const usual: Direction[] = ['to-device', 'to-host', 'in-host'];
+  if (directions !== undefined) return [...new Set([...directions, 'in-host' as const])];
+  return isFull ? [...usual, 'in-device'] : usual;
 }
 
 /** The cells that fit, in order; the others are noted as left out. */
 function listCells(ctx: RunContext): CopyCell[] {
-  const { folios, batches, isFull, maxCellBytes } = ctx.plan.copy;
-  const directions: Direction[] = ['to-device', 'to-host', 'in-host'];
-  if (isFull) directions.push('in-device');
+  const { folios, batches, maxCellBytes } = ctx.plan.copy;
   const cells: CopyCell[] = [];
-  for (const direction of directions) {
+  for (const direction of directionsFor(ctx)) {
     for (const strategy of strategiesFor(ctx, direction)) {
       for (const folioBytes of folios) {
         for (const batch of batches) {

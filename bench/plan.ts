@@ -2,6 +2,9 @@
  * How much of everything: sizes and time boxes of a full run, of a quick one, and the description
  * of a run that tests make smaller still.
  */
+import type { StrategyName } from '../src/index.ts';
+import { narrowCopies } from './copy-grid.ts';
+import type { Direction } from './copy-operation.ts';
 import { settingsOf } from './copy-settings.ts';
 import type { CopySettings } from './copy-settings.ts';
 import { coresHere } from './environment.ts';
@@ -23,6 +26,9 @@ export interface CopyPlan {
   readonly batches: readonly number[];
   /** A cell that moves more is left out. */
   readonly maxCellBytes: number;
+  /** Only these; every one that the engine has, and `auto` in a full run, where absent. */
+  readonly directions?: readonly Direction[];
+  readonly strategies?: readonly StrategyName[];
   /** Milliseconds that the sweep has in any case, whatever came before took. */
   readonly leastMs: number;
   /** Also measure VRAM to VRAM, and the strategy `auto` as a column of its own. */
@@ -163,7 +169,8 @@ export function planRun(options: BenchOptions): BenchPlan {
     copyThreads: copyThreadsFor(options),
     copyWorker: options.copyWorker,
   };
-  return { ...common, ...(options.quick === true ? quickPlan() : fullPlan()) };
+  const sizes = options.quick === true ? quickPlan() : fullPlan();
+  return { ...common, ...sizes, copy: narrowCopies(sizes.copy, options) };
 }
 
 /** 8 MiB a process: small against caches would soak nothing, large would make few rounds. */

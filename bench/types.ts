@@ -7,6 +7,8 @@
  * page is 4096 bytes. Times are wall time unless a name says otherwise.
  */
 
+import type { StrategyName } from '../src/index.ts';
+import type { DIRECTION_NAMES } from './copy-grid.ts';
 import type { CopySettings, Verify } from './copy-settings.ts';
 import type { Fragmentation } from './fragments.ts';
 
@@ -71,6 +73,12 @@ export interface BenchOptions {
   /** `cpu` runs on the CPU engine: no adapter needed, and no figure means anything. */
   readonly engine?: 'webgpu' | 'cpu';
   readonly powerPreference?: 'high-performance' | 'low-power';
+  /** Only these copies in the sweep of the copy suite; the usual ones when absent or empty. */
+  readonly directions?: readonly (typeof DIRECTION_NAMES)[number][];
+  readonly strategies?: readonly StrategyName[];
+  /** Names of sizes ("64K"), see FOLIO_NAMES, and of batches, see BATCH_NAMES. */
+  readonly folios?: readonly string[];
+  readonly batches?: readonly string[];
   /** How folios of the copy suite lie in memory. Default `scattered`. */
   readonly fragments?: Fragmentation;
   /** Staging slots of each size and direction, 1 to 8. Default 3. */

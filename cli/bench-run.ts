@@ -42,6 +42,7 @@ interface BenchWindow {
 export function pageQuery(options: BenchOptions): string {
   const { suites, goals, preset, quick, seed, engine, powerPreference, soakMinutes } = options;
   const { fragments, channels, ringDepth, verify } = options;
+  const { directions, strategies, folios, batches } = options;
   const pairs = ['auto'];
   if (suites !== undefined && suites.length > 0) pairs.push(`suite=${suites.join(',')}`);
   if (goals !== undefined && goals.length > 0) pairs.push(`goal=${goals.join(',')}`);
@@ -52,6 +53,9 @@ export function pageQuery(options: BenchOptions): string {
   if (engine === 'cpu') pairs.push('engine=cpu');
   if (powerPreference === 'high-performance') pairs.push('power=high');
   if (powerPreference === 'low-power') pairs.push('power=low');
+  for (const [name, asked] of Object.entries({ directions, strategies, folios, batches })) {
+    if (asked !== undefined && asked.length > 0) pairs.push(`${name}=${asked.join(',')}`);
+  }
   if (fragments !== undefined) pairs.push(`fragments=${fragments}`);
   if (channels !== undefined) pairs.push(`channels=${channels}`);
   if (ringDepth !== undefined) pairs.push(`ring=${ringDepth}`);

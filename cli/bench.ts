@@ -7,6 +7,7 @@
  * cell was wrong, and for any mistake on the command line, which is found before the
  * run begins.
  */
+import { BATCH_NAMES, DIRECTION_NAMES, FOLIO_NAMES, STRATEGY_NAMES } from '../bench/copy-grid.ts';
 import { MOST_CHANNELS, MOST_RING_DEPTH, VERIFY_NAMES } from '../bench/copy-settings.ts';
 import { FRAGMENTATIONS } from '../bench/fragments.ts';
 import { isSound } from '../bench/types.ts';
@@ -43,6 +44,25 @@ const OPTIONS = {
     kind: 'choice',
     choices: PRESET_NAMES,
     help: 'only what a published table shows, its figures beside ours',
+  },
+  directions: {
+    kind: 'list',
+    choices: DIRECTION_NAMES,
+    help:
+      'only copies in these directions, in the sweep of the copy suite; those of the CPU\n' +
+      'within RAM are always made',
+  },
+  strategies: {
+    kind: 'list',
+    choices: STRATEGY_NAMES,
+    help: 'only these ways to copy',
+  },
+  folios: { kind: 'list', choices: FOLIO_NAMES, help: 'folios of these sizes' },
+  batches: {
+    kind: 'list',
+    choices: BATCH_NAMES,
+    placeholder: '1,64,...',
+    help: 'batches of so many folios: powers of two up to 1024, and 4096',
   },
   fragments: {
     kind: 'choice',
@@ -169,6 +189,10 @@ export function benchOptions(values: OptionValues<typeof OPTIONS>): BenchOptions
     ...(values.suite === undefined ? {} : { suites: values.suite }),
     ...(values.preset === undefined ? {} : { preset: values.preset }),
     ...(values.goal === undefined ? {} : { goals: values.goal }),
+    ...(values.directions === undefined ? {} : { directions: values.directions }),
+    ...(values.strategies === undefined ? {} : { strategies: values.strategies }),
+    ...(values.folios === undefined ? {} : { folios: values.folios }),
+    ...(values.batches === undefined ? {} : { batches: values.batches }),
     ...(values.fragments === undefined ? {} : { fragments: values.fragments }),
     ...(values.channels === undefined ? {} : { channels: values.channels }),
     ...(values.ring === undefined ? {} : { ringDepth: values.ring }),

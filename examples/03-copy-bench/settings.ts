@@ -3,6 +3,12 @@
  * benchmark, and back into the address, so that it can be passed on.
  */
 import {
+  BATCH_NAMES,
+  DIRECTION_NAMES,
+  FOLIO_NAMES,
+  STRATEGY_NAMES,
+} from '../../bench/copy-grid.ts';
+import {
   MOST_CHANNELS,
   MOST_RING_DEPTH,
   USUAL_SETTINGS,
@@ -28,6 +34,11 @@ export const RUN_FIELDS = {
   goal: list([...GOAL_IDS, NO_GOALS], []),
   engine: choice(['webgpu', 'cpu'] as const, 'webgpu'),
   power: choice(['', 'high', 'low'] as const, ''),
+  // Which copies; the view has the same names in the singular.
+  directions: list(DIRECTION_NAMES, []),
+  strategies: list(STRATEGY_NAMES, []),
+  folios: list(FOLIO_NAMES, []),
+  batches: list(BATCH_NAMES, []),
   fragments: choice(FRAGMENTATIONS, USUAL_SETTINGS.fragments),
   channels: whole(USUAL_SETTINGS.channels, 1, MOST_CHANNELS),
   ring: whole(USUAL_SETTINGS.ringDepth, 1, MOST_RING_DEPTH),
@@ -51,6 +62,10 @@ export type ViewSettings = Settings<typeof VIEW_FIELDS>;
 /** Puts the address's choices into the form. Throws AddressError for what can't be. */
 export function fillRunForm(form: HTMLFormElement, query: URLSearchParams): void {
   fillForm(form, RUN_FIELDS, settingsFrom(RUN_FIELDS, query));
+  // What is chosen must be seen.
+  for (const part of form.querySelectorAll('details')) {
+    part.open = part.querySelector(':checked') !== null;
+  }
 }
 
 /** What the form asks for, which goes into the address. Throws AddressError for what can't be. */
@@ -64,6 +79,7 @@ export function readRunForm(form: HTMLFormElement): BenchOptions {
 export function optionsOf(settings: Settings<typeof RUN_FIELDS>): BenchOptions {
   const { suite, quick, seed, soak, preset, goal, engine, power } = settings;
   const { fragments, channels, ring: ringDepth, verify } = settings;
+  const { directions, strategies, folios, batches } = settings;
   return {
     suites: suite,
     ...(goal.length > 0 ? { goals: goal } : {}),
@@ -72,6 +88,10 @@ export function optionsOf(settings: Settings<typeof RUN_FIELDS>): BenchOptions {
     quick: quick === '1',
     seed,
     engine,
+    directions,
+    strategies,
+    folios,
+    batches,
     fragments,
     channels,
     ringDepth,

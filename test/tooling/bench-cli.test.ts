@@ -64,6 +64,8 @@ describe('the command line', () => {
     { args: ['--seed', '4294967296'], says: /^--seed takes a whole number/ },
     { args: ['--browser', '/no/such/browser'], says: /^--browser .*no file/ },
     { args: ['--fragments', 'scatter'], says: /^--fragments takes contiguous, clustered, scat/ },
+    { args: ['--folios', '3K'], says: /^--folios takes 4K, 16K, .*, not '3K'/ },
+    { args: ['--batches', '3'], says: /^--batches takes 1, 2, 4, .*, not '3'/ },
     { args: ['--channels', '17'], says: /^--channels takes a whole number from 1 to 16/ },
     { args: ['--ring', '0'], says: /^--ring takes a whole number from 1 to 8/ },
     { args: ['--verify', 'on'], says: /^--verify takes device, readback, off, not 'on'/ },
@@ -92,6 +94,10 @@ describe('the command line', () => {
     const options = optionsOf('--suite', 'copy,mm', '--quick', '--seed=7', '--power', 'low');
     expect(pageQuery(options)).toBe('?auto&suite=copy,mm&quick=1&seed=7&power=low');
     expect(pageQuery(optionsOf('--adapter', 'cpu'))).toBe('?auto&quick=0&seed=1&engine=cpu');
+    const copies = ['--directions=to-host', '--strategies', 'auto,runs', '--folios', '4K,2M'];
+    expect(pageQuery(optionsOf(...copies, '--batches=64'))).toBe(
+      '?auto&quick=0&seed=1&directions=to-host&strategies=auto,runs&folios=4K,2M&batches=64',
+    );
     const settings = ['--fragments', 'targets', '--channels=4', '--ring=2', '--verify', 'off'];
     expect(pageQuery(optionsOf(...settings))).toBe(
       '?auto&quick=0&seed=1&fragments=targets&channels=4&ring=2&verify=off',

@@ -106,6 +106,22 @@ describe.skipIf(!bundleRunsHere())('the copy benchmark (needs Linux x64)', () =>
     expect(await rig.marks()).toMatchObject({ result: 'ok', unverified: '0' });
   });
 
+  test('only some copies are made where the address says so', async () => {
+    await open('?auto&engine=cpu&suite=copy&goal=none&directions=to-host&folios=16K&batches=1,4');
+    const report = await rig.page.evaluate(() => window.webhmmBench);
+    const copies = report?.cells.filter(({ id }) => id.startsWith('copy/')).map(({ id }) => id);
+    expect(copies?.toSorted()).toEqual([
+      'copy/in-host/cpu/16384/1',
+      'copy/in-host/cpu/16384/4',
+      'copy/to-host/cpu/16384/1',
+      'copy/to-host/cpu/16384/4',
+    ]);
+    expect(await rig.page.isVisible('input[name=folios][value="16K"]:checked')).toBe(true);
+    await rig.page.check('input[name=folios][value="4K"]');
+    await rig.press('#start');
+    expect(rig.query().get('folios')).toBe('4K,16K');
+  });
+
   test('every plot has the CPU copy beside what it shows', async () => {
     await open('?auto&engine=cpu&suite=copy,migrate&goal=none');
     for (const id of ['by-folio', 'by-batch', 'by-size', 'migrate', 'first-page']) {
