@@ -64,6 +64,8 @@ export class ServicePager {
   private lends = false;
   /** Something has been mapped or refused since the last pass. */
   private hasChanged = false;
+  /** Pages that have come, of which the service hears when it goes on: others run before that. */
+  private readonly arriving = new Set<number>();
   /** Pages that left the mirror's page table; the service does not know yet. */
   private readonly gone = new Set<number>();
   /** Pages that the service mapped in RAM, where the launch can't have them lent. */
@@ -164,8 +166,9 @@ export class ServicePager {
     const where = this.mover.whereIs(page);
     if (where === ON_DEVICE) {
       service.adopt(page);
-      if (!map.map(page, false)) space.unmap(page);
-      else if (!map.isWritable(page)) space.mapped[page] = ACCESS_READ;
+      const isMapped = map.map(page, false);
+      if (!isMapped) space.unmap(page);
+      else space.mapped[page] = map.isWritable(page) ? space.permissionOf(page) : ACCESS_READ;
     } else if ((was & ON_DEVICE) !== 0) {
       this.lose(page, where);
     } else {
@@ -284,6 +287,7 @@ export class ServicePager {
         this.steps = service.pass();
       }
       const { done, value: step } = this.steps.next();
+      this.arriving.clear();
       if (done === true) {
         this.steps = null;
         service.tick();
@@ -336,7 +340,7 @@ export class ServicePager {
     return true;
   }
 
-  /** Marks what a step's pages came to. Nothing waits from here to where the service goes on. */
+  /** Marks what a step's pages came to. */
   private settleMoves(step: PlacementStep): void {
     const { map, service } = this;
     const { space } = service;
@@ -347,6 +351,7 @@ export class ServicePager {
         continue;
       }
       this.gone.delete(page);
+      this.arriving.add(page);
       this.asked.delete(page);
       this.granted++;
       this.hasChanged = true;
@@ -453,8 +458,9 @@ export class ServicePager {
 
   /** A page that the service has on the device is not there any more. */
   private lose(page: number, where: number): void {
-    if (where === ON_DEVICE) return;
-    if (where === IN_RAM) this.service.cameHome(page);
+    // Somebody has brought it back meanwhile; its entry is gone all the same.
+    if (where === ON_DEVICE) this.lookAt(page);
+    else if (where === IN_RAM) this.service.cameHome(page);
     else this.service.forget(page);
   }
 
@@ -464,7 +470,8 @@ export class ServicePager {
     const to = Math.min(end, space.pageCount);
     this.cpus.wake();
     for (let page = first; page < to; page++) {
-      if ((space.where[page]! & ON_DEVICE) !== 0 || space.remote[page] === 1) this.gone.add(page);
+      const isKnown = (space.where[page]! & ON_DEVICE) !== 0 || space.remote[page] === 1;
+      if (isKnown || this.arriving.has(page)) this.gone.add(page);
     }
   }
 

@@ -4,7 +4,7 @@
  */
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { bootMachine, errno } from '../../src/index.ts';
-import type { DeviceKernel } from '../../src/index.ts';
+import type { DeviceKernel, RunningLaunch } from '../../src/index.ts';
 import { expectPlaced, launchPlaced, openRig, place } from './launch-contract.ts';
 import type { LaunchRig } from './launch-contract.ts';
 
@@ -95,5 +95,58 @@ describe('policies that answer nonsense', () => {
     const getter = 'get constants() { throw new Error("no"); }';
     const other = await launchPlaced(rig, kernel, placed, { policy: policyOf('', getter) });
     expect(other.service!.constants).toEqual({});
+  });
+});
+
+describe('a policy that makes CPUs wait for ever', () => {
+  /** A launch of many passes whose first page a CPU waits for. */
+  async function waiting(rig: LaunchRig): Promise<{
+    readonly running: RunningLaunch;
+    readonly read: Promise<string>;
+  }> {
+    const kernel = await rig.device.compileKernel({ shape: 'accumulate', window: 1 });
+    const placed = await place(rig, 'accumulate', 64);
+    const stubborn = `${Object.values(GOOD).join(',')},
+      onCpuFault(page, access, view, answer) { answer.throttle(page); }`;
+    const text = `export const policy = { ${stubborn} };`;
+    const policy = `data:text/javascript,${encodeURIComponent(text)}`;
+    const { args } = placed.one;
+    const request = { workgroups: 2 ** 15, args, origin: placed.origin, policy };
+    const running = rig.device.startLaunch(kernel, request);
+    while (running.progress.passes < 10) await new Promise((resolve) => setTimeout(resolve, 1));
+    const read = rig.process.read(placed.addr, 4).then(() => 'read', String);
+    while (rig.machine.vmstat.read('device_private_held') < 3) {
+      await new Promise((resolve) => setTimeout(resolve, 1));
+    }
+    return { running, read };
+  }
+
+  it('an abort of its launch lets them go on', async () => {
+    const rig = await openRig(bootMachine, 'cpu', 64);
+    const { running, read } = await waiting(rig);
+    running.abort();
+    expect(await read).toBe('read');
+    expect((await running.report).outcome).toBe('aborted');
+    await rig.machine.close();
+  });
+
+  it('so does a device that is suspended, and its close', async () => {
+    const rig = await openRig(bootMachine, 'cpu', 64);
+    const { running, read } = await waiting(rig);
+    await rig.machine.suspendDevice(0);
+    expect(await read).toBe('read');
+    await rig.machine.resumeDevice(0);
+    await rig.device.close();
+    expect((await running.report).outcome).toBe('aborted');
+    await rig.machine.close();
+  });
+
+  it('so does the exit of their process', async () => {
+    const rig = await openRig(bootMachine, 'cpu', 64);
+    const { running, read } = await waiting(rig);
+    await rig.process.exit();
+    expect(await read).toMatch(/^read$|ESRCH|SIGSEGV/);
+    expect((await running.report).outcome).toBe('aborted');
+    await rig.machine.close();
   });
 });
