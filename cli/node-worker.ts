@@ -5,13 +5,14 @@
  * `?raw` shader imports included, with packages left as imports. It goes to
  * node_modules/.cache/webhmm/node/, from where these imports resolve, under a name with the key of
  * the tree that it was made of: as long as nothing changes the next command finds it there, and
- * processes that bundle at the same time can't disturb each other.
+ * processes that bundle at the same time can't disturb each other. What was made while somebody
+ * edited the tree is of no version of it, and gets a name that nobody finds.
  *
  * In the bundle `import.meta.url` is the bundle's own, so an entry that starts further workers must
  * be given their URLs.
  */
 import { existsSync } from 'node:fs';
-import { mkdir, readdir, rename, rm, stat, writeFile } from 'node:fs/promises';
+import { mkdir, readdir, rename, rm, stat, utimes, writeFile } from 'node:fs/promises';
 import { basename, join, relative, resolve } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import type { Rolldown } from 'vite';
@@ -19,7 +20,7 @@ import { cacheFolder } from './chromium-bundle.ts';
 import { treeKey } from './tree-key.ts';
 
 const ROOT = resolve(import.meta.dirname, '..');
-/** Bundles of earlier versions of an entry are removed when they are older than this. */
+/** A bundle that was asked for last so long ago is removed by the next one of its entry. */
 const STALE_MS = 24 * 60 * 60 * 1000;
 
 /** Makes the names of this process's unfinished files differ from each other. */
@@ -29,17 +30,27 @@ let attempts = 0;
  * Bundles a worker's entry file.
  *
  * @param entry path of a TypeScript file, absolute or relative to the repository
+ * @param keyOf the key of the tree as it is now
  * @returns the bundle's file URL, for `new Worker(url)` of node:worker_threads
  */
-export async function bundleNodeWorker(entry: string): Promise<URL> {
+export async function bundleNodeWorker(entry: string, keyOf = treeKey): Promise<URL> {
   const file = resolve(ROOT, entry);
   const folder = join(cacheFolder(), 'node');
   const name = basename(file, '.ts');
-  const target = join(folder, `${name}-${treeKey(relative(ROOT, file))}.mjs`);
-  if (existsSync(target)) return pathToFileURL(target);
+  const key = keyOf(relative(ROOT, file));
+  const found = join(folder, `${name}-${key}.mjs`);
+  if (existsSync(found)) {
+    // Whoever asked starts threads from it for as long as he runs.
+    const now = new Date();
+    await utimes(found, now, now);
+    return pathToFileURL(found);
+  }
   const code = await bundle(file);
+  const own = `pid${process.pid}-${(attempts += 1)}`;
+  const isOfKey = keyOf(relative(ROOT, file)) === key;
+  const target = isOfKey ? found : join(folder, `${name}-${own}.mjs`);
   await mkdir(folder, { recursive: true });
-  const partial = `${target}.pid${process.pid}-${(attempts += 1)}`;
+  const partial = `${target}.${own}`;
   await writeFile(partial, code);
   await rename(partial, target);
   await removeStale(folder, name);

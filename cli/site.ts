@@ -56,11 +56,12 @@ export async function openSite(): Promise<Site> {
 /** Builds the site unless it has been built. Answers where it is. */
 async function buildSite(configFile: string): Promise<string> {
   const cache = cacheFolder();
-  const folder = join(cache, `site-${treeKey('site')}`);
-  if (existsSync(folder)) {
+  const key = treeKey('site');
+  const found = join(cache, `site-${key}`);
+  if (existsSync(found)) {
     const now = new Date();
-    await utimes(folder, now, now);
-    return folder;
+    await utimes(found, now, now);
+    return found;
   }
   await mkdir(cache, { recursive: true });
   await removeLeftovers(cache);
@@ -68,6 +69,9 @@ async function buildSite(configFile: string): Promise<string> {
   const removePartial = onExit(() => rm(partial, { recursive: true, force: true }));
   const options = { configFile, logLevel: 'error' as const, build: { outDir: partial } };
   await withProgress('build', 'pages and workers', build(options));
+  // What was made while somebody edited the tree is of no version of it.
+  const folder =
+    treeKey('site') === key ? found : join(cache, `site-pid${process.pid}-${Date.now()}`);
   // Another process may have been faster.
   await rename(partial, folder).catch(() => {});
   await removePartial();
