@@ -206,6 +206,7 @@ export class KernelPanel {
 
   /** What the run before has left is none of the next one's. */
   private clear(): void {
+    this.launch = null;
     for (const id of ['report', 'refusals', 'service', 'files']) {
       byId(`kernel-${id}`).replaceChildren();
     }
@@ -227,7 +228,11 @@ export class KernelPanel {
       const name = `kernel ${settings.kernel}`;
       byId('kernel-run-title').textContent = 'Recorded, with room for everything';
       this.clear();
-      const watch: RunWatch = { onLook: (look) => this.look(look, settings), signal };
+      const watch: RunWatch = {
+        onStart: (launch) => this.began(launch, false),
+        onLook: (look) => this.look(look, settings),
+        signal,
+      };
       const recorded = await recordKernel(this.runner, orderOf(settings), name, watch);
       if (typeof recorded === 'string') return this.say(`No trace: ${recorded}.`, 'bad');
       const count = formatCount(recorded.pages.length);
@@ -241,13 +246,19 @@ export class KernelPanel {
     body: (settings: KernelSettings, signal: AbortSignal) => Promise<void>,
   ): Promise<void> {
     if (!this.form.reportValidity()) return;
-    const settings = readForm(this.form, KERNEL_FIELDS);
+    const { wgsl, ...rest } = readForm(this.form, KERNEL_FIELDS);
+    // No text in the address is the example; no text in the editor is no kernel.
+    const settings = { ...rest, wgsl: wgsl === '' ? '\n' : wgsl };
     this.share();
     this.editor.mark([]);
     this.around.mark([]);
     if (!crossOriginIsolated) return this.say('It needs shared memory: see the message above.');
     const abort = new AbortController();
-    byId('abort-kernel').onclick = () => abort.abort();
+    byId('abort-kernel').onclick = () => {
+      abort.abort();
+      // What has not begun hears of nothing: a compiler may take as long as it likes.
+      if (this.launch === null) this.runner.kill();
+    };
     byId('lose-device').onclick = () => void this.loseDevice();
     for (const id of ['abort-kernel', 'lose-device'])
       byIdAs(id, HTMLButtonElement).disabled = false;
@@ -255,7 +266,8 @@ export class KernelPanel {
     try {
       await body(settings, abort.signal);
     } catch (error) {
-      await this.fail(error);
+      if (abort.signal.aborted && error instanceof MachineError) this.say(OUTCOMES.aborted);
+      else await this.fail(error);
     } finally {
       this.launch = null;
       this.showHold(false);

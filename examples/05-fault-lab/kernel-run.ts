@@ -196,6 +196,11 @@ export class KernelRunner {
     await this.machine?.loseDevice();
   }
 
+  /** Ends the machine without asking it, as while it compiles; the next run opens another. */
+  kill(): void {
+    this.machine?.kill('aborted');
+  }
+
   /** Gives the machine back. */
   async close(): Promise<void> {
     await this.machine?.close();

@@ -165,6 +165,22 @@ describe.skipIf(!bundleRunsHere())('real runs under policies (needs Linux x64)',
     expect(await verdict()).toMatch(/^Done\. Every word/);
   });
 
+  test('a compiler that takes long is left alone with it, on Abort', async () => {
+    await open('kernel=increment&mover=none');
+    await rig.press('#run-kernel');
+    const line = '  vm_store(vm_arg(0u) + vm_load(vm_arg(0u)) % 64u, 1u);\n';
+    const text = `fn kernel(wg: u32, lid: u32) {\n${line.repeat(40)}}\n`;
+    await rig.page.fill('#kernel-editor textarea', text);
+    await rig.page.click('#run-kernel');
+    await rig.page.waitForFunction(() => /Running…/.test(document.body.innerText));
+    await rig.page.click('#abort-kernel');
+    await rig.page.waitForSelector('html:not([data-busy])');
+    expect(await verdict()).toBe('Aborted.');
+    await rig.page.selectOption('#kernel', 'stencil');
+    await rig.press('#run-kernel');
+    expect(await verdict()).toMatch(/^Done\. Every word/);
+  });
+
   test('runs leave nothing behind: heap and workers stay as they are', async () => {
     await open('kernel=increment&mover=yours&a=yours&b=uvm');
     const devtools = await rig.page.context().newCDPSession(rig.page);
