@@ -100,7 +100,7 @@ const SPEC = {
     trace: {
       kind: 'text',
       placeholder: 'FILE',
-      help: "where each fault's life goes, as a Chrome trace for Perfetto",
+      help: "where each fault's life goes: a Chrome trace for\nPerfetto (ui.perfetto.dev)",
     },
     record: {
       kind: 'text',

@@ -105,7 +105,7 @@ async function smallRig(one: VmCase): Promise<{ rig: MachineRig; addr: number }>
 }
 
 describe('CPUs that a policy has wait', { timeout: 60_000 }, () => {
-  it('xe: a page that an atomic moved stays for its timeslice of virtual time', async () => {
+  it('M6: xe: a page that an atomic moved stays for its timeslice of virtual time', async () => {
     const one = counting(true);
     const { rig, addr } = await smallRig(one);
     const times: Times = { asked: [], left: [] };

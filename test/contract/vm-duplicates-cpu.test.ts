@@ -16,7 +16,7 @@ import { traceOfCase } from './trace-equality.ts';
 const BASE = 0x20_0000;
 const PAGE = 4096;
 
-it.each([true, false])('pages under uvm, read-mostly: %s', async (readMostly) => {
+it.each([true, false])('M8: pages under uvm, read-mostly: %s', async (readMostly) => {
   const rig = await openMachineRig('cpu', 64);
   const one = shapeCase('stencil', 8, BASE, 3);
   const addr = await mapCase(rig, one);
