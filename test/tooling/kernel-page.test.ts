@@ -73,9 +73,7 @@ describe.skipIf(!bundleRunsHere())('kernels of the lab (needs Linux x64)', SLOW,
     expect(rig.query().get('wgsl')).toMatch(/x \+ 1\.5/);
     await rig.page.fill('#kernel-editor textarea', '');
     await rig.press('#run-kernel');
-    expect(await rig.text('#kernel-editor .problems')).toMatch(
-      /^line 1\s+there is no function kernel/,
-    );
+    expect(await rig.text('#kernel-editor .problems')).toMatch(/^line 1\s+there is no fn kernel/);
     await rig.page.selectOption('#kernel', 'increment');
     expect(await rig.page.locator('#kernel-editor [data-line]').count()).toBe(0);
     await rig.press('#run-kernel');

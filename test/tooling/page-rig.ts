@@ -21,7 +21,7 @@ export class PageRig {
     beforeAll(async () => {
       const browser = openBrowser({ choice: 'bundled', say: () => {} });
       [this.browser, this.site] = await Promise.all([browser, openSite()]);
-    }, 60_000);
+    }, 120_000);
     afterAll(async () => {
       await this.site?.close();
       await this.browser?.close();
