@@ -26,6 +26,7 @@ import type { LaunchReport, LaunchRequest } from '../../src/engine/vm/launch.ts'
 import { launchKernel } from '../../src/engine/vm/launch.ts';
 import { CaseBuilder } from '../../src/engine/vm/shapes.ts';
 import type { VmCase } from '../../src/engine/vm/shapes.ts';
+import { MAX_LOG_WORDS } from '../../src/engine/vm/vm-engine.ts';
 import type { VmEngine } from '../../src/engine/vm/vm-engine.ts';
 import { expectMemory, oracleOf } from '../vm/oracle.ts';
 
@@ -156,6 +157,30 @@ export function describeVmLogs(engineOf: () => VmEngine): void {
       expect(report).toMatchObject({ outcome: 'done', window: 1, finished: 4, diverged: 0 });
       expect(report.logWords).toBeLessThan(300);
       expectMemory(one, bytes, oracleOf(one));
+    });
+
+    it('of two that take each other the only frame: each goes on alone until it ends', async () => {
+      // More loads of a page of one's own than there may be words of log.
+      const rounds = MAX_LOG_WORDS + 100;
+      const mine = op(GID, '*', 1024);
+      const body: VmStatement[] = [
+        store(at(arg(0), op(mine, '+', 512)), 7),
+        ...times('i', rounds, [load('x', at(arg(0), op(mine, '+', op(v('i'), '&', 511))))]),
+      ];
+      const to = new CaseBuilder(BASE, 1);
+      to.array(2048, (i) => i);
+      const one = to.build('alone', kernelOf('alone', 1, body), 2);
+      let passes = 0;
+      const request: Partial<LaunchRequest> = {
+        onPass: () => void passes++,
+        isAborted: () => passes > 100,
+      };
+      const setup = { frames: 1, slots: 2, memoBytes: 2 ** 22, request };
+      const { report, bytes } = await play(engineOf(), one, setup);
+      expect(report).toMatchObject({ outcome: 'done', window: 2, finished: 2, diverged: 0 });
+      expect(report.logWords).toBe(MAX_LOG_WORDS);
+      const words = new Uint32Array(bytes.buffer);
+      expect([words[511], words[512], words[513], words[1536]]).toEqual([511, 7, 513, 7]);
     });
 
     it('of one alone, and then it faults: the launch ends, and says for which', async () => {

@@ -321,7 +321,8 @@ class Launch {
       }
     }
     if (others.length > 0) this.stopped = [...others, ...this.stopped].sort((a, b) => a - b);
-    this.overfull = [];
+    // Others would take away what they wait for.
+    this.overfull = unlogged ? this.stopped.filter((slot) => ran[slot] === 1) : [];
     if ((bits & SLOT_ENDLESS) !== 0) return 'endless';
     if (result.diverged > 0) return 'diverged';
     if ((bits & SLOT_LOG_FULL) === 0) return undefined;
