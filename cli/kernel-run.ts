@@ -175,6 +175,7 @@ export function reportText({ report, base, words }: KernelRunResult): string {
       'killed',
       counted(report.killed, 'invocation') + (report.killed === 0 ? '' : ', by refused accesses'),
     ],
+    ...(report.logGrowths === 0 ? [] : [['logs', logsText(report)] as const]),
     [
       'pages',
       `${pages.mapped} mapped, ${pages.erased} erased, ${pages.evicted} evicted, ` +
@@ -205,6 +206,11 @@ export function reportText({ report, base, words }: KernelRunResult): string {
     );
   }
   return rows.map(([name, value]) => `${name.padEnd(13)}${value}\n`).join('');
+}
+
+function logsText({ logGrowths, logWords, window }: KernelReport): string {
+  const grown = `doubled ${logGrowths} ${logGrowths === 1 ? 'time' : 'times'}`;
+  return `${logWords} words each, ${grown}; at most ${window} workgroups in flight`;
 }
 
 /** Faults by page, and refusals, as tables of at most `rows` rows; empty without any. */

@@ -4,7 +4,6 @@
  * What ends one early: the caller (by a shared word), its file's `close`, its process's exit.
  */
 import { errno, errnoName } from '../base/errno.ts';
-import { MAX_BUSY } from '../driver/busy-pages.ts';
 import type { Dmirror } from '../driver/dmirror.ts';
 import type { LaunchPager } from '../driver/launch-pager.ts';
 import { MachinePager } from '../driver/machine-pager.ts';
@@ -12,14 +11,7 @@ import { PolicyPager } from '../driver/policy-pager.ts';
 import { policyErrorText } from '../driver/policy/policy-error.ts';
 import { PolicyError } from '../driver/policy/policy.ts';
 import type { ServicePagerOptions } from '../driver/service-options.ts';
-import {
-  ACCESS_ATOMIC,
-  ACCESS_READ,
-  FAULT_ACCESS,
-  FAULT_ADDRESS,
-  FAULT_WORDS,
-  FAULT_WORKGROUP,
-} from '../engine/vm/abi.ts';
+import { FAULT_ACCESS, FAULT_ADDRESS, FAULT_WORDS, FAULT_WORKGROUP } from '../engine/vm/abi.ts';
 import { DeviceSpace } from '../engine/vm/device-space.ts';
 import { launchKernel } from '../engine/vm/launch.ts';
 import type { FaultBatch, LaunchCounts, LaunchReport } from '../engine/vm/launch.ts';
@@ -33,6 +25,7 @@ import { problem, readKernel, readOptions, readOrder } from './kernel-launch-arg
 import type { Order } from './kernel-launch-args.ts';
 import { readPolicy } from './kernel-launch-policy.ts';
 import { isRecord } from './kernel-results.ts';
+import { accessName, causeOf, causeOfRefusal } from './launch-cause.ts';
 import { LaunchHold } from './launch-hold.ts';
 import { LAUNCH_COUNTS } from './protocol-launch.ts';
 import type {
@@ -282,7 +275,8 @@ export class KernelLaunches {
       home.engine.drop(space);
     }
     const totalMs = performance.now() - began - hold.heldMs;
-    return finalReport(active, pager, ended, detail, { totalMs, serveMs });
+    const { lastFault } = watch;
+    return finalReport(active, pager, ended, { detail, totalMs, serveMs, lastFault });
   }
 }
 
@@ -334,6 +328,8 @@ async function closePager(pager: LaunchPager): Promise<void> {
 /** Makes a launch visible: in its shared words, in the counters, and in traces. */
 class Watch {
   counts: LaunchCounts = NO_COUNTS;
+  /** Of the last pass that had one: the virtual address and the workgroup of a fault. */
+  lastFault: { readonly address: number; readonly workgroup: number } | undefined;
   private readonly sys: System;
   private readonly mirror: Dmirror;
   private readonly order: Order;
@@ -363,6 +359,10 @@ class Watch {
     vmstat.add(FAULTS, faults);
     vmstat.add(REPLAYS, replayed);
     vmstat.add(KILLS, counts.killed - before.killed);
+    if (records.length > 0) {
+      const address = this.order.origin + records[FAULT_ADDRESS]!;
+      this.lastFault = { address, workgroup: records[FAULT_WORKGROUP]! };
+    }
     if (trace === null) return;
     const { mm, device } = this.mirror;
     const now = trace.nowMs();
@@ -379,12 +379,21 @@ class Watch {
   }
 }
 
+/** What was noticed of a launch besides what it reports itself. */
+interface Watched {
+  /** What was wrong, if somebody said so. */
+  readonly detail: string;
+  readonly totalMs: number;
+  readonly serveMs: number;
+  /** Virtual address and workgroup of the last fault, if any. */
+  readonly lastFault: Watch['lastFault'];
+}
+
 function finalReport(
   { order, isClosed }: Active,
   pager: LaunchPager,
   ended: LaunchReport,
-  detail: string,
-  { totalMs, serveMs }: { readonly totalMs: number; readonly serveMs: number },
+  { detail, totalMs, serveMs, lastFault }: Watched,
 ): KernelReport {
   const { mapped, erased, evicted, cancelled, remote } = pager.stats;
   const report = settled(ended, pager.failure, isClosed || Atomics.load(order.words, 0) !== 0);
@@ -393,7 +402,7 @@ function finalReport(
     hasBegun: true,
     origin: order.origin,
     service: pager instanceof PolicyPager ? pager.report() : null,
-    cause: causeOf(report, order, isClosed, detail, pager.patience),
+    cause: causeOf(report, { ...order, isClosed, detail, usual: pager.patience, lastFault }),
     workgroups: order.workgroups,
     refusals: pager.refusals.map(({ access, errno: status, ...rest }): RefusedAccess => ({
       ...rest,
@@ -414,61 +423,6 @@ function settled(ended: LaunchReport, failure: number, isAborted: boolean): Laun
   if (isAborted) return { ...ended, outcome: 'aborted' };
   const status = failure === errno.ENODEV ? errno.ENODEV : errno.EIO;
   return { ...ended, outcome: 'failed', errno: status };
-}
-
-function causeOf(
-  { outcome, errno: status, workgroup, passes, logWords }: LaunchReport,
-  { budget, patience }: Order,
-  isClosed: boolean,
-  detail: string,
-  usual: number,
-): string {
-  switch (outcome) {
-    case 'done':
-      return '';
-    case 'endless':
-      return (
-        `workgroup ${workgroup}: an invocation took more than its budget of ${budget} rounds of ` +
-        'loops'
-      );
-    case 'logFull':
-      return (
-        `workgroup ${workgroup}: an invocation logged ${logWords} words, as many as one may, and ` +
-        'then faulted; vm_checkpoint in its loop empties the log, fewer rounds need less of it'
-      );
-    case 'diverged':
-      return `workgroup ${workgroup}: a replay took another way than the run before`;
-    case 'stalled':
-      return `no progress in ${patience ?? usual} passes, the last of ${passes}`;
-    case 'aborted':
-      return isClosed ? 'its device was closed' : 'the caller ended it';
-    case 'cancelled':
-    case 'failed': {
-      if (detail !== '') return detail;
-      const known: Readonly<Record<number, string>> = {
-        [errno.ENODEV]: 'the device was lost',
-        [errno.ENOMEM]: 'the device has no room for its logs; a smaller window needs less',
-      };
-      return `${errnoName(status)}: ${known[status] ?? 'the device failed'} in pass ${passes}`;
-    }
-  }
-}
-
-/** Why an access ended its invocation. */
-function causeOfRefusal(status: number, access: string, address: number): string {
-  const why: Partial<Record<number, string>> = {
-    [errno.EFAULT]: 'no memory is mapped there that may be read',
-    [errno.EPERM]: 'the memory there may not be written',
-    [errno.EBUSY]: `others had the page, or all room, for ${MAX_BUSY} passes in a row`,
-    [errno.ENOMEM]: 'there is no RAM left for it',
-  };
-  const what = `${access} at 0x${address.toString(16)}`;
-  return `${errnoName(status)}: ${what}: ${why[status] ?? 'the page can not be had'}`;
-}
-
-function accessName(access: number): RefusedAccess['access'] {
-  if (access === ACCESS_READ) return 'read';
-  return access === ACCESS_ATOMIC ? 'atomic' : 'write';
 }
 
 function refusedKernel(code: number, problems: readonly KernelProblem[]): CompileResult {

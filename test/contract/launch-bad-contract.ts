@@ -158,7 +158,7 @@ const HEAD = 'fn kernel(wg: u32, lid: u32) {';
 const REFUSED: readonly (readonly [string, number, number, RegExp])[] = [
   [`${HEAD}\n  let x: f32 = vm_load(0u);\n}`, 2, 7, /f32/],
   [`${HEAD}\n  for (;;) { let y: bool = 1u; }\n}`, 2, 18, /bool/],
-  [`${HEAD}\n  let = 3;\n}`, 2, 1, /./],
+  [`${HEAD}\n  let = 3;\n}`, 2, 7, /Expected name/],
   [`${HEAD}\n  nowhere();\n}`, 2, 3, /nowhere/],
   ['', 1, 1, /no fn kernel/],
   ['fn kernel(wg: u32) {}', 1, 1, /must be fn kernel/],

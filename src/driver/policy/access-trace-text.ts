@@ -234,5 +234,7 @@ function plainText(value: unknown): string {
 }
 
 function cut(text: string): string {
-  return text.length > 40 ? `${text.slice(0, 37)}...` : text;
+  // Of a file that is no text a terminal should see nothing that moves its cursor.
+  const plain = text.replaceAll(/\p{C}/gu, '?');
+  return plain.length > 40 ? `${plain.slice(0, 37)}...` : plain;
 }

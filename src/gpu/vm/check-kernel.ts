@@ -14,6 +14,7 @@ import type { EffectOrder } from './effect-order.ts';
 import { effectOrder } from './effect-order.ts';
 import { guardLoops } from './guard-loops.ts';
 import {
+  MADE_ANEW,
   PRELUDE_USES,
   PUBLIC_LIST,
   PUBLIC_NAMES,
@@ -47,7 +48,7 @@ export function checkKernel(text: string): CheckedKernel | readonly VmProblem[] 
     return [{ line: 1, column: 1, reason: `a kernel has at most ${MAX_TEXT} characters` }];
   }
   const parsed = parseWgsl(text);
-  if ('reason' in parsed) return [{ ...parsed, column: 1 }];
+  if ('reason' in parsed) return [parsed];
   const { declarations, words } = parsed;
   const problems = [
     ...declarations.flatMap(checkDeclaration),
@@ -225,7 +226,11 @@ function checkCall(node: Tree, inKernel: boolean, guarded: ReadonlySet<object>):
     }
   }
   if (node.kind === 'callExpr' && RESULTLESS_ATOMICS.has(node.name)) {
-    return refuse(`the result of ${node.name} must not be used: a replay may get another one`);
+    const instead = node.name.replace(/^atomic/, 'vm_atomic_').toLowerCase();
+    return refuse(
+      `the result of ${node.name} must not be used: ${MADE_ANEW}; use ${instead} on a word of ` +
+        'paged memory, one for each workgroup, or do without the result',
+    );
   }
   return [];
 }

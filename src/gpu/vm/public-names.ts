@@ -60,14 +60,23 @@ export const PUBLIC_LIST =
   '(also sub, min, max, and, or, xor), vm_atomic_exchange, vm_atomic_cas, vm_barrier, ' +
   'vm_storage_barrier, vm_uniform, vm_prefetch, vm_prefetch_write, vm_restore, vm_checkpoint';
 
+/** Why no result may come from atomics on workgroup memory. */
+export const MADE_ANEW = 'a replay fills workgroup memory anew, and others may come first then';
+
 /** Built-in functions that a kernel must not call, with what to use instead. */
 export const REFUSED_BUILTINS: ReadonlyMap<string, string> = new Map([
   ['workgroupBarrier', 'write if (!vm_barrier()) { return; }'],
   ['storageBarrier', 'write if (!vm_storage_barrier()) { return; }'],
   ['textureBarrier', 'kernels have no textures'],
   ['workgroupUniformLoad', 'use vm_uniform()'],
-  ['atomicExchange', 'a replay may get another value; use vm_atomic_exchange on paged memory'],
-  ['atomicCompareExchangeWeak', 'a replay may get another value; use vm_atomic_cas'],
+  [
+    'atomicExchange',
+    `${MADE_ANEW}; use vm_atomic_exchange on a word of paged memory, one for each workgroup`,
+  ],
+  [
+    'atomicCompareExchangeWeak',
+    `${MADE_ANEW}; use vm_atomic_cas on a word of paged memory, one for each workgroup`,
+  ],
 ]);
 
 /** Atomic functions on workgroup memory whose result must not be used. */

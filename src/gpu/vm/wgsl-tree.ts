@@ -55,21 +55,38 @@ const NOT_BELOW = new Set(['parent', 'calls', 'cachedReturnValue']);
 /** The declarations of a text and its tokens, or why it is no WGSL. */
 export function parseWgsl(
   text: string,
-): { readonly declarations: readonly Tree[]; readonly words: readonly Word[] } | KernelProblem {
+):
+  | { readonly declarations: readonly Tree[]; readonly words: readonly Word[] }
+  | (KernelProblem & { readonly column: number }) {
+  let words: readonly Word[] = [];
+  const parser = new WgslParser();
   try {
-    const words = new WgslScanner(text).scanTokens().map((token) => ({
+    words = new WgslScanner(text).scanTokens().map((token) => ({
       text: token.lexeme,
       line: token.line,
       start: token.start,
       end: token.end,
     }));
-    const declarations = new WgslParser().parse(text).map((node) => tree(node));
+    const declarations = parser.parse(text).map((node) => tree(node));
     return { declarations, words };
   } catch (error) {
     const message = error instanceof Error ? error.message : readMessage(error);
     const line = Number(/Line: (\d+)/.exec(message)?.[1] ?? 1);
-    return { line, reason: message.replace(/\.*\s*Line: \d+\.?\s*$/, '') };
+    const reason = message.replace(/\.*\s*Line: \d+\.?\s*$/, '');
+    return { line, column: columnOf(text, words, line, placeOf(parser)), reason };
   }
+}
+
+/** The token that a parser looks at, which it does not tell: a column is all that hangs on it. */
+function placeOf(parser: WgslParser): number {
+  const place = (parser as unknown as { readonly _current?: unknown })._current;
+  return typeof place === 'number' ? place : -1;
+}
+
+/** The column of a token if it is on this line, else that of the line's first. */
+function columnOf(text: string, words: readonly Word[], line: number, place: number): number {
+  const word = words[place]?.line === line ? words[place] : words.find((one) => one.line === line);
+  return word === undefined ? 1 : word.start - text.lastIndexOf('\n', word.start - 1);
 }
 
 /** The nodes right below one, in the order of its fields. */

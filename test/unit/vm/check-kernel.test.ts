@@ -75,7 +75,10 @@ describe('refusals', () => {
     ['vm_barrier();', 'write if (!vm_barrier()) { return; }'],
     ['if (vm_barrier()) { return; }', 'write if (!vm_barrier()) { return; }'],
     ['if (!vm_barrier()) { vm_store(0u, 1u); }', 'write if (!vm_barrier()) { return; }'],
-    ['let t = atomicAdd(&tile[0], 1u);', 'the result of atomicAdd must not be used'],
+    [
+      'let t = atomicAdd(&tile[0], 1u);',
+      'atomicAdd must not be used: a replay fills workgroup memory anew, and others may come first then; use vm_atomic_add on a word',
+    ],
     ['let t = atomicExchange(&tile[0], 1u);', 'atomicExchange is not allowed'],
   ])('%s', (line, reason) => {
     const problems = problemsOf(withBody(`  let a = 1u;\n  ${line}`));
