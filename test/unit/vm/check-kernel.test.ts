@@ -77,7 +77,7 @@ describe('refusals', () => {
     ['if (!vm_barrier()) { vm_store(0u, 1u); }', 'write if (!vm_barrier()) { return; }'],
     [
       'let t = atomicAdd(&tile[0], 1u);',
-      'atomicAdd must not be used: a replay fills workgroup memory anew, and others may come first then; use vm_atomic_add on a word',
+      'others may come first then; use vm_atomic_add on a word of paged memory',
     ],
     ['let t = atomicExchange(&tile[0], 1u);', 'atomicExchange is not allowed'],
   ])('%s', (line, reason) => {
