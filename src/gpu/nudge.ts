@@ -29,6 +29,10 @@ export class Nudger {
   private waits = 0;
   /** Nudges since the last timer of a first one. */
   private quick = 0;
+  /** Counts the times that nobody waited: tells a long wait from several short ones. */
+  private pauses = 0;
+  /** `pauses` when the timer was set, or the nudge sent, that is under way. */
+  private since = 0;
   /** A timer or a nudge is under way. */
   private isBusy = false;
   private readonly onTimer = (): void => this.nudge();
@@ -48,14 +52,13 @@ export class Nudger {
   /** Somebody begins to wait for `answers` answers of the device. */
   begin(answers = 1): void {
     this.waits += answers;
-    if (this.isBusy || !this.isNeeded) return;
-    this.quick = 0;
-    this.later();
+    if (!this.isBusy && this.isNeeded) this.first();
   }
 
   /** One of the answers came, or will never come. */
   end(): void {
     this.waits -= 1;
+    if (this.waits === 0) this.pauses += 1;
   }
 
   /** The device is lost: nothing is sent any more. */
@@ -73,14 +76,25 @@ export class Nudger {
     }
   }
 
+  /** Sets the timer of a wait that has just begun, or may have. */
+  private first(): void {
+    this.quick = 0;
+    this.later();
+  }
+
   private later(): void {
     this.isBusy = true;
+    this.since = this.pauses;
     setTimeout(this.onTimer, NUDGE_MS);
   }
 
   private nudge(): void {
     if (this.waits === 0 || !this.isNeeded) {
       this.isBusy = false;
+      return;
+    }
+    if (this.since !== this.pauses) {
+      this.first();
       return;
     }
     this.sent += 1;

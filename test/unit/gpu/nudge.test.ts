@@ -83,11 +83,22 @@ test('several waits share the nudges, until the last one has ended', async () =>
   expect([nudger.sent, vi.getTimerCount()]).toEqual([2, 0]);
 });
 
-test('a wait that begins after the end of another is nudged too', () => {
+test('short waits one after the other send nothing, however many', () => {
+  for (let i = 0; i < 20; i++) {
+    nudger.begin();
+    vi.advanceTimersByTime(0.8);
+    nudger.end();
+  }
+  expect(nudger.sent).toBe(0);
+});
+
+test('a long wait after short ones is nudged within two milliseconds', () => {
   nudger.begin();
   nudger.end();
-  vi.advanceTimersByTime(5);
+  vi.advanceTimersByTime(0.9);
   nudger.begin();
+  vi.advanceTimersByTime(0.2);
+  expect(nudger.sent).toBe(0);
   vi.advanceTimersByTime(1);
   expect(nudger.sent).toBe(1);
 });
