@@ -1,5 +1,5 @@
 // How a kernel sees page memory on software adapters: units of 64 bytes, so that one index check
-// covers four loads. They are members and not an array because compilers copy an array by a loop.
+// covers four loads. They are members and not an array, which Chromium copies far more slowly.
 // A kernel imports `page`; the host takes this file or page-parts.wgsl for it.
 #import checksum
 

@@ -1,12 +1,12 @@
 /*
  * Keeps a browser's GPU process looking for finished work.
  *
- * In Chromium the GPU process looks whether submitted work is done when messages arrive, soon
- * after, and then every two milliseconds. Work that takes half a millisecond is therefore answered
- * after one or after three, by luck. An error scope without content is a message that is answered
- * at once and changes nothing. The first is sent a millisecond into a wait; a few follow, each on
- * the answer to the last, then one a millisecond, since long work loses what they compute. Nothing
- * is sent for shorter waits, and never two at a time.
+ * In Chromium, by the times that we see, the GPU process looks whether submitted work is done when
+ * messages arrive, soon after, and then every two milliseconds. Work that takes half a millisecond
+ * is answered after one or after three, by luck. An error scope without content is a message that
+ * is answered at once and changes nothing. The first is sent a millisecond into a wait; a few
+ * follow, each on the answer to the last, then one a millisecond, since long work loses what they
+ * compute. Nothing is sent for shorter waits, and never two at a time.
  *
  * Dawn in Node looks by itself; there nothing is sent.
  *
