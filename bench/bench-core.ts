@@ -64,6 +64,11 @@ export class BenchCore {
     return tell<number>(this.worker, { kind: 'sweep', addr, pages });
   }
 
+  /** Microseconds that the worker is blocked until `words` are answered. */
+  ask(words: Int32Array): Promise<number> {
+    return tell<number>(this.worker, { kind: 'ask', words });
+  }
+
   hops(command: Extract<CoreCommand, { kind: 'hops' }>): Promise<HopTimes> {
     return tell<HopTimes>(this.worker, command, [command.port]);
   }

@@ -4,7 +4,7 @@
  * Types, lint, format, then the tests on all three projects, then the canaries. Each step runs even
  * if an earlier one failed, so that one run shows all there is to mend. The last line counts
  * everything: a step that is one check (types, lint, format) counts as one, the others by their
- * tests.
+ * tests. What failed is named once more above it: whoever sees only the end of a log sees that.
  */
 import { spawn } from 'node:child_process';
 import { existsSync, readdirSync } from 'node:fs';
@@ -24,6 +24,8 @@ interface Counts {
   readonly passed: number;
   readonly failed: number;
   readonly skipped: number;
+  /** What failed, a line each, where the step can tell. */
+  readonly failures?: readonly string[];
 }
 
 export function main(): Promise<never> {
@@ -41,6 +43,7 @@ export function main(): Promise<never> {
     const steps = STEPS.filter((step) => values.only?.includes(step) ?? true);
     const total = { passed: 0, failed: 0, skipped: 0 };
     const lines: string[] = [];
+    const failures: string[] = [];
     for (const step of steps) {
       process.stdout.write(`\n==== ${step}\n`);
       const start = performance.now();
@@ -49,9 +52,12 @@ export function main(): Promise<never> {
       total.passed += counts.passed;
       total.failed += counts.failed;
       total.skipped += counts.skipped;
+      failures.push(...(counts.failures ?? []).map((failure) => `FAILED ${step}: ${failure}`));
       lines.push(`${step.padEnd(9)} ${seconds.padStart(6)} s  ${describe(counts)}`);
     }
-    process.stdout.write(`\n==== summary\n${lines.join('\n')}\n\n${describe(total)}\n`);
+    process.stdout.write(
+      `\n==== summary\n${[...lines, ...failures].join('\n')}\n\n${describe(total)}\n`,
+    );
     return total.failed === 0 && total.passed > 0 ? 0 : 1;
   });
 }
@@ -88,8 +94,8 @@ async function runTests(): Promise<Counts> {
   }
   const missing = [platform.dawn, platform.chromium].filter((state) => typeof state === 'string');
   const counts = await runVitest({ args: [], root: ROOT, quiet: false, timeoutMs: LIMIT_MS });
-  const { passed, failed, skipped } = counts;
-  return { passed, failed, skipped: skipped + missing.length };
+  const { passed, failed, skipped, failures } = counts;
+  return { passed, failed, skipped: skipped + missing.length, failures };
 }
 
 /**
@@ -105,8 +111,9 @@ async function runCanaries(): Promise<Counts> {
   }
   const { status, output } = await runNode(['cli/run.mjs', 'canaries', '--skip-control'], true);
   const passed = output.match(/^ok \d+ /gm)?.length ?? 0;
-  const missed = output.match(/^not ok \d+ /gm)?.length ?? 0;
-  return { passed, failed: status !== 0 && missed === 0 ? 1 : missed, skipped: 0 };
+  const failures: readonly string[] = output.match(/^not ok \d+ .*$/gm) ?? [];
+  const missed = failures.length;
+  return { passed, failed: status !== 0 && missed === 0 ? 1 : missed, skipped: 0, failures };
 }
 
 async function runCheck(program: string, args: readonly string[]): Promise<Counts> {

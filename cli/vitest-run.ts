@@ -25,6 +25,11 @@ export interface VitestCounts {
   readonly output: string;
 }
 
+export interface VitestRun extends VitestCounts {
+  /** A line for each failed test and file, with the first line of its message. */
+  readonly failures: readonly string[];
+}
+
 export interface VitestRequest {
   /** Arguments after `vitest run`. */
   readonly args: readonly string[];
@@ -41,14 +46,20 @@ interface JsonReport {
   readonly testResults: readonly {
     readonly name: string;
     readonly status: string;
-    readonly assertionResults: readonly { readonly fullName: string; readonly status: string }[];
+    /** Why a file could not be run. */
+    readonly message?: string;
+    readonly assertionResults: readonly {
+      readonly fullName: string;
+      readonly status: string;
+      readonly failureMessages?: readonly string[];
+    }[];
   }[];
 }
 
 let runs = 0;
 
 /** Runs the tests; never throws because of a failing run. */
-export async function runVitest(request: VitestRequest): Promise<VitestCounts> {
+export async function runVitest(request: VitestRequest): Promise<VitestRun> {
   const cache = cacheFolder();
   await mkdir(cache, { recursive: true });
   runs++;
@@ -60,9 +71,10 @@ export async function runVitest(request: VitestRequest): Promise<VitestCounts> {
     [vitest, 'run', ...reporters, ...request.args],
     request,
   );
-  const counts = countResults(readReport(report), status);
+  const results = readReport(report);
+  const counts = countResults(results, status);
   await removeReport();
-  return { ...counts, output };
+  return { ...counts, failures: listFailures(results), output };
 }
 
 /** Adds up a report. Exported for tests. */
@@ -91,6 +103,21 @@ export function countResults(
     }
   }
   return { passed, failed: status !== 0 && failed === 0 ? 1 : failed, skipped, firstFailure };
+}
+
+/** Names what failed, in the order of the report. Exported for tests. */
+export function listFailures(report: JsonReport | undefined): string[] {
+  const firstLine = (text = ''): string => text.trim().split('\n', 1)[0]!;
+  return (report?.testResults ?? []).flatMap((file) => {
+    const failed = file.assertionResults.filter(({ status }) => status === 'failed');
+    if (failed.length === 0 && file.status === 'failed') {
+      return [`${file.name}: ${firstLine(file.message)}`];
+    }
+    return failed.map(
+      ({ fullName, failureMessages }) =>
+        `${fullName.trim()} (${file.name}): ${firstLine(failureMessages?.[0])}`,
+    );
+  });
 }
 
 function readReport(path: string): JsonReport | undefined {

@@ -10,7 +10,7 @@ import { refuseBrowser } from '../../cli/browser.ts';
 import { contrastRatio, requiredRatio } from '../../cli/contrast.ts';
 import { startProgress } from '../../cli/progress.ts';
 import { isGpuRequired } from '../../cli/test-platform.ts';
-import { countResults } from '../../cli/vitest-run.ts';
+import { countResults, listFailures } from '../../cli/vitest-run.ts';
 
 const ROOT = resolve(import.meta.dirname, '../..');
 
@@ -162,6 +162,24 @@ describe('counting a test report', () => {
     expect(countResults(report, 1)).toMatchObject({ passed: 1, failed: 1 });
     expect(countResults(undefined, 1)).toMatchObject({ passed: 0, failed: 1 });
     expect(countResults(report, 0)).toMatchObject({ passed: 1, failed: 0 });
+  });
+
+  test('names each failure with the first line of why', () => {
+    const messages = ['Error: expected 1 to be 2\n    at x.test.ts:3'];
+    const failed = { fullName: ' sums add up', status: 'failed', failureMessages: messages };
+    const broken = { ...file('failed'), message: 'SyntaxError: no\n    at line 1' };
+    const report = {
+      testResults: [
+        file('passed', 'passed'),
+        { ...file('failed'), assertionResults: [failed] },
+        broken,
+      ],
+    };
+    expect(listFailures(report)).toEqual([
+      'sums add up (/x.test.ts): Error: expected 1 to be 2',
+      '/x.test.ts: SyntaxError: no',
+    ]);
+    expect(listFailures(undefined)).toEqual([]);
   });
 });
 
