@@ -69,6 +69,11 @@ interface CoreFaults {
   readonly fault: (window: number) => Operation;
   /** Touches all pages in order. */
   readonly sweep: (window: number) => Operation;
+  /**
+   * Has a window come home and go to the device again. Precedes whatever is timed: the threads of
+   * a software adapter go on looking for work for a while, on cores that others then lack.
+   */
+  readonly roundTrip: () => Promise<void>;
 }
 
 function coreFaults(
@@ -80,26 +85,37 @@ function coreFaults(
   const device = ctx.machine.kernel.devices[0]!;
   const totals = ctx.copyMachine.engine.stats;
   let page = 0;
-  const prepare = async (window: number): Promise<void> => {
-    // What the last faults brought goes back; most of the range is there still.
-    await toDevice(subject);
+  const setWindow = (window: number): void => {
     device.faultAround = window === 1 ? null : new FaultAround(window);
     page = (page + WINDOW_PAGES * 5) % RANGE_PAGES;
+  };
+  const roundTrip = async (): Promise<void> => {
+    // What the last fault brought goes back first: all are preceded by as much.
+    await toDevice(subject);
+    setWindow(WINDOW_PAGES);
+    await subject.process.touch(start + page * PAGE_SIZE, 'read');
+    await toDevice(subject);
   };
   const fault = (window: number): Operation => ({
     totals,
     ...timedElsewhere(
-      () => prepare(window),
+      async () => {
+        await roundTrip();
+        setWindow(window);
+      },
       () => core.touch(start + page * PAGE_SIZE),
       () => subject.compare(),
     ),
   });
   const sweep = (window: number): Operation =>
     timedElsewhere(
-      () => prepare(window),
+      async () => {
+        await toDevice(subject);
+        setWindow(window);
+      },
       () => core.sweep(start, RANGE_PAGES),
     );
-  return { fault, sweep };
+  return { fault, sweep, roundTrip };
 }
 
 async function measureFaults(
@@ -110,12 +126,15 @@ async function measureFaults(
 ): Promise<void> {
   const size = RANGE_PAGES * PAGE_SIZE;
   const start = Math.ceil(subject.addr / size) * size;
-  const { fault, sweep } = coreFaults(ctx, subject, core, start);
+  const { fault, sweep, roundTrip } = coreFaults(ctx, subject, core, start);
   const into = new Uint8Array(new SharedArrayBuffer(PAGE_SIZE));
   const bare = await raw.contiguousReadback(into, seedFor(ctx.plan.seed, 'G8'));
   // The time between what is prepared and what is timed is the same for all: a message away.
   const resident = subject.addr + (start === subject.addr ? RANGE_PAGES * PAGE_SIZE : 0);
-  const beside = (): Promise<number> => core.touch(resident);
+  const beside = async (): Promise<number> => {
+    await roundTrip();
+    return core.touch(resident);
+  };
   const bareBeside: Operation = {
     ...bare,
     prepare: async (last) => {
