@@ -14,6 +14,9 @@ export const JOB_CHECKSUM = 3;
 /** Adds `operand` to every 32-bit word of the target, modulo 2^32: the smallest device kernel. */
 export const JOB_ADD = 4;
 
+/** So many are cleared by stores: a call of fill costs as much as a dozen. */
+const FEW_ROWS = 8;
+
 /** What a copy engine is to do: a row a page. */
 export class CommandList {
   readonly capacity: number;
@@ -50,8 +53,13 @@ export class CommandList {
 
   /** Empties the list for reuse. */
   reset(): void {
-    this.done.fill(0, 0, this.length);
-    this.result.fill(0, 0, this.length);
+    const { done, result, length } = this;
+    if (length > FEW_ROWS) {
+      done.fill(0, 0, length);
+      result.fill(0, 0, length);
+    } else {
+      for (let row = 0; row < length; row++) done[row] = result[row] = 0;
+    }
     this.length = 0;
     this.pages = 0;
     this.firstBad = -1;

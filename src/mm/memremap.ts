@@ -176,6 +176,7 @@ function unregister(sys: System, pgmap: DevPagemap): void {
   const endPfn = pgmap.startPfn + pgmap.nrPages;
   mem.pgmap.fill(0, pgmap.startPfn, endPfn);
   mem.zoneDeviceData.fill(0, pgmap.startPfn, endPfn);
+  mem.flags.fill(0, pgmap.startPfn, endPfn);
   mem.pgmapType[pgmap.id] = 0;
   sys.pagemaps[pgmap.id] = null;
   pgmap.id = 0;
@@ -204,8 +205,13 @@ export function zoneDevicePageInit(sys: System, pfn: number, order = 0): void {
   pgmap.ref += 1 << order;
   mem.mapping[pfn] = 0;
   mem.index[pfn] = 0;
-  mem.flags[pfn] = PG_LOCKED;
-  if (order !== 0) mem.prepCompound(pfn);
+  if (order !== 0) {
+    mem.prepCompound(pfn);
+    mem.flags[pfn] = PG_HEAD | PG_LOCKED;
+  } else {
+    mem.clearCompound(pfn);
+    mem.flags[pfn] = PG_LOCKED;
+  }
   mem.refcount[pfn] = 1;
 }
 
@@ -220,7 +226,8 @@ export function zoneDevicePagesInit(
   from: number,
   to: number,
 ): void {
-  const { flags, refcount, mapping, index, pgmap } = sys.mem;
+  const { mem } = sys;
+  const { flags, refcount, mapping, index, pgmap } = mem;
   for (let i = from; i < to;) {
     const first = i;
     const owner = pgmap[pfns[i]!]!;
@@ -230,6 +237,7 @@ export function zoneDevicePagesInit(
       const pfn = pfns[i]!;
       if (pgmap[pfn] !== owner) break;
       assert(refcount[pfn] === 0, 'I28: a device page that is made live was free');
+      if (flags[pfn] !== 0) mem.clearCompound(pfn);
       mapping[pfn] = 0;
       index[pfn] = 0;
       flags[pfn] = PG_LOCKED;
@@ -251,9 +259,8 @@ export function freeZoneDevicePage(sys: System, pfn: number): void {
   const order = (flags & PG_HEAD) === 0 ? 0 : HPAGE_PMD_ORDER;
   assert(mem.folioMapcount(pfn) === 0, 'I7: a page is unmapped before it is freed');
   assert((flags & PG_LOCKED) === 0, 'I8: a freed page is not locked');
-  mem.flags[pfn] = 0;
-  // A call per page would cost more than all the rest.
-  if (order !== 0) mem.clearCompound(pfn);
+  if (order !== 0) mem.retireCompound(pfn);
+  else mem.flags[pfn] = 0;
   mem.mapping[pfn] = 0;
   mem.index[pfn] = 0;
   pgmap.ops.folioFree(pfn, order);

@@ -20,13 +20,13 @@ import {
   migratePfnToPage,
 } from './migrate-types.ts';
 import type { MigrateVma } from './migrate-types.ts';
-import { mappingFor, removeMigrationPtes } from './migrate.ts';
+import { mappingFor, removeMigrationPmd, removeMigrationPtes } from './migrate.ts';
 import { linearPageIndex, vmaPageProt } from './mm-types.ts';
 import type { System } from './mm-types.ts';
 import { putPage } from './page-alloc.ts';
 import { PG_ANON_EXCLUSIVE, PG_ISOLATED, PG_LOCKED, PG_LRU, PG_WAITERS } from './page.ts';
 import { soleAnonVma } from './rmap.ts';
-import { LEAF_MIGRATION_READ, isMigrationEntry, leafKind, ptePfn } from './swapops.ts';
+import { LEAF_MIGRATION_READ, isMigrationEntry, isPmdLeaf, leafKind, ptePfn } from './swapops.ts';
 import { TRACE_MIGRATE_END } from './trace.ts';
 import { vmEventIndex } from './vmstat.ts';
 
@@ -70,7 +70,7 @@ export function finalizePages(
       continue;
     }
     const pages = migrateEntryPages(src[i]!);
-    finishFolio(sys, src[i]!, dst, i, faultPage);
+    finishFolio(sys, src[i]!, dst, i, faultPage, args);
     i += pages;
   }
   sys.vmstat.add(PGMIGRATE_SUCCESS, tally.toDevice + tally.toRam);
@@ -100,6 +100,7 @@ function finishHole(sys: System, from: number, to: number): void {
  * One folio, wherever it may be mapped.
  *
  * @param dst Its destinations from `slot` on: one, or those that were meant to take over its pages.
+ * @param args Where it was collected, or null.
  */
 function finishFolio(
   sys: System,
@@ -107,6 +108,7 @@ function finishFolio(
   dst: Uint32Array,
   slot: number,
   faultPage: number,
+  args: MigrateVma | null,
 ): void {
   const { mem } = sys;
   const source = migratePfnToPage(from);
@@ -119,13 +121,33 @@ function finishFolio(
     'I31: a page with a destination was committed before finalize',
   );
   if (!mem.isZoneDevice(target)) putbackLru(mem, target);
-  removeMigrationPtes(sys, source, target);
+  const isWhole = args !== null && pages > 1;
+  if (!isWhole || !mapWholeInPlace(args, slot, source, target)) {
+    removeMigrationPtes(sys, source, target);
+  }
   if (source === faultPage) putPage(sys, source);
   else unlockAndPut(sys, source);
   if (isCommitted) unlockAndPut(sys, target);
   if (isCommitted) countMoved(sys, target, pages);
   else tally.restored += pages;
   if (pages > 1) sys.vmstat.add(isCommitted ? THP_MIGRATION_SUCCESS : THP_MIGRATION_FAIL, 1);
+}
+
+/**
+ * removeMigrationPtes for a large folio that can be mapped in one VMA only, the one in which it was
+ * collected, while the PMD entry is still a leaf: no other place has to be looked for.
+ *
+ * @returns false when it may be mapped elsewhere, or by PTEs.
+ */
+function mapWholeInPlace(args: MigrateVma, slot: number, source: number, target: number): boolean {
+  const { vma } = args;
+  const { sys, pgd } = vma.mm;
+  if (soleAnonVma(sys, sys.mem.mapping[target]!) !== vma) return false;
+  const addr = args.start + slot * PAGE_SIZE;
+  const at = sys.pageTables.pmdOffset(pgd, addr);
+  if (!isPmdLeaf(sys.pageTables.words[at]!)) return false;
+  removeMigrationPmd(sys, vma, addr, at, source, target);
+  return true;
 }
 
 /** Gives back what the driver allocated for a folio that stays. */

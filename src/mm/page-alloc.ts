@@ -18,7 +18,7 @@ import { errno } from '../base/errno.ts';
 import { HPAGE_PMD_NR, HPAGE_PMD_ORDER } from '../base/units.ts';
 import { freeZoneDevicePage } from './memremap.ts';
 import type { System } from './mm-types.ts';
-import { PG_BUDDY, PG_HUGETLB, PG_LOCKED, PG_RESERVED } from './page.ts';
+import { PG_BUDDY, PG_HEAD, PG_HUGETLB, PG_LOCKED, PG_RESERVED } from './page.ts';
 import type { MemMap } from './page.ts';
 import { vmEventIndex } from './vmstat.ts';
 
@@ -163,15 +163,16 @@ export class PageAllocator {
     const pfn = this.blocks[HPAGE_PMD_ORDER]!;
     if (pfn === NO_PAGE) return errno.ENOMEM;
     this.unlink(pfn, HPAGE_PMD_ORDER);
-    this.mem.flags[pfn] = 0;
+    this.mem.clearFlag(pfn, PG_BUDDY);
     this.count -= HPAGE_PMD_NR;
     return pfn;
   }
 
-  /** Gives back what popHuge handed out. */
+  /** Gives back what popHuge handed out. It stays a folio until single pages are wanted. */
   pushHuge(pfn: number): void {
-    this.mem.clearCompound(pfn);
+    this.mem.retireCompound(pfn);
     this.link(pfn, HPAGE_PMD_ORDER);
+    this.mem.setFlag(pfn, PG_HEAD);
     this.count += HPAGE_PMD_NR;
   }
 
@@ -199,6 +200,7 @@ export class PageAllocator {
     const pfn = this.blocks[order]!;
     if (pfn === NO_PAGE) return;
     this.unlink(pfn, order);
+    this.mem.clearCompound(pfn);
     while (order > BATCH_ORDER) {
       order--;
       this.link(pfn + (1 << order), order);

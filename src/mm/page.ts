@@ -45,6 +45,8 @@ export const PG_SWAPCACHE = 1 << 14;
 export const PG_HUGETLB = 1 << 16;
 /** Came before anybody asked for it, and was not touched since: see readahead.ts. */
 export const PG_READAHEAD = 1 << 17;
+/** Head of a folio of which a tail may have a flag of its own. */
+export const PG_TAILS_DIFFER = 1 << 18;
 
 const PMD_OFFSET_MASK = HPAGE_PMD_NR - 1;
 
@@ -166,17 +168,29 @@ export class MemMap {
     return this.isLarge(head) ? this.largeMapcount[head]! : this.mapcount[head]!;
   }
 
-  /** Makes one large folio of HPAGE_PMD_NR pages without flags (prep_compound_page). */
+  /**
+   * Makes one large folio of HPAGE_PMD_NR free pages (prep_compound_page), with no flag but
+   * PG_HEAD. One that was retired is one already.
+   */
   prepCompound(head: number): void {
     assert((head & PMD_OFFSET_MASK) === 0, 'I33: a large folio is naturally aligned');
-    const bits = this.flags[head]! | PG_HEAD;
-    this.flags.set(this.folioFlags, head);
-    this.flags[head] = bits;
+    if (!this.isLarge(head)) this.flags.set(this.folioFlags, head);
+    this.flags[head] = PG_HEAD;
   }
 
-  /** Makes a large folio that nobody uses any more single pages without flags. */
-  clearCompound(head: number): void {
-    this.flags.set(this.noFlags, head);
+  /**
+   * Takes all flags from a large folio that nobody uses any more. It stays one, so that making it
+   * live again costs no look at its tails; whoever wants its pages calls clearCompound first.
+   */
+  retireCompound(head: number): void {
+    if (this.testFlag(head, PG_TAILS_DIFFER)) this.flags.set(this.folioFlags, head);
+    this.flags[head] = PG_HEAD;
+  }
+
+  /** Makes single pages without flags of the large folio, free, that `pfn` belongs to, if any. */
+  clearCompound(pfn: number): void {
+    const head = this.folioOf(pfn);
+    if (this.isLarge(head)) this.flags.set(this.noFlags, head);
   }
 
   isLocked(pfn: number): boolean {

@@ -18,7 +18,14 @@ import { HPAGE_PMD_NR, PAGE_SIZE, PMD_SIZE, pmdAlignDown } from '../base/units.t
 import { VmaIntervals } from './interval-tree.ts';
 import { VM_ACCESS_FLAGS, VM_STICKY, linearPageIndex } from './mm-types.ts';
 import type { System, Vma } from './mm-types.ts';
-import { MAPPING_ANON, PG_ANON_EXCLUSIVE, PG_HEAD, PG_SWAPBACKED, PG_TAIL } from './page.ts';
+import {
+  MAPPING_ANON,
+  PG_ANON_EXCLUSIVE,
+  PG_HEAD,
+  PG_SWAPBACKED,
+  PG_TAIL,
+  PG_TAILS_DIFFER,
+} from './page.ts';
 import type { MemMap } from './page.ts';
 import { isPmdLeaf } from './swapops.ts';
 import { vmaIndexAfter } from './vma-lookup.ts';
@@ -230,6 +237,7 @@ export function folioAddAnonRmap(
   const count = countMapping(mem, pfn, 1);
   const flags = mem.flags[pfn]! | (exclusive ? PG_ANON_EXCLUSIVE : 0);
   mem.flags[pfn] = flags;
+  if ((flags & PG_TAIL) !== 0) mem.setFlag(mem.folioOf(pfn), PG_TAILS_DIFFER);
   assert(count === 1 || (flags & PG_ANON_EXCLUSIVE) === 0, 'I13: an exclusive page is mapped once');
 }
 
@@ -332,6 +340,7 @@ export function folioSplitPmdRmap(sys: System, head: number): void {
   countEntireMapping(mem, head, -1);
   mem.largeMapcount[head]! += HPAGE_PMD_NR;
   mem.refcount[head]! += HPAGE_PMD_NR - 1;
+  mem.setFlag(head, PG_TAILS_DIFFER);
   const exclusive = mem.flags[head]! & PG_ANON_EXCLUSIVE;
   for (let pfn = head; pfn < head + HPAGE_PMD_NR; pfn++) {
     mem.mapcount[pfn]! += 1;

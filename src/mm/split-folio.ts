@@ -26,6 +26,7 @@ import {
   PG_LRU,
   PG_REFERENCED,
   PG_SWAPBACKED,
+  PG_TAILS_DIFFER,
   PG_UPTODATE,
 } from './page.ts';
 import { RmapHits, rmapWalk } from './rmap.ts';
@@ -90,7 +91,7 @@ export function splitUnmappedFolio(
   const inherited = mem.flags[folio]! & INHERITED;
   const word = mem.mapping[folio]!;
   const index = mem.index[folio]!;
-  mem.clearFlag(folio, PG_HEAD);
+  mem.clearFlag(folio, PG_HEAD | PG_TAILS_DIFFER);
   for (let i = 1; i < HPAGE_PMD_NR; i++) {
     const pfn = folio + i;
     mem.flags[pfn] = (mem.flags[pfn]! & PG_ANON_EXCLUSIVE) | inherited | PG_LOCKED;

@@ -52,6 +52,7 @@ import {
   ptePresent,
   pteWrite,
 } from '../mm/swapops.ts';
+import { checkFreeList } from './check-free-list.ts';
 import { checkHugetlb, isHugetlb } from './check-hugetlb.ts';
 import { checkSwap } from './check-swap.ts';
 import { checkZeroPage } from './check-zero-page.ts';
@@ -85,7 +86,7 @@ class Census {
   readonly entireMapcount: Int32Array;
   readonly folioMapcount: Int32Array;
   /** Free RAM pages. */
-  readonly free = new Set<number>();
+  free = new Set<number>();
   readonly leaves: Leaf[][] = [];
   readonly tables = new Set<number>();
   hugeLeaves = 0;
@@ -114,7 +115,7 @@ export function findProblems(sys: System, known: Known = {}): string[] {
   checkTables(census);
   checkAnonVmas(census);
   checkInodes(census, known);
-  checkFreeList(census);
+  census.free = checkFreeList(sys, (holds, message) => census.expect(holds, message));
   for (let pfn = 0; pfn < sys.mem.pageCount; pfn++) checkPage(census, pfn, known);
   checkZeroPage(sys, (holds, message) => census.expect(holds, message));
   checkSwap(sys, census.swapEntries, (holds, message) => census.expect(holds, message));
@@ -368,28 +369,6 @@ function checkInodes(census: Census, known: Known): void {
   });
 }
 
-function checkFreeList(census: Census): void {
-  const { mem, pageAllocator } = census.sys;
-  const seen = census.free;
-  const blocks = new Set<number>();
-  let hasLoop = false;
-  pageAllocator.forEachFree((pfn, order) => {
-    hasLoop ||= seen.has(pfn);
-    blocks.add(pfn);
-    for (let i = 0; i < 2 ** order; i++) seen.add(pfn + i);
-    census.expect(mem.flags[pfn] === PG_BUDDY, `C11: free page ${pfn} has flags ${mem.flags[pfn]}`);
-  });
-  census.expect(!hasLoop, 'C11: the free list has a loop');
-  if (hasLoop) return;
-  const { freePages } = pageAllocator;
-  census.expect(freePages === seen.size, `C11: ${freePages} free pages, ${seen.size} in the list`);
-  for (let pfn = 0; pfn < mem.pageCount; pfn++) {
-    if (mem.testFlag(pfn, PG_BUDDY) && !blocks.has(pfn)) {
-      census.expect(false, `C11: page ${pfn} says free and is in no list`);
-    }
-  }
-}
-
 function checkPage(census: Census, pfn: number, known: Known): void {
   const { sys } = census;
   const { mem } = sys;
@@ -440,7 +419,8 @@ function checkTail(census: Census, pfn: number, flags: number): void {
   const head = mem.folioOf(pfn);
   census.expect(mem.isLarge(head), `I33: tail ${pfn} has no head`);
   census.expect(mem.refcount[pfn] === 0, `I33: tail ${pfn} has references of its own`);
-  const known = PG_TAIL | PG_ANON_EXCLUSIVE;
+  // One that is free has nothing of its last life.
+  const known = PG_TAIL | (mem.refcount[head]! > 0 ? PG_ANON_EXCLUSIVE : 0);
   census.expect((flags & ~known) === 0, `I33: tail ${pfn} has flags ${flags}`);
   const exclusive = (flags & PG_ANON_EXCLUSIVE) !== 0;
   const mapped = census.mapcount[pfn]!;
