@@ -121,8 +121,14 @@ export class Core {
     this.obey(this.gate.poll());
   }
 
+  /** Throws CoreEnded where this core was told to end, and its program has caught that. */
+  protected stopIfEnding(): void {
+    if (this.ending !== 0) this.obey(0);
+  }
+
   /** Runs `wait`, which may block, while the kernel does not wait for this core. */
   parked<T>(wait: () => T): T {
+    this.stopIfEnding();
     this.gate.park();
     try {
       return wait();
@@ -133,6 +139,7 @@ export class Core {
 
   /** Parks until `resume`: for code that awaits promises. */
   suspend(): void {
+    this.stopIfEnding();
     this.gate.park();
   }
 
@@ -221,6 +228,7 @@ export class Core {
 
   /** Goes into the kernel and comes back with its answer. Blocks; the TLB may be empty after. */
   protected trap(kind: number, addr: number, access: number): number {
+    this.stopIfEnding();
     const { record } = this;
     record.kind = kind;
     record.slot = this.image.slot;

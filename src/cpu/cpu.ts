@@ -156,6 +156,7 @@ export class Cpu extends Core {
    * @returns its result as data. Throws SyscallError for a negative number or `errno`.
    */
   syscall(call: string, ...args: readonly unknown[]): unknown {
+    this.stopIfEnding();
     const { control, image } = this;
     const written = writeLetter(control, image.slot, [call, args]);
     if (written < 0) throw new SyscallError(call, written);

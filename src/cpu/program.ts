@@ -60,6 +60,7 @@ export class ProgramCpu extends Cpu {
 
   /** Prints a line. Waits, parked, while the host has not heard of many before. */
   print(...values: readonly unknown[]): void {
+    this.stopIfEnding();
     const { port, control, image } = this;
     const { words } = control;
     const block = control.block(image.slot);

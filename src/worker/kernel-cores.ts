@@ -48,6 +48,8 @@ interface KernelCore extends FlushTarget {
   readonly serial: number;
   readonly pid: number;
   readonly mm: MmStruct;
+  /** It was told to end: nothing is done for it any more. */
+  isEnding: boolean;
   readonly bell: MessagePort | null;
   /** Resolves when the core is dead. */
   readonly ended: Promise<void>;
@@ -120,9 +122,9 @@ export class KernelCores {
     claimCore(this.port, this.map.words, block);
     let markEnded: () => void = () => undefined;
     const ended = new Promise<void>((resolve) => (markEnded = resolve));
-    const isSilent = false;
     const serial = (this.lastSerial += 1);
-    const core = { slot, serial, block, request: 0, isSilent, pid, mm, bell, ended, markEnded };
+    const target = { slot, block, request: 0, isSilent: false };
+    const core = { ...target, serial, pid, mm, isEnding: false, bell, ended, markEnded };
     this.cores[slot] = core;
     this.setOf(mm).cores.push(core);
     this.later ??= new Later(() => this.drain());
@@ -149,6 +151,7 @@ export class KernelCores {
   signal(slot: number, signal: number): number {
     const core = this.coreAt(slot);
     if (core === null || !(signal > 0 && signal < 32)) return errno.EINVAL;
+    core.isEnding = true;
     signalCore(this.port, this.map.words, core.block, signal);
     // Whatever it waits for, it does not get any more.
     if (hasTrapped(this.port, this.map.words, core.block)) this.answer(core, FAULT_OK);
@@ -261,7 +264,9 @@ export class KernelCores {
       for (let records = 0; records < DRAIN_RECORDS; records++) {
         if (!popRecord(this.port, this.map, core.slot, this.record)) break;
         const { kind, address, access, length } = this.record;
-        if (kind === RECORD_FAULT) this.fault(core, address, access);
+        // A program may catch that it was told to end, and ask for more.
+        if (core.isEnding) this.answer(core, errno.EINTR);
+        else if (kind === RECORD_FAULT) this.fault(core, address, access);
         else if (kind === RECORD_SYSCALL) void this.call(core);
         else if (kind === RECORD_PREFETCH) this.prefetches.add(core.mm, address, length);
         isMore ||= records === DRAIN_RECORDS - 1;
@@ -279,6 +284,7 @@ export class KernelCores {
   }
 
   private answerFault(core: KernelCore, kind: number, outcome: number): void {
+    if (!this.awaits(core)) return;
     this.port.store(this.map.words, core.block + CORE_FAULT_KIND, kind);
     this.answer(core, outcome);
   }
@@ -289,8 +295,7 @@ export class KernelCores {
     const [name, args] = letter;
     const result =
       name === 'fork' ? await this.fork(core) : await this.syscall(core.pid, name, args);
-    // Its slot, and with it the letter box, may have gone to another.
-    if (this.coreAt(core.slot) !== core) return;
+    if (!this.awaits(core)) return;
     this.answer(core, writeLetter(this.map, core.slot, result));
   }
 
@@ -313,8 +318,15 @@ export class KernelCores {
     }
   }
 
+  /**
+   * Whether a core still waits for what was done for it: its slot, and with it the letter box, may
+   * have gone to another; one that was told to end has its answer, and may have trapped again.
+   */
+  private awaits(core: KernelCore): boolean {
+    return this.coreAt(core.slot) === core && !core.isEnding;
+  }
+
   private answer(core: KernelCore, result: number): void {
-    // The trap of a core that was told to end may have been answered already.
     if (this.coreAt(core.slot) !== core) return;
     answerTrap(this.port, this.map.words, core.block, result);
   }

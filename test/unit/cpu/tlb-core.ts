@@ -24,6 +24,8 @@ export interface TlbCore {
   readonly bytes: number;
   /** Faults that the kernel was asked for. */
   faults(): number;
+  /** Lines that its program has printed. */
+  lines(): number;
   /** Changes the permission of pages, without telling the core. */
   protect(addr: number, length: number, prot: number): void;
   /** Asks the core to drop its translations. */
@@ -65,13 +67,17 @@ export async function tlbCore(pages: number): Promise<TlbCore> {
     latency: new FaultLatency().numbers.buffer,
     pgd: mm.pgd,
   };
-  const cpu = makeCpu(image, port, { ring: answer }, () => undefined);
+  let lines = 0;
+  const cpu = makeCpu(image, port, { ring: answer }, ({ kind }) => {
+    if (kind === 'output') lines++;
+  });
   cpu.resume();
   return {
     cpu,
     base,
     bytes,
     faults: () => faults,
+    lines: () => lines,
     protect: (addr, length, prot) => {
       if (doMprotect(mm, addr, length, prot) !== 0) throw new Error('mprotect');
     },

@@ -184,6 +184,38 @@ describe('TLB of a core', () => {
     expect(cpu.memory.u32[word]).toBe(view.getUint32(0, true));
   });
 
+  test('nor does it reach the kernel, or have anything printed', () => {
+    const { cpu, base } = core;
+    core.signal(SIGKILL);
+    expect(() => cpu.load32(base)).toThrow(CoreEnded);
+    const traps = cpu.traps;
+    const heard = core.faults();
+    let computed = 0;
+    const calls: (() => unknown)[] = [
+      () => cpu.syscall('getpid'),
+      () => cpu.munmap(base, PAGE),
+      () => cpu.fork('./child.js'),
+      () => cpu.prefetch(base, PAGE),
+      () => cpu.print('still here'),
+      () => cpu.sleep(1e9),
+      () => cpu.compute(() => computed++),
+      () => cpu.suspend(),
+      () => cpu.load32(base + 2 ** 30),
+    ];
+    for (const call of [...calls, ...calls]) expect(call, String(call)).toThrow(CoreEnded);
+    expect([cpu.traps, core.faults(), core.lines(), computed]).toEqual([traps, heard, 0, 0]);
+  });
+
+  test('one that was not told to prints, computes and asks the kernel', () => {
+    const { cpu, base } = core;
+    const heard = core.faults();
+    cpu.print('here');
+    expect(cpu.compute(() => 7)).toBe(7);
+    cpu.sleep(0);
+    cpu.prefetch(base, PAGE);
+    expect([core.faults() - heard, core.lines()]).toEqual([1, 1]);
+  });
+
   test('pages that the TLB holds in the same place do not hide each other', async () => {
     const wide = await tlbCore(1024 + PAGES);
     // Places repeat after at most 1024 pages.
