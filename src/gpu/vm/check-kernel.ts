@@ -10,9 +10,11 @@
  * Locking. None; pure. Source: our own.
  */
 import type { VmProblem } from '../../engine/vm/vm-engine.ts';
+import { callOrder, circleProblem } from './call-graph.ts';
 import type { EffectOrder } from './effect-order.ts';
 import { effectOrder } from './effect-order.ts';
 import { guardLoops } from './guard-loops.ts';
+import { plainBlanks } from './kernel-parser.ts';
 import {
   MADE_ANEW,
   PRELUDE_USES,
@@ -29,11 +31,15 @@ import { everywhere, nodesIn, parseWgsl, withColumns } from './wgsl-tree.ts';
 export interface CheckedKernel {
   /** Its text with guarded loops; line numbers are those of the original. */
   readonly guarded: string;
+  /** Lines that it has. */
+  readonly lines: number;
   readonly order: EffectOrder;
 }
 
-/** Longest kernel text, in characters: the check is quadratic in depth, not in length. */
+/** Longest kernel text, in characters. */
 const MAX_TEXT = 200_000;
+/** Most problems of a kernel that are told: whoever has more has one reason for them. */
+const MAX_PROBLEMS = 100;
 
 /**
  * Checks a kernel and prepares it.
@@ -47,23 +53,26 @@ export function checkKernel(text: string): CheckedKernel | readonly VmProblem[] 
   if (text.length > MAX_TEXT) {
     return [{ line: 1, column: 1, reason: `a kernel has at most ${MAX_TEXT} characters` }];
   }
-  const parsed = parseWgsl(text);
+  const plain = plainBlanks(text);
+  const parsed = parseWgsl(plain);
   if ('reason' in parsed) return [parsed];
   const { declarations, words } = parsed;
-  const problems = [
-    ...declarations.flatMap(checkDeclaration),
-    ...words.flatMap((_, index) => checkWord(words, index)),
-    ...checkShape(declarations),
-  ];
-  if (problems.length > 0) {
-    return withColumns(text, words, problems).sort(
-      (a, b) => a.line - b.line || a.column - b.column,
-    );
-  }
   const functions = new Map(
     declarations.filter(({ kind }) => kind === 'function').map((one) => [one.name, one]),
   );
-  return { guarded: guardLoops(text, words), order: effectOrder(functions) };
+  const calls = callOrder(functions);
+  const problems = [
+    ...declarations.flatMap(checkDeclaration),
+    ...checkWords(words),
+    ...calls.circles.map(circleProblem),
+    ...checkShape(declarations),
+  ];
+  if (problems.length > 0) {
+    const first = problems.sort((a, b) => a.line - b.line).slice(0, MAX_PROBLEMS);
+    return withColumns(plain, words, first).sort((a, b) => a.line - b.line || a.column - b.column);
+  }
+  const lines = plain.split('\n').length;
+  return { guarded: guardLoops(plain, words), lines, order: effectOrder(functions, calls.names) };
 }
 
 /** Whether `checkKernel` refused. */
@@ -100,6 +109,15 @@ function checkDeclaration(one: Tree): KernelProblem[] {
     default:
       return [];
   }
+}
+
+/** The first of the words that must not be there. */
+function checkWords(words: readonly Word[]): KernelProblem[] {
+  const problems: KernelProblem[] = [];
+  for (let index = 0; index < words.length && problems.length < MAX_PROBLEMS; index++) {
+    problems.push(...checkWord(words, index));
+  }
+  return problems;
 }
 
 /** Names: the prelude's own are reserved, some built-ins would break a replay. */

@@ -46,48 +46,77 @@ interface Path {
  * Analyses a kernel.
  *
  * @param functions all functions of the text by name; `kernel` is where it begins
+ * @param names their names, each behind those of the functions that it calls
  */
-export function effectOrder(functions: ReadonlyMap<string, Tree>): EffectOrder {
-  const walker = new Walker(functions);
-  const start = functions.get('kernel');
-  const end = start === undefined ? ZERO : walker.body(start, ZERO);
-  const { meets, storageBarrier, hazard, plain, open, atomic, checks } = walker;
-  const logWords = open ? undefined : end.words;
+export function effectOrder(
+  functions: ReadonlyMap<string, Tree>,
+  names: readonly string[],
+): EffectOrder {
+  const known: Known = new Map();
+  for (const name of names) {
+    const body = nodesIn(functions.get(name)!.fields['body']);
+    const walks = [0, 1].map((effects) => {
+      const walker = new Walker(known);
+      const { effects: after, words } = walker.list(body, { effects, words: 0 });
+      return { does: walker.does, effects: after - effects, words };
+    });
+    known.set(name, [walks[0]!, walks[1]!]);
+  }
+  const { does, effects, words } = known.get('kernel')?.[0] ?? NOTHING;
+  const { meets, storageBarrier, hazard, plain, open, atomic, checks } = does;
+  const logWords = open ? undefined : words;
   const base = { logWords, meets, atomic, checks };
   // What lies before a checkpoint is done, so nothing can be kept back past it.
-  if (hazard || checks || storageBarrier || end.effects > MAX_KEPT)
+  if (hazard || checks || storageBarrier || effects > MAX_KEPT)
     return { ...base, mode: 'log', kept: 0 };
-  if (end.effects <= 1 && !meets) return { ...base, mode: 'direct', kept: 0 };
+  if (effects <= 1 && !meets) return { ...base, mode: 'direct', kept: 0 };
   if (plain) return { ...base, mode: 'log', kept: 0 };
-  return { ...base, mode: 'defer', kept: Math.max(1, end.effects) };
+  return { ...base, mode: 'defer', kept: Math.max(1, effects) };
 }
 
-const ZERO: Path = { effects: 0, words: 0 };
+/** What happens on some path. */
+interface Does {
+  /** A barrier, or `vm_uniform`. */
+  readonly meets: boolean;
+  readonly storageBarrier: boolean;
+  /** Something that gives a value, or meets others, may come after an effect. */
+  readonly hazard: boolean;
+  /** There is an effect that can't be kept back. */
+  readonly plain: boolean;
+  /** The log has no bound. */
+  readonly open: boolean;
+  readonly atomic: boolean;
+  readonly checks: boolean;
+}
+
+/** What a function does, and by how much a path through it grows at most. */
+interface Summary extends Path {
+  readonly does: Does;
+}
+
+/** By function: where no effect came before it, and where one did. Nothing else matters to it. */
+type Known = Map<string, readonly [Summary, Summary]>;
+
+const QUIET: Does = {
+  meets: false,
+  storageBarrier: false,
+  hazard: false,
+  plain: false,
+  open: false,
+  atomic: false,
+  checks: false,
+};
+const NOTHING: Summary = { does: QUIET, effects: 0, words: 0 };
 
 class Walker {
-  /** A barrier, or `vm_uniform`. */
-  meets = false;
-  storageBarrier = false;
-  /** Something that gives a value, or meets others, may come after an effect. */
-  hazard = false;
-  /** There is an effect that can't be kept back. */
-  plain = false;
-  /** The log has no bound. */
-  open = false;
-  atomic = false;
-  checks = false;
-  private readonly functions: ReadonlyMap<string, Tree>;
-  private depth = 0;
+  does: Does = QUIET;
+  private readonly known: Known;
 
-  constructor(functions: ReadonlyMap<string, Tree>) {
-    this.functions = functions;
+  constructor(known: Known) {
+    this.known = known;
   }
 
-  body(one: Tree, path: Path): Path {
-    return this.list(nodesIn(one.fields['body']), path);
-  }
-
-  private list(nodes: readonly Tree[], path: Path): Path {
+  list(nodes: readonly Tree[], path: Path): Path {
     let here = path;
     for (const one of nodes) here = this.node(one, here);
     return here;
@@ -125,39 +154,50 @@ class Walker {
     }
   }
 
-  /** Goes round twice: what grows the second time has no bound. */
+  /** What a round grows by has no bound; what comes first in it comes after its effects, too. */
   private loop(round: readonly Tree[], path: Path): Path {
     const once = this.list(round, path);
-    const twice = this.list(round, once);
-    if (twice.words > once.words) this.open = true;
-    const effects = twice.effects > once.effects ? Infinity : once.effects;
-    return { effects, words: once.words };
+    if (once.words > path.words) this.note({ open: true });
+    if (once.effects === path.effects) return once;
+    // Loops in each other would go round 2^depth times, if there were more to see.
+    if (path.effects === 0) this.list(round, once);
+    return { effects: Infinity, words: once.words };
   }
 
   private call(name: string, path: Path): Path {
-    const known = PUBLIC_NAMES.get(name);
-    if (known !== undefined) return this.operation(name, known, path);
-    const called = this.functions.get(name);
-    // Recursion is refused by the compiler; this only keeps the walk finite.
-    if (called === undefined || this.depth > 32) return path;
-    this.depth += 1;
-    const after = this.body(called, path);
-    this.depth -= 1;
-    return after;
+    const operation = PUBLIC_NAMES.get(name);
+    if (operation !== undefined) return this.operation(name, operation, path);
+    const called = this.known.get(name)?.[path.effects > 0 ? 1 : 0];
+    if (called === undefined) return path;
+    this.note(called.does);
+    return { effects: path.effects + called.effects, words: path.words + called.words };
   }
 
   private operation(name: string, one: VmOperation, path: Path): Path {
-    if (one.atomic) this.atomic = true;
-    if (name === 'vm_checkpoint' || name === 'vm_restore') this.checks = true;
-    if (one.does === 'meet') this.meets = true;
-    if (name === 'vm_storage_barrier') this.storageBarrier = true;
+    const hasEffect = one.does === 'effect' || one.does === 'both';
     const stops = one.does === 'load' || one.does === 'both' || one.does === 'meet';
-    if (stops && path.effects > 0) this.hazard = true;
-    if (one.does === 'effect' || one.does === 'both') {
-      if (!one.deferrable) this.plain = true;
-      return { effects: path.effects + 1, words: path.words + one.logs };
-    }
-    return { effects: path.effects, words: path.words + one.logs };
+    this.note({
+      atomic: one.atomic,
+      checks: name === 'vm_checkpoint' || name === 'vm_restore',
+      meets: one.does === 'meet',
+      storageBarrier: name === 'vm_storage_barrier',
+      hazard: stops && path.effects > 0,
+      plain: hasEffect && !one.deferrable,
+    });
+    return { effects: path.effects + (hasEffect ? 1 : 0), words: path.words + one.logs };
+  }
+
+  private note(more: Partial<Does>): void {
+    const { does } = this;
+    this.does = {
+      meets: does.meets || more.meets === true,
+      storageBarrier: does.storageBarrier || more.storageBarrier === true,
+      hazard: does.hazard || more.hazard === true,
+      plain: does.plain || more.plain === true,
+      open: does.open || more.open === true,
+      atomic: does.atomic || more.atomic === true,
+      checks: does.checks || more.checks === true,
+    };
   }
 }
 

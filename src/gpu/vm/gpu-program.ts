@@ -194,7 +194,7 @@ async function pipeline(
   const module = device.createShaderModule({ label: kernel.name, code: source.code });
   const refused = device.popErrorScope();
   const info = await module.getCompilationInfo();
-  const problems = problemsOf(info.messages, source, kernel.wgsl);
+  const problems = problemsOf(info.messages, source);
   const error = await refused;
   if (problems.length > 0) return problems;
   if (error !== null) return [problem(error.message)];
@@ -213,15 +213,10 @@ function problem(reason: string): VmProblem {
 }
 
 /** The compiler's errors at the kernel's lines and columns. */
-function problemsOf(
-  messages: readonly GPUCompilationMessage[],
-  source: VmSource,
-  text: string,
-): VmProblem[] {
-  const lines = text.split('\n').length;
+function problemsOf(messages: readonly GPUCompilationMessage[], source: VmSource): VmProblem[] {
   const compiled = source.code.split('\n');
   const isKernels = ({ lineNum }: GPUCompilationMessage): boolean =>
-    lineNum > source.linesBefore && lineNum <= source.linesBefore + lines;
+    lineNum > source.linesBefore && lineNum <= source.linesBefore + source.lines;
   return messages.flatMap((message, index) => {
     if (message.type !== 'error') return [];
     // What a kernel does wrong with a barrier is found in the barrier; notes lead to the kernel.

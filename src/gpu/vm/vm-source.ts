@@ -82,6 +82,8 @@ export interface VmSource {
   readonly code: string;
   /** Lines before the kernel's first. */
   readonly linesBefore: number;
+  /** Lines of the kernel. */
+  readonly lines: number;
 }
 
 /** Lays out the control block and the memo. */
@@ -129,7 +131,7 @@ export function vmSource(kernel: CheckedKernel, layout: VmLayout, variant: VmVar
     ...(checks ? [checkpoint] : []),
   ].join('\n');
   const code = `${before}\n${kernel.guarded}\n${meets ? mainBarrier : mainFree}`;
-  return { code, linesBefore: before.split('\n').length };
+  return { code, linesBefore: before.split('\n').length, lines: kernel.lines };
 }
 
 /** The text of the pass that collects stops. */

@@ -3,7 +3,8 @@
  *
  * Leaves out: types and names' meanings, which the browser's compiler checks.
  */
-import { Node, WgslParser, WgslScanner } from 'wgsl_reflect/wgsl_reflect.module.js';
+import { Node } from 'wgsl_reflect/wgsl_reflect.module.js';
+import { KernelParser, scanKernel } from './kernel-parser.ts';
 
 /** A node of the tree; its other fields depend on `kind`. */
 export interface Tree {
@@ -49,38 +50,125 @@ export function withColumns(
   });
 }
 
-/** Fields that lead up or sideways in the tree. */
-const NOT_BELOW = new Set(['parent', 'calls', 'cachedReturnValue']);
+/** Fields that lead up or sideways in the tree: types are no operations, and shared by many. */
+const NOT_BELOW = new Set([
+  'parent',
+  'calls',
+  'cachedReturnValue',
+  'type',
+  'format',
+  'returnType',
+  'initializer',
+]);
 
-/** The declarations of a text and its tokens, or why it is no WGSL. */
+/** How deep parentheses and blocks may be in each other: compilers go no deeper. */
+const MAX_BRACKETS = 127;
+/** How deep a tree may be, since whoever walks it calls itself: `a + b + c` is a tree of three. */
+const MAX_DEPTH = 500;
+const TOO_DEEP = 'expressions or blocks are in each other too deep';
+
+/**
+ * The declarations of a text and its tokens, or why it is no WGSL.
+ *
+ * @param text with plain blanks (kernel-parser.ts)
+ */
 export function parseWgsl(
   text: string,
 ):
   | { readonly declarations: readonly Tree[]; readonly words: readonly Word[] }
   | (KernelProblem & { readonly column: number }) {
   let words: readonly Word[] = [];
-  const parser = new WgslParser();
+  const parser = new KernelParser();
   try {
-    words = new WgslScanner(text).scanTokens().map((token) => ({
-      text: token.lexeme,
-      line: token.line,
-      start: token.start,
-      end: token.end,
-    }));
-    const declarations = parser.parse(text).map((node) => tree(node));
-    return { declarations, words };
+    const tokens = scanKernel(text);
+    words = tokens.map(({ lexeme, line, start, end }) => ({ text: lexeme, line, start, end }));
+    const wrong = noName(words) ?? tooDeep(words) ?? openComment(text, words);
+    if (wrong !== undefined) return at(text, wrong.start, wrong);
+    const declarations = parser.parse(tokens).map((node) => tree(node));
+    const deep = declarations.map(deepest).find((one) => one !== undefined);
+    if (deep === undefined) return { declarations, words };
+    const place = words.find(({ line }) => line === deep.line)?.start ?? 0;
+    return at(text, place, { line: deep.line, reason: TOO_DEEP });
   } catch (error) {
+    if (isOverflow(error)) {
+      // Prefixes and else-ifs in a row have no brackets that could be counted.
+      const { line, start } = words[parser.place] ?? { line: 1, start: 0 };
+      return at(text, start, { line, reason: TOO_DEEP });
+    }
     const message = error instanceof Error ? error.message : readMessage(error);
-    const line = Number(/Line: (\d+)/.exec(message)?.[1] ?? 1);
+    const line = Number(/[Ll]ine:? (\d+)/.exec(message)?.[1] ?? 1);
     const reason = message.replace(/\.*\s*Line: \d+\.?\s*$/, '');
-    return { line, column: columnOf(text, words, line, placeOf(parser)), reason };
+    return { line, column: columnOf(text, words, line, parser.place), reason };
   }
 }
 
-/** The token that a parser looks at, which it does not tell: a column is all that hangs on it. */
-function placeOf(parser: WgslParser): number {
-  const place = (parser as unknown as { readonly _current?: unknown })._current;
-  return typeof place === 'number' ? place : -1;
+/** A problem with the column of a place in the text. */
+function at(
+  text: string,
+  place: number,
+  { line, reason }: KernelProblem,
+): KernelProblem & { readonly column: number } {
+  return { line, column: place - text.lastIndexOf('\n', place - 1), reason };
+}
+
+const PLAIN = /^[\x20-\x7E]*$/;
+const NAME = /^[\p{XID_Start}_]\p{XID_Continue}*$/u;
+
+/** The first word that is none: about what else there is compilers and our parser may differ. */
+function noName(words: readonly Word[]): (KernelProblem & { start: number }) | undefined {
+  const word = words.find(({ text }) => !PLAIN.test(text) && !NAME.test(text));
+  return word && { ...word, reason: 'there is a character that no name has' };
+}
+
+/** The first bracket that is too deep, if any is. */
+function tooDeep(words: readonly Word[]): (KernelProblem & { start: number }) | undefined {
+  let depth = 0;
+  for (const { text, line, start } of words) {
+    if (text === '(' || text === '[' || text === '{') depth += 1;
+    if (text === ')' || text === ']' || text === '}') depth -= 1;
+    if (depth > MAX_BRACKETS) return { line, start, reason: TOO_DEEP };
+  }
+  return undefined;
+}
+
+/** A comment behind the last token that nothing ends: it would go on over what comes behind. */
+function openComment(
+  text: string,
+  words: readonly Word[],
+): (KernelProblem & { start: number }) | undefined {
+  const COMMENTS = /\/\/[^\n]*|\/\*|\*\//g;
+  // The last of all is the end of the text.
+  COMMENTS.lastIndex = words.at(-2)?.end ?? 0;
+  let depth = 0;
+  let start = 0;
+  for (let found = COMMENTS.exec(text); found !== null; found = COMMENTS.exec(text)) {
+    const mark = found[0].slice(0, 2);
+    if (mark === '//') {
+      // Within a comment it is none of its own, and hides no end.
+      if (depth > 0) COMMENTS.lastIndex = found.index + 1;
+      continue;
+    }
+    if (depth === 0) start = found.index;
+    depth += mark === '/*' ? 1 : -1;
+  }
+  if (depth === 0) return undefined;
+  const line = text.slice(0, start).split('\n').length;
+  return { line, start, reason: 'the comment that begins here has no end' };
+}
+
+/** A node that is deeper in a tree than may be, if there is one. */
+function deepest(one: Tree): Tree | undefined {
+  const nodes = [one];
+  const depths = [0];
+  for (let node = nodes.pop(); node !== undefined; node = nodes.pop()) {
+    const depth = depths.pop()!;
+    if (depth > MAX_DEPTH) return node;
+    for (const other of below(node)) {
+      nodes.push(other);
+      depths.push(depth + 1);
+    }
+  }
+  return undefined;
 }
 
 /** The column of a token if it is on this line, else that of the line's first. */
@@ -102,15 +190,26 @@ export function nodesIn(value: unknown): Tree[] {
   return value instanceof Node ? [tree(value)] : [];
 }
 
-/** A node and all below it. */
+/** A node and all below it, in the order of the text. */
 export function everywhere(one: Tree): Tree[] {
-  return [one, ...below(one).flatMap(everywhere)];
+  const found: Tree[] = [];
+  const left = [one];
+  for (let node = left.pop(); node !== undefined; node = left.pop()) {
+    found.push(node);
+    for (const other of below(node).toReversed()) left.push(other);
+  }
+  return found;
 }
 
 function tree(node: Node): Tree {
   const fields = node as unknown as Readonly<Record<string, unknown>>;
   const name = typeof fields['name'] === 'string' ? fields['name'] : '';
   return { node, kind: node.astNodeType, name, line: node.line, fields };
+}
+
+/** Whether the stack was too small: browsers call it by two names. */
+function isOverflow(error: unknown): boolean {
+  return error instanceof Error && ['RangeError', 'InternalError'].includes(error.name);
 }
 
 /** The parser throws plain objects too. */

@@ -144,6 +144,186 @@ describe('refusals', () => {
   });
 });
 
+describe('texts that lead a check astray', () => {
+  it.each([
+    ['fn f() { f(); }', '2: f calls itself: there is no recursion'],
+    ['fn f() { g(); }\nfn g() {\n f(); }', '4: f calls itself through g: there is no recursion'],
+    ['fn f() -> u32 { return g(); }\nfn g() -> u32 { return 1u + f(); }', '3: f calls itself'],
+    ['fn f() { kernel(1u, 2u); }', '3: f calls itself through kernel'],
+  ])('recursion: %s', (functions, reason) => {
+    const problems = problemsOf(`\n${functions}\n${withBody('').replace('{', '{ f();')}`);
+    expect(problems).toHaveLength(1);
+    expect(problems[0]).toContain(reason);
+  });
+
+  it('functions that call one another without a circle are fine, however many', () => {
+    const names = Array.from({ length: 3000 }, (_, i) => `g${i}`);
+    const chain = names.map((name, i) => `fn ${name}() { ${names[i + 1] ?? 'vm_load'}(0u); }`);
+    const shared = names.slice(0, 64).map((name, i) => {
+      const next = names[i + 1]!;
+      return `fn ${name}() { ${next}(); ${next}(); }`;
+    });
+    const end = 'fn g64() { vm_reduce_add(0u, 1u); }';
+    expect(problemsOf([...chain, withBody('g0(0u);')].join('\n').replaceAll('(0u)', '()'))).toEqual(
+      [],
+    );
+    const order = orderOf([...shared, end, withBody('g0();')].join('\n'));
+    // 2^64 calls: more than can be kept back, all the same.
+    expect(order).toMatchObject({ mode: 'log', atomic: true });
+  });
+
+  it('a hazard behind a call is one, and a call behind an effect', () => {
+    const put = 'fn put() { vm_store(0u, 1u); }';
+    const get = 'fn get() { _ = vm_load(0u); }';
+    const both = 'fn both() { get(); put(); }';
+    const modeOf = (body: string): string =>
+      orderOf([put, get, both, withBody(body)].join('\n')).mode;
+    expect(modeOf('both();')).toBe('direct');
+    expect(modeOf('put(); get();')).toBe('log');
+    expect(modeOf('both(); get();')).toBe('log');
+    expect(modeOf('get(); both();')).toBe('direct');
+    expect(modeOf('loop { both(); }')).toBe('log');
+    expect(modeOf('loop { get(); } put();')).toBe('direct');
+  });
+
+  it('loops in each other take no time that doubles with each', () => {
+    const nested = (depth: number): string => 'loop {'.repeat(depth) + '}'.repeat(depth);
+    const body = nested(100).replace('{}', '{ _ = vm_load(0u); vm_reduce_add(0u, 1u); }');
+    expect(orderOf(withBody(body))).toMatchObject({ mode: 'log', logWords: undefined });
+  });
+
+  it.each([
+    ['parentheses', `_ = ${'('.repeat(10_000)}1u${')'.repeat(10_000)};`],
+    ['brackets', `_ = a${'[b'.repeat(10_000)}${']'.repeat(10_000)};`],
+    ['blocks', '{'.repeat(10_000) + '}'.repeat(10_000)],
+    ['ifs', 'if (true) {'.repeat(10_000) + '}'.repeat(10_000)],
+    ['prefixes', `_ = ${'!'.repeat(50_000)}true;`],
+    ['sums', `_ = ${'1u + '.repeat(30_000)}1u;`],
+    ['members', `_ = a${'.b'.repeat(50_000)};`],
+    ['types', `var x: ${'array<'.repeat(20_000)}u32${'>'.repeat(20_000)};`],
+  ])('%s in each other by thousands: refused at their line', (_name, line) => {
+    expect(problemsOf(withBody(line))).toEqual([
+      '2: expressions or blocks are in each other too deep',
+    ]);
+  });
+
+  it('what is in each other a hundred times, and long sums, are fine', () => {
+    const deep = (open: string, close: string): string => open.repeat(100) + close.repeat(100);
+    expect(problemsOf(withBody(deep('{', '}')))).toEqual([]);
+    expect(problemsOf(withBody(`_ = ${'('.repeat(100)}1u${')'.repeat(100)};`))).toEqual([]);
+    expect(problemsOf(withBody(`_ = ${'1u + '.repeat(400)}1u;`))).toEqual([]);
+    const elseIfs = 'if (lid == 0u) {}' + ' else if (lid == 1u) {}'.repeat(1000);
+    expect(problemsOf(withBody(elseIfs))).toEqual([]);
+  });
+
+  it('constants of constants, and structures of structures, take no time that doubles', () => {
+    const names = Array.from({ length: 60 }, (_, i) => i);
+    const constants = names.map((i) => `const C${i + 1} = C${i} + C${i};`);
+    const structures = names.map((i) => `struct S${i + 1} { a: S${i}, b: S${i} }`);
+    const text = [
+      'const C0 = f();',
+      ...constants,
+      'struct S0 { a: u32 }',
+      ...structures,
+      withBody('var x: S60; _ = C60 + x.a;'),
+      'fn other(later: Later) {}',
+      'alias Later = u32;',
+      'const HUGE = array<u32, 1000000000>();',
+    ];
+    expect(problemsOf(text.join('\n'))).toEqual([]);
+  });
+
+  it('a comment without end: refused where it begins', () => {
+    expect(problemsOf(`${withBody('')}\n// fine /*\n /* and /* more */\n\n`)).toEqual([
+      '5: the comment that begins here has no end',
+    ]);
+    expect(problemsOf(`${withBody('')}\n/* /* in */ each other // */ // and /* on`)).toEqual([]);
+    expect(problemsOf(`${withBody('/* // */')}\n/**/ /***/`)).toEqual([]);
+  });
+
+  it('what is behind the last declaration is not left out', () => {
+    const hidden = '@group(0) @binding(0) var<storage, read_write> vm: array<u32>;';
+    expect(problemsOf(`${withBody('')}\n} ${hidden}`)).toEqual(['4: } begins no declaration']);
+    expect(problemsOf(`${withBody('')}\nsurprise ${hidden}`)[0]).toMatch(/^4: /);
+    expect(problemsOf(`${withBody('')};;\n;`)).toEqual([]);
+  });
+
+  it.each(['\r', '\v', '\f', '\u0085', '\u2028', '\u2029'])(
+    'a comment ends where the compiler ends it: at %j',
+    (end) => {
+      const text = withBody(`  // a comment${end}  vm_arena[5] = 1u;`);
+      expect(problemsOf(text)[0]).toMatch(/^3: vm_arena belongs to the prelude/);
+      expect(problemsOf(withBody(`  // a comment${end}  vm_store(0u, 1u);`))).toEqual([]);
+    },
+  );
+
+  it('lines that end as on Windows are lines', () => {
+    const text = withBody('  // a comment\r\n  let a = 1u; // another\r\n  vm_post();\r');
+    expect(problemsOf(text)[0]).toMatch(/^4: vm_post/);
+    expect(problemsOf(`\uFEFF${withBody('')}\r\n`)).toEqual([]);
+  });
+
+  it.each(['\u200E', '\u200F'])('%j is a blank, and no part of a name', (blank) => {
+    expect(problemsOf(withBody(`${blank}vm_arena${blank}[5] = 1u;`))[0]).toMatch(/^2: vm_arena/);
+    expect(problemsOf(withBody(`${blank}vm_store${blank}(0u, 1u);`))).toEqual([]);
+  });
+
+  it('letters of any language make names, other characters none', () => {
+    expect(problemsOf(withBody('let länge = 1u; let 長さ = länge;'))).toEqual([]);
+    for (const wrong of ['\u200B', '\u00A0', '\u2060', '\uFEFF', '😀']) {
+      expect(problemsOf(withBody(`let a${wrong} = 1u;`)), wrong).toEqual([
+        '2: there is a character that no name has',
+      ]);
+    }
+  });
+
+  it.each(['constructor', 'toString', 'valueOf', 'hasOwnProperty', 'isPrototypeOf'])(
+    '%s is a name like others',
+    (name) => {
+      const text = [
+        `fn ${name}(x: u32) -> u32 { return x; }`,
+        withBody(`  let y = ${name}(1u); vm_store(0u, y);`),
+      ];
+      expect(problemsOf(text.join('\n'))).toEqual([]);
+      const uses = `var ${name} = 1u; ${name} = ${name} + 1u; ${name}++; _ = vm_load(${name});`;
+      expect(problemsOf(withBody(uses))).toEqual([]);
+      expect(problemsOf(`struct ${name} { ${name}: u32 }\n${withBody(`var a: ${name};`)}`)).toEqual(
+        [],
+      );
+      expect(problemsOf(`fn ${name}() { ${name}(); }\n${withBody('')}`)).toHaveLength(1);
+    },
+  );
+
+  it('__proto__ is a name like others, too', () => {
+    const text = `fn __proto__() {}\n${withBody('__proto__(); var a = 1u; a += a;')}`;
+    expect(problemsOf(text)).toEqual([]);
+    expect(problemsOf(`fn __proto__() { __proto__(); }\n${withBody('')}`)).toHaveLength(1);
+  });
+
+  it('every statement of a case counts', () => {
+    const cases = (body: string): string =>
+      withBody(`switch lid { case 1u: { ${body} } default: {} }`);
+    const quiet = 'let a = 1u; let b = 2u; let c = 3u;';
+    expect(problemsOf(cases(`${quiet} vm_barrier();`))[0]).toContain('write if (!vm_barrier())');
+    expect(orderOf(cases(`${quiet} vm_store(0u, 1u);`)).mode).toBe('direct');
+    expect(orderOf(cases(`${quiet} vm_store(0u, 1u); _ = vm_load(0u);`)).mode).toBe('log');
+    expect(orderOf(cases(`${quiet} vm_reduce_add(0u, 1u); { { _ = vm_load(0u); } }`)).mode).toBe(
+      'log',
+    );
+  });
+
+  it('a condition may begin with a parenthesis', () => {
+    expect(problemsOf(withBody('if (lid > 1u) && (wg > 1u) { return; }'))).toEqual([]);
+    expect(problemsOf(withBody('while (lid + 1u) * 2u < 7u { break; }'))).toEqual([]);
+  });
+
+  it('of thousands of problems the first are told, at once', () => {
+    const problems = problemsOf(withBody('vm_x();\n'.repeat(20_000)));
+    expect(problems).toHaveLength(100);
+    expect(problems[99]).toMatch(/^101: /);
+  });
+});
+
 describe('loops', () => {
   const guarded = (body: string): string => {
     const answer = checkKernel(withBody(body));
