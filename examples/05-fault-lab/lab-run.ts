@@ -120,10 +120,10 @@ export class LabRun {
    * @throws PolicyError or StuckError, which end the run
    */
   advance(goal: Goal, isLate: () => boolean = () => false): boolean {
-    const batches = this.run.service.batchUs.length;
+    const batches = this.run.service.batches.noted;
     for (let step = 1; !this.isDone; step++) {
       const isPassOver = this.stepOnce();
-      const hasBatch = this.run.service.batchUs.length > batches;
+      const hasBatch = this.run.service.batches.noted > batches;
       if (goal.kind === 'batch' && hasBatch) return true;
       if (goal.kind === 'pass' && isPassOver && hasBatch) return true;
       if (goal.kind === 'until' && this.run.space.nowUs >= goal.us) return true;

@@ -13,6 +13,7 @@ import type { FaultBatch, PassHooks } from '../engine/vm/launch.ts';
 import type { Dmirror } from './dmirror.ts';
 import type { LaunchPager, PagerStats, Refusal } from './launch-pager.ts';
 import { noteRefusal } from './launch-pager.ts';
+import type { KeptBatches } from './policy/batch-log.ts';
 import { chromeTrace } from './policy/chrome-trace.ts';
 import type { ChromeTrace } from './policy/chrome-trace.ts';
 import type { CostModel } from './policy/cost-model.ts';
@@ -23,17 +24,13 @@ import { ServicePager } from './service-pager.ts';
 import type { ServicePagerOptions } from './service-options.ts';
 
 /** What a fault service did for a launch. Plain data. */
-export interface ServiceReport {
+export interface ServiceReport extends KeptBatches {
   /** The policy's own name. */
   readonly policy: string;
   readonly counts: FaultCounts;
   /** Where virtual time went, and how much of it there was, µs. */
   readonly times: TimeSplit;
   readonly virtualUs: number;
-  /** When each batch began, how long it took, and how many blocks it evicted. */
-  readonly batchStartUs: readonly number[];
-  readonly batchUs: readonly number[];
-  readonly batchEvictions: readonly number[];
   /** Lives of the last faults, as many as were asked for; pages count from the origin. */
   readonly lives: readonly FaultLife[];
   /** Faults whose life was noted, also those that are not among the last ones. */
@@ -132,7 +129,7 @@ export class PolicyPager implements LaunchPager {
   /** What the service did so far. */
   report(): ServiceReport {
     const { service, stats } = this.inner;
-    const { counts, times, space, batchStartUs, batchUs, batchEvictions } = service;
+    const { counts, times, space, batches } = service;
     const { policy, traits, cost } = service;
     const { lives } = this.options;
     return {
@@ -144,9 +141,7 @@ export class PolicyPager implements LaunchPager {
       counts: { ...counts },
       times: { ...times },
       virtualUs: space.nowUs,
-      batchStartUs,
-      batchUs,
-      batchEvictions,
+      ...batches.last(),
       lives: lives === undefined ? [] : [...lives.all()],
       livesBegun: lives?.begun ?? 0,
       moved: { in: stats.in, out: stats.out, lost: stats.lost },

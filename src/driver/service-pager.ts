@@ -168,11 +168,11 @@ export class ServicePager {
       service.adopt(page);
       const isMapped = map.map(page, false);
       if (!isMapped) space.unmap(page);
-      else space.mapped[page] = map.isWritable(page) ? space.permissionOf(page) : ACCESS_READ;
+      else space.setMapped(page, map.isWritable(page) ? space.permissionOf(page) : ACCESS_READ);
     } else if ((was & ON_DEVICE) !== 0) {
       this.lose(page, where);
     } else {
-      space.where[page] = where;
+      space.setWhere(page, where);
     }
   }
 
@@ -223,7 +223,7 @@ export class ServicePager {
     // What somebody else has brought meanwhile can't be lent any more.
     if (where === ON_DEVICE && space.remote[page] === 1) this.lookAt(page);
     // Thrown away, or touched for the first time.
-    else if (where !== ON_DEVICE && space.remote[page] === 0) space.where[page] = where;
+    else if (where !== ON_DEVICE && space.remote[page] === 0) space.setWhere(page, where);
   }
 
   /** Has the device use pages in RAM, in another pass of the same run. */
@@ -324,7 +324,7 @@ export class ServicePager {
     for (let i = 0; i < step.count; i++) {
       const page = step.pages[i]!;
       if (map.map(page, this.asked.get(page) === true)) continue;
-      if (space.where[page] === 0) space.where[page] = mover.whereIs(page) & IN_RAM;
+      if (space.where[page] === 0) space.setWhere(page, mover.whereIs(page) & IN_RAM);
       sorted[count++] = page;
     }
     if (isFatal(await mover.bring(count))) return false;

@@ -57,12 +57,10 @@ interface Books {
 }
 
 function booksOf({ service }: Books, reports: boolean): unknown {
-  const { counts, times, batchUs, batchStartUs, batchEvictions, space, ring } = service;
+  const { counts, times, batches, space, ring } = service;
   const books = {
     counts: { ...counts, overflows: ring.overflows },
-    batchUs,
-    batchStartUs,
-    batchEvictions,
+    ...batches.last(),
     times: { ...times },
     where: Buffer.from(space.where.subarray(0, space.pageCount)).toString('hex'),
     mapped: Buffer.from(space.mapped.subarray(0, space.pageCount)).toString('hex'),

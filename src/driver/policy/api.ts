@@ -18,6 +18,7 @@ export { ModelRun, runModel, StuckError } from './model-run.ts';
 export type { ModelOptions, ModelResult, ResidencyPoint } from './model-run.ts';
 export { FaultLives, OUTCOMES, STAGES } from './fault-lives.ts';
 export type { FaultLife, Outcome, Stage } from './fault-lives.ts';
+export type { KeptBatches } from './batch-log.ts';
 export type { FaultCounts, TimeSplit } from './fault-counts.ts';
 export type { CancelStep, ReplayStep, ServiceStep } from './fault-service.ts';
 export type { PlacementStep } from './placement-rows.ts';

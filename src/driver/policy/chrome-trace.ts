@@ -40,6 +40,7 @@ export type TracedRun = Pick<
   | 'us'
   | 'counts'
   | 'times'
+  | 'batchesDropped'
   | 'batchStartUs'
   | 'batchUs'
   | 'batchEvictions'
@@ -73,7 +74,8 @@ export function chromeTrace(result: TracedRun, lives: KeptLives): ChromeTrace {
   result.batchUs.forEach((dur, i) => {
     const args = { evictions: result.batchEvictions[i]! };
     const ts = result.batchStartUs[i]!;
-    events.push({ name: `batch ${i}`, ph: 'X', ts, dur, pid: PID, tid: BATCH_TRACK, args });
+    const name = `batch ${result.batchesDropped + i}`;
+    events.push({ name, ph: 'X', ts, dur, pid: PID, tid: BATCH_TRACK, args });
   });
   addLives(events, lives);
   for (const { us, pages } of result.residency) {

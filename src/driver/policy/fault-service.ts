@@ -16,6 +16,7 @@
  */
 import { ANSWER_NONE, AnswerSheet } from './answers.ts';
 import type { AccessCounters } from './access-counters.ts';
+import { BatchLog } from './batch-log.ts';
 import type { CostModel } from './cost-model.ts';
 import { COST_MODEL } from './cost-model.ts';
 import { FaultBatch } from './fault-batch.ts';
@@ -90,10 +91,7 @@ export class FaultService {
   readonly deadContexts = new Set<number>();
   /** Whether the device may raise faults for prefetch accesses. */
   hwPrefetch = true;
-  /** When each batch so far began, how long it took, µs, and the blocks that it evicted. */
-  readonly batchStartUs: number[] = [];
-  readonly batchUs: number[] = [];
-  readonly batchEvictions: number[] = [];
+  readonly batches = new BatchLog();
   private readonly batch: FaultBatch;
   private readonly sheet: AnswerSheet;
   private readonly placement: Placement;
@@ -204,9 +202,7 @@ export class FaultService {
       from = end;
     }
     counts.duplicates += this.batchDuplicates;
-    this.batchStartUs.push(startUs);
-    this.batchUs.push(this.space.nowUs - startUs);
-    this.batchEvictions.push(counts.evictions - evictions);
+    this.batches.note(startUs, this.space.nowUs - startUs, counts.evictions - evictions);
     return replays;
   }
 

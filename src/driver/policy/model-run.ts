@@ -4,6 +4,7 @@
  */
 import type { AccessTrace } from './access-trace.ts';
 import { AccessCounters } from './access-counters.ts';
+import type { KeptBatches } from './batch-log.ts';
 import { COST_MODEL } from './cost-model.ts';
 import type { CostModel } from './cost-model.ts';
 import type { FaultCounts, TimeSplit } from './fault-counts.ts';
@@ -39,7 +40,7 @@ export interface ResidencyPoint {
 }
 
 /** What a run gives. */
-export interface ModelResult {
+export interface ModelResult extends KeptBatches {
   readonly trace: string;
   readonly policy: string;
   readonly source: string;
@@ -57,9 +58,6 @@ export interface ModelResult {
   readonly cancelledLanes: number;
   readonly counts: FaultCounts;
   readonly times: TimeSplit;
-  readonly batchStartUs: readonly number[];
-  readonly batchUs: readonly number[];
-  readonly batchEvictions: readonly number[];
   readonly residency: readonly ResidencyPoint[];
   /** A sum over where each page is in the end: equal runs have equal ones. */
   readonly digest: number;
@@ -193,9 +191,7 @@ export class ModelRun {
       cancelledLanes: device.cancelledLanes,
       counts,
       times: service.times,
-      batchStartUs: service.batchStartUs,
-      batchUs: service.batchUs,
-      batchEvictions: service.batchEvictions,
+      ...service.batches.last(),
       residency: this.points,
       digest,
     };

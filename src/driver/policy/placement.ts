@@ -261,7 +261,7 @@ export class Placement {
       const was = space.where[page]!;
       if (was === (IN_RAM | ON_DEVICE)) counts.duplicatesDropped++;
       this.arrive(page, false, isPrefetch, was);
-      if (moves.failed[i] === MOVED_READABLE) space.mapped[page] = ACCESS_READ;
+      if (moves.failed[i] === MOVED_READABLE) space.setMapped(page, ACCESS_READ);
     }
   }
 
@@ -442,7 +442,7 @@ export class Placement {
       space.toRam(page);
       this.tellLeft(page, cause);
     }
-    space.where[page] = where;
+    space.setWhere(page, where);
     space.unmap(page);
   }
 

@@ -23,6 +23,8 @@ export class Residency implements PolicyView {
   readonly where: Uint8Array;
   readonly mapped: Uint8Array;
   readonly remote: Uint8Array;
+  /** The same three for somebody who may write what he looks at; null where nobody does. */
+  copy: Pick<Residency, 'where' | 'mapped' | 'remote'> | null = null;
   /** 1 for a page that was prefetched and has not been used since. */
   readonly prefetched: Uint8Array;
   /** Accesses over the link, by 64 KiB group, since one of its pages was last on the device. */
@@ -218,6 +220,7 @@ export class Residency implements PolicyView {
     this.remote[page] = 0;
     this.prefetched[page] = wasPrefetched ? 1 : 0;
     this.remoteUses[page >>> GROUP_SHIFT] = 0;
+    if (this.copy !== null) this.show(page);
   }
 
   /** Takes a page off the device; it is in RAM then. @returns whether it had to be copied */
@@ -230,6 +233,7 @@ export class Residency implements PolicyView {
     this.usedPages -= this.freedBy(page);
     this.mapped[page] = 0;
     this.prefetched[page] = 0;
+    if (this.copy !== null) this.show(page);
     return needsCopy;
   }
 
@@ -249,12 +253,33 @@ export class Residency implements PolicyView {
     this.where[page]! |= IN_RAM;
     this.mapped[page] = this.permissionOf(page);
     this.remote[page] = 1;
+    if (this.copy !== null) this.show(page);
   }
 
   /** Takes the device's mapping away. */
   unmap(page: number): void {
     this.mapped[page] = 0;
     this.remote[page] = 0;
+    if (this.copy !== null) this.show(page);
+  }
+
+  /** Notes where a page is that is not on the device. */
+  setWhere(page: number, where: number): void {
+    this.where[page] = where;
+    if (this.copy !== null) this.show(page);
+  }
+
+  /** Changes the access that the device's mapping of a page allows. */
+  setMapped(page: number, access: number): void {
+    this.mapped[page] = access;
+    if (this.copy !== null) this.show(page);
+  }
+
+  private show(page: number): void {
+    const copy = this.copy!;
+    copy.where[page] = this.where[page]!;
+    copy.mapped[page] = this.mapped[page]!;
+    copy.remote[page] = this.remote[page]!;
   }
 }
 

@@ -4,8 +4,19 @@
  * or answers wrongly later ends its run alone.
  */
 import { PolicyError, REPLAYS, UVM_SERVICE } from './policy.ts';
-import type { FaultPolicy, PolicyFactory, PolicySetup } from './policy.ts';
+import type {
+  Decisions,
+  FaultGroup,
+  FaultPolicy,
+  PolicyFactory,
+  PolicySetup,
+  PolicyView,
+  ServiceTraits,
+  VictimRequest,
+  Victims,
+} from './policy.ts';
 import { asPolicyError } from './policy-error.ts';
+import { PolicyEyes } from './policy-eyes.ts';
 
 const METHODS = ['onFaults', 'chooseVictims'] as const;
 const OPTIONAL = ['arrived', 'left', 'touched', 'remoteLimit', 'onCpuFault'] as const;
@@ -60,11 +71,69 @@ function checked(given: unknown, name: string): FaultPolicy {
   }
   const wrong = wrongTrait(policy['service']);
   if (wrong !== '') throw new PolicyError(name, 'service', wrong);
-  // Methods keep their `this`; only the name is filled in.
-  if (typeof policy['name'] === 'string' && policy['name'] !== '') return given as FaultPolicy;
-  const named = Object.create(given) as Record<string, unknown>;
-  named['name'] = name;
-  return named as unknown as FaultPolicy;
+  const own = policy['name'];
+  return new GuardedPolicy(
+    given as FaultPolicy,
+    typeof own === 'string' && own !== '' ? own : name,
+  );
+}
+
+/** A user's policy behind eyes of its own. Methods keep their `this`, and may be changed later. */
+class GuardedPolicy implements FaultPolicy {
+  readonly name: string;
+  readonly touched: FaultPolicy['touched'];
+  readonly remoteLimit: FaultPolicy['remoteLimit'];
+  // Whether there are methods that not all have makes a difference to the service.
+  readonly arrived?: NonNullable<FaultPolicy['arrived']>;
+  readonly left?: NonNullable<FaultPolicy['left']>;
+  readonly onCpuFault?: NonNullable<FaultPolicy['onCpuFault']>;
+  private readonly given: FaultPolicy;
+  private readonly eyes = new PolicyEyes();
+
+  constructor(given: FaultPolicy, name: string) {
+    const { eyes } = this;
+    this.given = given;
+    this.name = name;
+    if (given.touched !== undefined) {
+      this.touched = (page, access, view) => given.touched!(page, access, eyes.of(view));
+    }
+    if (given.remoteLimit !== undefined) {
+      this.remoteLimit = (page, view) => given.remoteLimit!(page, eyes.of(view));
+    }
+    if (given.arrived !== undefined) {
+      this.arrived = (page, cause, view) => given.arrived!(page, cause, eyes.of(view));
+    }
+    if (given.left !== undefined) {
+      this.left = (page, cause, view) => given.left!(page, cause, eyes.of(view));
+    }
+    if (given.onCpuFault !== undefined) {
+      this.onCpuFault = (page, access, view, answer) =>
+        given.onCpuFault!(page, access, eyes.of(view), eyes.answers(answer));
+    }
+  }
+
+  get source(): string {
+    return this.given.source ?? '';
+  }
+
+  get constants(): NonNullable<FaultPolicy['constants']> {
+    return this.given.constants ?? {};
+  }
+
+  get service(): Partial<ServiceTraits> {
+    return this.given.service ?? {};
+  }
+
+  // What they return is looked at: an answer that comes later is refused.
+  onFaults(faults: FaultGroup, view: PolicyView, answer: Decisions): void {
+    const { given, eyes } = this;
+    return given.onFaults(eyes.faults(faults), eyes.of(view), eyes.answers(answer));
+  }
+
+  chooseVictims(request: VictimRequest, view: PolicyView, victims: Victims): void {
+    const { given, eyes } = this;
+    return given.chooseVictims(request, eyes.of(view), eyes.victims(victims));
+  }
 }
 
 /** What is wrong with a policy's traits, or an empty text. */

@@ -2,7 +2,15 @@
 import { describe, expect, test } from 'vitest';
 import { StuckError } from '../../../../src/driver/policy/model-run.ts';
 import { ACCESS_READ, ON_DEVICE, PolicyError } from '../../../../src/driver/policy/policy.ts';
-import type { FaultPolicy } from '../../../../src/driver/policy/policy.ts';
+import type {
+  Cause,
+  Decisions,
+  FaultGroup,
+  FaultPolicy,
+  PolicyView,
+  VictimRequest,
+  Victims,
+} from '../../../../src/driver/policy/policy.ts';
 import { placeIn, policyErrorText } from '../../../../src/driver/policy/policy-error.ts';
 import { userPolicy } from '../../../../src/driver/policy/user-policy.ts';
 import { makeWorkload } from '../../../../src/driver/policy/workloads.ts';
@@ -149,6 +157,140 @@ describe('answers that can not be carried out', () => {
     const run = () => runModel(one, userPolicy({ policy: { ...good, onFaults } }, 'mine.js'));
     expect(run).toThrow(StuckError);
     expect(run).toThrow('page 7 keeps faulting');
+  });
+});
+
+describe('a policy that writes what it is given', () => {
+  type Views = { view: PolicyView | null };
+
+  /** Page by page, every third one from RAM, with looks at everything on the way. */
+  function curious(spoil: (view: PolicyView, faults?: FaultGroup) => void, seen?: Views) {
+    const look = (view: PolicyView): void => {
+      if (seen !== undefined) seen.view = view;
+      spoil(view);
+    };
+    let next = 0;
+    return {
+      ...good,
+      onFaults(faults: FaultGroup, view: PolicyView, answer: Decisions): void {
+        for (let i = 0; i < faults.count; i++) {
+          const page = faults.pages[i]!;
+          if (page % 3 === 0) answer.remote(page);
+          else if (page % 7 === 0) answer.duplicate(page);
+          else answer.migrate(page);
+        }
+        look(view);
+        spoil(view, faults);
+      },
+      chooseVictims(request: VictimRequest, view: PolicyView, victims: Victims): void {
+        look(view);
+        for (let i = 0; i < 600 && victims.count < request.pages; i++) {
+          next = (next + 1) % 600;
+          if (!view.isProtected(next)) victims.evict(next);
+        }
+      },
+      arrived: (_page: number, _cause: Cause, view: PolicyView): void => look(view),
+      left: (_page: number, _cause: Cause, view: PolicyView): void => look(view),
+      touched: (_page: number, _access: number, view: PolicyView): void => look(view),
+      remoteLimit(_page: number, view: PolicyView): number {
+        look(view);
+        return 3;
+      },
+    };
+  }
+
+  const twice = makeWorkload('sweep', { pages: 600, passes: 3 });
+  const resultOf = (policy: unknown): unknown =>
+    runModel(twice, userPolicy({ policy }, 'mine.js'), { devicePages: 300 });
+
+  test('changes nothing of the run', () => {
+    const quiet = resultOf(curious(() => undefined));
+    const writing = resultOf(
+      curious((view, faults) => {
+        for (const array of [view.where, view.mapped, view.remote]) (array as Uint8Array).fill(3);
+        if (faults === undefined) return;
+        faults.pages.fill(-7);
+        faults.access.fill(9);
+        (faults as { count: number }).count = 0;
+      }),
+    );
+    expect(writing).toEqual(quiet);
+  });
+
+  test('sees at any time what is so', () => {
+    const seen: Views = { view: null };
+    const policy = userPolicy({ policy: curious(() => undefined, seen) }, 'mine.js');
+    const run = new ModelRun(twice, policy, { devicePages: 300 });
+    let looks = 0;
+    while (!run.isDone) {
+      run.step();
+      const { view } = seen;
+      if (view === null) continue;
+      looks++;
+      const { where, mapped, remote, freePages, nowUs } = run.space;
+      expect(Buffer.from(view.where).equals(where)).toBe(true);
+      expect(Buffer.from(view.mapped).equals(mapped)).toBe(true);
+      expect(Buffer.from(view.remote).equals(remote)).toBe(true);
+      expect([view.freePages, view.nowUs]).toEqual([freePages, nowUs]);
+    }
+    expect(looks).toBeGreaterThan(5);
+    expect(seen.view!.where).not.toBe(run.space.where);
+  });
+
+  test('one of our own looks at the books themselves', () => {
+    const views: PolicyView[] = [];
+    const factory = (): FaultPolicy => ({
+      ...good,
+      arrived: (_page, _cause, view) => views.push(view),
+    });
+    const run = new ModelRun(trace, factory, { devicePages: 600 });
+    while (!run.isDone) run.step();
+    expect(views[0]).toBe(run.space);
+  });
+
+  test.each<[string, (view: PolicyView) => void]>([
+    ['freePages', (view) => void ((view as { freePages: number }).freePages = 9)],
+    [
+      'isWritable',
+      (view) => void ((view.regionOf(0) as { isWritable: boolean }).isWritable = false),
+    ],
+    [
+      'preferred',
+      (view) => void ((view.regionOf(0)!.hints as { preferred: string }).preferred = 'ram'),
+    ],
+  ])('what is no copy can not be written: %s', (name, spoil) => {
+    const error = failure(curious(spoil)) as PolicyError;
+    expect(error).toBeInstanceOf(PolicyError);
+    expect(error.message).toMatch(new RegExp(`policy page by page, onFaults: throws: .*${name}`));
+  });
+
+  test('nor are there other things to be called than answers', () => {
+    const keys = (one: object): string[] => {
+      const own = Object.getPrototypeOf(one) as object;
+      return [...Object.keys(one), ...Object.getOwnPropertyNames(own)].toSorted();
+    };
+    let seen: string[][] = [];
+    const onFaults: FaultPolicy['onFaults'] = (faults, view, answer) => {
+      seen = [keys(view), keys(answer)];
+      good.onFaults(faults, view, answer);
+    };
+    expect(failure({ ...good, onFaults })).toBeUndefined();
+    expect(seen).toEqual([
+      [
+        'constructor',
+        'devicePages',
+        'freePages',
+        'isProtected',
+        'mapped',
+        'nowUs',
+        'pageCount',
+        'regionOf',
+        'remote',
+        'residentIn',
+        'where',
+      ],
+      ['constructor', 'duplicate', 'migrate', 'pin', 'remote', 'throttle'],
+    ]);
   });
 });
 
