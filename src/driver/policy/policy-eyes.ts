@@ -1,7 +1,7 @@
 /**
  * What a user's policy gets to see and to answer with: nothing that the fault service keeps its own
- * books in. Arrays are copies, which a policy that writes spoils for itself alone; the rest can't be
- * written. Policies of our own look at the books themselves, which costs nothing.
+ * books in. Arrays are copies, which a policy that writes spoils for itself alone; the rest can
+ * not be written. Policies of our own look at the books themselves, which costs nothing.
  */
 import { BLOCK_PAGES, BLOCK_SHIFT } from './block.ts';
 import type { Decisions, FaultGroup, PolicyView, Region, Victims } from './policy.ts';

@@ -112,7 +112,7 @@ test('a core that stays silent is ended, once', async () => {
   await settled;
 });
 
-test('a fault that is served when its core has gone says nothing to whoever has its slot', async () => {
+test('a fault served when its core has gone says nothing to whoever has its slot', async () => {
   const scene = new Scene();
   const { map } = scene.cores;
   const mm = makeMm(scene.sys);
