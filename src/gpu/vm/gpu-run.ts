@@ -4,6 +4,9 @@
  * one submission: clear the control block, replays, first attempts, copy out the head of the
  * control block; and one map.
  *
+ * Promises. Whatever the device refuses of it, for want of memory above all, ends this launch
+ * alone: no error of it is anybody else's.
+ *
  * Locking. One pass at a time. Source: our own.
  */
 import { errno } from '../../base/errno.ts';
@@ -46,6 +49,7 @@ import {
 import { nudgerOf } from '../nudge.ts';
 import type { GpuVmHost } from './gpu-host.ts';
 import { logPlace, ParkedLogs } from './parked-logs.ts';
+import { RunScope } from './run-scope.ts';
 import type { VmLayout } from './vm-source.ts';
 
 /** Bytes from one dispatch's parameters to the next: the largest offset alignment there is. */
@@ -107,8 +111,8 @@ export class GpuRun implements VmRun {
   private readonly parked = new ParkedLogs();
   private memo: GPUBuffer;
   private group: GPUBindGroup;
-  /** Resolves with an error when there was no room for the buffers. */
-  private made: Promise<GPUError | null>;
+  /** What this run does besides its passes: there may be no room for its buffers. */
+  private readonly scope: RunScope;
 
   constructor(program: RunParts, space: DeviceSpace, args: readonly number[]) {
     this.program = program;
@@ -119,12 +123,15 @@ export class GpuRun implements VmRun {
       this.params[base + PARAM_CONTEXT] = space.context;
       this.params.set(args.slice(0, PARAM_ARGUMENTS), base + PARAM_HEADER_WORDS);
     }
-    const { device } = program.engine;
-    device.pushErrorScope('out-of-memory');
-    this.buffers = makeBuffers(device, program.layout);
-    this.memo = this.makeMemo();
-    this.made = device.popErrorScope();
-    this.group = this.makeGroup();
+    this.scope = new RunScope(program.engine);
+    const made = this.scope.do(() => {
+      const buffers = makeBuffers(program.engine.device, program.layout);
+      const memo = this.makeMemo();
+      return { buffers, memo, group: this.makeGroup(buffers, memo) };
+    });
+    this.buffers = made.buffers;
+    this.memo = made.memo;
+    this.group = made.group;
   }
 
   async pass(work: VmPass): Promise<VmPassResult | Errno> {
@@ -134,9 +141,10 @@ export class GpuRun implements VmRun {
     if (program.engine.isLost) return errno.ENODEV;
     const wanted = work.unlogged === true ? program.unlogged() : program.again;
     const replay = work.replays.length > 0 ? await wanted : undefined;
-    if ((await this.made) !== null) return errno.ENOMEM;
-    this.upload(work);
+    const failure = await this.scope.failure;
+    if (failure !== 0) return failure;
     device.pushErrorScope('validation');
+    this.upload(work);
     const encoder = device.createCommandEncoder();
     encoder.clearBuffer(control);
     const compute = encoder.beginComputePass();
@@ -151,8 +159,12 @@ export class GpuRun implements VmRun {
     compute.end();
     encoder.copyBufferToBuffer(control, 0, readback, 0, readback.size);
     device.queue.submit([encoder.finish()]);
+    // A lost device has no error, and nothing to be read.
+    const isWrong = device.popErrorScope().then(
+      (error) => error !== null,
+      () => false,
+    );
     work.onSubmitted?.();
-    const scope = device.popErrorScope();
     try {
       await nudgerOf(device).until(readback.mapAsync(MAP_MODE_READ));
     } catch {
@@ -160,47 +172,34 @@ export class GpuRun implements VmRun {
     }
     const head = new Uint32Array(readback.getMappedRange().slice(0));
     readback.unmap();
-    if ((await scope) !== null) return errno.EIO;
+    if (await isWrong) return errno.EIO;
     if (program.engine.isLost) return errno.ENODEV;
     return this.result(head);
   }
 
   growLog(stopped: readonly number[]): number {
     const { program } = this;
-    const { device } = program.engine;
     const before = this.logWords;
     const after = Math.min(before * 2, program.mostLogWords);
     const slots = after > before ? Math.min(this.logSlots, program.slotsWith(after)) : 0;
     if (slots === 0) return 0;
-    const { layout } = program;
     const old = this.memo;
     this.logWords = after;
     this.logSlots = slots;
-    device.pushErrorScope('out-of-memory');
-    this.memo = this.makeMemo();
-    const encoder = device.createCommandEncoder();
-    const beyond = stopped.filter((slot) => slot >= slots);
-    if (beyond.length > 0) this.parked.add(device, encoder, layout, old, beyond, before);
-    this.made = device.popErrorScope();
-    encoder.copyBufferToBuffer(old, 0, this.memo, 0, layout.logsAt * 4);
-    for (const slot of stopped) {
-      if (slot >= slots) continue;
-      const from = logPlace(layout, slot, before);
-      const to = logPlace(layout, slot, after);
-      encoder.copyBufferToBuffer(old, from, this.memo, to, before * layout.lanes * 4);
-    }
-    device.queue.submit([encoder.finish()]);
+    this.scope.do(() => this.moveLogs(old, before, stopped));
     old.destroy();
-    this.group = this.makeGroup();
     return slots;
   }
 
   unpark(from: number, to: number): void {
-    const { program, logWords } = this;
+    const { program, logWords, memo, parked, scope } = this;
     const { device } = program.engine;
-    const encoder = device.createCommandEncoder();
-    const spent = this.parked.take(encoder, program.layout, this.memo, from, to, logWords);
-    device.queue.submit([encoder.finish()]);
+    const spent = scope.do(() => {
+      const encoder = device.createCommandEncoder();
+      const pool = parked.take(encoder, program.layout, memo, from, to, logWords);
+      device.queue.submit([encoder.finish()]);
+      return pool;
+    });
     spent?.destroy();
   }
 
@@ -208,6 +207,25 @@ export class GpuRun implements VmRun {
     this.memo.destroy();
     this.parked.destroy();
     for (const buffer of Object.values(this.buffers)) buffer.destroy();
+  }
+
+  /** Makes the memo anew, with what the old one has of states, and of the logs that are needed. */
+  private moveLogs(old: GPUBuffer, before: number, stopped: readonly number[]): void {
+    const { program, logWords: after, logSlots: slots } = this;
+    const { layout, engine } = program;
+    this.memo = this.makeMemo();
+    const encoder = engine.device.createCommandEncoder();
+    const beyond = stopped.filter((slot) => slot >= slots);
+    if (beyond.length > 0) this.parked.add(engine.device, encoder, layout, old, beyond, before);
+    encoder.copyBufferToBuffer(old, 0, this.memo, 0, layout.logsAt * 4);
+    for (const slot of stopped) {
+      if (slot >= slots) continue;
+      const from = logPlace(layout, slot, before);
+      const to = logPlace(layout, slot, after);
+      encoder.copyBufferToBuffer(old, from, this.memo, to, before * layout.lanes * 4);
+    }
+    engine.device.queue.submit([encoder.finish()]);
+    this.group = this.makeGroup(this.buffers, this.memo);
   }
 
   /** Page table, parameters and work, in queue order before the dispatches. */
@@ -280,12 +298,11 @@ export class GpuRun implements VmRun {
     });
   }
 
-  private makeGroup(): GPUBindGroup {
+  private makeGroup({ control, params, work }: RunBuffers, memo: GPUBuffer): GPUBindGroup {
     const { engine } = this.program;
-    const { control, params, work } = this.buffers;
     const table = engine.tableOf(this.space);
-    const buffers = [engine.arena, table, control, this.memo, work];
-    const entries: GPUBindGroupEntry[] = buffers.map((buffer, binding) => ({
+    const bound = [engine.arena, table, control, memo, work];
+    const entries: GPUBindGroupEntry[] = bound.map((buffer, binding) => ({
       binding,
       resource: { buffer },
     }));
