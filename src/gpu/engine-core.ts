@@ -307,7 +307,7 @@ export class WebGpuEngine implements CopyEngine, FlightListener {
     if (run.deviceRows > 0) {
       const { upload, download, move, clear } = run.choice;
       const sort = upload.sortsRows || download.sortsRows || move.sortsRows || clear.sortsRows;
-      this.order.build(list, hostFrames, sort);
+      this.order.build(list, hostFrames, sort, run.plainRoute);
     }
     return true;
   }

@@ -56,6 +56,11 @@ export class FlightPlan {
   bouncePages = 0;
   /** Kernel jobs that the segments may need; a page that changes arenas needs two. */
   jobs = 0;
+  /** Whether `makePlain` made it. */
+  isPlain = false;
+  /** What the columns hold that `makePlain` fills, and how far. */
+  private plainKind = 0;
+  private plainLength = 0;
 
   constructor(capacity: number) {
     const column = (): Uint32Array => new Uint32Array(capacity);
@@ -79,6 +84,32 @@ export class FlightPlan {
     this.pagesOf.fill(0);
     this.bouncePages = 0;
     this.jobs = 0;
+  }
+
+  /**
+   * Makes the empty plan one of `length` segments of `kind`, each of one page, a whole row, and in
+   * the slot of its number. The caller fills `row`, `arena`, `frame` and `host`; the other columns
+   * are alike in all such plans and stay from flight to flight.
+   */
+  makePlain(kind: number, length: number): void {
+    if (this.plainKind !== kind || this.plainLength < length) {
+      this.kind.fill(kind, 0, length);
+      this.pages.fill(1, 0, length);
+      this.ends.fill(1, 0, length);
+      for (let i = 0; i < length; i++) this.slot[i] = i;
+      this.plainKind = kind;
+      this.plainLength = length;
+    }
+    this.isPlain = true;
+    this.length = length;
+    this.pagesOf[kind] = length;
+    this.jobs = length;
+  }
+
+  /** Says that any column may be written to from now on. */
+  makeMixed(): void {
+    this.isPlain = false;
+    this.plainLength = 0;
   }
 
   /** True when the plan has a segment of this kind. */

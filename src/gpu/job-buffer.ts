@@ -104,6 +104,10 @@ export class JobBuffer {
   ): number {
     const firstGroup = this.groups;
     this.openGroups(plan, kind, arena);
+    if (plan.isPlain) {
+      this.writePlainJobs(plan.length, arena, frame, other);
+      return firstGroup;
+    }
     // In constants: what runs rarely is not compiled well enough to lift them out of the loop.
     const { words, arenaNext } = this;
     const { length, kind: kinds, pages: counts } = plan;
@@ -122,6 +126,28 @@ export class JobBuffer {
       arenaNext[index] = at;
     }
     return firstGroup;
+  }
+
+  /** The jobs of segments of one page each, all of the kind whose groups are open. */
+  private writePlainJobs(
+    length: number,
+    arena: Uint32Array,
+    frame: Uint32Array,
+    other: Uint32Array,
+  ): void {
+    const { words, arenaNext } = this;
+    let index = 0;
+    let at = arenaNext[0]!;
+    for (let i = 0; i < length; i++) {
+      if (arena[i] !== index) {
+        arenaNext[index] = at;
+        index = arena[i]!;
+        at = arenaNext[index]!;
+      }
+      words[at + JOB_FRAME] = frame[i]!;
+      words[at + JOB_OTHER] = other[i]!;
+      at += JOB_WORDS;
+    }
   }
 
   /**

@@ -55,6 +55,14 @@ export function measureList(list: CommandList, hostFrames: number, shape: ListSh
   }
 }
 
+/** The only route of a list of single pages between RAM and VRAM, which most lists are. */
+function plainRouteOf(rows: number, shape: ListShape): number {
+  if (shape.rows[ROUTE_UPLOAD] === rows && shape.pages[ROUTE_UPLOAD] === rows) return ROUTE_UPLOAD;
+  const { pages } = shape;
+  const downloads = shape.rows[ROUTE_DOWNLOAD] === rows && pages[ROUTE_DOWNLOAD] === rows;
+  return downloads ? ROUTE_DOWNLOAD : ROUTE_HOST;
+}
+
 /** See the file header. */
 export class ListRun {
   readonly list: CommandList;
@@ -65,6 +73,8 @@ export class ListRun {
   sumPagesLeft: number;
   readonly hostRows: number;
   readonly deviceRows: number;
+  /** Where all rows copy a page each, and all up or all down: their route. Else ROUTE_HOST. */
+  readonly plainRoute: number;
   /** Next row to plan, as an index into the order of rows, and pages of it that are planned. */
   cursor = 0;
   offset = 0;
@@ -87,6 +97,7 @@ export class ListRun {
     this.sumPagesLeft = shape.pages[ROUTE_SUM]!;
     this.hostRows = shape.rows[ROUTE_HOST]!;
     this.deviceRows = list.length - this.hostRows;
+    this.plainRoute = plainRouteOf(list.length, shape);
   }
 
   /** True when every row is planned. */

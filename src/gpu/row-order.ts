@@ -11,7 +11,7 @@
 import { assert } from '../base/assert.ts';
 import { PFN_LIMIT } from '../base/units.ts';
 import type { CommandList } from '../engine/command-list.ts';
-import { ROUTE_DOWNLOAD, ROUTE_HOST, ROUTE_SUM, routeOf } from './list-run.ts';
+import { ROUTE_DOWNLOAD, ROUTE_HOST, ROUTE_SUM, ROUTE_UPLOAD, routeOf } from './list-run.ts';
 
 const DIGIT_BITS = 8;
 const DIGITS = 1 << DIGIT_BITS;
@@ -33,9 +33,14 @@ export class RowOrder {
    * Fills `rows` from a checked list, leaving out the rows that are all in RAM.
    *
    * @param sort whether to order by VRAM frame
+   * @param plainRoute the run's `plainRoute`
    */
-  build(list: CommandList, hostFrames: number, sort: boolean): void {
+  build(list: CommandList, hostFrames: number, sort: boolean, plainRoute = ROUTE_HOST): void {
     if (this.rows.length < list.length) this.grow(list.capacity);
+    if (plainRoute !== ROUTE_HOST) {
+      this.buildPlain(list.length, plainRoute === ROUTE_UPLOAD ? list.target : list.source, sort);
+      return;
+    }
     const { rows, keys } = this;
     const { source, target } = list;
     let length = 0;
@@ -53,8 +58,28 @@ export class RowOrder {
       length += 1;
     }
     this.length = length;
-    if (!sort || sorted) return;
-    if (length < SMALL) this.insertionSort();
+    if (sort && !sorted) this.sort();
+  }
+
+  /** The same where every row copies one page: nothing has to be looked at to know its route. */
+  private buildPlain(length: number, frames: Uint32Array, sort: boolean): void {
+    const { rows, keys } = this;
+    this.length = length;
+    for (let row = 0; row < length; row++) rows[row] = row;
+    if (!sort) return;
+    let sorted = true;
+    let last = 0;
+    for (let row = 0; row < length; row++) {
+      const key = frames[row]!;
+      keys[row] = key;
+      if (key < last) sorted = false;
+      last = key;
+    }
+    if (!sorted) this.sort();
+  }
+
+  private sort(): void {
+    if (this.length < SMALL) this.insertionSort();
     else this.radixSort();
   }
 
