@@ -15,7 +15,7 @@ import type {
 /** Where a shape's memory is in the kernel's addresses. */
 const SHAPE_BASE = 2 ** 20;
 /** Where that of any other kernel is: an address of 0, or an index for one, is a mistake. */
-const KERNEL_BASE = 2 ** 21;
+export const KERNEL_BASE = 2 ** 21;
 
 /** What words hold before the launch. */
 export const FILLS = ['index', 'zero', 'random', 'none'] as const;
@@ -119,12 +119,15 @@ export async function runKernel(
   return { report, faults: byPage, lost: trace.dropped, base: given.base, words };
 }
 
-function progressOf(counts: LaunchProgress, total: number): RunProgress {
+/** How far a launch is. @param what comes before that */
+export function progressOf(counts: LaunchProgress, total: number, what = ''): RunProgress {
   const { passes, faults, finished } = counts;
-  return { note: `pass ${passes + 1}, ${faults} faults, workgroups`, done: finished, total };
+  const note = `${what}pass ${passes + 1}, ${faults} faults, workgroups`;
+  return { note, done: finished, total };
 }
 
-function contents(length: number, fill: KernelRunOptions['fill']): Uint8Array {
+/** What a kernel's memory holds before it runs. */
+export function contents(length: number, fill: KernelRunOptions['fill']): Uint8Array {
   const words = new Uint32Array(length / 4);
   const prng = new Prng(1);
   if (fill === 'index') words.forEach((_, at) => (words[at] = at));

@@ -15,15 +15,20 @@ import {
   PAGE_SIZE,
   POLICIES,
   SHAPE_NAMES,
+  traceToCsv,
+  traceToJson,
 } from '../src/index.ts';
-import type { LaunchServiceOptions, Machine } from '../src/index.ts';
+import type { KernelReport, LaunchServiceOptions } from '../src/index.ts';
 import { inLines, readCommandLine, UsageError } from './args.ts';
 import type { CommandLine } from './args.ts';
 import { isStopped, onExit, runCommand } from './cleanup.ts';
 import { faultsText, FILLS, memoryOf, reportText, runKernel } from './kernel-run.ts';
-import type { KernelRunOptions, KernelRunResult, RunProgress } from './kernel-run.ts';
+import type { KernelRunOptions, KernelRunResult, RunProgress, RunWatcher } from './kernel-run.ts';
+import { recordRun } from './kernel-record.ts';
+import type { OpenSized } from './kernel-record.ts';
 import { openNodeMachine } from './node-machine.ts';
 import { callerFolder, outputFiles } from './output-file.ts';
+import type { OutputFile } from './output-file.ts';
 import { isPolicyModule, loadPolicyModule } from './policy-module.ts';
 import { startProgress } from './progress.ts';
 
@@ -146,6 +151,15 @@ const SPEC = {
       placeholder: 'FILE',
       help: "where faults' lives go, for Perfetto;\nwith a policy",
     },
+    record: {
+      kind: 'text',
+      placeholder: 'FILE',
+      help:
+        'where its access trace goes: CSV, or JSON where it\n' +
+        'ends in .json; npm run fault -- --workload FILE\n' +
+        'drives it under any policy. A kernel in a file\n' +
+        'runs a second time for that',
+    },
     json: { kind: 'text', placeholder: 'FILE', help: 'where report and faults go; - is stdout' },
   },
 } as const;
@@ -156,7 +170,8 @@ type Values = CommandLine<typeof SPEC.options>['values'];
 export function main(): Promise<never> {
   const { values, positionals } = readCommandLine(SPEC);
   return runCommand('kernel', async () => {
-    const files = outputFiles({ json: values.json, trace: values.trace });
+    const { json, trace: lives, record } = values;
+    const files = outputFiles({ json, trace: lives, record });
     if (files.trace !== undefined && values.policy === undefined) {
       throw new UsageError('--trace is of virtual time: give a --policy');
     }
@@ -165,10 +180,10 @@ export function main(): Promise<never> {
     const deviceBytes = (values.device ?? 1024) * PAGE_SIZE;
     const engine = values.engine === 'cpu' ? 'cpu' : 'webgpu';
     const sizes = { ramBytes: bytes, deviceBytes, chunkBytes: deviceBytes };
-    const isPiped = files.json?.isStdout === true || files.trace?.isStdout === true;
+    const isPiped = Object.values(files).some((file) => file?.isStdout === true);
     const machine = await openNodeMachine({ engine, ...sizes }, say);
     try {
-      const result = await watched(machine, options, isPiped);
+      const result = await watched(isPiped, (watcher) => runKernel(machine, options, watcher));
       if (isStopped()) return 1;
       if (!isPiped) printResult(result, values);
       const { report, faults } = result;
@@ -177,6 +192,9 @@ export function main(): Promise<never> {
         const name = options.source.name!;
         const trace = launchTrace(report.service, name, values.window ?? 256);
         files.trace.write(JSON.stringify(trace));
+      }
+      if (files.record !== undefined && !(await recorded(options, report, files.record, isPiped))) {
+        return 1;
       }
       return report.outcome === 'done' && report.killed === 0 ? 0 : 1;
     } catch (error) {
@@ -188,12 +206,29 @@ export function main(): Promise<never> {
   });
 }
 
-/** Runs it, with its progress on stderr, until its end or Ctrl-C. */
-async function watched(
-  machine: Machine,
+/** Writes the access trace of a run that is over. @returns whether there is one */
+async function recorded(
   options: KernelRunOptions,
+  report: KernelReport,
+  file: OutputFile,
   isPiped: boolean,
-): Promise<KernelRunResult> {
+): Promise<boolean> {
+  const open: OpenSized = (sizes) => openNodeMachine({ engine: 'webgpu', ...sizes }, say);
+  const trace =
+    report.outcome === 'done'
+      ? await watched(isPiped, (watcher) => recordRun(open, options, report, watcher))
+      : 'the run did not finish';
+  if (isStopped()) return false;
+  if (typeof trace === 'string') {
+    say(`kernel: no access trace: ${trace}`);
+    return false;
+  }
+  file.write(file.path.endsWith('.json') ? traceToJson(trace) : traceToCsv(trace));
+  return true;
+}
+
+/** Does something with its progress on stderr, until its end or Ctrl-C. */
+async function watched<T>(isPiped: boolean, run: (watcher: RunWatcher) => Promise<T>): Promise<T> {
   const stop = new AbortController();
   const progress = isPiped ? undefined : startProgress('kernel');
   let read = (): RunProgress => ({ note: 'compiles' });
@@ -208,10 +243,7 @@ async function watched(
     stop.abort();
   });
   try {
-    return await runKernel(machine, options, {
-      signal: stop.signal,
-      onRunning: (asked) => void (read = asked),
-    });
+    return await run({ signal: stop.signal, onRunning: (asked) => void (read = asked) });
   } finally {
     await end();
   }

@@ -208,6 +208,10 @@ export type { ExitStatus, ProgramCpu } from './cpu/program.ts';
 export { CoreEnded, CpuSignal, SyscallError } from './cpu/signals.ts';
 export * from './driver/policy/api.ts';
 export { launchTrace } from './driver/policy-pager.ts';
+export { recordTrace } from './driver/record-trace.ts';
+export type { Recorded, RecordRequest } from './driver/record-trace.ts';
+export { recordingKernel, traceOfLogs } from './driver/recording-kernel.ts';
+export type { RecordingLogs } from './driver/recording-kernel.ts';
 export type { ServiceReport } from './driver/policy-pager.ts';
 // Kernels over virtual memory (docs/device-faults-mechanism.md).
 export * as vmAbi from './engine/vm/abi.ts';

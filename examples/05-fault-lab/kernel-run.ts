@@ -10,6 +10,8 @@ import {
   PAGE_SIZE,
   PROT_READ,
   PROT_WRITE,
+  recordingKernel,
+  traceOfLogs,
 } from '../../src/index.ts';
 import type {
   AccessTrace,
@@ -28,7 +30,6 @@ import { moduleUrl } from '../_shell/own-policy.ts';
 import { fillArrays, LANES } from './kernels.ts';
 import type { Fill } from './kernels.ts';
 import type { LabPolicy } from './lab-setup.ts';
-import { LOG_SIZES, recording, traceOfLogs } from './record.ts';
 
 /** What to run. */
 export interface KernelOrder {
@@ -106,6 +107,8 @@ const MIB = 2 ** 20;
 const LOOK_MS = 50;
 /** Faults whose lives and notes are kept. */
 const MOST_FAULTS = 65_536;
+/** Words of an invocation's log, tried one after the other until all logs suffice. */
+const LOG_SIZES = [16, 64, 256] as const;
 /** How long the machine may take for an answer while it asks a user's policy. */
 const PATIENCE_MS = 8000;
 
@@ -325,7 +328,7 @@ function noteLaunch(machine: Machine, { passes, faults }: LaunchNotes): Promise<
 }
 
 /**
- * Records what a kernel touches, on the same machine: see record.ts.
+ * Records what a kernel touches, on the same machine: the kernel writes it down itself.
  *
  * @returns the trace, or why there is none
  * @throws as KernelRunner.run()
@@ -340,12 +343,13 @@ export async function recordKernel(
   const pages = pagesOfOrder(order);
   for (const logWords of LOG_SIZES) {
     const extraWords = words * logWords;
-    const wgsl = recording(order.wgsl, fills.length, logWords);
-    if (wgsl === null) return 'there is no fn kernel(wg: u32, lid: u32)';
+    const logs = { argument: fills.length + 1, words: logWords, lanes: LANES };
+    const made = recordingKernel(order.wgsl, logs);
+    if ('reason' in made) return made.reason;
     // Everything has room, and comes in large pieces: only what is touched matters.
     const devicePages = pages + Math.ceil((extraWords * 4) / PAGE_SIZE);
     const policy: LabPolicy = { kind: 'named', name: 'kfd', evict: null };
-    const roomy = { ...order, wgsl, devicePages, extraWords, policy };
+    const roomy = { ...order, wgsl: made.wgsl, devicePages, extraWords, policy };
     const { report, extra } = await runner.run(roomy, watch);
     if (report.outcome !== 'done') return `its run ended as ${report.outcome}: ${report.cause}`;
     const trace = traceOfLogs(name, extra, logWords, LANES, pages);

@@ -48,6 +48,40 @@ test('the command ends with 0, a report and the lives of its faults', () => {
   rmSync(folder, { recursive: true });
 }, 60_000);
 
+test('--record writes an access trace, which npm run fault drives under a policy', () => {
+  const folder = mkdtempSync(join(tmpdir(), 'webhmm-kernel-'));
+  for (const name of ['mine.csv', 'mine.json']) {
+    const file = join(folder, name);
+    const shape = ['--shape', 'histogram', '--engine', 'cpu', '--workgroups', '8'];
+    const done = kernel(...shape, '--record', file);
+    expect([done.status, done.err]).toEqual([0, '']);
+    expect(done.out).toMatch(/^outcome +done\n/);
+    const command = ['--enable-source-maps', 'cli/run.mjs', 'fault', '--workload', file];
+    const args = [...command, '--policy', 'none', '--json', '-'];
+    const { stdout, status } = spawnSync('node', args, { cwd: ROOT, encoding: 'utf8' });
+    expect(status).toBe(0);
+    const pages = Number(/memory +(\d+) pages/.exec(done.out)?.[1]);
+    expect(JSON.parse(stdout)).toMatchObject({
+      trace: 'histogram',
+      pages,
+      cancelledLanes: 0,
+      counts: { movedPages: pages },
+    });
+  }
+  rmSync(folder, { recursive: true });
+}, 60_000);
+
+test('a run that did not finish has no access trace, and says so', () => {
+  const folder = mkdtempSync(join(tmpdir(), 'webhmm-kernel-'));
+  const file = join(folder, 'mine.csv');
+  const shape = ['--shape', 'accumulate', '--engine', 'cpu', '--budget', '1'];
+  const { status, out, err } = kernel(...shape, '--record', file);
+  expect([status, err]).toEqual([1, 'kernel: no access trace: the run did not finish\n']);
+  expect(out).toMatch(/^outcome +endless/);
+  expect(readdirSync(folder)).toEqual([]);
+  rmSync(folder, { recursive: true });
+}, 60_000);
+
 test('--json - gives JSON to stdout and nothing else', () => {
   const { status, out, err } = kernel('--shape', 'swap', '--engine', 'cpu', '--json', '-');
   expect([status, err]).toEqual([0, '']);

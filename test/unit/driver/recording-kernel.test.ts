@@ -3,12 +3,18 @@
  */
 import { describe, expect, test } from 'vitest';
 import { EXAMPLE_NAMES, exampleKernel } from '../../../examples/05-fault-lab/kernels.ts';
-import { recording, traceOfLogs } from '../../../examples/05-fault-lab/record.ts';
+import { recordingKernel, traceOfLogs } from '../../../src/driver/recording-kernel.ts';
 import { printVmKernel } from '../../../src/engine/vm/print-wgsl.ts';
 import { SHAPE_KERNELS } from '../../../src/engine/vm/shape-kernels.ts';
 import { checkKernel, isRefused } from '../../../src/gpu/vm/check-kernel.ts';
 import { PUBLIC_NAMES } from '../../../src/gpu/vm/public-names.ts';
 import { traceToCsv } from '../../../src/index.ts';
+
+/** The recording kernel of one with so many arrays, their length behind them; null for none. */
+function recording(wgsl: string, arrays: number, words: number): string | null {
+  const made = recordingKernel(wgsl, { argument: arrays + 1, words, lanes: 64 });
+  return 'wgsl' in made ? made.wgsl : null;
+}
 
 const linesOf = (trace: Parameters<typeof traceToCsv>[0]): string[] =>
   traceToCsv(trace).trimEnd().split('\n').slice(3);
@@ -57,6 +63,8 @@ describe('a recording kernel', () => {
     expect(text).toMatch(/\{ rec_log = vm_arg\(4u\) \+ \(g \* 64u \+ l\) \* 256u;\n\}/);
     expect(recording('fn kernels(wg: u32, lid: u32) {}', 1, 16)).toBeNull();
     expect(recording('fn kernel(wg: u32) {}', 1, 16)).toBeNull();
+    const saved = 'fn kernel(wg: u32, lid: u32) { var s = vm_restore(vec4u()); }';
+    expect(recording(saved, 1, 16)).toBeNull();
   });
 });
 

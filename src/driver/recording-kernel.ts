@@ -1,24 +1,17 @@
 /*
- * The access trace of a kernel that the page's own GPU runs. No GPU tells what a kernel touches, so
- * the kernel does: its calls are replaced by ones that write a page's number and the kind of the
- * access into a log beside its arrays before they do the same. With room for everything, and run
- * for real, that is what each invocation touches, in its order.
+ * The access trace of a kernel that a GPU runs. No GPU tells what a kernel touches, so the kernel
+ * does: its calls are replaced by ones that write a page's number and the kind of the access into a
+ * log beside its memory before they do the same. Run for real, that is what each invocation
+ * touches, in its order.
+ *
+ * Locking. None; pure. Source: our own.
+ *
+ * Leaves out: kernels with checkpoints: an invocation that goes on from one has forgotten how far
+ * its log is.
  */
-import {
-  ACCESS_ATOMIC,
-  ACCESS_PREFETCH,
-  ACCESS_READ,
-  ACCESS_WRITE,
-  plainRegion,
-  TraceWriter,
-} from '../../src/index.ts';
-import type { AccessTrace } from '../../src/index.ts';
-
-/** Words of an invocation's log, tried one after the other until all logs suffice. */
-export const LOG_SIZES = [16, 64, 256] as const;
-
-/** In place of an access: a barrier. */
-const MEETING = 7;
+import { BARRIER, plainRegion, TraceWriter } from './policy/access-trace.ts';
+import type { AccessTrace } from './policy/access-trace.ts';
+import { ACCESS_ATOMIC, ACCESS_PREFETCH, ACCESS_READ, ACCESS_WRITE } from './policy/policy.ts';
 
 type Signature = readonly [access: number, parameters: readonly string[], result: string | null];
 
@@ -41,17 +34,32 @@ const CALLS: ReadonlyMap<string, Signature> = new Map<string, Signature>([
   ['prefetch_write', [ACCESS_PREFETCH, [], null]],
 ]);
 
+/** Where the logs of a recording kernel are. */
+export interface RecordingLogs {
+  /** The argument that is their address; argument 0 is that of the memory, whose pages count. */
+  readonly argument: number;
+  /** Words of each invocation's log. */
+  readonly words: number;
+  /** Invocations of a workgroup. */
+  readonly lanes: number;
+}
+
 /**
  * A kernel that writes down what it touches. Lines keep their numbers.
  *
- * @param arrays its arrays: their length is the argument behind them, and the log's address the one
- * behind that
- * @param logWords words of log of each invocation
- * @returns its text, or null for one that has no kernel function as the check wants it
+ * @returns its text, or why there is none
+ *
+ * Context: pure. Source: our own.
  */
-export function recording(wgsl: string, arrays: number, logWords: number): string | null {
+export function recordingKernel(
+  wgsl: string,
+  { argument, words, lanes }: RecordingLogs,
+): { readonly wgsl: string } | { readonly reason: string } {
   const entry = /fn\s+kernel\s*\(\s*(\w+)\s*:\s*u32\s*,\s*(\w+)\s*:\s*u32\s*,?\s*\)\s*\{/;
-  if (!entry.test(wgsl)) return null;
+  if (!entry.test(wgsl)) return { reason: 'there is no fn kernel(wg: u32, lid: u32)' };
+  if (/\bvm_(restore|checkpoint)\s*\(/.test(wgsl)) {
+    return { reason: 'a kernel with checkpoints can not be recorded' };
+  }
   const used = new Set<string>();
   const body = wgsl
     .replaceAll(/\bvm_(\w+)(?=\s*\()/g, (whole, name: string) => {
@@ -60,8 +68,9 @@ export function recording(wgsl: string, arrays: number, logWords: number): strin
       return `rec_${name}`;
     })
     .replaceAll(/\bif\s*\(\s*!\s*vm_(storage_)?barrier\b/g, 'rec_meet(); $&')
-    .replace(entry, `$& rec_log = vm_arg(${arrays + 1}u) + ($1 * 64u + $2) * ${logWords * 4}u;`);
-  return `${body}\n${NOTES.replaceAll('WORDS', `${logWords}u`)}${[...used].map(wrapper).join('')}`;
+    .replace(entry, `$& rec_log = vm_arg(${argument}u) + ($1 * ${lanes}u + $2) * ${words * 4}u;`);
+  const notes = NOTES.replaceAll('WORDS', `${words}u`);
+  return { wgsl: `${body}\n${notes}${[...used].map(wrapper).join('')}` };
 }
 
 const NOTES = `
@@ -84,7 +93,7 @@ fn rec_note(va: u32, access: u32) {
 
 fn rec_meet() {
   rec_last = 0u;
-  rec_write(${MEETING + 1}u);
+  rec_write(${BARRIER + 1}u);
   rec_last = 0u;
 }
 `;
@@ -109,6 +118,8 @@ fn rec_${name}(va: u32${types})${arrow} {
  * @param logs of all invocations, one behind the other
  * @param pages of the arrays: accesses elsewhere were refused, and are left out
  * @returns null where a log was too short
+ *
+ * Context: pure. Source: our own.
  */
 export function traceOfLogs(
   name: string,
@@ -124,7 +135,7 @@ export function traceOfLogs(
     writer.lane(lane % lanes === 0);
     for (const word of log.subarray(0, log.indexOf(0))) {
       const [page, access] = [(word - 1) >>> 3, (word - 1) & 7];
-      if (access === MEETING) writer.barrier();
+      if (access === BARRIER) writer.barrier();
       else if (page < pages) writer.touch(page, access);
     }
   }
