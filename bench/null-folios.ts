@@ -90,12 +90,13 @@ export class NullFolioMigration {
   /** Migrates all folios, one by one. */
   run(way: Way): number {
     const { start, folios } = this.range;
-    for (let i = 0; i < folios; i++) this.migrate(way, start + i * PMD_SIZE);
+    const request = this.requests[way];
+    const allocate = this.allocate[way];
+    for (let i = 0; i < folios; i++) this.migrate(request, allocate, start + i * PMD_SIZE);
     return 0;
   }
 
-  private migrate(way: Way, start: number): void {
-    const request = this.requests[way];
+  private migrate(request: MigrateVma, allocate: () => number, start: number): void {
     const { src, dst } = request;
     request.start = start;
     request.end = start + PMD_SIZE;
@@ -104,7 +105,7 @@ export class NullFolioMigration {
     const entry = src[0]!;
     const wanted = MIGRATE_PFN_COMPOUND | MIGRATE_PFN_MIGRATE;
     const isWhole = (entry & wanted) === wanted;
-    const folio = isWhole ? this.allocate[way]() : -1;
+    const folio = isWhole ? allocate() : -1;
     if (folio < 0) {
       dst.fill(0);
       migrateVmaFinalize(request);

@@ -96,12 +96,12 @@ const dmirrorMinOps: MmuIntervalNotifierOps = {
     // Also for migrations of our own: a device fault in progress may have seen the page as it was.
     mmuIntervalSetSeq(sub, curSeq);
     mirror.invalidations++;
-    const claim = range.event === MMU_NOTIFY_EXCLUSIVE ? range.owner : null;
-    const isOwnClaim = claim instanceof ExclusiveClaim && claim.mirror === mirror;
-    if (isOwnClaim) claim.invalidations = mirror.invalidations;
     // Those erase their device entries by themselves, page by page.
     const own = mirror.device.memory.owner;
     if (range.event === MMU_NOTIFY_MIGRATE && range.owner === own) return true;
+    const claim = range.event === MMU_NOTIFY_EXCLUSIVE ? range.owner : null;
+    const isOwnClaim = claim instanceof ExclusiveClaim && claim.mirror === mirror;
+    if (isOwnClaim) claim.invalidations = mirror.invalidations;
     mirror.pageTable.eraseRange(range.start, range.end);
     return true;
   },

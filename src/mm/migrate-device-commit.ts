@@ -17,6 +17,7 @@ import {
   migratePfn,
   migratePfnToPage,
 } from './migrate-types.ts';
+import { moveWhole } from './migrate-device-whole.ts';
 import { MOVED_FLAGS, folioMigrateMapping } from './migrate.ts';
 import type { System } from './mm-types.ts';
 import { MAPPING_ANON, PG_LOCKED, PG_SWAPCACHE } from './page.ts';
@@ -43,21 +44,27 @@ export interface CommitRequest {
   /** The page that the caller's fault holds locked and referenced, or NO_FAULT_PAGE. */
   readonly faultPage: number;
   readonly reasons: Uint8Array | null;
-  /** Whether large folios may be split: only where the pages were collected in a VMA. */
-  readonly maySplit: boolean;
 }
 
-/** Commits the source pages of src[]; holes are migrateVmaInsertPages' business. */
-export function commitPages(sys: System, request: CommitRequest): void {
+/**
+ * Commits the source pages of src[]; holes are migrateVmaInsertPages' business.
+ *
+ * @param maySplit Whether large folios may be split: only where the pages were collected in a VMA.
+ */
+export function commitPages(sys: System, request: CommitRequest, maySplit: boolean): void {
   const { src, dst, npages, faultPage } = request;
   for (let i = 0; i < npages;) {
+    if (moveWhole(sys.mem, src[i]!, dst[i]!, faultPage)) {
+      i += HPAGE_PMD_NR;
+      continue;
+    }
     i = movePlainPages(sys.mem, request, i);
     while (i < npages && (src[i]! & MIGRATE_PFN_VALID) === 0) i++;
     if (i === npages) break;
     const slot = i;
     i += migrateEntryPages(src[i]!);
     const source = migratePfnToPage(src[slot]!);
-    const sizes = matchSizes(sys, request, slot, source);
+    const sizes = matchSizes(sys, request, slot, source, maySplit);
     // A split turns the entry into that of its first page; the loop goes on with the others.
     if (sizes === SKIP_NONE) i = slot + migrateEntryPages(src[slot]!);
     const target = migratePfnToPage(dst[slot]!);
@@ -99,12 +106,18 @@ function movePlainPages(mem: MemMap, request: CommitRequest, from: number): numb
 }
 
 /** Makes source and destination of a slot the same size. @returns SKIP_NONE, or why it can't. */
-function matchSizes(sys: System, request: CommitRequest, slot: number, source: number): number {
+function matchSizes(
+  sys: System,
+  request: CommitRequest,
+  slot: number,
+  source: number,
+  maySplit: boolean,
+): number {
   const isLarge = (request.src[slot]! & MIGRATE_PFN_COMPOUND) !== 0;
   const takesLarge = (request.dst[slot]! & MIGRATE_PFN_COMPOUND) !== 0;
   if (migratePfnToPage(request.dst[slot]!) < 0) return SKIP_NO_DESTINATION;
   if (isLarge === takesLarge) return SKIP_NONE;
-  if (takesLarge || !request.maySplit) return SKIP_SIZES_DIFFER;
+  if (takesLarge || !maySplit) return SKIP_SIZES_DIFFER;
   const extra = source === request.faultPage ? 1 : 0;
   if (sys.mem.refcount[source] !== 1 + extra) return SKIP_PINNED_AT_COMMIT;
   splitAllPmds(sys, source);

@@ -6,9 +6,10 @@
  * Locking: pages locked since setup. Never waits.
  */
 import { assert } from '../base/assert.ts';
-import { PAGE_SIZE, PTRS_PER_TABLE } from '../base/units.ts';
+import { HPAGE_PMD_NR, PAGE_SIZE, PTRS_PER_TABLE } from '../base/units.ts';
 import { finishPlainPages } from './migrate-device-finish-plain.ts';
 import { putbackLru } from './migrate-device-unmap.ts';
+import { finishWhole } from './migrate-device-whole.ts';
 import { MEMORY_DEVICE_PRIVATE } from './memory-type.ts';
 import {
   MIGRATE_PFN_COMPOUND,
@@ -20,13 +21,13 @@ import {
   migratePfnToPage,
 } from './migrate-types.ts';
 import type { MigrateVma } from './migrate-types.ts';
-import { mappingFor, removeMigrationPmd, removeMigrationPtes } from './migrate.ts';
+import { mappingFor, removeMigrationPtes } from './migrate.ts';
 import { linearPageIndex, vmaPageProt } from './mm-types.ts';
 import type { System } from './mm-types.ts';
 import { putPage } from './page-alloc.ts';
 import { PG_ANON_EXCLUSIVE, PG_ISOLATED, PG_LOCKED, PG_LRU, PG_WAITERS } from './page.ts';
 import { soleAnonVma } from './rmap.ts';
-import { LEAF_MIGRATION_READ, isMigrationEntry, isPmdLeaf, leafKind, ptePfn } from './swapops.ts';
+import { LEAF_MIGRATION_READ, isMigrationEntry, leafKind, ptePfn } from './swapops.ts';
 import { TRACE_MIGRATE_END } from './trace.ts';
 import { vmEventIndex } from './vmstat.ts';
 
@@ -64,20 +65,32 @@ export function finalizePages(
       continue;
     }
     const isLarge = (src[i]! & MIGRATE_PFN_COMPOUND) !== 0;
+    if (isLarge && args !== null && finishWhole(args, i)) {
+      countMoved(sys, migratePfnToPage(dst[i]!), HPAGE_PMD_NR);
+      sys.vmstat.add(THP_MIGRATION_SUCCESS, 1);
+      i += HPAGE_PMD_NR;
+      continue;
+    }
     const next = args === null || isLarge ? i : finishRun(args, i);
     if (next > i) {
       i = next;
       continue;
     }
     const pages = migrateEntryPages(src[i]!);
-    finishFolio(sys, src[i]!, dst, i, faultPage, args);
+    finishFolio(sys, src[i]!, dst, i, faultPage);
     i += pages;
   }
-  sys.vmstat.add(PGMIGRATE_SUCCESS, tally.toDevice + tally.toRam);
-  sys.vmstat.add(PGMIGRATE_TO_DEVICE, tally.toDevice);
-  sys.vmstat.add(PGMIGRATE_TO_RAM, tally.toRam);
-  sys.vmstat.add(PGMIGRATE_FAIL, tally.restored);
+  countTally(sys);
   if (since >= 0) traceEnd(sys, args, npages, since);
+}
+
+/** A counter costs more than to see that it stays. */
+function countTally({ vmstat }: System): void {
+  const { toDevice, toRam, restored } = tally;
+  if (toDevice + toRam > 0) vmstat.add(PGMIGRATE_SUCCESS, toDevice + toRam);
+  if (toDevice > 0) vmstat.add(PGMIGRATE_TO_DEVICE, toDevice);
+  if (toRam > 0) vmstat.add(PGMIGRATE_TO_RAM, toRam);
+  if (restored > 0) vmstat.add(PGMIGRATE_FAIL, restored);
 }
 
 function traceEnd(sys: System, args: MigrateVma | null, npages: number, since: number): void {
@@ -100,7 +113,6 @@ function finishHole(sys: System, from: number, to: number): void {
  * One folio, wherever it may be mapped.
  *
  * @param dst Its destinations from `slot` on: one, or those that were meant to take over its pages.
- * @param args Where it was collected, or null.
  */
 function finishFolio(
   sys: System,
@@ -108,7 +120,6 @@ function finishFolio(
   dst: Uint32Array,
   slot: number,
   faultPage: number,
-  args: MigrateVma | null,
 ): void {
   const { mem } = sys;
   const source = migratePfnToPage(from);
@@ -121,33 +132,13 @@ function finishFolio(
     'I31: a page with a destination was committed before finalize',
   );
   if (!mem.isZoneDevice(target)) putbackLru(mem, target);
-  const isWhole = args !== null && pages > 1;
-  if (!isWhole || !mapWholeInPlace(args, slot, source, target)) {
-    removeMigrationPtes(sys, source, target);
-  }
+  removeMigrationPtes(sys, source, target);
   if (source === faultPage) putPage(sys, source);
   else unlockAndPut(sys, source);
   if (isCommitted) unlockAndPut(sys, target);
   if (isCommitted) countMoved(sys, target, pages);
   else tally.restored += pages;
   if (pages > 1) sys.vmstat.add(isCommitted ? THP_MIGRATION_SUCCESS : THP_MIGRATION_FAIL, 1);
-}
-
-/**
- * removeMigrationPtes for a large folio that can be mapped in one VMA only, the one in which it was
- * collected, while the PMD entry is still a leaf: no other place has to be looked for.
- *
- * @returns false when it may be mapped elsewhere, or by PTEs.
- */
-function mapWholeInPlace(args: MigrateVma, slot: number, source: number, target: number): boolean {
-  const { vma } = args;
-  const { sys, pgd } = vma.mm;
-  if (soleAnonVma(sys, sys.mem.mapping[target]!) !== vma) return false;
-  const addr = args.start + slot * PAGE_SIZE;
-  const at = sys.pageTables.pmdOffset(pgd, addr);
-  if (!isPmdLeaf(sys.pageTables.words[at]!)) return false;
-  removeMigrationPmd(sys, vma, addr, at, source, target);
-  return true;
 }
 
 /** Gives back what the driver allocated for a folio that stays. */

@@ -8,6 +8,8 @@
  *
  * Leaves out: draining per-CPU LRU batches (there are none).
  */
+import { HPAGE_PMD_NR } from '../base/units.ts';
+import { isolateWhole } from './migrate-device-whole.ts';
 import {
   MIGRATE_PFN_COMPOUND,
   MIGRATE_PFN_MIGRATE,
@@ -47,6 +49,11 @@ export function migrateDeviceUnmap(
   let unmapped = 0;
   let failed = 0;
   for (let i = 0; i < npages;) {
+    if (isolateWhole(mem, src[i]!, faultPage)) {
+      unmapped++;
+      i += HPAGE_PMD_NR;
+      continue;
+    }
     let next = isolatePlainPages(mem, src, i, npages, faultPage);
     // Holes have nothing to unmap.
     while (next < npages && src[next] === MIGRATE_PFN_MIGRATE) next++;

@@ -102,8 +102,7 @@ export function migrateVmaPages(args: MigrateVma): void {
   const { mm } = args.vma;
   assert(mm.mmapLock.isLocked, 'I26: the mmap lock is held');
   migrateVmaInsertPages(args);
-  const { src, dst, npages, faultPage, reasons } = args;
-  commitPages(mm.sys, { src, dst, npages, faultPage, reasons, maySplit: true });
+  commitPages(mm.sys, args, true);
 }
 
 /**
@@ -191,7 +190,7 @@ export function migrateDevicePages(
   reasons: Uint8Array | null = null,
 ): void {
   const faultPage = NO_FAULT_PAGE;
-  commitPages(sys, { src, dst, npages, faultPage, reasons, maySplit: false });
+  commitPages(sys, { src, dst, npages, faultPage, reasons }, false);
 }
 
 /** migrateVmaFinalize for pages selected by pfn (migrate_device_finalize). Context: no lock. */

@@ -20,6 +20,7 @@ import {
   splitMappedFolio,
   takesWhole,
 } from './migrate-vma-collect-huge.ts';
+import { takeWholeLeaf } from './migrate-device-whole.ts';
 import {
   MIGRATE_PFN_COMPOUND,
   MIGRATE_PFN_MIGRATE,
@@ -126,7 +127,8 @@ function collectLeaf(args: MigrateVma, addr: number, end: number): boolean {
   const at = mm.sys.pageTables.pmdOffset(mm.pgd, addr);
   if (!isPmdLeaf(mm.sys.pageTables.words[at]!)) return false;
   const count = (end - addr) / PAGE_SIZE;
-  const verdict = collectHugePmd(args, addr, end, at);
+  const taken = takesWhole(args, addr, end) ? takeWholeLeaf(args, addr, end, at) : SKIP_NONE;
+  const verdict = taken === SKIP_NONE ? collectHugePmd(args, addr, end, at) : taken;
   if (verdict === HUGE_SPLIT) return false;
   if (verdict === HUGE_HOLE) {
     collectHoles(args, count, takesWhole(args, addr, end));

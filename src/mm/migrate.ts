@@ -103,13 +103,8 @@ export function removeMigrationPtes(sys: System, source: number, target: number)
   }
 }
 
-/**
- * removeMigrationPtes for the PMD entry at word `at`, if it stands for the whole folio
- * (remove_migration_pmd); any other entry there is left alone.
- *
- * Context: as removeMigrationPtes.
- */
-export function removeMigrationPmd(
+/** removeMigrationPtes for a PMD entry that stands for the whole folio (remove_migration_pmd). */
+function removeMigrationPmd(
   sys: System,
   vma: Vma,
   addr: number,

@@ -161,22 +161,30 @@ export class MmuNotifierSubscriptions {
     return false;
   }
 
-  /** mn_itree_inv_start_range. @returns true when some subscription overlaps [start, end). */
-  begin(start: number, end: number): boolean {
+  /**
+   * mn_itree_inv_start_range.
+   *
+   * @returns the place of the first subscription that overlaps [start, end), -1 when none does.
+   */
+  begin(start: number, end: number): number {
     this.activeInvalidateRanges++;
-    const hit = this.nextOverlapping(0, start, end) >= 0;
-    if (hit) this.invalidateSeq |= 1;
-    return hit;
+    const first = this.firstOverlapping(start, end);
+    if (first >= 0) this.invalidateSeq |= 1;
+    return first;
   }
 
-  /** Calls back every subscription that overlaps the range. @returns false when one would wait. */
-  notify(range: MmuNotifierRange): boolean {
+  /**
+   * Calls back every subscription that overlaps the range.
+   *
+   * @param first The first of them. @returns false when one would wait.
+   */
+  notify(range: MmuNotifierRange, first: number): boolean {
+    const { subs, invalidateSeq: curSeq } = this;
     const { start, end } = range;
-    const curSeq = this.invalidateSeq;
-    let at = this.nextOverlapping(0, start, end);
-    for (; at >= 0; at = this.nextOverlapping(at + 1, start, end)) {
-      const sub = this.subs[at]!;
-      if (sub.ops?.invalidate(sub, range, curSeq) === true) continue;
+    for (let at = first; at < subs.length; at++) {
+      const sub = subs[at]!;
+      if (sub.start >= end) break;
+      if (sub.last < start || sub.ops?.invalidate(sub, range, curSeq) === true) continue;
       assert(!range.blockable, 'I24: only a range that must not wait may be refused');
       return false;
     }
@@ -208,9 +216,10 @@ export class MmuNotifierSubscriptions {
     for (const wake of wakeups) wake();
   }
 
-  private nextOverlapping(from: number, start: number, end: number): number {
-    for (let at = from; at < this.subs.length; at++) {
-      const sub = this.subs[at]!;
+  private firstOverlapping(start: number, end: number): number {
+    const { subs } = this;
+    for (let at = 0; at < subs.length; at++) {
+      const sub = subs[at]!;
       if (sub.start >= end) return -1;
       if (sub.last >= start) return at;
     }
@@ -293,11 +302,12 @@ function startRange(range: MmuNotifierRange, blockable: boolean): number {
   assert(range.entered === null, 'I25: a range is filled in before it starts');
   range.blockable = blockable;
   range.entered = subscriptions;
-  if (!subscriptions.begin(range.start, range.end)) return 0;
+  const first = subscriptions.begin(range.start, range.end);
+  if (first < 0) return 0;
   const { trace, vmstat } = range.mm.sys;
   vmstat.add(MMU_INVALIDATE, 1);
   const since = trace?.nowMs() ?? 0;
-  const isTold = subscriptions.notify(range);
+  const isTold = subscriptions.notify(range, first);
   trace?.emit(TRACE_INVALIDATE, range.mm, range.start, range.end, since, range.event, 0, 0);
   if (isTold) return 0;
   mmuNotifierInvalidateRangeEnd(range);
