@@ -103,6 +103,8 @@ export class WebGpuEngine implements CopyEngine, FlightListener {
   private readonly layout: FrameLayout;
   private readonly room: FlightRoom;
   private readonly idle: Flight[];
+  /** Flights that are recorded and not submitted. */
+  private readonly burst: Flight[] = [];
   /** Flights submitted and not landed, oldest first. */
   private readonly air: Fifo<Flight>;
   /** Lists that are not planned to the end; the first one is being planned. */
@@ -285,7 +287,7 @@ export class WebGpuEngine implements CopyEngine, FlightListener {
       this.encodingSince = performance.now();
       if (!run.started && !this.start(run)) return;
       while (!run.isPlanned) {
-        if (!this.launchNext(run)) return;
+        if (!this.launchBurst(run)) return;
       }
       this.queue.shift();
       if (run.flights === 0) run.settle();
@@ -312,30 +314,55 @@ export class WebGpuEngine implements CopyEngine, FlightListener {
     return true;
   }
 
-  /** Fills and submits the next flight of a list; false when something for it is in use. */
-  private launchNext(run: ListRun): boolean {
+  /**
+   * Records the next flights of a list, then fills and submits them one by one; false when
+   * something for the next one is in use. What fills a slot drives all code out of the caches, so
+   * flights that do are recorded together before; others leave at once.
+   */
+  private launchBurst(run: ListRun): boolean {
+    const { burst, launcher } = this;
+    const { jobCapacity } = this.parts.resources.jobs;
+    this.room.jobs = jobCapacity;
+    for (let more = true; more && !run.isPlanned && 2 * this.room.jobs > jobCapacity;) {
+      const flight = this.planNext(run);
+      if (flight === null) break;
+      if (burst.length === 0) launcher.open(flight);
+      launcher.record(flight, run.choice);
+      burst.push(flight);
+      this.room.jobs -= flight.plan.jobs;
+      more = flight.upload !== null;
+    }
+    if (burst.length === 0 || this.isLost) return false;
+    let now = launcher.seal(this.encodingSince);
+    for (let i = 0; i < burst.length; i++) {
+      const flight = burst[i]!;
+      now = launcher.launch(flight, now);
+      this.outstanding += flight.pending;
+      this.nudger.begin(flight.pending);
+      run.flights += 1;
+      this.air.push(flight);
+    }
+    this.encodingSince = launcher.close(burst, now);
+    burst.length = 0;
+    return true;
+  }
+
+  /** Plans the next flight of a list; null when something for it is in use. */
+  private planNext(run: ListRun): Flight | null {
     const flight = this.idle.pop();
-    if (flight === undefined) return false;
+    if (flight === undefined) return null;
     if (!this.takeSlots(run, flight)) {
       this.idle.push(flight);
-      return false;
+      return null;
     }
     planFlight(run, this.order.rows, flight.plan, this.room, this.layout);
     dropUnusedSlots(flight, this.parts.uploads, this.parts.readbacks);
-    const planned = performance.now();
-    this.stats.encodeMs += planned - this.encodingSince;
     flight.run = run;
     this.sequence += 1;
     flight.sequence = this.sequence;
     flight.errorsBefore = this.errorCount;
     this.hazards.launch(flight.plan, flight.sequence);
-    this.launcher.launch(flight, run.choice, planned);
-    this.encodingSince = flight.submittedAt;
-    this.outstanding += flight.pending;
-    this.nudger.begin(flight.pending);
-    run.flights += 1;
-    this.air.push(flight);
-    return true;
+    return flight;
   }
 
   private takeSlots(run: ListRun, flight: Flight): boolean {

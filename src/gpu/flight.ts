@@ -20,8 +20,8 @@ export class Flight {
   sumOffset = 0;
   /** Position in the order of all flights of the engine. */
   sequence = 0;
-  /** Whether it is in an error scope of its own. */
-  isScoped = false;
+  /** What it is about to submit. */
+  commands: GPUCommandBuffer | null = null;
   /** Answers that it still waits for: maps, error scopes, or the queue. */
   pending = 0;
   /** 0, or the errno with which it failed. */

@@ -1,7 +1,7 @@
 /*
  * Descriptors for the kernels: groups of jobs, one group for each dispatch, in one device buffer
- * that is rewritten for each flight. The queue orders the write after all earlier dispatches, so
- * one buffer is enough and nothing is allocated per batch.
+ * that is rewritten for each burst of flights. The queue orders the write after all earlier
+ * dispatches, so one buffer is enough and nothing is allocated per batch.
  *
  * A group is a header and its jobs, and starts where a dynamic offset may point. The binding
  * always spans half of the buffer, so that an offset anywhere in the first half stays inside.
@@ -31,9 +31,9 @@ export class JobBuffer {
   readonly buffer: GPUBuffer;
   /** Bytes of the binding that the kernels see. */
   readonly bindingBytes: number;
-  /** Jobs that one flight may have, over all its dispatches. */
+  /** Jobs that one burst may have, over all its dispatches. */
   readonly jobCapacity: number;
-  /** Groups of the flight in use. */
+  /** Groups of the burst in use. */
   groups = 0;
   /** Results that the checksum groups of the flight write. */
   results = 0;
@@ -51,6 +51,7 @@ export class JobBuffer {
   /**
    * @param gridLimit workgroups that a row of a dispatch may have
    * @param workgroupJobs jobs that a workgroup works on
+   * @param flights flights that a burst may have
    */
   constructor(
     device: GPUDevice,
@@ -58,8 +59,9 @@ export class JobBuffer {
     jobCapacity: number,
     gridLimit: number,
     workgroupJobs = 1,
+    flights = 1,
   ) {
-    const groups = KERNELS_PER_FLIGHT * arenas;
+    const groups = KERNELS_PER_FLIGHT * arenas * flights;
     const words = jobCapacity * JOB_WORDS + groups * (BATCH_HEADER_WORDS + GROUP_ALIGN_WORDS);
     this.jobCapacity = jobCapacity;
     this.gridLimit = gridLimit;
@@ -78,11 +80,16 @@ export class JobBuffer {
     });
   }
 
-  /** Forgets the groups of the last flight. */
+  /** Forgets the groups of the last burst. */
   reset(): void {
     this.groups = 0;
-    this.results = 0;
     this.used = 0;
+    this.beginFlight();
+  }
+
+  /** The results of the last flight have been copied when the next one's are written. */
+  beginFlight(): void {
+    this.results = 0;
   }
 
   /**

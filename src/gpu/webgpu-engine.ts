@@ -31,7 +31,7 @@ export interface WebGpuEngineOptions {
   readonly ram: Uint8Array;
   readonly geometry: FrameGeometry;
   readonly powerPreference?: GPUPowerPreference | undefined;
-  /** Puts submissions, except small readbacks, into an error scope of their own. */
+  /** Puts submissions that no map answers for into an error scope of their own. */
   readonly checked?: boolean | undefined;
   /** Largest arena, bytes; default: what the adapter allows. */
   readonly maxArenaBytes?: number | undefined;
@@ -49,7 +49,7 @@ export interface WebGpuEngineOptions {
   readonly writesShared?: boolean | undefined;
 }
 
-/** Kernel jobs of one flight: more than one row of a dispatch's grid. */
+/** Kernel jobs of one burst of flights: more than one row of a dispatch's grid. */
 const JOB_CAPACITY = 131_072;
 const DEFAULT_LANES = 3;
 
@@ -81,7 +81,9 @@ export async function createWebGpuEngine(
   const gridLimit = options.maxGroupsPerDimension ?? device.limits.maxComputeWorkgroupsPerDimension;
   const tuning = options.tuning ?? defaultTuning(report.isSoftware);
   const groupJobs = tuning.lanes / tuning.pageLanes;
-  const jobs = new JobBuffer(device, vram.arenas.length, JOB_CAPACITY, gridLimit, groupJobs);
+  const flights = 2 * lanes + 2;
+  const arenas = vram.arenas.length;
+  const jobs = new JobBuffer(device, arenas, JOB_CAPACITY, gridLimit, groupJobs, flights);
   const status = new KernelStatus(device);
   const bounce = deviceBuffer(device, 'bounce', bouncePages * PAGE_SIZE);
   const sums = deviceBuffer(device, 'checksums', JOB_CAPACITY * 4);
@@ -109,7 +111,7 @@ export async function createWebGpuEngine(
     bouncePages,
     status,
     checked: options.checked ?? false,
-    flights: 2 * lanes + 2,
+    flights,
   });
 }
 

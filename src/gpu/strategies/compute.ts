@@ -20,7 +20,6 @@ export const computeStrategy: Strategy = {
   name: 'compute',
   sortsRows: false,
   stagesUploads: true,
-  readsByCommands: false,
   upload: scatterUploads,
   download: gatherDownloads,
   move: moveByKernels,

@@ -37,7 +37,6 @@ export function copyStrategy(name: StrategyName, grain: CopyGrain): Strategy {
     name,
     sortsRows: grain === 'run',
     stagesUploads: true,
-    readsByCommands: true,
     upload: (recording) => eachRun(recording, SEGMENT_UPLOAD, grain, emitUpload),
     download: (recording) => eachRun(recording, SEGMENT_DOWNLOAD, grain, emitDownload),
     move: (recording) => moveByCopies(recording, grain),

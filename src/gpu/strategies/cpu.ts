@@ -8,5 +8,4 @@ export const cpuStrategy: Strategy = {
   name: 'cpu',
   sortsRows: false,
   stagesUploads: false,
-  readsByCommands: false,
 };

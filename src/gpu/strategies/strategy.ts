@@ -41,8 +41,6 @@ export interface Strategy {
   readonly sortsRows: boolean;
   /** Whether uploads go through an upload slot, filled before `upload` is called. */
   readonly stagesUploads: boolean;
-  /** Whether `download` records nothing but copies into the readback slot. */
-  readonly readsByCommands: boolean;
   /** RAM to VRAM. */
   readonly upload?: (recording: Recording) => void;
   /** VRAM to RAM: into the readback slot. */

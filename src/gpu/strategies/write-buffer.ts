@@ -11,7 +11,6 @@ export const writeBufferStrategy: Strategy = {
   name: 'writeBuffer',
   sortsRows: false,
   stagesUploads: false,
-  readsByCommands: false,
   upload: writeUploads,
   ...(runsStrategy.clear === undefined ? {} : { clear: runsStrategy.clear }),
 };
