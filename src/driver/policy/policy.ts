@@ -79,7 +79,10 @@ export interface FaultGroup {
   readonly workgroups: Int32Array;
 }
 
-/** What a policy may look at. Arrays have an entry per page; they are not to be written. */
+/**
+ * What a policy may look at. Arrays have an entry per page; they are not to be written. A user's
+ * policy gets copies that keep up.
+ */
 export interface PolicyView {
   /** Pages that there are now: on a machine memory may be mapped later, up to PolicySetup's. */
   readonly pageCount: number;

@@ -9,11 +9,17 @@ import type { KernelProblem, Tree } from './wgsl-tree.ts';
 
 /** A function that calls itself, by itself or through others. */
 export interface CallCircle {
-  /** From the function that is called to the one that calls it. */
-  readonly names: readonly string[];
+  readonly name: string;
+  /** Through whom, the first few of them, and how many they are. */
+  readonly through: readonly string[];
+  readonly count: number;
   /** The line of the call that closes it. */
   readonly line: number;
 }
+
+/** Circles that are told, and functions of one that are named. */
+const MOST_CIRCLES = 100;
+const MOST_NAMES = 5;
 
 /** What a walk over all calls gives. */
 export interface CallOrder {
@@ -56,8 +62,12 @@ export function callOrder(functions: ReadonlyMap<string, Tree>): CallOrder {
         onPath.delete(top.name);
         path.pop();
       } else if (onPath.has(call.name)) {
-        const from = path.findIndex(({ name }) => name === call.name);
-        circles.push({ names: path.slice(from).map(({ name }) => name), line: call.line });
+        const from = path.findIndex(({ name }) => name === call.name) + 1;
+        const through = path.slice(from, from + MOST_NAMES).map(({ name }) => name);
+        const { name, line } = call;
+        if (circles.length < MOST_CIRCLES) {
+          circles.push({ name, through, count: path.length - from, line });
+        }
       } else if (!begun.has(call.name)) {
         path.push(step(call.name));
         onPath.add(call.name);
@@ -67,14 +77,9 @@ export function callOrder(functions: ReadonlyMap<string, Tree>): CallOrder {
   return { names, circles };
 }
 
-/** Circles of a chain that is longer name their ends only. */
-const MOST_NAMES = 5;
-
 /** What is wrong with a circle. */
-export function circleProblem({ names, line }: CallCircle): KernelProblem {
-  const [first] = names;
-  const through = names.slice(1);
-  const said = through.length > MOST_NAMES ? `${through.length} others` : through.join(' and ');
+export function circleProblem({ name, through, count, line }: CallCircle): KernelProblem {
+  const said = count > through.length ? `${count} others` : through.join(' and ');
   const by = said === '' ? '' : ` through ${said}`;
-  return { line, reason: `${first} calls itself${by}: there is no recursion in WGSL` };
+  return { line, reason: `${name} calls itself${by}: there is no recursion in WGSL` };
 }

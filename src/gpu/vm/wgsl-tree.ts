@@ -4,7 +4,7 @@
  * Leaves out: types and names' meanings, which the browser's compiler checks.
  */
 import { Node } from 'wgsl_reflect/wgsl_reflect.module.js';
-import { KernelParser, scanKernel } from './kernel-parser.ts';
+import { KernelParser, scanKernel, withoutComments } from './kernel-parser.ts';
 
 /** A node of the tree; its other fields depend on `kind`. */
 export interface Tree {
@@ -65,6 +65,10 @@ const NOT_BELOW = new Set([
 const MAX_BRACKETS = 127;
 /** How deep a tree may be, since whoever walks it calls itself: `a + b + c` is a tree of three. */
 const MAX_DEPTH = 500;
+/** Characters of a name or a number at most. */
+const MAX_WORD = 200;
+const LONG_WORD = new RegExp(String.raw`\p{XID_Continue}{${MAX_WORD + 1},}`, 'u');
+const TOO_LONG = `a name or a number has at most ${MAX_WORD} characters`;
 const TOO_DEEP = 'expressions or blocks are in each other too deep';
 
 /**
@@ -80,9 +84,12 @@ export function parseWgsl(
   let words: readonly Word[] = [];
   const parser = new KernelParser();
   try {
-    const tokens = scanKernel(text);
+    const code = withoutComments(text);
+    const early = typeof code === 'number' ? problemAt(text, code, NO_END) : longWord(code);
+    if (early !== undefined) return at(text, early.start, early);
+    const tokens = scanKernel(code as string);
     words = tokens.map(({ lexeme, line, start, end }) => ({ text: lexeme, line, start, end }));
-    const wrong = noName(words) ?? tooDeep(words) ?? openComment(text, words);
+    const wrong = noName(words) ?? tooDeep(words);
     if (wrong !== undefined) return at(text, wrong.start, wrong);
     const declarations = parser.parse(tokens).map((node) => tree(node));
     const deep = declarations.map(deepest).find((one) => one !== undefined);
@@ -97,9 +104,22 @@ export function parseWgsl(
     }
     const message = error instanceof Error ? error.message : readMessage(error);
     const line = Number(/[Ll]ine:? (\d+)/.exec(message)?.[1] ?? 1);
-    const reason = message.replace(/\.*\s*Line: \d+\.?\s*$/, '');
+    const reason = message.replace(/\.*\s*(?:at line|Line:) \d+\.?\s*$/, '');
     return { line, column: columnOf(text, words, line, parser.place), reason };
   }
+}
+
+const NO_END = 'the comment that begins here has no end';
+
+/** A problem at a place in the text. */
+function problemAt(text: string, start: number, reason: string): KernelProblem & { start: number } {
+  return { line: text.slice(0, start).split('\n').length, start, reason };
+}
+
+/** A word whose length the scanner would feel: it looks at a number anew with each digit. */
+function longWord(code: string): (KernelProblem & { start: number }) | undefined {
+  const start = LONG_WORD.exec(code)?.index;
+  return start === undefined ? undefined : problemAt(code, start, TOO_LONG);
 }
 
 /** A problem with the column of a place in the text. */
@@ -129,31 +149,6 @@ function tooDeep(words: readonly Word[]): (KernelProblem & { start: number }) | 
     if (depth > MAX_BRACKETS) return { line, start, reason: TOO_DEEP };
   }
   return undefined;
-}
-
-/** A comment behind the last token that nothing ends: it would go on over what comes behind. */
-function openComment(
-  text: string,
-  words: readonly Word[],
-): (KernelProblem & { start: number }) | undefined {
-  const COMMENTS = /\/\/[^\n]*|\/\*|\*\//g;
-  // The last of all is the end of the text.
-  COMMENTS.lastIndex = words.at(-2)?.end ?? 0;
-  let depth = 0;
-  let start = 0;
-  for (let found = COMMENTS.exec(text); found !== null; found = COMMENTS.exec(text)) {
-    const mark = found[0].slice(0, 2);
-    if (mark === '//') {
-      // Within a comment it is none of its own, and hides no end.
-      if (depth > 0) COMMENTS.lastIndex = found.index + 1;
-      continue;
-    }
-    if (depth === 0) start = found.index;
-    depth += mark === '/*' ? 1 : -1;
-  }
-  if (depth === 0) return undefined;
-  const line = text.slice(0, start).split('\n').length;
-  return { line, start, reason: 'the comment that begins here has no end' };
 }
 
 /** A node that is deeper in a tree than may be, if there is one. */

@@ -317,6 +317,39 @@ describe('texts that lead a check astray', () => {
     expect(problemsOf(withBody('while (lid + 1u) * 2u < 7u { break; }'))).toEqual([]);
   });
 
+  it.each([
+    ['digits', '1'.repeat(190_000)],
+    ['digits with a point', `0.${'1'.repeat(190_000)}`],
+    ['letters', 'a'.repeat(190_000)],
+    ['letters behind the prelude’s prefix', `vm_${'a'.repeat(190_000)}`],
+  ])('%s by hundreds of thousands: refused', (_name, word) => {
+    const reason = 'a name or a number has at most 200 characters';
+    expect(problemsOf(withBody(`\n  let x = ${word};`))).toEqual([`3: ${reason}`]);
+    expect(problemsOf(withBody(`\n  // let x = ${word};`))).toEqual([]);
+    const long = word.slice(0, (word.startsWith('0.') ? 2 : 0) + 201);
+    expect(problemsOf(withBody(`let x = ${long};`))).toEqual([`2: ${reason}`]);
+    expect(problemsOf(withBody(`let x = ${long.slice(0, -1)};`)).join()).not.toContain(reason);
+  });
+
+  it('functions that all call the first: the first circles are told', () => {
+    const names = Array.from({ length: 6000 }, (_, i) => `g${i}`);
+    const all = names.map((name, i) => `fn ${name}() { g0(); ${names[i + 1] ?? 'g1'}(); }`);
+    const problems = problemsOf([...all, withBody('')].join('\n'));
+    expect(problems).toHaveLength(100);
+    expect(problems[0]).toBe('1: g0 calls itself: there is no recursion in WGSL');
+    expect(problems[2]).toBe('3: g0 calls itself through g1 and g2: there is no recursion in WGSL');
+    expect(problems[9]).toBe('10: g0 calls itself through 9 others: there is no recursion in WGSL');
+  });
+
+  it('a mark of a comment in another comment is none', () => {
+    expect(problemsOf(withBody('// /* \n vm_post(); // */'))[0]).toMatch(/^3: vm_post/);
+    expect(problemsOf(withBody('/* // */ vm_post();'))[0]).toMatch(/^2: vm_post/);
+    expect(problemsOf(withBody('/* /* */ vm_post(); */'))).toEqual([]);
+    expect(problemsOf(withBody('/*/ vm_post(); */'))).toEqual([]);
+    expect(problemsOf(withBody('/* //*/ vm_post(); /**/ /*\n*/ */ */'))).toEqual([]);
+    expect(problemsOf(withBody('let a = 4u */**/ 2u;'))).toEqual([]);
+  });
+
   it('of thousands of problems the first are told, at once', () => {
     const problems = problemsOf(withBody('vm_x();\n'.repeat(20_000)));
     expect(problems).toHaveLength(100);
