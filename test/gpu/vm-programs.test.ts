@@ -77,6 +77,37 @@ describe('programs on WebGPU', () => {
     expect(refusal.problems[0]!.reason).toContain('f32');
   });
 
+  it('whatever ends its lines', async () => {
+    for (const end of ['\r\n', '\r', '\u2028']) {
+      const lines = ['fn kernel(wg: u32, lid: u32) {', '  // one', '  let b: f32 = 1u;', '}'];
+      const refusal = (await compile(lines.join(end))) as VmRefusal;
+      expect(refusal.problems, JSON.stringify(end)).toHaveLength(1);
+      expect(refusal.problems[0]).toMatchObject({ line: 3, column: 7 });
+      const hidden = (await compile(lines.with(2, '  vm_arena[0] = 1u;').join(end))) as VmRefusal;
+      expect(hidden.problems[0]!.reason).toContain('vm_arena belongs to the prelude');
+    }
+  });
+
+  it('all of a case is done exactly once, also its third statement', async () => {
+    const made = await program(`
+fn kernel(wg: u32, lid: u32) {
+  switch lid & 1u {
+    case 1u: {
+      let a = 1u;
+      let b = a + 1u;
+      vm_reduce_add(vm_arg(0u), 1u);
+      let c = vm_load(vm_arg(0u) + 4096u);
+      vm_store(vm_arg(0u) + 8192u + (wg * 64u + lid) * 4u, c + b);
+    }
+    default: {}
+  }
+}`);
+    expect(made.firstAttempt).toBe('log');
+    const { report, words } = await run(made, new Uint32Array(3 * 1024), { workgroups: 4 }, 1);
+    expect(report).toMatchObject({ outcome: 'done', killed: 0 });
+    expect([words[0], words[2 * 1024], words[2 * 1024 + 1]]).toEqual([128, 0, 2]);
+  });
+
   it('so does a barrier that not all reach, and a call to what is not there', async () => {
     const wgsl =
       'fn kernel(wg: u32, lid: u32) {\n  if (lid > 3u) {\n' +
