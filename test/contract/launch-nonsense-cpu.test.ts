@@ -63,6 +63,34 @@ describe('policies that answer nonsense', () => {
     await rig.process.munmap(placed.addr, placed.one.bytes.length);
   });
 
+  it('one that writes what it is given spoils nothing but what it sees', async () => {
+    const spoil = `for (const one of ['where', 'mapped', 'remote']) view[one].fill(3);`;
+    const source = `onFaults(faults, view, answer) {
+      for (let i = 0; i < faults.count; i++) answer.migrate(faults.pages[i]);
+      ${spoil} faults.pages.fill(-1); faults.access.fill(9); faults.count = 0;
+    },
+    chooseVictims(request, view, victims) {
+      ${spoil} for (let page = 0; page < view.pageCount; page++) victims.evict(page);
+    },
+    arrived(page, cause, view) { ${spoil} },
+    left(page, cause, view) { ${spoil} }`;
+    const text = `export const policy = { ${source} };`;
+    const placed = await place(rig, 'accumulate');
+    const policy = `data:text/javascript,${encodeURIComponent(text)}`;
+    const report = await launchPlaced(rig, kernel, placed, { policy, service: { devicePages: 1 } });
+    expect(report).toMatchObject({ outcome: 'done', killed: 0, cause: '' });
+    expect(report.service!.counts.evictedPages).toBeGreaterThan(0);
+    await expectPlaced(rig, placed);
+  });
+
+  it('what is no copy can not be written', async () => {
+    const placed = await place(rig, 'accumulate');
+    const policy = policyOf('', 'arrived(page, cause, view) { view.freePages = 7; }');
+    const report = await launchPlaced(rig, kernel, placed, { policy });
+    expect(report).toMatchObject({ outcome: 'failed', errno: errno.EINVAL });
+    expect(report.cause).toMatch(/arrived: throws: .*freePages.* \(line 7, column 45\)/);
+  });
+
   it('a limit of uses over the link that is no number', async () => {
     const remote = `onFaults(faults, view, answer) {
       for (let i = 0; i < faults.count; i++) answer.remote(faults.pages[i]);
