@@ -28,13 +28,14 @@ import { cpuMaps } from './cpu-maps.ts';
 import { DPT_WRITE, dptPfn } from './device-page-table.ts';
 import type { EraseListener } from './device-page-table.ts';
 import type { Dmirror } from './dmirror.ts';
+import { PageSet } from './page-set.ts';
 
 const KILL_WRITES = PTE_KILL_WRITE | PTE_KILL_ATOMIC;
 /** Pages of a context's space. */
 export const SPACE_PAGES = VM_SPACE_BYTES / PAGE_SIZE;
 
 /** A set, or a map by page. */
-type Pages = Set<number> | Map<number, boolean>;
+type Pages = PageSet | Map<number, boolean>;
 
 /** See the file header. Pages are those of the context: 0 is its address 0. */
 export class ContextMap {
@@ -43,7 +44,7 @@ export class ContextMap {
   /** Virtual page number of the context's page 0. */
   readonly originPage: number;
   /** Pages that are mapped for kernels, in the order in which they came. */
-  readonly mapped = new Set<number>();
+  readonly mapped = new PageSet();
   /** Pages that were mapped when they were not, and mapped ones that somebody took away. */
   made = 0;
   erased = 0;
@@ -91,8 +92,9 @@ export class ContextMap {
     // A large folio that came whole is mapped by one entry, as soon as all of it is mapped.
     const { mem } = this.mirror.mm.sys;
     if (mem.isLarge(mem.folioOf(dptPfn(entry)))) this.space.promote(page * PAGE_SIZE);
-    if (!this.mapped.has(page)) this.made += 1;
+    const before = this.mapped.size;
     this.mapped.add(page);
+    this.made += this.mapped.size - before;
     return true;
   }
 
@@ -154,7 +156,7 @@ export class ContextMap {
     this.mirror.pageTable.unlisten(this.listener);
     this.space.unmapBlocks(0, SPACE_PAGES);
     for (const pages of [this.mapped, this.refused]) {
-      for (const page of pages.keys()) this.space.unmapPage(page * PAGE_SIZE);
+      for (const page of pagesOf(pages)) this.space.unmapPage(page * PAGE_SIZE);
       pages.clear();
     }
   }
@@ -169,7 +171,7 @@ export class ContextMap {
       if (to - from <= pages.size) {
         for (let page = from; page < to; page++) this.drop(pages, page);
       } else {
-        for (const page of pages.keys()) if (page >= from && page < to) this.drop(pages, page);
+        for (const page of pagesOf(pages)) if (page >= from && page < to) this.drop(pages, page);
       }
     }
     this.onErase?.(from, to);
@@ -180,6 +182,11 @@ export class ContextMap {
     if (pages === this.mapped) this.erased += 1;
     this.space.unmapPage(page * PAGE_SIZE);
   }
+}
+
+/** All of them, as they are now. */
+function pagesOf(pages: Pages): Iterable<number> {
+  return pages instanceof PageSet ? pages.inOrder() : pages.keys();
 }
 
 /** Start, end and flags of each VMA. */

@@ -347,12 +347,10 @@ export class DmirrorDevice {
   unmapFromMirrors(mm: MmStruct, window: MigrateWindow, start: number, npages: number): void {
     for (const mirror of this.mirrors) {
       if (mirror.mm !== mm) continue;
-      for (let i = 0; i < npages; i += migrateEntryPages(window.src[i]!)) {
-        const migrated = (window.src[i]! & MIGRATE_PFN_MIGRATE) !== 0;
-        if (!migrated || window.dst[i] === 0) continue;
-        const from = start + i * PAGE_SIZE;
-        const pages = migrateEntryPages(window.src[i]!);
-        mirror.pageTable.eraseRange(from, from + pages * PAGE_SIZE);
+      for (let i = 0; i < npages;) {
+        const end = endOfMoved(window, i, npages);
+        if (end > i) mirror.pageTable.eraseRange(start + i * PAGE_SIZE, start + end * PAGE_SIZE);
+        i = end + (end < npages ? migrateEntryPages(window.src[end]!) : 0);
       }
     }
   }
@@ -480,6 +478,15 @@ function hasMoved(window: MigrateWindow, slot: number): boolean {
   if ((window.src[slot]! & MIGRATE_PFN_MIGRATE) === 0) return false;
   const entry = window.dst[slot]!;
   return migratePfnToPage(entry) >= 0 && (entry & MIGRATE_PFN_COMPOUND) === 0;
+}
+
+/** Where the pages end that really moved, from slot `i` on. */
+function endOfMoved({ src, dst }: MigrateWindow, i: number, npages: number): number {
+  let end = i;
+  while (end < npages && (src[end]! & MIGRATE_PFN_MIGRATE) !== 0 && dst[end] !== 0) {
+    end += migrateEntryPages(src[end]!);
+  }
+  return end;
 }
 
 /** Allocates locked pages of RAM. @returns how many there are, 0 to `count`. */

@@ -288,15 +288,12 @@ export class MachinePager implements LaunchPager {
 
   /** Sends a page home that is not of this batch: the oldest of the context's, or any other. */
   private async evictOne(): Promise<boolean> {
-    // What is left where it is moves to the end of the set: it comes by twice, and once is enough.
+    // Those of this batch, and one that stays (locked, pinned), go to the end of the line: they
+    // come by twice, and once is enough.
     const { mapped } = this.map;
-    let left = mapped.size;
-    for (const page of mapped) {
-      if (left === 0) break;
-      left -= 1;
-      if (this.batch.has(page)) continue;
-      if (await this.evictPage(this.pfnOf(page))) return true;
-      // One that stays (locked, pinned) goes to the end of the line.
+    for (let left = mapped.size; left > 0 && mapped.size > 0; left--) {
+      const page = mapped.oldest();
+      if (!this.batch.has(page) && (await this.evictPage(this.pfnOf(page)))) return true;
       if (mapped.delete(page)) mapped.add(page);
     }
     // Pages that this context does not map: of other contexts, or of nobody's.

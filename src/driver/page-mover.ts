@@ -94,7 +94,7 @@ export class PageMover {
     if (memory.capacityPages - memory.pagesInUse >= pages) return;
     const { mem } = mirror.mm.sys;
     const own = new Set<number>();
-    for (const page of mapped) {
+    for (const page of mapped.inOrder()) {
       own.add(mem.folioOf(dptPfn(mirror.pageTable.lookup(originPage + page))));
     }
     await this.others.free(pages, (pfn) => own.has(mem.folioOf(pfn)));

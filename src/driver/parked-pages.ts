@@ -11,9 +11,14 @@ import { BusyPages } from './busy-pages.ts';
 import type { ContextMap } from './context-map.ts';
 import { isFatal } from './page-mover.ts';
 import type { PageMover } from './page-mover.ts';
+import type { PageNotes } from './page-set.ts';
 import { ON_DEVICE } from './policy/policy.ts';
 import type { FaultService } from './policy/fault-service.ts';
 import type { ServicePagerStats } from './service-options.ts';
+
+/** Notes of pages that invocations wait for: to read them, or to write them, too. */
+export const ASKED_READ = 1;
+export const ASKED_WRITE = 2;
 
 /** What is shared with the pager. Pages are those of the context. */
 export interface ParkedContext {
@@ -21,8 +26,8 @@ export interface ParkedContext {
   readonly map: ContextMap;
   readonly mover: PageMover;
   readonly stats: ServicePagerStats;
-  /** Pages that invocations wait for, and whether to write them. */
-  readonly asked: Map<number, boolean>;
+  /** ASKED_* of the pages that invocations wait for. */
+  readonly asked: PageNotes;
   /** Pages that left the mirror's page table; the service does not know yet. */
   readonly gone: Set<number>;
   /** From now on such accesses of the page end their invocation. */
@@ -65,8 +70,9 @@ export class ParkedPages {
       this.pages.delete(page);
       if (map.mapped.has(page)) continue;
       service.space.unmap(page);
-      const write = asked.get(page);
-      if (granted + changed > 0 || write === undefined) continue;
+      const note = asked.get(page);
+      if (granted + changed > 0 || note === 0) continue;
+      const write = note === ASKED_WRITE;
       const isRoom = await this.makeRoom(page);
       const status = isRoom === 0 ? await mover.bringOne(page, write) : isRoom;
       if (isFatal(status)) return null;
@@ -80,7 +86,7 @@ export class ParkedPages {
         continue;
       }
       stats.in++;
-      asked.delete(page);
+      asked.set(page, 0);
       this.context.lookAt(page);
     }
     return changed;
@@ -99,9 +105,9 @@ export class ParkedPages {
   /** The page that has been mapped longest and that nobody waits for. EBUSY: there is none. */
   private async sendOldestHome(): Promise<number> {
     const { map, mover, asked, service, stats, gone } = this.context;
-    const oldestFirst = Array.from(map.mapped);
+    const oldestFirst = map.mapped.inOrder();
     for (const page of oldestFirst) {
-      if (asked.has(page)) continue;
+      if (asked.get(page) !== 0) continue;
       mover.room(1)[0] = page;
       const status = await mover.sendHome(1);
       if (isFatal(status)) return status;

@@ -26,7 +26,8 @@ import { Aperture } from './aperture.ts';
 import { CpuWaits } from './cpu-waits.ts';
 import type { Dmirror } from './dmirror.ts';
 import { isFatal, PageMover } from './page-mover.ts';
-import { ParkedPages } from './parked-pages.ts';
+import { PageNotes } from './page-set.ts';
+import { ASKED_READ, ASKED_WRITE, ParkedPages } from './parked-pages.ts';
 import { RemoteLending } from './remote-lending.ts';
 import { DeviceRun } from './policy/device-run.ts';
 import { FaultRing, RING_RECORDS } from './policy/fault-ring.ts';
@@ -65,15 +66,15 @@ export class ServicePager {
   /** Something has been mapped or refused since the last pass. */
   private hasChanged = false;
   /** Pages that have come, of which the service hears when it goes on: others run before that. */
-  private readonly arriving = new Set<number>();
+  private readonly arriving = new PageNotes();
   /** Pages that left the mirror's page table; the service does not know yet. */
   private readonly gone = new Set<number>();
   /** Pages that the service mapped in RAM, where the launch can't have them lent. */
   private readonly parked: ParkedPages;
   /** CPUs that wait for a page, since the policy says so. */
   private readonly cpus: CpuWaits;
-  /** Pages that invocations wait for, and whether to write them. */
-  private readonly asked = new Map<number, boolean>();
+  /** ASKED_* of the pages that invocations wait for. */
+  private readonly asked = new PageNotes();
   private granted = 0;
   private readonly mover: PageMover;
   private readonly remote: RemoteLending;
@@ -196,8 +197,10 @@ export class ServicePager {
     this.map.begin();
     this.asked.clear();
     for (const { page, access } of this.run.stops) {
-      if (!this.asked.has(page)) this.lookFor(page);
-      this.asked.set(page, access >= ACCESS_WRITE || this.asked.get(page) === true);
+      const before = this.asked.get(page);
+      if (before === 0) this.lookFor(page);
+      const isWrite = access >= ACCESS_WRITE || before === ASKED_WRITE;
+      this.asked.set(page, isWrite ? ASKED_WRITE : ASKED_READ);
     }
     const remote = this.remote.wanted();
     if (remote.size > 0) return this.lend(remote);
@@ -230,7 +233,7 @@ export class ServicePager {
   private async lend(wanted: ReadonlyMap<number, number>): Promise<'hold' | false> {
     const refused = await this.remote.lend(wanted);
     if (refused === null) return false;
-    for (const [page, why] of refused) this.refuse(page, this.asked.get(page) === true, why);
+    for (const [page, why] of refused) this.refuse(page, this.asked.get(page) === ASKED_WRITE, why);
     return 'hold';
   }
 
@@ -323,15 +326,16 @@ export class ServicePager {
     const sorted = mover.room(step.count);
     for (let i = 0; i < step.count; i++) {
       const page = step.pages[i]!;
-      if (map.map(page, this.asked.get(page) === true)) continue;
+      if (map.map(page, this.asked.get(page) === ASKED_WRITE)) continue;
       if (space.where[page] === 0) space.setWhere(page, mover.whereIs(page) & IN_RAM);
       sorted[count++] = page;
     }
     if (isFatal(await mover.bring(count))) return false;
     for (let i = 0; i < step.count; i++) {
       const page = step.pages[i]!;
-      const write = this.asked.get(page);
-      if (map.map(page, write === true) || write === undefined) continue;
+      const note = this.asked.get(page);
+      const write = note === ASKED_WRITE;
+      if (map.map(page, write) || note === 0) continue;
       const brought = await mover.bringOne(page, write);
       if (isFatal(brought)) return false;
       if (isErr(brought) && brought !== errno.EBUSY) this.refuse(page, write, brought);
@@ -350,9 +354,9 @@ export class ServicePager {
         step.failed[i] = MOVE_FAILED;
         continue;
       }
-      this.gone.delete(page);
-      this.arriving.add(page);
-      this.asked.delete(page);
+      if (this.gone.size > 0) this.gone.delete(page);
+      this.arriving.set(page, 1);
+      this.asked.set(page, 0);
       this.granted++;
       this.hasChanged = true;
       if ((space.where[page]! & ON_DEVICE) === 0) this.stats.in++;
@@ -388,7 +392,7 @@ export class ServicePager {
       if (mover.whereIs(page) !== ON_DEVICE) {
         if (!this.lends) this.parked.add(page);
       } else {
-        const write = this.asked.get(page) === true;
+        const write = this.asked.get(page) === ASKED_WRITE;
         const status = await mover.bringOne(page, write);
         if (isFatal(status)) return false;
         if (isErr(status) && status !== errno.EBUSY) this.refuse(page, write, status);
@@ -403,7 +407,7 @@ export class ServicePager {
   private refuse(page: number, write: boolean, why: number): void {
     this.map.refuse(page, write);
     this.options.onRefuse?.(page, write, why);
-    this.asked.delete(page);
+    this.asked.set(page, 0);
     this.hasChanged = true;
     this.stats.cancelled++;
   }
@@ -471,7 +475,7 @@ export class ServicePager {
     this.cpus.wake();
     for (let page = first; page < to; page++) {
       const isKnown = (space.where[page]! & ON_DEVICE) !== 0 || space.remote[page] === 1;
-      if (isKnown || this.arriving.has(page)) this.gone.add(page);
+      if (isKnown || this.arriving.get(page) !== 0) this.gone.add(page);
     }
   }
 

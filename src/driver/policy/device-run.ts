@@ -126,9 +126,6 @@ export class DeviceRun {
    */
   end(isAck: boolean): void {
     const pending = isAck && !this.isComplete ? this.pendingPages() : undefined;
-    const stops = new Map(this.stops.map((stop) => [stop.key, stop]));
-    const waiting = new Map<number, number>();
-    for (const stop of this.isComplete ? this.stops : []) waiting.set(stop.key, placeOf(stop));
     let done = 0;
     const raise = (stop: RaisedFault): void => {
       if (isAck && this.waiting.get(stop.key) === placeOf(stop)) return;
@@ -136,7 +133,8 @@ export class DeviceRun {
       this.raise(stop);
     };
     this.raiseHints();
-    if (this.isComplete) {
+    if (this.log.size > 0) {
+      const stops = new Map(this.stops.map((stop) => [stop.key, stop]));
       const { space } = this.service;
       this.log.drain(
         {
@@ -154,9 +152,17 @@ export class DeviceRun {
         [...stops.keys()],
       );
     } else for (const stop of this.stops) raise(stop);
-    this.waiting = waiting;
+    this.waiting = this.placesOfStops();
     this.accesses += done;
     this.port.endRun(done);
+  }
+
+  /** Where invocations wait, for a replay that acknowledges single faults. */
+  private placesOfStops(): Map<number, number> {
+    const places = new Map<number, number>();
+    if (!this.isComplete || this.service.traits.replay !== 'ack') return places;
+    for (const stop of this.stops) places.set(stop.key, placeOf(stop));
+    return places;
   }
 
   /** Whether a stop is one at a page that was used over the link too often. */

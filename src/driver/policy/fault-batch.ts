@@ -94,7 +94,13 @@ export class FaultBatch {
   /** Sorts the representatives. */
   sort(): void {
     const order = this.order.subarray(0, this.count);
-    for (let i = 0; i < order.length; i++) order[i] = i;
+    let isSorted = true;
+    for (let i = 0; i < order.length; i++) {
+      order[i] = i;
+      if (i > 0 && this.page[i]! <= this.page[i - 1]!) isSorted = false;
+    }
+    // As they come from neighbours that began together.
+    if (isSorted) return;
     order.sort(
       (a, b) => this.page[a]! - this.page[b]! || this.access[b]! - this.access[a]! || a - b,
     );

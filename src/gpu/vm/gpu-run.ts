@@ -170,11 +170,11 @@ export class GpuRun implements VmRun {
     } catch {
       return program.engine.whatFailed();
     }
-    const head = new Uint32Array(readback.getMappedRange().slice(0));
+    const result = this.result(new Uint32Array(readback.getMappedRange()));
     readback.unmap();
     if (await isWrong) return errno.EIO;
     if (program.engine.isLost) return errno.ENODEV;
-    return this.result(head);
+    return result;
   }
 
   growLog(stopped: readonly number[]): number {
@@ -273,19 +273,20 @@ export class GpuRun implements VmRun {
     compute.dispatchWorkgroups(width, Math.ceil(count / width));
   }
 
+  /** Copies what a pass has left out of the mapped head of the control block; most is empty. */
   private result(head: Uint32Array): VmPassResult {
     const { statusAt, ringAt, ringRecords, usesAt, pendingAt } = this.program.layout;
     const raised = head[CONTROL_FAULTS]!;
     const kept = Math.min(raised, ringRecords);
     return {
-      status: head.subarray(statusAt, ringAt),
-      faults: head.subarray(ringAt, ringAt + kept * FAULT_WORDS),
+      status: head.slice(statusAt, ringAt),
+      faults: head.slice(ringAt, ringAt + kept * FAULT_WORDS),
       overflow: raised - kept,
       stopped: head[CONTROL_STOPPED]!,
       killed: head[CONTROL_KILLED]!,
       diverged: head[CONTROL_DIVERGED]!,
       progress: head[CONTROL_PROGRESS]!,
-      ...(this.program.countsUses ? { uses: head.subarray(usesAt, pendingAt) } : {}),
+      ...(this.program.countsUses ? { uses: head.slice(usesAt, pendingAt) } : {}),
     };
   }
 
