@@ -3,7 +3,6 @@
  * without a suite says.
  */
 import { describe, expect, test } from 'vitest';
-import { uploadLimit } from '../../../bench/copy-goals.ts';
 import { curveExcess, curveSetback, judge, strain, withLimit } from '../../../bench/goal-parts.ts';
 import { GOAL_IDS, goalRows } from '../../../bench/goals.ts';
 import { SUITE_NAMES } from '../../../bench/types.ts';
@@ -59,14 +58,6 @@ describe('the batching curve', () => {
 
   test('a setback against the best of all smaller sizes, not only the last', () => {
     expect(curveSetback(SIZES, around([100, 80, 200, 480]))).toBeCloseTo(1.5, 6);
-  });
-});
-
-describe('the limit of G4', () => {
-  test('is the slower half of an upload that overlaps perfectly', () => {
-    const limit = uploadLimit([20, 22], [8, 8], [10, 5]);
-    expect(limit.samples).toEqual([2, 2.75]);
-    expect(limit.value).toBeCloseTo(2.375, 12);
   });
 });
 
