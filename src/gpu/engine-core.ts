@@ -307,17 +307,15 @@ export class WebGpuEngine implements CopyEngine, FlightListener {
       this.stats.hostCopyMs += this.encodingSince - begun;
     }
     if (run.deviceRows > 0) {
-      const { upload, download, move, clear } = run.choice;
-      const sort = upload.sortsRows || download.sortsRows || move.sortsRows || clear.sortsRows;
-      this.order.build(list, hostFrames, sort, run.plainRoute);
+      this.order.build(list, hostFrames, run.isSorted, run.plainRoute);
     }
     return true;
   }
 
   /**
-   * Records the next flights of a list, then fills and submits them one by one; false when
-   * something for the next one is in use. What fills a slot drives all code out of the caches, so
-   * flights that do are recorded together before; others leave at once.
+   * Submits the next flights of a list; false when something for the first of them is in use. What
+   * fills a slot drives all code out of the caches, so flights that do are recorded together,
+   * behind the filling of the first one's; others leave at once.
    */
   private launchBurst(run: ListRun): boolean {
     const { burst, launcher } = this;
@@ -326,14 +324,12 @@ export class WebGpuEngine implements CopyEngine, FlightListener {
     for (let more = true; more && !run.isPlanned && 2 * this.room.jobs > jobCapacity;) {
       const flight = this.planNext(run);
       if (flight === null) break;
-      if (burst.length === 0) launcher.open(flight);
-      launcher.record(flight, run.choice);
       burst.push(flight);
       this.room.jobs -= flight.plan.jobs;
       more = flight.upload !== null;
     }
     if (burst.length === 0 || this.isLost) return false;
-    let now = launcher.seal(this.encodingSince);
+    let now = launcher.recordAll(burst, run.choice, this.encodingSince);
     for (let i = 0; i < burst.length; i++) {
       const flight = burst[i]!;
       now = launcher.launch(flight, now);

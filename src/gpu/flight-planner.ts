@@ -104,47 +104,77 @@ function planPlainPages(
   const fits = Math.min(plan.capacity, pagesThatFit(run.plainRoute, plan, room));
   const length = Math.min(run.deviceRows - run.cursor, fits);
   const { source, target } = run.list;
+  const vram = isUpload ? target : source;
+  const ram = isUpload ? source : target;
   plan.makePlain(kind, length);
-  takeRows(order, run.cursor, length, plan.row);
-  placePages(isUpload ? target : source, length, layout, plan);
-  findHosts(isUpload ? source : target, length, plan);
+  const last = run.isSorted
+    ? takeRows(order, run.cursor, length, vram, ram, plan)
+    : takeInOrder(run.cursor, length, vram, ram, plan);
+  placePages(length, last, layout, plan);
   if (isUpload) run.uploadPagesLeft -= length;
   else run.downloadPagesLeft -= length;
   run.cursor += length;
 }
 
-// Loops of their own over few columns: the compiler keeps these in registers.
+// Loops of their own over few columns: the compiler keeps these in registers. Both answer the last
+// frame of VRAM, and leave in `frame` the frames as the list names them.
 
-function takeRows(order: Uint32Array, from: number, length: number, rows: Uint32Array): void {
-  for (let i = 0; i < length; i++) rows[i] = order[from + i]!;
-}
-
-function placePages(
-  vram: Uint32Array,
+function takeRows(
+  order: Uint32Array,
+  from: number,
   length: number,
-  { hostFrames, framesPerArena }: FrameLayout,
-  { row, frame, arena }: FlightPlan,
-): void {
+  vram: Uint32Array,
+  ram: Uint32Array,
+  { row: rows, frame, host }: FlightPlan,
+): number {
   let last = 0;
   for (let i = 0; i < length; i++) {
-    const local = vram[row[i]!]! - hostFrames;
-    frame[i] = local;
-    if (local > last) last = local;
+    const row = order[from + i]!;
+    const at = vram[row]!;
+    rows[i] = row;
+    frame[i] = at;
+    host[i] = ram[row]!;
+    if (at > last) last = at;
   }
-  if (last < framesPerArena) {
+  return last;
+}
+
+function takeInOrder(
+  from: number,
+  length: number,
+  vram: Uint32Array,
+  ram: Uint32Array,
+  { row: rows, frame, host }: FlightPlan,
+): number {
+  let last = 0;
+  for (let i = 0; i < length; i++) {
+    const at = vram[from + i]!;
+    rows[i] = from + i;
+    frame[i] = at;
+    host[i] = ram[from + i]!;
+    if (at > last) last = at;
+  }
+  return last;
+}
+
+/** Finds the arena of each page. */
+function placePages(
+  length: number,
+  last: number,
+  { hostFrames, framesPerArena }: FrameLayout,
+  { frame, arena }: FlightPlan,
+): void {
+  if (last - hostFrames < framesPerArena) {
+    for (let i = 0; i < length; i++) frame[i] = frame[i]! - hostFrames;
     arena.fill(0, 0, length);
     return;
   }
   for (let i = 0; i < length; i++) {
-    const local = frame[i]!;
+    const local = frame[i]! - hostFrames;
     const index = Math.floor(local / framesPerArena);
     arena[i] = index;
     frame[i] = local - index * framesPerArena;
   }
-}
-
-function findHosts(ram: Uint32Array, length: number, { row, host }: FlightPlan): void {
-  for (let i = 0; i < length; i++) host[i] = ram[row[i]!]!;
 }
 
 /**

@@ -145,6 +145,10 @@ export class JobBuffer {
     const { words, arenaNext } = this;
     let index = 0;
     let at = arenaNext[0]!;
+    if (arenaNext.length === 1) {
+      writePairs(words, at, frame, other, length);
+      return;
+    }
     for (let i = 0; i < length; i++) {
       if (arena[i] !== index) {
         arenaNext[index] = at;
@@ -220,6 +224,19 @@ export class JobBuffer {
       arenaNext[index] = start + BATCH_HEADER_WORDS;
       this.used = end;
     }
+  }
+}
+
+function writePairs(
+  words: Uint32Array,
+  at: number,
+  frame: Uint32Array,
+  other: Uint32Array,
+  length: number,
+): void {
+  for (let i = 0; i < length; i++, at += JOB_WORDS) {
+    words[at + JOB_FRAME] = frame[i]!;
+    words[at + JOB_OTHER] = other[i]!;
   }
 }
 

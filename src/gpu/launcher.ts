@@ -1,7 +1,7 @@
 /*
  * Turns planned flights into queue submissions, one each, and asks the device to say when each is
- * done. Flights come in bursts: `open`, `record` for each, `seal`, `launch` for each, `close`. A
- * burst has one write of descriptors and at most one error scope.
+ * done. Flights come in bursts: `recordAll`, `launch` for each, `close`. A burst has one write of
+ * descriptors and at most one error scope.
  *
  * Order inside a flight: uploads, moves, clears, additions, checksums, downloads. The jobs of a
  * list are unordered and free of conflicts, so any order would do.
@@ -79,53 +79,38 @@ export class Launcher {
     };
   }
 
-  /** Begins a burst with its first flight. Its later ones must have upload slots. */
-  open(first: Flight): void {
-    this.resources.jobs.reset();
-    this.isScoped = this.checked && needsScope(first);
-    // Only creating something can be out of memory.
-    if (this.isScoped) this.resources.device.pushErrorScope('validation');
-  }
-
-  /** Records what a flight will submit; its plan and slots are set. */
-  record(flight: Flight, choice: StrategyChoice): void {
-    const { device, jobs } = this.resources;
-    const { plan } = flight;
-    const { recording } = this;
-    const encoder = device.createCommandEncoder();
-    recording.encoder = encoder;
-    recording.plan = plan;
-    recording.upload = flight.upload?.buffer ?? null;
-    recording.readback = flight.readback?.buffer ?? null;
-    assert(flight.upload === null || choice.upload.stagesUploads, 'nobody copies the upload slot');
-    jobs.beginFlight();
-    if (plan.has(SEGMENT_UPLOAD)) choice.upload.upload?.(recording);
-    if (plan.has(SEGMENT_WITHIN) || plan.has(SEGMENT_ACROSS)) choice.move.move?.(recording);
-    if (plan.has(SEGMENT_CLEAR)) choice.clear.clear?.(recording);
-    if (plan.has(SEGMENT_ADD)) recordAdds(recording);
-    flight.sumOffset = plan.pagesOf[SEGMENT_DOWNLOAD]! * PAGE_SIZE;
-    flight.readBytes = flight.sumOffset + plan.pagesOf[SEGMENT_SUM]! * SUM_BYTES;
-    if (plan.has(SEGMENT_SUM)) recordSums(recording, flight.sumOffset);
-    if (plan.has(SEGMENT_DOWNLOAD)) choice.download.download?.(recording);
-    flight.commands = encoder.finish();
-  }
-
   /**
-   * Ends the recording of a burst.
+   * Begins a burst: fills the upload slot of its first flight and records what all will submit.
+   * All but the last must have upload slots.
    *
-   * @param begun when it began (ms)
+   * @param begun since when the time of this thread counts as encoding (ms)
    * @returns the time now: each reading of the clock leaves a number on the heap
+   *
+   * Context: no lock; never waits. Source: our own.
    */
-  seal(begun: number): number {
+  recordAll(burst: readonly Flight[], choice: StrategyChoice, begun: number): number {
     const { jobs, device, stats } = this.resources;
+    const first = burst[0]!;
+    let spent = 0;
+    if (first.upload !== null) {
+      const planned = performance.now();
+      this.fillUpload(first);
+      spent = performance.now() - planned;
+      stats.hostCopyMs += spent;
+    }
+    jobs.reset();
+    this.isScoped = this.checked && needsScope(burst[burst.length - 1]!);
+    // Only creating something can be out of memory.
+    if (this.isScoped) device.pushErrorScope('validation');
+    for (let i = 0; i < burst.length; i++) this.record(burst[i]!, choice);
     if (jobs.groups > 0) jobs.write(device.queue);
-    const sealed = performance.now();
-    stats.encodeMs += sealed - begun;
-    return sealed;
+    const recorded = performance.now();
+    stats.encodeMs += recorded - begun - spent;
+    return recorded;
   }
 
   /**
-   * Fills the upload slot of a recorded flight and submits it.
+   * Submits a recorded flight, after filling its upload slot if that is not done.
    *
    * @param begun the time now (ms)
    * @returns the time now
@@ -134,8 +119,12 @@ export class Launcher {
    */
   launch(flight: Flight, begun: number): number {
     const { stats, device } = this.resources;
-    this.fillUpload(flight);
-    const filled = flight.upload === null ? begun : performance.now();
+    let filled = begun;
+    if (flight.upload !== null && flight.upload.range !== null) {
+      this.fillUpload(flight);
+      filled = performance.now();
+    }
+    stats.bytesToDevice += flight.plan.pagesOf[SEGMENT_UPLOAD]! * PAGE_SIZE;
     flight.pending = this.isScoped ? 1 : 0;
     flight.failure = 0;
     device.queue.submit([flight.commands!]);
@@ -161,11 +150,31 @@ export class Launcher {
     return closed;
   }
 
+  /** Records what a flight will submit; its plan and slots are set. */
+  private record(flight: Flight, choice: StrategyChoice): void {
+    const { device, jobs } = this.resources;
+    const { plan } = flight;
+    const { recording } = this;
+    const encoder = device.createCommandEncoder();
+    recording.encoder = encoder;
+    recording.plan = plan;
+    recording.upload = flight.upload?.buffer ?? null;
+    recording.readback = flight.readback?.buffer ?? null;
+    assert(flight.upload === null || choice.upload.stagesUploads, 'nobody copies the upload slot');
+    jobs.beginFlight();
+    if (plan.has(SEGMENT_UPLOAD)) choice.upload.upload?.(recording);
+    if (plan.has(SEGMENT_WITHIN) || plan.has(SEGMENT_ACROSS)) choice.move.move?.(recording);
+    if (plan.has(SEGMENT_CLEAR)) choice.clear.clear?.(recording);
+    if (plan.has(SEGMENT_ADD)) recordAdds(recording);
+    flight.sumOffset = plan.pagesOf[SEGMENT_DOWNLOAD]! * PAGE_SIZE;
+    flight.readBytes = flight.sumOffset + plan.pagesOf[SEGMENT_SUM]! * SUM_BYTES;
+    if (plan.has(SEGMENT_SUM)) recordSums(recording, flight.sumOffset);
+    if (plan.has(SEGMENT_DOWNLOAD)) choice.download.download?.(recording);
+    flight.commands = encoder.finish();
+  }
+
   private fillUpload({ plan, upload }: Flight): void {
-    const pages = plan.pagesOf[SEGMENT_UPLOAD]!;
-    this.resources.stats.bytesToDevice += pages * PAGE_SIZE;
-    if (upload === null) return;
-    assert(upload.range !== null, 'an upload slot is not mapped');
+    assert(upload !== null && upload.range !== null, 'an upload slot is not mapped');
     this.resources.host.fill(upload.range, plan, SEGMENT_UPLOAD);
     upload.buffer.unmap();
     upload.range = null;

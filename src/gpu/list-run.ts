@@ -63,6 +63,12 @@ function plainRouteOf(rows: number, shape: ListShape): number {
   return downloads ? ROUTE_DOWNLOAD : ROUTE_HOST;
 }
 
+function sortsRows({ upload, download, move, clear }: StrategyChoice, plainRoute: number): boolean {
+  if (plainRoute === ROUTE_UPLOAD) return upload.sortsRows;
+  if (plainRoute === ROUTE_DOWNLOAD) return download.sortsRows;
+  return upload.sortsRows || download.sortsRows || move.sortsRows || clear.sortsRows;
+}
+
 /** See the file header. */
 export class ListRun {
   readonly list: CommandList;
@@ -78,6 +84,8 @@ export class ListRun {
   /** Next row to plan, as an index into the order of rows, and pages of it that are planned. */
   cursor = 0;
   offset = 0;
+  /** Whether rows are planned in an order of their own. */
+  readonly isSorted: boolean;
   /** Whether the RAM jobs ran and the order of rows was made. */
   started = false;
   /** Flights submitted and not landed. */
@@ -98,6 +106,7 @@ export class ListRun {
     this.hostRows = shape.rows[ROUTE_HOST]!;
     this.deviceRows = list.length - this.hostRows;
     this.plainRoute = plainRouteOf(list.length, shape);
+    this.isSorted = sortsRows(choice, this.plainRoute);
   }
 
   /** True when every row is planned. */

@@ -65,8 +65,9 @@ export class RowOrder {
   private buildPlain(length: number, frames: Uint32Array, sort: boolean): void {
     const { rows, keys } = this;
     this.length = length;
-    for (let row = 0; row < length; row++) rows[row] = row;
+    // The planner takes the rows of such a list one by one where they are not sorted.
     if (!sort) return;
+    for (let row = 0; row < length; row++) rows[row] = row;
     let sorted = true;
     let last = 0;
     for (let row = 0; row < length; row++) {

@@ -69,6 +69,25 @@ it('readbacks and uploads without slots: each submitted before the next is recor
   await engine.close();
 });
 
+it('uploads that a flight without a map follows: all are in its error scope', async () => {
+  const { engine } = await openSmall({ checked: true, slotPages: [16], lanes: 3 });
+  const { device } = engine;
+  const filters: string[] = [];
+  const push = device.pushErrorScope.bind(device);
+  device.pushErrorScope = (filter) => {
+    filters.push(filter);
+    push(filter);
+  };
+  const list = new CommandList(3);
+  list.copy(0, HOST, 16);
+  list.copy(16, HOST + 16, 16);
+  // More pages than the bounce buffer takes, so that a second flight with moves alone is left.
+  list.copy(HOST + 512, HOST + 800, 40);
+  expect(await engine.submit(list, 'runs')).toBe(0);
+  expect(filters.length).toBeGreaterThan(0);
+  await engine.close();
+});
+
 it('checksums beside uploads of several flights keep their own results', async () => {
   const { engine, words } = await openSmall({ checked: true, slotPages: [16], lanes: 3 });
   const fill = new CommandList(60);

@@ -71,18 +71,23 @@ function listOf({ up, ram, vram, mixed }: Spec): CommandList {
   return list;
 }
 
-function runOf(list: CommandList): ListRun {
+function runOf(list: CommandList, sort = false): ListRun {
   const shape = createListShape();
   measureList(list, HOST, shape);
-  return new ListRun(list, chooseStrategy('staging', shape, usualPaths(true)), shape);
+  return new ListRun(
+    list,
+    chooseStrategy(sort ? 'runs' : 'staging', shape, usualPaths(true)),
+    shape,
+  );
 }
 
 /** Plans all flights of a list; what they hold, and the words of their jobs. */
 function planAll(spec: Spec, plan: FlightPlan, theLongWay: boolean): unknown[] {
-  const run = runOf(listOf(spec));
+  const run = runOf(listOf(spec), spec.sort);
   if (theLongWay) Object.assign(run, { plainRoute: ROUTE_HOST });
   const order = new RowOrder();
-  order.build(run.list, HOST, spec.sort, run.plainRoute);
+  expect(run.isSorted).toBe(spec.sort);
+  order.build(run.list, HOST, run.isSorted, run.plainRoute);
   const flights: unknown[] = [];
   while (run.cursor < run.deviceRows) {
     planFlight(run, order.rows, plan, room, layout);
@@ -143,10 +148,10 @@ describe('lists of single pages', () => {
       fc.property(specs, (spec) => {
         const ram = new Uint8Array(new SharedArrayBuffer(HOST * PAGE));
         const copier = new HostCopier(ram, false);
-        const run = runOf(listOf({ ...spec, mixed: false }));
+        const run = runOf(listOf({ ...spec, mixed: false }), false);
         const plan = new FlightPlan(64);
         const order = new RowOrder();
-        order.build(run.list, HOST, false, run.plainRoute);
+        order.build(run.list, HOST, run.isSorted, run.plainRoute);
         planFlight(run, order.rows, plan, { ...room, uploadPages: 64, readBytes: 2 ** 20 }, layout);
         const slot = new Uint8Array(64 * PAGE);
         if (spec.up) {
