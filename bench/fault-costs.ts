@@ -146,12 +146,13 @@ export class FaultBench {
     if (this.copies.length === 0) this.copies = await this.recordCopies();
     // Their targets are free, as they were for the run that is done again.
     await this.bringHome();
-    const space = new DeviceSpace(2);
-    const run = program.launch(space, [0]);
     const slot = { budget: 1 << 16, forceAt: vmAbi.FORCE_NEVER };
     const none = new Uint32Array();
     let first = 0;
     const start = performance.now();
+    // A context is made and given back by either side.
+    const space = new DeviceSpace(2);
+    const run = program.launch(space, [0]);
     for (const list of this.copies) {
       const work = Uint32Array.from({ length: 2 * BATCH }, (_, i) =>
         i % 2 === 0 ? first + (i >>> 1) : i >>> 1,
@@ -165,10 +166,9 @@ export class FaultBench {
       const result = await run.pass({ replays: work, fresh: none, ...slot });
       if (typeof result === 'number' || result.stopped > 0) throw new Error('a pass stopped');
     }
-    const ms = performance.now() - start;
     run.end();
     bareEngine.drop(space);
-    return ms;
+    return performance.now() - start;
   }
 
   /**

@@ -94,6 +94,8 @@ export class KernelLaunches {
   private readonly compiling = new Set<{ readonly fd: number; isClosed: boolean }>();
   private nextKernel = 1;
   private nextContext = 1;
+  /** Objects of the last launch, for their shapes alone: see LaunchRequest.keep. */
+  last: readonly object[] = [];
 
   constructor(sys: System, engines: VmEngines) {
     this.sys = sys;
@@ -214,6 +216,7 @@ export class KernelLaunches {
   /** Gives the engines back, when all launches have ended. */
   close(): void {
     this.compiled.clear();
+    this.last = [];
     this.engines.close();
   }
 
@@ -244,10 +247,10 @@ export class KernelLaunches {
     const request = { space, workgroups, args, window, budget, patience };
     const turns = new Turns();
     // What was served keeps the device's fault lock until its pass is queued: no time to be held.
-    const between = (): MaybePromise<void> => {
+    const between = (hasWaited: boolean): MaybePromise<void> => {
       const waits = isServed ? undefined : held();
       isServed = false;
-      return waits ?? turns.give();
+      return waits ?? (hasWaited ? undefined : turns.give());
     };
     let ended: LaunchReport;
     let detail = '';
@@ -262,6 +265,7 @@ export class KernelLaunches {
         onSubmitted: () => pager.passSubmitted(),
         around: home.reachesAperture(active.mirror.device) ? pager.around : undefined,
         onPass: (counts, { faults }) => watch.pass(counts, faults),
+        keep: (launch) => (this.last = [launch, active, pager]),
       });
     } catch (error) {
       // A policy, or the compiler about a replay's variant; a bug of ours is not to be hidden.

@@ -104,7 +104,7 @@ export class DeviceRun {
     else if (this.isComplete) {
       for (const stop of this.stops) this.resumed.set(stop.key, stop.operation);
     }
-    this.forgetEnded(new Set(inFlight));
+    if (this.resumed.size + this.log.size > 0) this.forgetEnded(new Set(inFlight));
   }
 
   private forgetEnded(inFlight: ReadonlySet<number>): void {

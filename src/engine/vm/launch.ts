@@ -82,10 +82,15 @@ export interface LaunchRequest {
   readonly onSubmitted?: () => void;
   /** Told after each pass. */
   readonly onPass?: (counts: LaunchCounts, batch: VmPassResult) => void;
-  /** Waited for before each pass. */
-  readonly between?: () => MaybePromise<void>;
+  /** Waited for before each pass; told whether the last one has let others run. */
+  readonly between?: (hasWaited: boolean) => MaybePromise<void>;
   /** Asked before each pass; true ends the launch as `aborted`. */
   readonly isAborted?: () => boolean;
+  /**
+   * Given the launch itself, to be kept until the next one. V8 forgets the shape of a class when
+   * the last object of it is collected, and with it the code that was compiled for that shape.
+   */
+  readonly keep?: (launch: object) => void;
   /** Rearranges the work of a pass (pairs of workgroup and slot), for tests. */
   readonly arrange?: (work: Uint32Array) => void;
 }
@@ -154,7 +159,9 @@ export async function launchKernel(
 ): Promise<LaunchReport> {
   const run = program.launch(request.space, request.args ?? []);
   try {
-    return await new Launch(program, run, request).toEnd();
+    const launch = new Launch(program, run, request);
+    request.keep?.(launch);
+    return await launch.toEnd();
   } finally {
     // Whatever was served for a pass that was never run.
     await request.around?.afterPass();
@@ -200,8 +207,9 @@ class Launch {
 
   async toEnd(): Promise<LaunchReport> {
     const { around, isAborted, onSubmitted, onPass, between } = this.request;
+    let hasWaited = false;
     while (!this.isOver) {
-      const pause = between?.();
+      const pause = between?.(hasWaited);
       if (pause instanceof Promise) await pause;
       if (isAborted?.() === true) return this.report('aborted');
       const ready = (await around?.beforePass?.()) ?? 0;
@@ -220,6 +228,7 @@ class Launch {
         onSubmitted,
         isAborted,
       });
+      hasWaited = answer instanceof Promise;
       const result = answer instanceof Promise ? await answer : answer;
       const uses = typeof result === 'number' ? undefined : result.uses;
       const left = (await around?.afterPass(uses)) ?? 0;
@@ -247,9 +256,9 @@ class Launch {
   private replays(): Uint32Array {
     const slots = this.overfull.length > 0 ? this.overfull : this.stopped;
     const work = new Uint32Array(slots.length * 2);
-    for (const [index, slot] of slots.entries()) {
-      work[index * 2] = this.owner[slot]!;
-      work[index * 2 + 1] = slot;
+    for (let index = 0; index < slots.length; index++) {
+      work[index * 2] = this.owner[slots[index]!]!;
+      work[index * 2 + 1] = slots[index]!;
     }
     this.replayed += slots.length;
     this.request.arrange?.(work);

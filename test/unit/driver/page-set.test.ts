@@ -7,7 +7,7 @@ test('a set of pages does what a Set does, the order included', () => {
   for (let seed = 1; seed <= 8; seed++) {
     const prng = new Prng(seed);
     const [ours, model] = [new PageSet(), new Set<number>()];
-    for (let step = 0; step < 3000; step++) {
+    for (let step = 0; step < 8000; step++) {
       // Pages of few tables, so that many of them come again; now and then one far away.
       const page = prng.below(50) === 0 ? prng.below(2 ** 20) : prng.below(300);
       if (prng.below(100) < 55) {

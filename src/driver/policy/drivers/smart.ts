@@ -108,10 +108,7 @@ export class SmartPolicy implements FaultPolicy {
 
   onFaults(faults: FaultGroup, view: PolicyView, answer: Decisions): void {
     const start = blockStart(faults.pages[0]!);
-    for (let at = 0; at < BLOCK_PAGES; at++) {
-      this.valid[at] = (view.where[start + at]! & ON_DEVICE) === 0 ? 0 : 1;
-    }
-    this.out.fill(0);
+    if (this.prefetcher !== 'none') this.look(start, view);
     for (let i = 0; i < faults.count; i++) {
       const page = faults.pages[i]!;
       const access = faults.access[i]!;
@@ -120,18 +117,33 @@ export class SmartPolicy implements FaultPolicy {
       if (!isNeeded && limit > 0) answer.remote(page);
       else this.fetchAround(page, start, view, answer);
     }
+    if (this.prefetcher === 'none') return;
     for (let at = 0; at < BLOCK_PAGES; at++) if (this.out[at] === 1) answer.migrate(start + at);
+  }
+
+  /** The prefetcher by now. */
+  private get prefetcher(): SmartPrefetcher {
+    const { prefetch, pressurePrefetch } = this.options;
+    return this.wasFull ? pressurePrefetch : prefetch;
+  }
+
+  /** Notes what of a block is on the device. */
+  private look(start: number, view: PolicyView): void {
+    for (let at = 0; at < BLOCK_PAGES; at++) {
+      this.valid[at] = (view.where[start + at]! & ON_DEVICE) === 0 ? 0 : 1;
+    }
+    this.out.fill(0);
   }
 
   /** Marks what comes with a fault. */
   private fetchAround(page: number, start: number, view: PolicyView, answer: Decisions): void {
-    const { prefetch, pressurePrefetch } = this.options;
+    const how = this.prefetcher;
     answer.migrate(page);
+    if (how === 'none') return;
     if (this.valid[page - start] === 1) return;
     const region = view.regionOf(page)!;
     const first = Math.max(region.first, start) - start;
     const outer = Math.min(region.outer, start + BLOCK_PAGES) - start;
-    const how = this.wasFull ? pressurePrefetch : prefetch;
     const at = page - start;
     if (how === 'tbn') {
       fillNeighbourhood(this.valid, at, first, outer, this.out);
