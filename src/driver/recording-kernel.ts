@@ -9,6 +9,7 @@
  * Leaves out: kernels with checkpoints: an invocation that goes on from one has forgotten how far
  * its log is.
  */
+import { plainBlanks, withoutComments } from '../engine/vm/kernel-text.ts';
 import { BARRIER, plainRegion, TraceWriter } from './policy/access-trace.ts';
 import type { AccessTrace } from './policy/access-trace.ts';
 import { ACCESS_ATOMIC, ACCESS_PREFETCH, ACCESS_READ, ACCESS_WRITE } from './policy/policy.ts';
@@ -56,18 +57,21 @@ export function recordingKernel(
   { argument, words, lanes }: RecordingLogs,
 ): { readonly wgsl: string } | { readonly reason: string } {
   const entry = /fn\s+kernel\s*\(\s*(\w+)\s*:\s*u32\s*,\s*(\w+)\s*:\s*u32\s*,?\s*\)\s*\{/;
-  if (!entry.test(wgsl)) return { reason: 'there is no fn kernel(wg: u32, lid: u32)' };
-  if (/\bvm_(restore|checkpoint)\s*\(/.test(wgsl)) {
+  // What a comment says is no call, and none hides in the middle of one.
+  const code = withoutComments(plainBlanks(wgsl));
+  if (typeof code === 'number') return { reason: 'a comment has no end' };
+  if (!entry.test(code)) return { reason: 'there is no fn kernel(wg: u32, lid: u32)' };
+  if (/\bvm_(restore|checkpoint)\s*\(/.test(code)) {
     return { reason: 'a kernel with checkpoints can not be recorded' };
   }
   const used = new Set<string>();
-  const body = wgsl
+  const body = code
     .replaceAll(/\bvm_(\w+)(?=\s*\()/g, (whole, name: string) => {
       if (!CALLS.has(name)) return whole;
       used.add(name);
       return `rec_${name}`;
     })
-    .replaceAll(/\bif\s*\(\s*!\s*vm_(storage_)?barrier\b/g, 'rec_meet(); $&')
+    .replaceAll(/\bif[\s(]*!\s*\(*\s*vm_(storage_)?barrier\b/g, 'rec_meet(); $&')
     .replace(entry, `$& rec_log = vm_arg(${argument}u) + ($1 * ${lanes}u + $2) * ${words * 4}u;`);
   const notes = NOTES.replaceAll('WORDS', `${words}u`);
   return { wgsl: `${body}\n${notes}${[...used].map(wrapper).join('')}` };

@@ -265,8 +265,9 @@ export class KernelCores {
         if (!popRecord(this.port, this.map, core.slot, this.record)) break;
         const { kind, address, access, length } = this.record;
         // A program may catch that it was told to end, and ask for more.
-        if (core.isEnding) this.answer(core, errno.EINTR);
-        else if (kind === RECORD_FAULT) this.fault(core, address, access);
+        if (core.isEnding) {
+          if (kind !== RECORD_PREFETCH) this.answer(core, errno.EINTR);
+        } else if (kind === RECORD_FAULT) this.fault(core, address, access);
         else if (kind === RECORD_SYSCALL) void this.call(core);
         else if (kind === RECORD_PREFETCH) this.prefetches.add(core.mm, address, length);
         isMore ||= records === DRAIN_RECORDS - 1;

@@ -211,6 +211,8 @@ export class KernelLaunches {
     const launches = [...(this.active.get(fd) ?? [])];
     for (const one of launches) one.isClosed = true;
     await Promise.all(launches.map(({ ended }) => ended));
+    // Nothing of a file that is closed is kept.
+    this.last = [];
   }
 
   /** Gives the engines back, when all launches have ended. */

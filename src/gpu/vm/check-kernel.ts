@@ -14,7 +14,7 @@ import { callOrder, circleProblem } from './call-graph.ts';
 import type { EffectOrder } from './effect-order.ts';
 import { effectOrder } from './effect-order.ts';
 import { guardLoops } from './guard-loops.ts';
-import { plainBlanks } from './kernel-parser.ts';
+import { plainBlanks } from '../../engine/vm/kernel-text.ts';
 import {
   MADE_ANEW,
   PRELUDE_USES,

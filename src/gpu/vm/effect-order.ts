@@ -126,10 +126,15 @@ class Walker {
     const field = (name: string): Tree[] => nodesIn(one.fields[name]);
     switch (one.kind) {
       case 'if': {
-        const start = this.list(field('condition'), path);
-        const ways = [this.list(field('body'), start), this.list(field('else'), start)];
-        for (const other of field('elseif')) ways.push(this.list(below(other), start));
-        return ways.reduce(worse, start);
+        let here = this.list(field('condition'), path);
+        const ways = [this.list(field('body'), here)];
+        // The conditions before it precede each else-if, and the last way out.
+        for (const other of field('elseif')) {
+          here = this.list(nodesIn(other.fields['condition']), here);
+          ways.push(this.list(nodesIn(other.fields['body']), here));
+        }
+        ways.push(this.list(field('else'), here));
+        return ways.reduce(worse, here);
       }
       case 'switch': {
         const start = this.list(field('condition'), path);

@@ -4,7 +4,8 @@
  * Leaves out: types and names' meanings, which the browser's compiler checks.
  */
 import { Node } from 'wgsl_reflect/wgsl_reflect.module.js';
-import { KernelParser, scanKernel, withoutComments } from './kernel-parser.ts';
+import { withoutComments } from '../../engine/vm/kernel-text.ts';
+import { KernelParser, scanKernel } from './kernel-parser.ts';
 
 /** A node of the tree; its other fields depend on `kind`. */
 export interface Tree {

@@ -4,6 +4,7 @@
 import { describe, expect, test } from 'vitest';
 import { EXAMPLE_NAMES, exampleKernel } from '../../../examples/05-fault-lab/kernels.ts';
 import { recordingKernel, traceOfLogs } from '../../../src/driver/recording-kernel.ts';
+import { withoutComments } from '../../../src/engine/vm/kernel-text.ts';
 import { printVmKernel } from '../../../src/engine/vm/print-wgsl.ts';
 import { SHAPE_KERNELS } from '../../../src/engine/vm/shape-kernels.ts';
 import { checkKernel, isRefused } from '../../../src/gpu/vm/check-kernel.ts';
@@ -34,6 +35,31 @@ describe('a recording kernel', () => {
     expect(isRefused(checked) ? checked : []).toEqual([]);
   });
 
+  test('no comment hides a call, or the function; barriers are found without parentheses', () => {
+    const text = recording(
+      `// fn kernel(wg: u32, lid: u32) { is what it has to be
+fn kernel(wg: u32, lid: u32) {
+  _ = vm_load /* of */ (vm_arg(0u)); // vm_store(0u, 1u)
+  if !vm_barrier() { return; }
+  if (!(vm_storage_barrier())) { return; }
+}`,
+      0,
+      16,
+    )!;
+    expect(isRefused(checkKernel(text))).toBe(false);
+    const own = text
+      .split('\n')
+      .slice(0, 6)
+      .map((line) => line.trim());
+    expect(own[0]).toBe('');
+    expect(own[1]).toMatch(/^fn kernel\(wg: u32, lid: u32\) \{ rec_log = /);
+    expect(own[2]).toMatch(/^_ = rec_load +\(vm_arg\(0u\)\);$/);
+    expect(own.filter((line) => line.startsWith('rec_meet(); if'))).toHaveLength(2);
+    expect(text).not.toMatch(/vm_store\(0u/);
+    const made = recordingKernel('/* fn kernel', { argument: 1, words: 16, lanes: 64 });
+    expect(made).toEqual({ reason: 'a comment has no end' });
+  });
+
   test.for(texts)(
     '%s has its lines where they were, and no call that is not written down',
     (one) => {
@@ -45,7 +71,7 @@ describe('a recording kernel', () => {
         .replaceAll('rec_meet(); ', '')
         .replaceAll(/ rec_log = [^;]*;/g, '')
         .replaceAll('rec_', 'vm_');
-      expect(back).toBe(wgsl);
+      expect(back).toBe(withoutComments(wgsl));
       expect(own.join('\n')).not.toMatch(/\bvm_(load|store|atomic|reduce|prefetch)/);
     },
   );

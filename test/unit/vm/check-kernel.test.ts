@@ -186,6 +186,28 @@ describe('texts that lead a check astray', () => {
     expect(modeOf('loop { get(); } put();')).toBe('direct');
   });
 
+  it('the conditions of else-ifs come one after the other, and before what follows them', () => {
+    const once = 'vm_atomic_add(0u, 1u) == 0u';
+    const store = 'fn f() -> bool { vm_store(0u, 1u); return false; }';
+    const of = (body: string): ReturnType<typeof orderOf> =>
+      orderOf([store, withBody(body)].join('\n'));
+    const after = 'if (lid == 9u) {} else if';
+    expect(of(`${after} (${once}) {} else { _ = vm_load(0u); }`).mode).toBe('log');
+    expect(of(`${after} (${once}) {} else if (lid == 1u) { _ = vm_load(0u); }`).mode).toBe('log');
+    expect(of(`${after} (${once}) { _ = vm_load(0u); }`).mode).toBe('log');
+    // Loads before the one effect, and two ways of which one has it: as they were.
+    expect(of(`${after} (vm_load(0u) == 0u) {} else { vm_store(0u, 1u); }`).mode).toBe('direct');
+    expect(of(`${after} (lid == 1u) { vm_store(0u, 1u); } else { _ = vm_load(0u); }`).mode).toBe(
+      'direct',
+    );
+    // Stores that can all be done are more than one.
+    expect(of(`${after} (f()) {} else { vm_store(0u, 5u); }`)).not.toMatchObject({
+      mode: 'direct',
+    });
+    const four = 'if (vm_load(0u) == 0u) {}' + ' else if (vm_load(4u) == 0u) {}'.repeat(3);
+    expect(of(four).logWords).toBe(4);
+  });
+
   it('loops in each other take no time that doubles with each', () => {
     const nested = (depth: number): string => 'loop {'.repeat(depth) + '}'.repeat(depth);
     const body = nested(100).replace('{}', '{ _ = vm_load(0u); vm_reduce_add(0u, 1u); }');
