@@ -296,7 +296,7 @@ function fullPlan(): Sizes {
       },
     },
     migrate: { batches: [1, 8, 64, 512, 4096], box: { ...FULL_BOX, maxSamples: 100 } },
-    fault: { pages: 2000, pairs: 500, sweeps: 15, hops: 400, tlbPairs: 100 },
+    fault: { pages: 2000, pairs: 1500, sweeps: 15, hops: 400, tlbPairs: 100 },
     mm: { windows: 8, pairs: 100, warmups: 50, scalePages: 1_000_448, spreadBatches: 4000 },
     referenceBytes: 64 * MIB,
     presetBytes: 64 * MIB,

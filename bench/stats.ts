@@ -102,14 +102,15 @@ export function bootstrap(
  * best there is.
  */
 export function medianIntervalRank(n: number): number {
-  let term = 0.5 ** n;
+  // As a logarithm: of more than a thousand samples the first term is no number any more.
+  let logTerm = n * Math.log(0.5);
   let sum = 0;
   let rank = -1;
   for (let k = 0; k <= n; k++) {
-    sum += term;
+    sum += Math.exp(logTerm);
     if (sum > LOW) break;
     rank = k;
-    term = (term * (n - k)) / (k + 1);
+    logTerm += Math.log((n - k) / (k + 1));
   }
   return Math.max(0, rank);
 }

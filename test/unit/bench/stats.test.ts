@@ -69,6 +69,10 @@ describe('intervals', () => {
   test('the ranks of the exact median interval are the tabulated ones', () => {
     // n = 5 has no 95% interval; tables give ranks 1 (of 6 to 8), 2 (9 to 11), 4 (15), 5 (of 17).
     expect([5, 6, 8, 9, 15, 17].map(medianIntervalRank)).toEqual([0, 0, 0, 1, 3, 4]);
+    // About n / 2 - 0.98 sqrt(n), also where 2^-n is no number.
+    expect([1000, 1074, 1075, 1500, 10_000].map(medianIntervalRank)).toEqual([
+      468, 504, 504, 711, 4901,
+    ]);
   });
 
   test('an interval contains its value and shrinks with more samples', () => {
