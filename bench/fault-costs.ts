@@ -80,7 +80,7 @@ export class FaultBench {
     this.bareEngine = new GpuVmEngine(gpu, 2 * pages, vram.arenas[0]);
   }
 
-  /** Boots a machine whose device has twice as much memory: the other half is for the bare side. */
+  /** Boots a machine whose device has twice as much memory: half is for `copyRate`. */
   static async open(pages: number): Promise<FaultBench> {
     const bytes = pages * PAGE_SIZE;
     const machine = await bootMachine({
