@@ -15,14 +15,14 @@ describe('cores and kernels at the same pages, in a browser', () => {
   afterAll(() => machine.close());
 
   test('M6: cores and a kernel count in the same words, nothing is lost', async () => {
-    await countTogether(machine, entry, { cores: 2, rounds: 16 * 40 });
+    await countTogether(machine, entry, { cores: 2, laps: 40 });
   });
 
   test('cores and a kernel count in memory that stays in RAM, nothing is lost', async () => {
-    await countTogether(machine, entry, { cores: 2, rounds: 16 * 40, isShared: true });
+    await countTogether(machine, entry, { cores: 2, laps: 40, isShared: true });
   });
 
   test('M3: 8 cores beside kernels under a policy get on, and so do the kernels', async () => {
-    await countTogether(machine, entry, { cores: 8, rounds: 16 * 10, policy: 'uvm' });
+    await countTogether(machine, entry, { cores: 8, laps: 10, policy: 'uvm' });
   });
 });
