@@ -1,6 +1,7 @@
 /**
  * Bringing a range of an address space home from a device before the CPU faults on it: what a
- * prefetch hint asks for. Pages that are elsewhere, or busy, are left alone.
+ * prefetch hint asks for. Pages that are elsewhere, or busy, or that a policy keeps, are left
+ * alone.
  *
  * Locking: the mmap lock is held for read over one window at a time, so that faults and calls get
  * their turn in between.
@@ -32,8 +33,11 @@ export async function bringRangeHome(
     try {
       const vma = findVma(mm, addr);
       if (vma === null || vma.vmStart >= end) return;
-      const from = Math.max(addr, vma.vmStart);
-      const to = Math.min(end, vma.vmEnd, from - (from % PMD_SIZE) + PMD_SIZE);
+      const begin = Math.max(addr, vma.vmStart);
+      const stop = Math.min(end, vma.vmEnd, begin - (begin % PMD_SIZE) + PMD_SIZE);
+      const { start: from, end: to } = device.kept.freeRun(mm, begin, stop);
+      addr = to;
+      if (from === to) continue;
       const window = device.windows.take((to - from) / PAGE_SIZE);
       const select = device.selectOwn | MIGRATE_VMA_SELECT_COMPOUND;
       const args = device.migrateArgs(window, vma, from, to, select, NO_FAULT_PAGE);
@@ -48,7 +52,6 @@ export async function bringRangeHome(
       } finally {
         device.windows.give(window);
       }
-      addr = to;
     } finally {
       mm.mmapLock.readUnlock();
     }

@@ -11,21 +11,21 @@
  * Who can't give up the mmap lock does not wait and asks nobody. Source: our own; the drivers have
  * the CPU fault again at once (xe, `timeslice_expiration`), or sleep (UVM).
  *
- * Leaves out: copies home that no fault of the CPU asks for: commands, prefetch hints, evictions
- * for other contexts.
+ * What would take such pages home without a fault asks here, too (kept-pages.ts).
  */
 import { FAULT_FLAG_WRITE } from '../mm/fault-types.ts';
 import type { VmFault } from '../mm/fault-types.ts';
 import { PAGE_SIZE } from '../base/units.ts';
+import type { MmStruct } from '../mm/mm-types.ts';
 import type { ContextMap } from './context-map.ts';
+import { whereIs } from './context-regions.ts';
+import { MAX_CPU_WAITS } from './kept-pages.ts';
+import type { PageKeeper } from './kept-pages.ts';
 import type { FaultService } from './policy/fault-service.ts';
 import { ACCESS_READ, ACCESS_WRITE, ON_DEVICE, PolicyError } from './policy/policy.ts';
 
-/** Passes that a page is kept from a CPU at most; xe's longest timeslice takes 21,334. */
-export const MAX_CPU_WAITS = 32_768;
-
 /** See the file header. Pages are those of the context. */
-export class CpuWaits {
+export class CpuWaits implements PageKeeper {
   /** What the policy did wrong when it was asked last; for the launch. */
   failure: PolicyError | null = null;
   private readonly service: FaultService;
@@ -38,7 +38,6 @@ export class CpuWaits {
   private readonly answers = new Map<number, Int32Array>();
   private woken: Promise<void> | null = null;
   private wakeAll: () => void = () => {};
-  private readonly keeper = (vmf: VmFault): Promise<void> | null => this.ask(vmf);
 
   constructor(service: FaultService, map: ContextMap, most = MAX_CPU_WAITS) {
     this.service = service;
@@ -48,15 +47,17 @@ export class CpuWaits {
 
   /** A pass is to run: CPUs ask from now on. */
   open(): void {
-    if (this.isOpen || this.service.policy.onCpuFault === undefined) return;
+    const { policy } = this.service;
+    const isAsked = policy.onCpuFault !== undefined || policy.keeps !== undefined;
+    if (this.isOpen || !isAsked) return;
     this.isOpen = true;
-    this.map.mirror.device.keepers.add(this.keeper);
+    this.map.mirror.device.kept.add(this);
   }
 
   /** Nothing runs for a while: whoever waits goes on. */
   close(): void {
     this.isOpen = false;
-    this.map.mirror.device.keepers.delete(this.keeper);
+    this.map.mirror.device.kept.delete(this);
     this.attempts.clear();
     this.answers.clear();
     this.wake();
@@ -83,8 +84,52 @@ export class CpuWaits {
     if (failure !== null) throw failure;
   }
 
-  /** What a CPU that faults on a device page has to wait for; null: nothing. */
-  private ask({ vma, address, flags }: VmFault): Promise<void> | null {
+  /** See PageKeeper. */
+  keeps(mm: MmStruct, page: number): boolean {
+    const { map, service } = this;
+    if (mm !== map.mirror.mm) return false;
+    try {
+      return service.keeps(page - map.originPage);
+    } catch (error) {
+      this.noteFailure(error);
+      return false;
+    }
+  }
+
+  /** See PageKeeper. An attempt costs what a CPU's does, so that the virtual clock moves. */
+  detains(mm: MmStruct, page: number): Promise<void> | null {
+    const { map, service } = this;
+    if (!this.keeps(mm, page) || whereIs(map.mirror, page) !== ON_DEVICE) return null;
+    try {
+      service.cpuReaches(page - map.originPage, ACCESS_READ);
+    } catch (error) {
+      this.noteFailure(error);
+      return null;
+    }
+    return this.nextPass();
+  }
+
+  /** Whether another context's policy keeps a page of this one. */
+  othersKeep(page: number): boolean {
+    const { mirror, originPage } = this.map;
+    const { kept } = mirror.device;
+    const isKept = kept.isKept(mirror.mm, originPage + page, this);
+    kept.count(mirror.mm, Number(isKept));
+    return isKept;
+  }
+
+  private noteFailure(error: unknown): void {
+    if (!(error instanceof PolicyError)) throw error;
+    this.failure = error;
+  }
+
+  private nextPass(): Promise<void> {
+    this.woken ??= new Promise((resolve) => (this.wakeAll = resolve));
+    return this.woken;
+  }
+
+  /** See PageKeeper. */
+  holdsBack({ vma, address, flags }: VmFault): Promise<void> | null {
     const { map, service } = this;
     const page = Math.floor(address / PAGE_SIZE) - map.originPage;
     if (vma.mm !== map.mirror.mm || page < 0 || page >= service.space.pageCount) return null;
@@ -102,12 +147,10 @@ export class CpuWaits {
         return null;
       }
     } catch (error) {
-      if (!(error instanceof PolicyError)) throw error;
-      this.failure = error;
+      this.noteFailure(error);
       return null;
     }
     this.attempts.set(page, attempts);
-    this.woken ??= new Promise((resolve) => (this.wakeAll = resolve));
-    return this.woken;
+    return this.nextPass();
   }
 }

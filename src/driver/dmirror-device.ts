@@ -45,6 +45,7 @@ import type { DeviceChunk } from './device-memory.ts';
 import type { DevicePageTable } from './device-page-table.ts';
 import { DeviceSleep } from './device-sleep.ts';
 import type { FaultAround } from './fault-around.ts';
+import { KeptPages } from './kept-pages.ts';
 import { MigrateWindowPool } from './migrate-window.ts';
 import type { MigrateWindow } from './migrate-window.ts';
 
@@ -92,8 +93,8 @@ export class DmirrorDevice {
    * one kernel was granted no other kernel's faults take away before it was used.
    */
   readonly faultLock = new Mutex();
-  /** Asked in turn what a CPU that faults on a page of the device has to wait for: cpu-waits.ts. */
-  readonly keepers = new Set<(vmf: VmFault) => Promise<void> | null>();
+  /** Pages that the policies of launches keep here for a while. */
+  readonly kept = new KeptPages();
   /** Whether it is suspended. */
   readonly sleep = new DeviceSleep();
   /** The list of the pass that holds `apertureLock`. */
@@ -104,15 +105,7 @@ export class DmirrorDevice {
     this.minor = minor;
     this.memory = memory;
     this.apertureFrame = frame;
-    memory.holdsBack = (vmf) => this.holdsBack(vmf);
-  }
-
-  private holdsBack(vmf: VmFault): Promise<void> | null {
-    for (const keeper of this.keepers) {
-      const released = keeper(vmf);
-      if (released !== null) return released;
-    }
-    return null;
+    memory.holdsBack = (vmf) => this.kept.holdsBack(vmf);
   }
 
   /**
@@ -191,7 +184,8 @@ export class DmirrorDevice {
     }
     const { mem } = this.context.sys;
     if (this.faultAround !== null && !mem.isLarge(mem.folioOf(vmf.page))) {
-      const { start, end } = this.faultAround.next(vmf.vma, page);
+      const around = this.faultAround.next(vmf.vma, page);
+      const { start, end } = this.kept.narrow(vmf.vma.mm, around, page);
       const outcome = await this.migrateFaulted(vmf, start, end);
       // Where RAM is short, the page alone may find room.
       if (outcome !== VM_FAULT_OOM) return outcome;

@@ -127,6 +127,11 @@ export class Dmirror {
     this.notifier = newMmuIntervalNotifier(this);
   }
 
+  /** Whether `close` has begun. */
+  get isClosing(): boolean {
+    return !this.isOpen;
+  }
+
   /**
    * Opens the device for an address space (dmirror_fops_open).
    *
@@ -217,7 +222,7 @@ export class Dmirror {
       case HMM_DMIRROR_MIGRATE_TO_DEV:
         return dmirrorMigrateToDevice(this, cmd);
       case HMM_DMIRROR_MIGRATE_TO_SYS:
-        return dmirrorMigrateToSystem(this, cmd);
+        return this.migrateToSystem(cmd);
       case HMM_DMIRROR_SNAPSHOT:
         return dmirrorSnapshot(this, cmd);
       case HMM_DMIRROR_EXCLUSIVE:
@@ -232,6 +237,12 @@ export class Dmirror {
       default:
         return errno.EINVAL;
     }
+  }
+
+  /** What a policy keeps on the device is waited for, as by xe's move of a range to RAM. */
+  private async migrateToSystem(cmd: DmirrorCmd): Promise<number> {
+    await this.device.kept.untilFree(this, cmd.addr, cmd.addr + cmd.npages * PAGE_SIZE);
+    return dmirrorMigrateToSystem(this, cmd);
   }
 
   /** One window of a device fault: the canonical retry loop (dmirror_range_fault). */

@@ -43,6 +43,8 @@ import type { RangeHints } from './range-hints.ts';
 import { checkBooks } from './service-check.ts';
 import type { ServicePagerOptions, ServicePagerStats } from './service-options.ts';
 
+/** Why the service ends accesses, as a device fault would say it. */
+const WHY_CANCELLED = { 'read-only': errno.EPERM, 'no such address': errno.EFAULT };
 /** See the file header. Pages are those of the context. */
 export class ServicePager {
   readonly map: ContextMap;
@@ -65,7 +67,7 @@ export class ServicePager {
   private lends = false;
   /** Something has been mapped or refused since the last pass. */
   private hasChanged = false;
-  /** Pages that have come, of which the service hears when it goes on: others run before that. */
+  /** Pages that have come; the service hears of them when it goes on: others run before that. */
   private readonly arriving = new PageNotes();
   /** Pages that left the mirror's page table; the service does not know yet. */
   private readonly gone = new Set<number>();
@@ -313,7 +315,7 @@ export class ServicePager {
       case 'remote':
         return this.mapWhereItIs(step);
       case 'cancel':
-        this.refuse(step.page, step.from >= ACCESS_WRITE, whyCancelled(step));
+        this.refuse(step.page, step.from >= ACCESS_WRITE, WHY_CANCELLED[step.why]);
         return true;
     }
   }
@@ -371,8 +373,10 @@ export class ServicePager {
     const pages = step.pages.subarray(0, step.count);
     // What a CPU has taken already is no page that goes home now.
     const wasHere = Uint8Array.from(pages, (page) => (mover.whereIs(page) === ON_DEVICE ? 1 : 0));
-    mover.room(step.count).set(pages);
-    if (isFatal(await mover.sendHome(step.count))) return false;
+    // What goes along with a CPU's page another context's policy may keep.
+    const go = step.kind === 'home' ? pages.filter((page) => !this.cpus.othersKeep(page)) : pages;
+    mover.room(go.length).set(go);
+    if (isFatal(await mover.sendHome(go.length))) return false;
     for (let i = 0; i < step.count; i++) {
       const page = step.pages[i]!;
       const isHere = mover.whereIs(page) === ON_DEVICE;
@@ -492,9 +496,4 @@ export class ServicePager {
     this.regions = regions;
     space.replaceRegions(regions);
   }
-}
-
-/** Why the service ends accesses, as a device fault would say it. */
-function whyCancelled({ why }: CancelStep): number {
-  return why === 'read-only' ? errno.EPERM : errno.EFAULT;
 }

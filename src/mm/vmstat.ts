@@ -17,6 +17,7 @@ export const VM_EVENTS = [
   'pgmigrate_to_ram',
   'device_private_fault',
   'device_private_held',
+  'device_private_kept',
   'migration_entry_wait',
   'userfault',
   'memory_failure',

@@ -168,7 +168,7 @@ describe('CPUs that a policy has wait', { timeout: 60_000 }, () => {
     const run = runServed(rig, one, addr, { policy: thrower, between, request: { window: 1 } });
     await expect(run).rejects.toThrow(/onCpuFault: throws: no idea/);
     // The next launch has all memory, and CPUs are asked about nothing any more.
-    expect(rig.mirror.device.keepers.size).toBe(0);
+    expect(rig.mirror.device.kept.all()).toEqual([]);
     const again = await runServed(rig, one, addr, { policy: policyByName('none') });
     expect(again.report.outcome).toBe('done');
     await rig.machine.close();
@@ -234,9 +234,9 @@ describe('CPUs that a policy has wait', { timeout: 60_000 }, () => {
           const vma = vmas.find(({ vmStart, vmEnd }) => vmStart <= addr && addr < vmEnd)!;
           const cpus = new CpuWaits(pager.service, pager.map, most);
           cpus.open();
-          const [, keeper] = [...rig.mirror.device.keepers];
+          const [, keeper] = rig.mirror.device.kept.all();
           const fault = { vma, address: addr, flags: 0, page: 0, ptePresent: true };
-          for (let i = 0; i < most + 1; i++) waits.push(keeper!(fault) !== null);
+          for (let i = 0; i < most + 1; i++) waits.push(keeper!.holdsBack(fault) !== null);
           cpus.close();
         },
       });

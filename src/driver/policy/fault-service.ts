@@ -327,6 +327,25 @@ export class FaultService {
     return this.placement.askCpu(page, access);
   }
 
+  /**
+   * Whether a page stays on the device for now, by the policy.
+   *
+   * @throws PolicyError where the policy throws or does not say. Context: at any time
+   */
+  keeps(page: number): boolean {
+    const { policy, space } = this;
+    if (policy.keeps === undefined || page < 0 || page >= space.pageCount) return false;
+    let answered: unknown;
+    try {
+      answered = policy.keeps(page, space);
+    } catch (error) {
+      throw asPolicyError(error, policy, 'keeps');
+    }
+    if (typeof answered === 'boolean') return answered;
+    refusePromise(answered, policy, 'keeps');
+    throw new PolicyError(policy.name, 'keeps', 'answers neither true nor false');
+  }
+
   /** The second half, once the CPU has its page. @returns a generator of steps */
   cpuTook(pages: Int32Array): Generator<PlacementStep, void, void> {
     return this.placement.goHome(pages);

@@ -222,6 +222,11 @@ export interface FaultPolicy {
    * reach it. Without it the page alone goes home.
    */
   onCpuFault?(page: number, access: number, view: PolicyView, answer: Decisions): void;
+  /**
+   * Whether a page that no CPU has faulted on stays on the device for now: nothing takes it home
+   * for another page's sake, and commands that would wait. Evictions do not ask.
+   */
+  readonly keeps?: ((page: number, view: PolicyView) => boolean) | undefined;
 }
 
 /** A policy for a run: policies have state, so each run gets its own. */

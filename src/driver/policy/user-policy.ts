@@ -19,7 +19,7 @@ import { asPolicyError } from './policy-error.ts';
 import { PolicyEyes } from './policy-eyes.ts';
 
 const METHODS = ['onFaults', 'chooseVictims'] as const;
-const OPTIONAL = ['arrived', 'left', 'touched', 'remoteLimit', 'onCpuFault'] as const;
+const OPTIONAL = ['arrived', 'left', 'touched', 'remoteLimit', 'onCpuFault', 'keeps'] as const;
 /** Traits that are numbers, and their bound. */
 const COUNTS: readonly string[] = ['batchLimit', 'batchesPerPass', 'throttledPerPass'];
 const MAX_COUNT = 65_536;
@@ -83,6 +83,7 @@ class GuardedPolicy implements FaultPolicy {
   readonly name: string;
   readonly touched: FaultPolicy['touched'];
   readonly remoteLimit: FaultPolicy['remoteLimit'];
+  readonly keeps: FaultPolicy['keeps'];
   // Whether there are methods that not all have makes a difference to the service.
   readonly arrived?: NonNullable<FaultPolicy['arrived']>;
   readonly left?: NonNullable<FaultPolicy['left']>;
@@ -100,6 +101,7 @@ class GuardedPolicy implements FaultPolicy {
     if (given.remoteLimit !== undefined) {
       this.remoteLimit = (page, view) => given.remoteLimit!(page, eyes.of(view));
     }
+    if (given.keeps !== undefined) this.keeps = (page, view) => given.keeps!(page, eyes.of(view));
     if (given.arrived !== undefined) {
       this.arrived = (page, cause, view) => given.arrived!(page, cause, eyes.of(view));
     }

@@ -1,7 +1,7 @@
 /**
  * Intel's xe on drm_gpusvm (Linux 6.19): a fault takes the largest range of 2 MiB, 64 KiB or 4 KiB
- * that fits, and all of it moves or nothing does. A page that was moved for an atomic stays on the
- * device for a timeslice of 5 ms; a CPU fault takes the whole range home.
+ * that fits, and all of it moves or nothing does. A range that was moved for an atomic stays on the
+ * device for a timeslice of 5 ms, unless it is evicted; a CPU fault takes the whole range home.
  *
  * Leaves out: the retries of a bind that races with a notifier, which need real page tables.
  */
@@ -100,7 +100,7 @@ export class XePolicy implements FaultPolicy {
     const start = Math.max(0, this.rangeOf[page]! - 1);
     if (this.rangeOf[page] === 0) {
       answer.migrate(page);
-    } else if (view.nowUs < this.keptUntil[start]!) {
+    } else if (this.keeps(page, view)) {
       answer.throttle(page);
     } else {
       answer.migrate(page);
@@ -108,11 +108,17 @@ export class XePolicy implements FaultPolicy {
     }
   }
 
+  keeps(page: number, view: PolicyView): boolean {
+    const start = this.rangeOf[page]! - 1;
+    return start >= 0 && view.nowUs < this.keptUntil[start]!;
+  }
+
   chooseVictims(request: VictimRequest, view: PolicyView, victims: Victims): void {
     const { order } = this;
     for (let at = order.head; at >= 0 && victims.count < request.pages; at = order.after(at)) {
       const end = at + Math.max(1, this.sizeAt[at]!);
-      let isFree = view.nowUs >= this.keptUntil[at]!;
+      // Whatever its timeslice: TTM evicts by frames, and asks nobody.
+      let isFree = true;
       for (let page = at; page < end; page++) if (view.isProtected(page)) isFree = false;
       if (!isFree) continue;
       for (let page = at; page < end; page++) {

@@ -229,6 +229,32 @@ describe('M6: a page that xe moved for an atomic', () => {
     expect([...service.cpuFault(3, ACCESS_READ)].map(({ count }) => count)).toEqual([512]);
   });
 
+  test('is kept for that time with its range, and no longer', () => {
+    const { space, service, asked } = atomicPage();
+    space.nowUs = asked + 4999;
+    expect([0, 3, 511].map((page) => service.keeps(page))).toEqual([true, true, true]);
+    expect([-1, 512].map((page) => service.keeps(page))).toEqual([false, false]);
+    space.nowUs = asked + 5000;
+    expect([0, 3, 511].map((page) => service.keeps(page))).toEqual([false, false, false]);
+  });
+
+  test('goes within its time if it has to make room', () => {
+    const space = new Residency([plainRegion(0, 1024)], 512);
+    const setup = { pageCount: space.pageCount, devicePages: 512, seed: 1 };
+    const service = new FaultService(space, new FaultRing(), new XePolicy(setup));
+    service.ring.push(3, ACCESS_ATOMIC, 0, 0, 0);
+    for (const _ of service.pass());
+    expect([service.keeps(3), space.where[3]]).toEqual([true, ON_DEVICE]);
+    service.ring.push(600, ACCESS_READ, 0, 0, 0);
+    for (const _ of service.pass());
+    expect(space.nowUs).toBeLessThan(5000);
+    expect([space.where[3], space.where[600], service.counts.evictedPages]).toEqual([
+      IN_RAM,
+      ON_DEVICE,
+      512,
+    ]);
+  });
+
   test('a read does not keep it', () => {
     const space = new Residency([plainRegion(0, 512)], 512);
     const setup = { pageCount: space.pageCount, devicePages: 512, seed: 1 };
