@@ -2,7 +2,12 @@
 // writes the same value, so it does not matter who writes last.
 
 var<workgroup> vm_left: u32;
-var<workgroup> vm_shown: u32;
+
+struct VmShown {
+  value: u32,
+  left: u32,
+}
+var<workgroup> vm_shown: VmShown;
 
 fn vm_barrier() -> bool {
   if (vm_never != 0u) { vm_left = 1u; }
@@ -14,8 +19,12 @@ fn vm_storage_barrier() -> bool {
   return vm_barrier();
 }
 
-// The value of the workgroup's first invocation, the same for all.
+// The value of the workgroup's first invocation, the same for all. If anyone stopped, all stop: the
+// value may be made up.
 fn vm_uniform(value: u32) -> u32 {
-  if (vm_lane == 0u) { vm_shown = value; }
-  return workgroupUniformLoad(&vm_shown);
+  if (vm_lane == 0u) { vm_shown.value = value; }
+  if (vm_never != 0u) { vm_shown.left = 1u; }
+  let shown = workgroupUniformLoad(&vm_shown);
+  vm_never = select(VM_PTE_NEVER, vm_never, shown.left == 0u);
+  return shown.value;
 }

@@ -14,6 +14,7 @@ import { callOrder, circleProblem } from './call-graph.ts';
 import type { EffectOrder } from './effect-order.ts';
 import { effectOrder } from './effect-order.ts';
 import { guardLoops } from './guard-loops.ts';
+import { unguardable } from './guard-writes.ts';
 import { plainBlanks } from '../../engine/vm/kernel-text.ts';
 import {
   MADE_ANEW,
@@ -66,6 +67,7 @@ export function checkKernel(text: string): CheckedKernel | readonly VmProblem[] 
     ...checkWords(words),
     ...calls.circles.map(circleProblem),
     ...checkShape(declarations),
+    ...unguardable(words).map(headWrite),
   ];
   if (problems.length > 0) {
     const first = problems.sort((a, b) => a.line - b.line).slice(0, MAX_PROBLEMS);
@@ -197,6 +199,12 @@ function checkShape(declarations: readonly Tree[]): KernelProblem[] {
   }
   problems.push(...checkCheckpoints(functions, kernel));
   return problems;
+}
+
+/** Writes are guarded one by one (guard-writes.ts), which a loop's head has no room for. */
+function headWrite({ text, line }: Word): KernelProblem {
+  const reason = `${text} is workgroup memory: write it in the loop, not between its parentheses`;
+  return { line, reason };
 }
 
 /** A replay begins at `vm_restore`: what comes before it must not be an operation. */

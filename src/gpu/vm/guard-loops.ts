@@ -8,6 +8,8 @@
  *
  * Locking. None; pure. Source: our own.
  */
+import { WRITE_GUARDS, writeGuards } from './guard-writes.ts';
+import type { Insert } from './guard-writes.ts';
 import type { Word } from './wgsl-tree.ts';
 
 /** What is put in. */
@@ -18,14 +20,14 @@ const LOOPS = new Set(['for', 'while', 'loop']);
 const MEETINGS = new Set(['vm_barrier', 'vm_storage_barrier', 'vm_uniform']);
 
 /**
- * Adds the checks.
+ * Adds the checks, those of guard-writes.ts too.
  *
  * @param text the kernel
  * @param words its tokens
- * @returns the text with `vm_tick` at the head of each loop's body
+ * @returns the text with `vm_tick` at the head of each loop's body, and guarded writes
  */
 export function guardLoops(text: string, words: readonly Word[]): string {
-  const inserts: { at: number; text: string }[] = [];
+  const inserts: Insert[] = [];
   for (const [index, { text: keyword }] of words.entries()) {
     if (!LOOPS.has(keyword)) continue;
     const brace = bodyOf(words, index);
@@ -34,6 +36,9 @@ export function guardLoops(text: string, words: readonly Word[]): string {
     const check = meets ? ONLY_STOP : LEAVE;
     inserts.push({ at: words[brace]!.end, text: check });
   }
+  // At one place a loop's check comes first, and what ends a statement before what begins one.
+  inserts.push(...writeGuards(words));
+  inserts.sort((a, b) => a.at - b.at);
   let guarded = '';
   let from = 0;
   for (const { at, text: check } of inserts) {
@@ -46,7 +51,7 @@ export function guardLoops(text: string, words: readonly Word[]): string {
 /** The column that a place in a guarded line had before. */
 export function unguardedColumn(line: string, column: number): number {
   let before = line.slice(0, column - 1);
-  for (const check of [LEAVE, ONLY_STOP]) before = before.replaceAll(check, '');
+  for (const check of [LEAVE, ONLY_STOP, ...WRITE_GUARDS]) before = before.replaceAll(check, '');
   return before.length + 1;
 }
 
