@@ -29,25 +29,22 @@ import type {
   StrategyName,
 } from '../engine/copy-engine.ts';
 import type { HostCopiers } from '../engine/host-copiers.ts';
-import type { HostMemory } from '../engine/host-jobs.ts';
 import { runHostJobs } from '../engine/host-jobs.ts';
 import { calibrate } from './calibrate.ts';
 import type { Scratch } from './calibrate.ts';
+import type { EngineParts } from './engine-parts.ts';
 import { Fifo } from './fifo.ts';
 import { Flight } from './flight.ts';
 import { planFlight, type FlightRoom, type FrameLayout } from './flight-planner.ts';
 import { nudgerOf } from './nudge.ts';
 import type { Nudger } from './nudge.ts';
-import type { KernelStatus } from './kernel-status.ts';
 import { landFlight } from './landing.ts';
-import { dropUnusedSlots, Launcher, type FlightListener } from './launcher.ts';
+import { dropUnusedSlots, isRobbed, Launcher, type FlightListener } from './launcher.ts';
 import { createListShape, ListRun, measureList, routeOf, ROUTES } from './list-run.ts';
 import { ROUTE_CLEAR, ROUTE_DOWNLOAD, ROUTE_MOVE, ROUTE_UPLOAD } from './list-run.ts';
 import { RamHazards } from './ram-hazards.ts';
-import type { SlotRing } from './rings.ts';
 import { RowOrder } from './row-order.ts';
 import { chooseStrategy, firstRefusedRow, STRATEGY_NAMES } from './strategies/choose.ts';
-import type { EncodeResources } from './strategies/strategy.ts';
 import { usualPaths } from './strategies/paths.ts';
 import type { Paths } from './strategies/paths.ts';
 import type { Vram } from './vram.ts';
@@ -62,24 +59,6 @@ const LOSS_GRACE_MS = 200;
 const CLOSE_GRACE_MS = 1000;
 /** Messages kept in `deviceErrors`. */
 const ERRORS_KEPT = 16;
-
-/** The parts of an engine; `createWebGpuEngine` makes them. */
-export interface EngineParts {
-  /** Held because Dawn for Node aborts when it is collected before the device. */
-  readonly gpu: GPU;
-  readonly adapter: AdapterReport;
-  readonly geometry: FrameGeometry;
-  readonly resources: EncodeResources;
-  readonly memory: HostMemory;
-  readonly hostCopiers: HostCopiers | undefined;
-  readonly uploads: SlotRing;
-  readonly readbacks: SlotRing;
-  readonly bouncePages: number;
-  readonly status: KernelStatus;
-  readonly checked: boolean;
-  /** Flights in the air at most. */
-  readonly flights: number;
-}
 
 /** See the file header. */
 export class WebGpuEngine implements CopyEngine, FlightListener {
@@ -251,8 +230,11 @@ export class WebGpuEngine implements CopyEngine, FlightListener {
     this.landReady();
   }
 
-  caught(flight: Flight, message: string): void {
+  reported(message: string): void {
     this.noteError(message);
+  }
+
+  caught(flight: Flight): void {
     flight.failure = errno.EIO;
     this.answered(flight);
   }
@@ -318,28 +300,54 @@ export class WebGpuEngine implements CopyEngine, FlightListener {
    * behind the filling of the first one's; others leave at once.
    */
   private launchBurst(run: ListRun): boolean {
-    const { burst, launcher } = this;
+    try {
+      this.planBurst(run);
+      return this.burst.length > 0 && !this.isLost && this.launchPlanned(run);
+    } catch (error) {
+      // What was planned never leaves: nobody may wait for it, or be told that it was done.
+      this.markLost(`a launch failed: ${String(error)}`);
+      throw error;
+    } finally {
+      this.burst.length = 0;
+    }
+  }
+
+  private planBurst(run: ListRun): void {
     const { jobCapacity } = this.parts.resources.jobs;
     this.room.jobs = jobCapacity;
     for (let more = true; more && !run.isPlanned && 2 * this.room.jobs > jobCapacity;) {
       const flight = this.planNext(run);
       if (flight === null) break;
-      burst.push(flight);
+      this.burst.push(flight);
       this.room.jobs -= flight.plan.jobs;
       more = flight.upload !== null;
     }
-    if (burst.length === 0 || this.isLost) return false;
+  }
+
+  /** False when the device went before all of them were submitted: then everything has settled. */
+  private launchPlanned(run: ListRun): boolean {
+    const { burst, launcher } = this;
+    if (this.losesRobbed(burst[0]!)) return false;
     let now = launcher.recordAll(burst, run.choice, this.encodingSince);
     for (let i = 0; i < burst.length; i++) {
       const flight = burst[i]!;
-      now = launcher.launch(flight, now);
-      this.outstanding += flight.pending;
-      this.nudger.begin(flight.pending);
-      run.flights += 1;
-      this.air.push(flight);
+      if (this.losesRobbed(flight)) burst.length = i;
+      else {
+        now = launcher.launch(flight, now);
+        this.outstanding += flight.pending;
+        this.nudger.begin(flight.pending);
+        run.flights += 1;
+        this.air.push(flight);
+      }
     }
     this.encodingSince = launcher.close(burst, now);
-    burst.length = 0;
+    return !this.isLost;
+  }
+
+  /** Nothing but the end of the device takes the memory of a mapped buffer away. */
+  private losesRobbed(flight: Flight): boolean {
+    if (!isRobbed(flight)) return false;
+    this.lose('the device took its mapped memory back');
     return true;
   }
 
@@ -369,11 +377,7 @@ export class WebGpuEngine implements CopyEngine, FlightListener {
     if (run.uploadPagesLeft > 0 && staged) {
       flight.upload = uploads.take(run.uploadPagesLeft);
       if (flight.upload === null) return false;
-      if (flight.upload.range?.byteLength === 0) {
-        // Nothing but the end of the device takes the memory of a mapped buffer away.
-        this.lose('the device took its mapped memory back');
-        return false;
-      }
+      if (this.losesRobbed(flight)) return false;
     }
     if (run.downloadPagesLeft > 0 || run.sumPagesLeft > 0) {
       flight.readback = readbacks.take(run.downloadPagesLeft + run.sumPagesLeft / 1024);

@@ -36,8 +36,10 @@ const SUM_BYTES = 4;
 export interface FlightListener {
   /** One of the flight's pending answers came, and was good. */
   answered(flight: Flight): void;
-  /** An error scope of the flight caught an error. */
-  caught(flight: Flight, message: string): void;
+  /** An error scope caught an error: once, however many flights it was for. */
+  reported(message: string): void;
+  /** The error scope of the flight was the one: that answer came, and was bad. */
+  caught(flight: Flight): void;
   /** The device did not do what the flight waits for: it may be lost. */
   refused(flight: Flight, reason: unknown): void;
   /** The flight's upload slot is mapped again. */
@@ -50,6 +52,8 @@ export class Launcher {
   private readonly listener: FlightListener;
   private readonly checked: boolean;
   private readonly recording: Recording;
+  /** Hears each error scope before its flights do. */
+  private readonly onScope: (error: GPUError | null) => void;
   /** Whether the burst is in an error scope. */
   private isScoped = false;
 
@@ -57,6 +61,9 @@ export class Launcher {
     this.resources = resources;
     this.listener = listener;
     this.checked = checked;
+    this.onScope = (error) => {
+      if (error !== null) listener.reported(error.message);
+    };
     this.recording = {
       resources,
       // Replaced for each flight; there is no encoder or plan that stands for "none".
@@ -75,7 +82,7 @@ export class Launcher {
     flight.onRefusal = (reason) => listener.refused(flight, reason);
     flight.onScope = (error) => {
       if (error === null) listener.answered(flight);
-      else listener.caught(flight, error.message);
+      else listener.caught(flight);
     };
   }
 
@@ -140,10 +147,12 @@ export class Launcher {
     return asked;
   }
 
-  /** Ends a burst, all flights of which are submitted. @returns the time now */
+  /** Ends a burst, given those of its flights that are submitted. @returns the time now */
   close(burst: readonly Flight[], begun: number): number {
     if (!this.isScoped) return begun;
     const answer = this.resources.device.popErrorScope();
+    // A refusal is the flights' to hear of, each by its own.
+    answer.then(this.onScope, () => {});
     for (let i = 0; i < burst.length; i++) answer.then(burst[i]!.onScope, burst[i]!.onRefusal);
     const closed = performance.now();
     this.resources.stats.encodeMs += closed - begun;
@@ -198,6 +207,11 @@ export class Launcher {
       device.queue.onSubmittedWorkDone().then(onAnswer, onRefusal);
     }
   }
+}
+
+/** Whether the device took the memory back that the flight's upload is to be written to. */
+export function isRobbed({ upload }: Flight): boolean {
+  return upload !== null && upload.range?.byteLength === 0;
 }
 
 /**

@@ -2,10 +2,12 @@
  * Bursts: flights that fill upload slots are recorded together, with one write of descriptors, and
  * then filled and submitted one by one; what has no slot to fill leaves at once.
  */
-import { expect, it } from 'vitest';
+import { describe, expect, it } from 'vitest';
+import { errno } from '../../src/base/errno.ts';
 import { checksumPageRange } from '../../src/engine/checksum.ts';
 import { CommandList } from '../../src/engine/command-list.ts';
 import type { WebGpuEngine } from '../../src/gpu/engine-core.ts';
+import type { Slot } from '../../src/gpu/rings.ts';
 import { HOST, openSmall } from '../contract/refused-submissions.ts';
 
 const WORDS = 1024;
@@ -103,5 +105,88 @@ it('checksums beside uploads of several flights keep their own results', async (
     return list.result[2 * i + 1] !== checksumPageRange(words, 100 + i, 1) >>> 0;
   });
   expect(wrong).toEqual([]);
+  await engine.close();
+});
+
+it('an error scope of several flights: all fail, and its error is noted once', async () => {
+  const { engine } = await openSmall({ checked: true, slotPages: [16], lanes: 3 });
+  engine.vram.arenas[0]!.destroy();
+  const list = new CommandList(3);
+  list.copy(0, HOST, 16);
+  list.copy(16, HOST + 16, 16);
+  // Half of it fits into the bounce buffer beside the second upload.
+  list.copy(HOST + 100, HOST + 140, 32);
+  expect(await engine.submit(list, 'staging')).toBe(errno.EIO);
+  expect(engine.stats.submissions).toBe(3);
+  expect([...list.done]).toEqual([0, 0, 0]);
+  expect(engine.deviceErrors).toHaveLength(1);
+  expect(engine.deviceErrors[0]).toContain('destroyed');
+  await engine.close();
+});
+
+describe('memory of a mapped slot that the device takes back between planning and filling', () => {
+  const rob = (slot: Slot): void => {
+    // What a buffer that was detached looks like.
+    slot.range = new ArrayBuffer(0);
+  };
+
+  /** Hears of each slot that is taken from now on, before whoever takes it. */
+  function onTake({ parts }: WebGpuEngine, heard: (taken: readonly Slot[]) => void): void {
+    const { uploads } = parts;
+    const take = uploads.take.bind(uploads);
+    const taken: Slot[] = [];
+    uploads.take = (pages) => {
+      const slot = take(pages);
+      if (slot !== null) taken.push(slot);
+      heard(taken);
+      return slot;
+    };
+  }
+
+  it.each([0, 1, 2])('of flight %i of three: ENODEV, what left before it at most', async (at) => {
+    const { engine } = await openSmall({ checked: true, slotPages: [16], lanes: 3 });
+    onTake(engine, (taken) => {
+      if (taken.length === 3) rob(taken[at]!);
+    });
+    const list = copies(40, 'up');
+    const said = listen(engine);
+    expect(await engine.submit(list, 'runs')).toBe(errno.ENODEV);
+    expect(said.filter((one) => one === 'submit').length).toBe(at === 2 ? 0 : at);
+    expect([...list.done].includes(1)).toBe(false);
+    expect(engine.isLost).toBe(true);
+    expect(await engine.submit(copies(1, 'up'), 'runs')).toBe(errno.ENODEV);
+    await engine.close();
+  });
+
+  it('of the second flight, while the first is submitted', async () => {
+    const { engine } = await openSmall({ checked: true, slotPages: [16], lanes: 3 });
+    const slots: Slot[] = [];
+    onTake(engine, (taken) => slots.splice(0, 3, ...taken));
+    const said = listen(engine);
+    const submit = engine.device.queue.submit.bind(engine.device.queue);
+    engine.device.queue.submit = (commands) => {
+      submit(commands);
+      if (slots[1]!.range !== null) rob(slots[1]!);
+    };
+    expect(await engine.submit(copies(40, 'up'), 'runs')).toBe(errno.ENODEV);
+    expect(said).toEqual(['record', 'record', 'record', 'submit']);
+    await engine.close();
+  });
+});
+
+it('a launch that throws ends the engine: what was planned is neither done nor sent', async () => {
+  const { engine } = await openSmall({ checked: true, slotPages: [16], lanes: 3 });
+  const said = listen(engine);
+  const submit = engine.device.queue.submit.bind(engine.device.queue);
+  engine.device.queue.submit = (commands) => {
+    if (said.filter((one) => one === 'submit').length === 1) throw new Error('no');
+    submit(commands);
+  };
+  const list = copies(40, 'up');
+  expect(() => engine.submit(list, 'runs')).toThrow('no');
+  expect([...list.done].includes(1)).toBe(false);
+  expect(await engine.lost).toContain('a launch failed: Error: no');
+  expect(await engine.submit(copies(1, 'up'), 'runs')).toBe(errno.ENODEV);
+  expect(said.filter((one) => one === 'submit')).toHaveLength(1);
   await engine.close();
 });

@@ -13,6 +13,8 @@ class Eyes implements PolicyView {
   readonly mapped: Uint8Array;
   readonly remote: Uint8Array;
   readonly #space: Residency;
+  /** A copy of each region that was asked for: whoever made the region may go on using it. */
+  readonly #regions = new WeakMap<Region, Region>();
 
   constructor(space: Residency) {
     this.#space = space;
@@ -43,9 +45,13 @@ class Eyes implements PolicyView {
 
   regionOf(page: number): Region | undefined {
     const region = this.#space.regionOf(page);
-    if (region === undefined || Object.isFrozen(region)) return region;
-    Object.freeze(region.hints);
-    return Object.freeze(region);
+    if (region === undefined) return undefined;
+    let copy = this.#regions.get(region);
+    if (copy === undefined) {
+      copy = Object.freeze({ ...region, hints: Object.freeze({ ...region.hints }) });
+      this.#regions.set(region, copy);
+    }
+    return copy;
   }
 
   isProtected(page: number): boolean {

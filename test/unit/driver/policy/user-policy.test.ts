@@ -264,6 +264,21 @@ describe('a policy that writes what it is given', () => {
     expect(error.message).toMatch(new RegExp(`policy page by page, onFaults: throws: .*${name}`));
   });
 
+  test('regions are copies, the same at each look: whoever made them goes on using them', () => {
+    const seen = new Set<unknown>();
+    const regions = trace.regions.map((one) => ({ ...one, hints: { ...one.hints } }));
+    const onFaults: FaultPolicy['onFaults'] = (faults, view, answer) => {
+      seen.add(view.regionOf(faults.pages[0]!));
+      good.onFaults(faults, view, answer);
+    };
+    runModel({ ...trace, regions }, userPolicy({ policy: { ...good, onFaults } }, 'mine.js'), {
+      devicePages: 600,
+    });
+    expect([...seen]).toEqual(regions);
+    expect(regions.some((one) => seen.has(one) || Object.isFrozen(one))).toBe(false);
+    expect(regions.some((one) => Object.isFrozen(one.hints))).toBe(false);
+  });
+
   test('nor are there other things to be called than answers', () => {
     const keys = (one: object): string[] => {
       const own = Object.getPrototypeOf(one) as object;
