@@ -5,7 +5,8 @@
  * Bare means the same kernel and passes on the same adapter, page-table entries put in by hand, and
  * the same copies by the machine's copy engine, frame by frame as a run under the policy did them:
  * no address space, no migration, no service. Both sides run in turn, round after round. What
- * brings pages home before each is not timed.
+ * brings pages home before each is not timed, and neither is what the side before has left: both
+ * begin at rest, with all pages in RAM.
  *
  * Leaves out: what a policy's choices cost in other patterns; see the experiments of
  * docs/device-faults.md, which are on the virtual clock.
@@ -63,6 +64,8 @@ export class FaultBench {
   private program: VmProgram | undefined;
   /** The copies of a run without prefetch, whole windows of them. */
   private copies: CommandList[] = [];
+  /** Waited for before each side begins: what others have left behind is none of its own. */
+  rest: () => Promise<void> = () => Promise.resolve();
 
   private constructor(
     pages: number,
@@ -115,6 +118,7 @@ export class FaultBench {
    */
   async served(policy: string, window: number, each = 1): Promise<ServedRun> {
     await this.bringHome();
+    await this.rest();
     return this.launch(policy, window, each);
   }
 
@@ -146,6 +150,7 @@ export class FaultBench {
     if (this.copies.length === 0) this.copies = await this.recordCopies();
     // Their targets are free, as they were for the run that is done again.
     await this.bringHome();
+    await this.rest();
     const slot = { budget: 1 << 16, forceAt: vmAbi.FORCE_NEVER };
     const none = new Uint32Array();
     let first = 0;

@@ -2,6 +2,7 @@
  * `npm run vm-costs -- --faults`: what serving faults costs on wall time, with the goals of its
  * three figures, and a curve over the window.
  */
+import { setTimeout } from 'node:timers/promises';
 import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
 import type { ServedRun } from '../bench/fault-costs.ts';
@@ -22,17 +23,29 @@ const WINDOWS = [1, 4, 16, 64, 128];
 const BLOCK = 512;
 
 setFlagsFromString('--expose-gc');
-/** Collects garbage: Dawn for Node makes some with each look for finished work. */
 const collect = runInNewContext('gc') as () => void;
+/** Milliseconds in which what a collection has freed is given back. */
+const REST_MS = 20;
+
+/**
+ * Collects garbage, of which Dawn for Node makes some with each look for finished work, and waits
+ * until the objects behind it are gone: each side pays for its own.
+ */
+async function rest(): Promise<void> {
+  collect();
+  await setTimeout(REST_MS);
+}
 
 /** @returns the exit status: 1 where a goal is missed */
 export async function runFaultCosts(mib: number, rounds: number): Promise<number> {
   const large = await FaultBench.open(mib * PAGES_PER_MIB);
+  large.rest = rest;
   print(`adapter: ${large.adapter}`);
   let isGood = await againstBare(large, mib, rounds);
   isGood = (await copyCurve(large, rounds)) && isGood;
   await large.close();
   const small = await FaultBench.open(8 * PAGES_PER_MIB);
+  small.rest = rest;
   isGood = (await oneByOne(small, Math.max(1, Math.ceil(rounds / 3)))) && isGood;
   await windowCurve(small);
   await small.close();
@@ -44,10 +57,9 @@ async function againstBare(bench: FaultBench, mib: number, rounds: number): Prom
   const bare: number[] = [];
   let last: ServedRun | undefined;
   for (let round = 0; round <= rounds; round++) {
-    const first = round % 2 === 0 ? await bareTime(bench) : undefined;
-    collect();
+    const first = round % 2 === 0 ? await bench.bare() : undefined;
     last = await bench.served('none', 256);
-    const bareMs = first ?? (await bareTime(bench));
+    const bareMs = first ?? (await bench.bare());
     // The first round warms up.
     if (round === 0) continue;
     bare.push(bareMs);
@@ -62,12 +74,6 @@ async function againstBare(bench: FaultBench, mib: number, rounds: number): Prom
   const best = (Math.min(...served) / Math.min(...bare)).toFixed(2);
   const what = `over bare ${ratio.toFixed(2)}, median of the rounds' ratios; best rounds ${best}`;
   return judge(what, ratio <= BARE_GOAL, `at most ${BARE_GOAL}`);
-}
-
-/** The bare side, which pays for its own garbage only, as the other does. */
-function bareTime(bench: FaultBench): Promise<number> {
-  collect();
-  return bench.bare();
 }
 
 async function oneByOne(bench: FaultBench, rounds: number): Promise<boolean> {

@@ -154,11 +154,9 @@ export class ContextMap {
   /** Ends the connection: the context maps nothing any more. Pages stay on the device. */
   close(): void {
     this.mirror.pageTable.unlisten(this.listener);
-    this.space.unmapBlocks(0, SPACE_PAGES);
-    for (const pages of [this.mapped, this.refused]) {
-      for (const page of pagesOf(pages)) this.space.unmapPage(page * PAGE_SIZE);
-      pages.clear();
-    }
+    this.space.unmapAll();
+    this.mapped.clear();
+    this.refused.clear();
   }
 
   /** Virtual pages [first, end) are gone from the mirror's page table. */

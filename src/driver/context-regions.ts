@@ -12,6 +12,7 @@ import { isDevicePrivateEntry, leafPfn, pteNone, ptePresent } from '../mm/swapop
 import type { Dmirror } from './dmirror.ts';
 import { IN_RAM, NO_HINTS, ON_DEVICE } from './policy/policy.ts';
 import type { Region } from './policy/policy.ts';
+import type { Residency } from './policy/residency.ts';
 import { firstBehind } from './range-hints.ts';
 import type { RangeHints } from './range-hints.ts';
 
@@ -77,8 +78,28 @@ export function whereIs(mirror: Dmirror, page: number): number {
   return device.memory.has(leafPfn(entry, address)) ? ON_DEVICE : IN_RAM;
 }
 
+/** The readable VMAs of a context, as they were when somebody looked last. */
+export class ContextRegions {
+  regions: readonly Region[];
+  private readonly read: () => Region[];
+
+  /** As for `regionsOf`. */
+  constructor(...of: Parameters<typeof regionsOf>) {
+    this.read = () => regionsOf(...of);
+    this.regions = this.read();
+  }
+
+  /** The process may have mapped and unmapped memory, and changed what it may do with it. */
+  refresh(space: Residency): void {
+    const regions = this.read();
+    if (areSameRegions(regions, this.regions)) return;
+    this.regions = regions;
+    space.replaceRegions(regions);
+  }
+}
+
 /** Whether two lists of regions say the same. */
-export function areSameRegions(a: readonly Region[], b: readonly Region[]): boolean {
+function areSameRegions(a: readonly Region[], b: readonly Region[]): boolean {
   if (a.length !== b.length) return false;
   return a.every((one, i) => {
     const other = b[i]!;

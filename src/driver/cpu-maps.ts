@@ -23,11 +23,11 @@ import {
  */
 export function cpuMaps(mm: MmStruct, addr: number, pfn: number, isWritten: boolean): boolean {
   const { pageTables } = mm.sys;
-  const at = pageTables.leafOffset(mm.pgd, addr);
-  const entry = pageTables.words[at]!;
+  const pteAt = pageTables.pteOffset(mm.pgd, addr);
+  const isHuge = pteAt === 0;
+  const entry = pageTables.words[isHuge ? pageTables.pmdOffset(mm.pgd, addr) : pteAt]!;
   if (!ptePresent(entry) && !isDevicePrivateEntry(entry)) return false;
   if (isWritten && !pteWrite(entry) && !isWritableLeaf(entry)) return false;
-  const isHuge = at === pageTables.pmdOffset(mm.pgd, addr);
   const offset = isHuge ? Math.floor(addr / PAGE_SIZE) % HPAGE_PMD_NR : 0;
   return ptePfn(entry) + offset === pfn;
 }

@@ -27,6 +27,9 @@ export type EraseListener = (first: number, end: number) => void;
 
 export class DevicePageTable {
   private readonly leaves = new Map<number, Uint32Array>();
+  /** The leaf that was looked up last; -1 for none. */
+  private lastKey = -1;
+  private lastLeaf: Uint32Array | undefined;
   /** Entries that are present. */
   mapped = 0;
   private readonly listeners = new Set<EraseListener>();
@@ -63,7 +66,7 @@ export class DevicePageTable {
 
   /** The entry for a virtual page number, 0 when there is none. */
   lookup(page: number): number {
-    const leaf = this.leaves.get(Math.floor(page / PTRS_PER_TABLE));
+    const leaf = this.leafOf(Math.floor(page / PTRS_PER_TABLE));
     return leaf === undefined ? 0 : leaf[page % PTRS_PER_TABLE]!;
   }
 
@@ -77,9 +80,19 @@ export class DevicePageTable {
     this.setEntry(page, pfn, DPT_ATOMIC);
   }
 
+  /** The leaf of 512 pages, if there is one; mostly it is the one that was asked for last. */
+  private leafOf(key: number): Uint32Array | undefined {
+    if (key === this.lastKey) return this.lastLeaf;
+    const leaf = this.leaves.get(key);
+    if (leaf === undefined) return undefined;
+    this.lastKey = key;
+    this.lastLeaf = leaf;
+    return leaf;
+  }
+
   private setEntry(page: number, pfn: number, bits: number): void {
     const key = Math.floor(page / PTRS_PER_TABLE);
-    let leaf = this.leaves.get(key);
+    let leaf = this.leafOf(key);
     if (leaf === undefined) {
       leaf = new Uint32Array(PTRS_PER_TABLE);
       this.leaves.set(key, leaf);
@@ -148,6 +161,7 @@ export class DevicePageTable {
     if (to - from === PTRS_PER_TABLE) {
       for (let at = 0; at < PTRS_PER_TABLE; at++) if (leaf[at] !== 0) this.mapped--;
       this.leaves.delete(key);
+      if (key === this.lastKey) this.lastKey = -1;
       return;
     }
     for (let at = from; at < to; at++) {

@@ -45,8 +45,9 @@ export class PageSet {
   size = 0;
   /** Place of each page in `order`, from 1; 0 for those that are not in it. */
   private readonly leaves: (Uint32Array | undefined)[] = [];
-  /** Pages as they came, those among them that have left. */
-  private order: number[] = [];
+  /** The first `count`: pages as they came, those among them that have left. */
+  private order = new Int32Array(LEAF_PAGES);
+  private count = 0;
   /** Pages at the front of `order` that have left. */
   private head = 0;
 
@@ -58,7 +59,9 @@ export class PageSet {
   add(page: number): void {
     const leaf = (this.leaves[page >>> LEAF_SHIFT] ??= new Uint32Array(LEAF_PAGES));
     if (leaf[page & LEAF_MASK] !== 0) return;
-    leaf[page & LEAF_MASK] = this.order.push(page);
+    if (this.count === this.order.length) this.grow();
+    this.order[this.count++] = page;
+    leaf[page & LEAF_MASK] = this.count;
     this.size += 1;
   }
 
@@ -67,27 +70,25 @@ export class PageSet {
     if (this.placeOf(page) === 0) return false;
     this.leaves[page >>> LEAF_SHIFT]![page & LEAF_MASK] = 0;
     this.size -= 1;
-    if (this.order.length > 2 * this.size + LEAF_PAGES) this.closeRanks();
+    if (this.count > 2 * this.size + LEAF_PAGES) this.closeRanks();
     return true;
   }
 
   /** All pages as they are now, those first that came first. */
-  inOrder(): number[] {
-    return this.order.filter((page, at) => this.placeOf(page) === at + 1);
+  inOrder(): Int32Array {
+    return this.order.subarray(0, this.count).filter((page, at) => this.placeOf(page) === at + 1);
   }
 
   /** The page that came first; -1 where there is none. */
   oldest(): number {
-    const { order } = this;
-    while (this.head < order.length && this.placeOf(order[this.head]!) !== this.head + 1) {
-      this.head += 1;
-    }
-    return order[this.head] ?? -1;
+    const { order, count } = this;
+    while (this.head < count && this.placeOf(order[this.head]!) !== this.head + 1) this.head += 1;
+    return this.head < count ? order[this.head]! : -1;
   }
 
   clear(): void {
     this.leaves.length = 0;
-    this.order = [];
+    this.count = 0;
     this.head = 0;
     this.size = 0;
   }
@@ -99,10 +100,20 @@ export class PageSet {
 
   /** Forgets pages that have left. */
   private closeRanks(): void {
-    this.order = this.inOrder();
-    this.head = 0;
-    for (const [at, page] of this.order.entries()) {
-      this.leaves[page >>> LEAF_SHIFT]![page & LEAF_MASK] = at + 1;
+    let kept = 0;
+    for (let at = 0; at < this.count; at++) {
+      const page = this.order[at]!;
+      if (this.placeOf(page) !== at + 1) continue;
+      this.order[kept++] = page;
+      this.leaves[page >>> LEAF_SHIFT]![page & LEAF_MASK] = kept;
     }
+    this.count = kept;
+    this.head = 0;
+  }
+
+  private grow(): void {
+    const { order } = this;
+    this.order = new Int32Array(2 * order.length);
+    this.order.set(order);
   }
 }

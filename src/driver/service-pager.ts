@@ -21,7 +21,7 @@ import { PAGE_SIZE, TASK_SIZE } from '../base/units.ts';
 import type { DeviceSpace } from '../engine/vm/device-space.ts';
 import type { FaultBatch } from '../engine/vm/launch.ts';
 import { ContextMap, SPACE_PAGES } from './context-map.ts';
-import { areSameRegions, regionsOf } from './context-regions.ts';
+import { ContextRegions } from './context-regions.ts';
 import { Aperture } from './aperture.ts';
 import { CpuWaits } from './cpu-waits.ts';
 import type { Dmirror } from './dmirror.ts';
@@ -36,10 +36,9 @@ import type { CancelStep, ServiceStep } from './policy/fault-service.ts';
 import { MOVED_READABLE, MOVE_FAILED } from './policy/placement-rows.ts';
 import type { PlacementStep } from './policy/placement-rows.ts';
 import { ACCESS_READ, ACCESS_WRITE, IN_RAM, ON_DEVICE } from './policy/policy.ts';
-import type { FaultPolicy, PolicyFactory, PolicySetup, Region } from './policy/policy.ts';
+import type { FaultPolicy, PolicyFactory, PolicySetup } from './policy/policy.ts';
 import { Residency } from './policy/residency.ts';
 import { mergeHints } from './range-hints.ts';
-import type { RangeHints } from './range-hints.ts';
 import { checkBooks } from './service-check.ts';
 import type { ServicePagerOptions, ServicePagerStats } from './service-options.ts';
 
@@ -57,9 +56,7 @@ export class ServicePager {
   private readonly run: DeviceRun;
   /** Pages of the context that can be of the process. */
   private readonly pages: number;
-  /** What the user has said, in order. */
-  private readonly hints: readonly RangeHints[];
-  private regions: readonly Region[] = [];
+  private readonly regions: ContextRegions;
   private steps: Generator<ServiceStep, void, void> | null = null;
   /** The replay in progress acknowledges single faults. */
   private isAck = false;
@@ -102,12 +99,13 @@ export class ServicePager {
     this.mover = new PageMover(this.map);
     this.map.onErase = (first, end) => this.noteErased(first, end);
     this.pages = Math.min(SPACE_PAGES, TASK_SIZE / PAGE_SIZE - this.map.originPage);
-    this.hints = mergeHints(options.hints ?? [], this.pages)!;
-    this.regions = this.readRegions();
+    const hints = mergeHints(options.hints ?? [], this.pages)!;
+    const { originPage } = this.map;
+    this.regions = new ContextRegions(mirror, originPage, this.pages, space.context, hints);
     const { capacityPages } = mirror.device.memory;
     const devicePages = Math.max(1, Math.min(options.devicePages ?? Infinity, capacityPages));
     // Memory may be mapped later: books and policy have room for all that can be.
-    const residency = new Residency(this.regions, devicePages, this.pages);
+    const residency = new Residency(this.regions.regions, devicePages, this.pages);
     const policy = this.makePolicy(options.policy, {
       pageCount: residency.capacity,
       devicePages,
@@ -155,7 +153,7 @@ export class ServicePager {
     this.isAck = false;
     await this.settle();
     this.run.begin();
-    for (const { first, outer } of this.regions) {
+    for (const { first, outer } of this.regions.regions) {
       for (let page = first; page < outer; page++) this.lookAt(page);
     }
     this.cpus.open();
@@ -198,12 +196,7 @@ export class ServicePager {
     this.lends = this.aperture.isAround;
     this.map.begin();
     this.asked.clear();
-    for (const { page, access } of this.run.stops) {
-      const before = this.asked.get(page);
-      if (before === 0) this.lookFor(page);
-      const isWrite = access >= ACCESS_WRITE || before === ASKED_WRITE;
-      this.asked.set(page, isWrite ? ASKED_WRITE : ASKED_READ);
-    }
+    this.noteStops();
     const remote = this.remote.wanted();
     if (remote.size > 0) return this.lend(remote);
     // What the engine's ring lost comes again, like what this one loses.
@@ -217,6 +210,17 @@ export class ServicePager {
         this.remote.beginRun();
         return true;
       }
+    }
+  }
+
+  private noteStops(): void {
+    const { stops } = this.run;
+    for (let i = 0; i < stops.length; i++) {
+      const { page, access } = stops[i]!;
+      const before = this.asked.get(page);
+      if (before === 0) this.lookFor(page);
+      const isWrite = access >= ACCESS_WRITE || before === ASKED_WRITE;
+      this.asked.set(page, isWrite ? ASKED_WRITE : ASKED_READ);
     }
   }
 
@@ -422,7 +426,7 @@ export class ServicePager {
    */
   private async settle(): Promise<boolean> {
     const { service, gone } = this;
-    this.refreshRegions();
+    this.regions.refresh(service.space);
     for (;;) {
       // Also those that go while it waits for one of them.
       for (const page of gone) {
@@ -481,19 +485,5 @@ export class ServicePager {
       const isKnown = (space.where[page]! & ON_DEVICE) !== 0 || space.remote[page] === 1;
       if (isKnown || this.arriving.get(page) !== 0) this.gone.add(page);
     }
-  }
-
-  private readRegions(): Region[] {
-    const { mirror, map, pages } = this;
-    return regionsOf(mirror, map.originPage, pages, map.space.context, this.hints);
-  }
-
-  /** The process may have mapped and unmapped memory, and changed what it may do with it. */
-  private refreshRegions(): void {
-    const { space } = this.service;
-    const regions = this.readRegions();
-    if (areSameRegions(regions, this.regions)) return;
-    this.regions = regions;
-    space.replaceRegions(regions);
   }
 }

@@ -82,13 +82,17 @@ export class DeviceRun {
    * @param report what was accessed, where the engine reports it
    * @param inFlight workgroups that have not ended; others do not come again
    */
-  take(records: Uint32Array, report: Uint32Array | undefined, inFlight: Iterable<number>): void {
+  take(
+    records: Uint32Array,
+    report: Uint32Array | undefined,
+    inFlight: () => Iterable<number>,
+  ): void {
     this.stops = [];
     // Without each stop nobody could say where in a report an invocation is.
     const accesses = this.isComplete ? report : undefined;
     for (let at = 0; at < records.length; at += FAULT_WORDS) {
       const vmAccess = records[at + FAULT_ACCESS]!;
-      const fault = {
+      const fault: RaisedFault = {
         key: laneKey(records[at + FAULT_WORKGROUP]!, records[at + FAULT_LANE]!),
         page: records[at + FAULT_ADDRESS]! >>> VM_PAGE_SHIFT,
         access: policyAccess(vmAccess),
@@ -99,12 +103,12 @@ export class DeviceRun {
       // Reports have the hints, too, each in its place.
       else if (accesses === undefined && this.isNewHint(fault)) this.hints.push(fault);
     }
-    this.stops.sort(byPlace);
+    sortByPlace(this.stops);
     if (accesses !== undefined) this.log.take(accesses);
     else if (this.isComplete) {
       for (const stop of this.stops) this.resumed.set(stop.key, stop.operation);
     }
-    if (this.resumed.size + this.log.size > 0) this.forgetEnded(new Set(inFlight));
+    if (this.resumed.size + this.log.size > 0) this.forgetEnded(new Set(inFlight()));
   }
 
   private forgetEnded(inFlight: ReadonlySet<number>): void {
@@ -220,6 +224,16 @@ export class DeviceRun {
 
 function placeOf({ page, access }: RaisedFault): number {
   return page * 8 + access;
+}
+
+/** Workgroups that ran one after the other have left their records in order. */
+function sortByPlace(stops: RaisedFault[]): void {
+  for (let i = 1; i < stops.length; i++) {
+    if (byPlace(stops[i - 1]!, stops[i]!) > 0) {
+      stops.sort(byPlace);
+      return;
+    }
+  }
 }
 
 function byPlace(a: RaisedFault, b: RaisedFault): number {

@@ -144,7 +144,7 @@ export class FaultService {
       // Reading the device's PUT is slow: only once all that was known of is fetched.
       if (ring.get >= known) known = ring.put;
       if (!this.fetch(known)) break;
-      if (this.batch.context.subarray(0, this.batch.count).some((one) => this.isDead(one))) {
+      if (this.hasDead()) {
         counts.flushed += ring.flush(ring.put);
         yield* this.replay();
         replays++;
@@ -373,8 +373,12 @@ export class FaultService {
     this.placement.adopt(page);
   }
 
-  private isDead(context: number): boolean {
-    return this.deadContexts.has(context);
+  /** Whether a fault of the batch is of an address space that is gone. */
+  private hasDead(): boolean {
+    const { batch, deadContexts } = this;
+    if (deadContexts.size === 0) return false;
+    for (let i = 0; i < batch.count; i++) if (deadContexts.has(batch.context[i]!)) return true;
+    return false;
   }
 
   private toggleHwPrefetch(): void {

@@ -79,7 +79,12 @@ export class Residency implements PolicyView {
   private enterRegions(): void {
     this.ranges.forEach(({ first, outer }, at) => {
       this.regionAt.fill(at + 1, first, outer);
-      for (let page = first; page < outer; page++) this.blockPages[page >>> BLOCK_SHIFT]!++;
+      for (let from = first; from < outer;) {
+        const block = from >>> BLOCK_SHIFT;
+        const to = Math.min(outer, (block + 1) * BLOCK_PAGES);
+        this.blockPages[block]! += to - from;
+        from = to;
+      }
     });
   }
 

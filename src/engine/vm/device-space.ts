@@ -121,6 +121,14 @@ export class DeviceSpace {
     }
   }
 
+  /** Takes everything out. */
+  unmapAll(): void {
+    for (let index = 0; index < VM_DIRECTORY_ENTRIES; index++) {
+      if (this.words[index]! >>> PTE_FRAME_SHIFT === VM_NO_TABLE) continue;
+      this.unmapBlock(index * 2 ** VM_BLOCK_SHIFT);
+    }
+  }
+
   /** Takes a page out, or leaves only `PTE_KILL_*` flags in its place. EINVAL for bad arguments. */
   unmapPage(address: number, kills = 0): number {
     if (!isAddress(address) || (kills & ~KILLS) !== 0) return errno.EINVAL;

@@ -30,8 +30,8 @@ export interface FaultBatch {
   readonly overflow: number;
   /** Number of the pass, from 0. */
   readonly pass: number;
-  /** Workgroups that have not ended: the next pass takes them up again. */
-  readonly stopped: readonly number[];
+  /** Workgroups that have not ended: the next pass takes them up again. Not after it has begun. */
+  readonly stopped: () => readonly number[];
   /** Workgroups that the next pass begins, if it may. */
   readonly next: number;
   /** What the pass accessed, where the program reports it. */
@@ -177,6 +177,8 @@ class Launch {
   /** Workgroup of each slot in use; -1 for a free one. */
   private readonly owner: Int32Array;
   private freeSlots: number[];
+  /** 1 for each slot that the pass at hand ran. */
+  private readonly ran: Uint8Array;
   /** Slots whose workgroup stopped, in order. */
   private stopped: number[] = [];
   /** Stopped workgroups that wait for a slot with a log. */
@@ -202,6 +204,7 @@ class Launch {
     this.request = request;
     this.window = Math.max(1, Math.min(request.window ?? program.slots, program.slots));
     this.owner = new Int32Array(this.window).fill(-1);
+    this.ran = new Uint8Array(this.window);
     this.freeSlots = Array.from({ length: this.window }, (_, i) => this.window - 1 - i);
   }
 
@@ -274,6 +277,7 @@ class Launch {
   /** Takes up workgroups that waited for a slot. */
   private unpark(): void {
     if (this.holds || this.overfull.length > 0) return;
+    const hasMore = this.parked.length > 0 && this.freeSlots.length > 0;
     while (this.parked.length > 0 && this.freeSlots.length > 0) {
       const { slot, workgroup } = this.parked.shift()!;
       const to = this.freeSlots.pop()!;
@@ -281,7 +285,7 @@ class Launch {
       this.owner[to] = workgroup;
       this.stopped.push(to);
     }
-    this.stopped.sort((a, b) => a - b);
+    if (hasMore) this.stopped.sort((a, b) => a - b);
   }
 
   /** Gives free slots to workgroups that have not run. */
@@ -306,7 +310,8 @@ class Launch {
     unlogged: boolean,
   ): LaunchOutcome | undefined {
     if (work.every(({ length }) => length === 0)) return undefined;
-    const ran = new Uint8Array(this.window);
+    const { ran } = this;
+    ran.fill(0);
     for (const pairs of work) for (let at = 1; at < pairs.length; at += 2) ran[pairs[at]!] = 1;
     this.overflow += result.overflow;
     this.faults += result.faults.length / 8 + result.overflow;
@@ -363,14 +368,16 @@ class Launch {
 
   private async serve({ faults, overflow, accesses }: VmPassResult): Promise<boolean> {
     if (faults.length === 0 && overflow === 0 && this.request.everyPass !== true) return true;
+    const { owner, stopped, parked } = this;
     const batch = {
       records: faults,
       count: faults.length / 8,
       overflow,
       pass: this.passes - 1,
-      stopped: [
-        ...this.stopped.map((slot) => this.owner[slot]!),
-        ...this.parked.map(({ workgroup }) => workgroup),
+      // Most pagers never ask.
+      stopped: () => [
+        ...stopped.map((slot) => owner[slot]!),
+        ...parked.map(({ workgroup }) => workgroup),
       ],
       next: this.admissible,
       accesses,

@@ -79,7 +79,7 @@ test.each([
     for (let pass = 0; pass < 600; pass++) {
       const { records, report, inFlight } = passOf(pass * WINDOW, 1);
       run.begin();
-      run.take(records, reports ? report : undefined, inFlight);
+      run.take(records, reports ? report : undefined, () => inFlight);
       run.end(false);
       most = Math.max(most, run.remembered);
       for (const _ of service.pass());
@@ -87,7 +87,7 @@ test.each([
     // Where each one stands, and where it waits, if single faults are acknowledged.
     expect(most).toBe((replay === 'ack' ? 2 : 1) * WINDOW * LANES);
     run.begin();
-    run.take(new Uint32Array(0), undefined, []);
+    run.take(new Uint32Array(0), undefined, () => []);
     run.end(false);
     expect(run.remembered).toBe(0);
   },
@@ -95,26 +95,26 @@ test.each([
 
 test('a workgroup in flight is not forgotten, though it has no record in a pass', () => {
   const { run } = runOf(true);
-  run.take(recordsOf([[3, 0, ACCESS_READ, 7]]), undefined, [3]);
+  run.take(recordsOf([[3, 0, ACCESS_READ, 7]]), undefined, () => [3]);
   run.end(false);
-  run.take(recordsOf([]), undefined, [3]);
+  run.take(recordsOf([]), undefined, () => [3]);
   run.end(false);
   // Its replay gives a hint again that it gave before it stopped.
   const before = run.remembered;
-  run.take(recordsOf([[3, 0, ACCESS_PREFETCH, 5]]), undefined, [3]);
+  run.take(recordsOf([[3, 0, ACCESS_PREFETCH, 5]]), undefined, () => [3]);
   expect(run.remembered).toBe(before);
-  run.take(recordsOf([[3, 0, ACCESS_PREFETCH, 8]]), undefined, [3]);
+  run.take(recordsOf([[3, 0, ACCESS_PREFETCH, 8]]), undefined, () => [3]);
   expect(run.remembered).toBe(before + 1);
 });
 
 test('a hint that is repeated while pages are lent is one', () => {
   const { run, service } = runOf(false);
   for (let pass = 0; pass < 50; pass++) {
-    run.take(recordsOf([[1, 2, ACCESS_PREFETCH, 5]]), undefined, [1]);
+    run.take(recordsOf([[1, 2, ACCESS_PREFETCH, 5]]), undefined, () => [1]);
     expect(run.remembered).toBe(1);
   }
   run.end(false);
   expect([run.remembered, service.ring.pending]).toEqual([0, 1]);
-  run.take(recordsOf([[1, 2, ACCESS_PREFETCH, 5]]), undefined, [1]);
+  run.take(recordsOf([[1, 2, ACCESS_PREFETCH, 5]]), undefined, () => [1]);
   expect(run.remembered).toBe(1);
 });
