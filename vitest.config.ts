@@ -39,6 +39,14 @@ const provide = {
 const hasOwnModules = !lstatSync('node_modules').isSymbolicLink();
 
 /**
+ * For tests and hooks of a second or two: no machine is so slow or busy that it needs this long. A
+ * canary that makes a test wait for ever is noticed sooner.
+ */
+const LIMIT_MS = hasOwnModules ? 120_000 : 30_000;
+const GPU_LIMIT_MS = hasOwnModules ? 120_000 : 60_000;
+const POLL = { poll: { timeout: hasOwnModules ? 60_000 : 10_000 } };
+
+/**
  * Node imports the code under test itself: under Vite's module runner, where each use of an import
  * is a call, all would load and run more slowly. So a test file has no `vi.mock` and nothing else
  * of Vite's but what cli/typescript-hooks.mjs knows.
@@ -59,7 +67,9 @@ const nodeProject = {
     pool: 'forks' as const,
     include: ['test/**/*.test.ts'],
     exclude: ['test/fixtures/**', ...UNIT_FILES, ...DAWN_FILES, ...CHROMIUM_FILES],
-    testTimeout: 30_000,
+    testTimeout: LIMIT_MS,
+    hookTimeout: LIMIT_MS,
+    expect: POLL,
   },
 };
 
@@ -87,8 +97,8 @@ const dawnProject = {
     // Under Vite's module runner: with Node's own imports these tests took 1.4 times as long.
     setupFiles: ['test/setup/dawn.ts'],
     provide,
-    testTimeout: 60_000,
-    hookTimeout: 60_000,
+    testTimeout: GPU_LIMIT_MS,
+    hookTimeout: GPU_LIMIT_MS,
   },
 };
 

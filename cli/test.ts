@@ -16,7 +16,7 @@ import { runVitest } from './vitest-run.ts';
 
 const ROOT = resolve(import.meta.dirname, '..');
 const STEPS = ['types', 'lint', 'format', 'tests', 'canaries'] as const;
-const LIMIT_MS = 20 * 60_000;
+const LIMIT_MS = 40 * 60_000;
 
 type Step = (typeof STEPS)[number];
 

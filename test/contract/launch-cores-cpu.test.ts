@@ -18,13 +18,13 @@ describe('cores and kernels at the same pages', () => {
 
   test('M6: cores and a kernel count in the same words, nothing is lost', async () => {
     await countTogether(machine, entry, { cores: 2, laps: 400 });
-  }, 60_000);
+  }, 120_000);
 
   test('cores and a kernel count in memory that stays in RAM, nothing is lost', async () => {
     await countTogether(machine, entry, { cores: 2, laps: 400, isShared: true });
-  }, 60_000);
+  }, 120_000);
 
   test('M3: 8 cores beside kernels under a policy get on, and so do the kernels', async () => {
     await countTogether(machine, entry, { cores: 8, laps: 50, policy: 'uvm' });
-  }, 60_000);
+  }, 120_000);
 });

@@ -24,11 +24,14 @@ function start({ one, origin }: Placed, policy?: string): RunningLaunch {
   return rig.device.startLaunch(kernel, options);
 }
 
+/** A busy machine may take a while; what has come stays. */
+const PATIENCE = { timeout: 20_000, interval: 5 };
+
 const held = (launch: RunningLaunch, passes: number): Promise<void> =>
   vi.waitFor(() => {
     const { isHeld, progress } = launch;
     expect({ isHeld, passes: progress.passes }).toEqual({ isHeld: true, passes });
-  });
+  }, PATIENCE);
 
 it.each([undefined, 'uvm', 'none'])('it goes pass by pass, and is right: policy %s', async (by) => {
   const placed = await place(rig, 'accumulate', 8);
@@ -47,7 +50,7 @@ it.each([undefined, 'uvm', 'none'])('it goes pass by pass, and is right: policy 
   await expectPlaced(rig, placed);
 });
 
-it('its faults are raised and not served; others are served', { timeout: 9000 }, async () => {
+it('its faults are raised and not served; others are served', async () => {
   const placed = await place(rig, 'accumulate', 8);
   const launch = start(placed);
   launch.pause();
@@ -69,6 +72,7 @@ it('its faults are raised and not served; others are served', { timeout: 9000 },
 
 it('the time for which it is held is none of its own', async () => {
   const placed = await place(rig, 'accumulate', 8);
+  const begun = performance.now();
   const launch = start(placed);
   launch.pause();
   await held(launch, 0);
@@ -77,7 +81,7 @@ it('the time for which it is held is none of its own', async () => {
   const wait = performance.now() - from;
   launch.resume();
   const { totalMs, passMs } = await launch.report;
-  expect(totalMs).toBeLessThan(performance.now() - from - wait + 50);
+  expect(totalMs).toBeLessThanOrEqual(performance.now() - begun - wait);
   expect(passMs).toBeGreaterThanOrEqual(0);
 });
 
@@ -105,7 +109,7 @@ it('one that is paused at its end, or after it, just ends', async () => {
   launch.pause();
   for (let pass = 1; launch.progress.finished < 4; pass++) {
     launch.step();
-    await vi.waitFor(() => expect(launch.progress.passes).toBe(pass));
+    await vi.waitFor(() => expect(launch.progress.passes).toBe(pass), PATIENCE);
   }
   expect(await launch.report).toMatchObject({ outcome: 'done' });
   launch.pause();

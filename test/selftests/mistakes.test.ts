@@ -211,7 +211,7 @@ test.each(MISTAKES)(
     for (const name of failed) caught.add(name);
     expect(failed.toSorted()).toEqual([...caughtBy].toSorted());
   },
-  60_000,
+  120_000,
 );
 
 test('none of those that are watched has passed with every mistake', () => {

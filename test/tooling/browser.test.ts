@@ -20,7 +20,7 @@ describe.skipIf(!bundleRunsHere())('the bundled browser (needs Linux x64)', () =
 
   beforeAll(async () => {
     browser = await openBrowser({ choice: 'bundled', say: quiet });
-  }, 60_000);
+  }, 120_000);
 
   afterAll(() => browser.close());
 
@@ -104,6 +104,6 @@ describe.skipIf(!bundleRunsHere())('a command that is stopped (needs Linux x64)'
     child.kill(signal);
     expect(await exit).toBe(status);
     // The browser's helper processes follow it within moments.
-    await expect.poll(() => processesWith(mark), { timeout: 10_000 }).toEqual([]);
+    await expect.poll(() => processesWith(mark)).toEqual([]);
   });
 });

@@ -31,7 +31,7 @@ describe.skipIf(!bundleRunsHere())('pages in the bundled browser (needs Linux x6
       openBrowser({ choice: 'bundled', say: () => {} }),
       openSite(),
     ]);
-  }, 60_000);
+  });
 
   afterAll(async () => {
     await site.close();
@@ -46,6 +46,7 @@ describe.skipIf(!bundleRunsHere())('pages in the bundled browser (needs Linux x6
   /** A new browser profile with an empty page. */
   async function start(options: BrowserContextOptions = {}): Promise<void> {
     page = await browser.newChromiumPage({ locale: 'en-US', ...options });
+    page.setDefaultTimeout(60_000);
     problems = [];
     page.on('console', (message) => {
       if (message.type() === 'error') problems.push(message.text());

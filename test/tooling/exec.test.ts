@@ -13,7 +13,7 @@ import { parseArg, programUrl } from '../../cli/exec.ts';
 import { exitCode } from '../../cli/exec-run.ts';
 
 const ROOT = resolve(import.meta.dirname, '../..');
-const SLOW = { timeout: 90_000 };
+const SLOW = { timeout: 180_000 };
 const folder = mkdtempSync(join(tmpdir(), 'webhmm-exec-'));
 
 afterAll(() => rmSync(folder, { recursive: true, force: true }));

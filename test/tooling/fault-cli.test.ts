@@ -39,7 +39,7 @@ test('--prefetch prints what moved as JSON', () => {
   const { status, out } = fault('--prefetch', '{"policy":"uvm","region":[5,105],"faulted":[5]}');
   expect(status).toBe(0);
   expect(JSON.parse(out)).toEqual({ moved: [5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15], faults: 1 });
-}, 60_000);
+}, 120_000);
 
 test('a run writes its result, its lives and its accesses; the accesses run again the same', () => {
   const files = ['r.json', 't.json', 'a.csv', 's.json'].map((name) => join(folder, name));
@@ -68,7 +68,7 @@ test('a run writes its result, its lives and its accesses; the accesses run agai
   expect(one?.['constants']).toMatchObject({ threshold: 51, 'thrashing.threshold': 3 });
   const trace = JSON.parse(readFileSync(lives, 'utf8')) as { traceEvents: unknown[] };
   expect(trace.traceEvents.length).toBeGreaterThan(1000);
-}, 60_000);
+}, 120_000);
 
 test('--experiments prints a line each and is 0; broken on purpose it is 1', () => {
   const good = fault('--experiments', '11', 'thrash');
@@ -77,7 +77,7 @@ test('--experiments prints a line each and is 0; broken on purpose it is 1', () 
   const bad = fault('--experiments', '--break', 'commands', '11', '7');
   expect(bad.status).toBe(1);
   expect(bad.out).toMatch(/^PASS 7 .*\nFAIL 11 commands GB\/s 512\/1 1 >= 3; .*\n$/);
-}, 60_000);
+}, 120_000);
 
 describe('a policy of the user', () => {
   const policy = (name: string, text: string): string => {
@@ -98,7 +98,7 @@ describe('a policy of the user', () => {
     );
     const { status, out } = fault('--workload', 'sweep', '--policy', file, '--size', '1');
     expect([status, out.split('\n')[1]]).toEqual([0, 'policy        mine.mjs (no source given)']);
-  }, 60_000);
+  }, 120_000);
 
   test('that throws ends the run with one line that names the place', () => {
     const file = policy(
@@ -111,7 +111,7 @@ describe('a policy of the user', () => {
     const { status, out, err } = fault('--workload', 'sweep', '--policy', file);
     expect([status, out]).toEqual([1, '']);
     expect(err).toBe(`fault: policy bad.mjs, onFaults: throws: no idea (${file}:2:28)\n`);
-  }, 60_000);
+  }, 120_000);
 
   const GOOD = 'export const policy = { onFaults() {}, chooseVictims() {} };';
   const WRONG: readonly (readonly [string, string, RegExp])[] = [
@@ -147,14 +147,14 @@ describe('a policy of the user', () => {
       expect(said[i]!.replaceAll(files[i]!, 'FILE'), name).toMatch(message);
       expect(said[i], name).toMatch(/^UsageError: /);
     }
-  }, 60_000);
+  }, 120_000);
 });
 
 test('nothing to do is a mistake: one line, status 1', () => {
   const { status, out, err } = fault('--break', 'fifo');
   expect([status, out]).toEqual([1, '']);
   expect(err).toBe('fault: names of experiments, --break and --curves go with --experiments\n');
-}, 60_000);
+}, 120_000);
 
 describe('mistakes that a run finds', () => {
   test.each([
@@ -184,7 +184,7 @@ describe('mistakes that a run finds', () => {
     const options = { names: [], broken: undefined, curves: false, cost: undefined };
     const began = performance.now();
     expect(() => runMenu({ ...options, json: '/no/such/folder/x.json' })).toThrow(UsageError);
-    expect(performance.now() - began).toBeLessThan(1000);
+    expect(performance.now() - began).toBeLessThan(5000);
   });
 
   test('an experiment that is not there', () => {

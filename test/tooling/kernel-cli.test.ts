@@ -46,7 +46,7 @@ test('the command ends with 0, a report and the lives of its faults', () => {
   expect(begun).toBeGreaterThan(8);
   expect(trace.traceEvents.filter(({ ph }) => ph === 'e').length).toBe(begun);
   rmSync(folder, { recursive: true });
-}, 60_000);
+}, 120_000);
 
 test('--record writes an access trace, which npm run fault drives under a policy', () => {
   const folder = mkdtempSync(join(tmpdir(), 'webhmm-kernel-'));
@@ -69,7 +69,7 @@ test('--record writes an access trace, which npm run fault drives under a policy
     });
   }
   rmSync(folder, { recursive: true });
-}, 60_000);
+}, 120_000);
 
 test('a run that did not finish has no access trace, and says so', () => {
   const folder = mkdtempSync(join(tmpdir(), 'webhmm-kernel-'));
@@ -80,13 +80,13 @@ test('a run that did not finish has no access trace, and says so', () => {
   expect(out).toMatch(/^outcome +endless/);
   expect(readdirSync(folder)).toEqual([]);
   rmSync(folder, { recursive: true });
-}, 60_000);
+}, 120_000);
 
 test('--json - gives JSON to stdout and nothing else', () => {
   const { status, out, err } = kernel('--shape', 'swap', '--engine', 'cpu', '--json', '-');
   expect([status, err]).toEqual([0, '']);
   expect(JSON.parse(out)).toMatchObject({ report: { outcome: 'done' }, faults: [{}, {}] });
-}, 60_000);
+}, 120_000);
 
 test('a policy that throws in mid-service ends its run with its line and column', () => {
   const folder = mkdtempSync(join(tmpdir(), 'webhmm-kernel-'));
@@ -107,7 +107,7 @@ test('a policy that throws in mid-service ends its run with its line and column'
     /^outcome +failed: policy no good, onFaults: throws: no idea \(mine\.mjs:4:11\)\n/,
   );
   rmSync(folder, { recursive: true });
-}, 60_000);
+}, 120_000);
 
 test('files are looked at before anything is run, and none is made', () => {
   const folder = mkdtempSync(join(tmpdir(), 'webhmm-kernel-'));
@@ -121,7 +121,7 @@ test('files are looked at before anything is run, and none is made', () => {
   expect(twice.err).toBe(`kernel: --json and --trace name the same file, ${made}\n`);
   expect(readdirSync(folder)).toEqual([]);
   rmSync(folder, { recursive: true });
-}, 60_000);
+}, 120_000);
 
 test.each([
   [[], /^kernel: give a file with/],
@@ -148,5 +148,5 @@ test.each([
     expect(err).toMatch(message);
     expect(err).not.toContain('    at ');
   },
-  60_000,
+  120_000,
 );

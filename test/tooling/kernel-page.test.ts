@@ -8,7 +8,7 @@ import { PageRig } from './page-rig.ts';
 
 const SIZES = 'kib=16&fit=50&groups=16';
 /** The software adapter shares its cores with other tests. */
-const SLOW = { timeout: 90_000 };
+const SLOW = { timeout: 180_000 };
 const FINISHING = [
   'elementwise',
   'stencil',

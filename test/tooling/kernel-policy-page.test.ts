@@ -10,7 +10,7 @@ import { PageRig } from './page-rig.ts';
 
 const SIZES = 'kib=16&fit=50&groups=16';
 /** The software adapter shares its cores with other tests. */
-const SLOW = { timeout: 120_000 };
+const SLOW = { timeout: 240_000 };
 
 describe.skipIf(!bundleRunsHere())('real runs under policies (needs Linux x64)', SLOW, () => {
   const rig = new PageRig();
@@ -102,7 +102,7 @@ describe.skipIf(!bundleRunsHere())('real runs under policies (needs Linux x64)',
     await open('kernel=increment&mover=yours');
     await code('export const policy = { onFaults() { for (;;); }, chooseVictims() {} };\n');
     await rig.page.click('#run-kernel');
-    await rig.page.waitForSelector('html:not([data-busy])', { timeout: 60_000 });
+    await rig.page.waitForSelector('html:not([data-busy])');
     expect(await verdict()).toMatch(/^No answer for 8 s: a policy that never returns\? .* another/);
     await expectUsable();
     await code('await new Promise(() => {});\nexport const policy = {};\n');
@@ -174,9 +174,17 @@ describe.skipIf(!bundleRunsHere())('real runs under policies (needs Linux x64)',
     const line = '  vm_store(vm_arg(0u) + vm_load(vm_arg(0u)) % 64u, 1u);\n';
     const text = `fn kernel(wg: u32, lid: u32) {\n${line.repeat(40)}}\n`;
     await rig.page.fill('#kernel-editor textarea', text);
+    // Pressed by the page itself: seen from outside, the compiler might have come to its end.
+    await rig.page.evaluate(() => {
+      const verdict = document.querySelector('#kernel-verdict')!;
+      const watcher = new MutationObserver(() => {
+        if (verdict.textContent !== 'Running…') return;
+        watcher.disconnect();
+        setTimeout(() => document.querySelector<HTMLElement>('#abort-kernel')!.click(), 20);
+      });
+      watcher.observe(verdict, { childList: true });
+    });
     await rig.page.click('#run-kernel');
-    await rig.page.waitForFunction(() => /Running…/.test(document.body.innerText));
-    await rig.page.click('#abort-kernel');
     await rig.page.waitForSelector('html:not([data-busy])');
     expect(await verdict()).toBe('Aborted.');
     await rig.page.selectOption('#kernel', 'stencil');
@@ -200,6 +208,7 @@ describe.skipIf(!bundleRunsHere())('real runs under policies (needs Linux x64)',
     for (let i = 0; i < 12; i++) await round();
     expect(await verdict()).toMatch(/^Done\. Every word/);
     expect(rig.page.workers()).toHaveLength(workers);
-    expect((await heap()) - before).toBeLessThan(2 ** 20);
+    // What only waits for its turn to be collected goes in a moment.
+    await expect.poll(async () => (await heap()) - before).toBeLessThan(2 ** 20);
   });
 });

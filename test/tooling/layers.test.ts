@@ -188,7 +188,7 @@ beforeAll(async () => {
   }
   const output = await run('oxlint/bin/oxlint', ['--type-aware', '--format=json']);
   diagnostics = (JSON.parse(output) as { diagnostics: Diagnostic[] }).diagnostics;
-}, 60_000);
+}, 120_000);
 
 afterAll(() => {
   rmSync(folder, { recursive: true, force: true });
@@ -240,5 +240,5 @@ describe('the core type check', () => {
       expect(output).toMatch(new RegExp(`Cannot find name '${name}'`));
     }
     expect(output).not.toContain('types-shared.ts');
-  }, 60_000);
+  }, 120_000);
 });

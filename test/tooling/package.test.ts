@@ -22,7 +22,7 @@ import { bundleRunsHere, dawnEnv, unpackChromium } from '../../cli/chromium-bund
 
 const ROOT = resolve(import.meta.dirname, '../..');
 const TSC = join(ROOT, 'node_modules/typescript/bin/tsc');
-const SLOW = { timeout: 120_000 };
+const SLOW = { timeout: 240_000 };
 const OUTPUT = ['the device left 2 2 3', 'status 42, faults home: 1'];
 
 const folder = mkdtempSync(join(tmpdir(), 'webhmm-package-'));
@@ -54,7 +54,7 @@ beforeAll(async () => {
   const install = ['install', '--offline', '--ignore-scripts', join(folder, made.filename)];
   await exec(npm, install, { cwd: app });
   for (const [name, code] of quickStart()) writeFileSync(join(app, name), code);
-}, 180_000);
+}, 300_000);
 
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
 

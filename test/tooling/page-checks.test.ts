@@ -14,7 +14,7 @@ describe.skipIf(!bundleRunsHere())('a page in the bundled browser (needs Linux x
 
   beforeAll(async () => {
     browser = await openBrowser({ choice: 'bundled', say: () => {} });
-  }, 60_000);
+  }, 120_000);
 
   afterAll(() => browser.close());
 

@@ -9,6 +9,9 @@ import type { OpenBrowser } from '../../cli/browser.ts';
 import { openSite } from '../../cli/site.ts';
 import type { Site } from '../../cli/site.ts';
 
+/** For one step of a page on a machine that is busy. */
+const PATIENCE_MS = 60_000;
+
 export class PageRig {
   /** Console errors and uncaught exceptions of the page. */
   problems: string[] = [];
@@ -43,6 +46,7 @@ export class PageRig {
     await this.shown?.close();
     const page = await this.browser!.newChromiumPage({ locale: 'en-US', ...options });
     this.shown = page;
+    page.setDefaultTimeout(PATIENCE_MS);
     this.problems = [];
     page.on('console', (message) => {
       if (message.type() === 'error') this.problems.push(message.text());

@@ -8,7 +8,7 @@ import { expect, test } from 'vitest';
 import { bundleRunsHere } from '../../cli/chromium-bundle.ts';
 
 const ROOT = resolve(import.meta.dirname, '../..');
-const SLOW = { timeout: 90_000 };
+const SLOW = { timeout: 180_000 };
 
 interface Ran {
   readonly status: number | null;

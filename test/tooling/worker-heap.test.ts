@@ -35,7 +35,7 @@ describe.skipIf(!bundleRunsHere())('a worker in the bundled browser (needs Linux
 
   beforeAll(async () => {
     browser = await openBrowser({ choice: 'bundled', say: () => {} });
-  }, 60_000);
+  }, 120_000);
 
   afterAll(() => browser.close());
 

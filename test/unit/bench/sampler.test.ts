@@ -169,10 +169,12 @@ describe('interleave', () => {
     const told: number[] = [];
     const slow = { prepare: () => spin(2000), run: () => 0 };
     const order = (roundMs: number) => (told.push(roundMs), [0, 1]);
+    const begun = nowUs();
     await interleave([slow, slow], order, 3);
     expect(told).toHaveLength(1);
     expect(told[0]).toBeGreaterThanOrEqual(4);
-    expect(told[0]).toBeLessThan(40);
+    // More rounds than this one were run.
+    expect(told[0]).toBeLessThan((nowUs() - begun) / 1000);
   });
 
   test('a side that fails does not stop the other', async () => {

@@ -78,7 +78,7 @@ describe('a bounded soak', () => {
     expect(report.goals.every(({ holds }) => holds === null)).toBe(true);
     expect(notes.some((note) => /^0:0\d of 0:04, process \d+, \d+ rounds$/.test(note))).toBe(true);
     expect(textReport(report)).toMatch(/Soak: \S+ min, \d+ rounds in \d+ processes/);
-  }, 60_000);
+  }, 120_000);
 
   test('that finds a wrong word ends, and is not verified', async () => {
     const spy = vi.spyOn(MigratingProcess.prototype, 'compare');
@@ -92,7 +92,7 @@ describe('a bounded soak', () => {
     } finally {
       spy.mockRestore();
     }
-  }, 60_000);
+  }, 120_000);
 
   test('stops when told to', async () => {
     const abort = new AbortController();
@@ -102,5 +102,5 @@ describe('a bounded soak', () => {
       abort.signal,
     );
     await expect(run).rejects.toThrow('enough');
-  }, 60_000);
+  }, 120_000);
 });

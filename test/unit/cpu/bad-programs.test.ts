@@ -10,7 +10,7 @@ import type { Machine, Process, RunningProgram } from '../../../src/index.ts';
 const RW = PROT_READ | PROT_WRITE;
 const RAM_BYTES = 24 * 2 ** 20;
 /** The kernel stops for a silent core for a second, and this machine may be busy. */
-const ANSWER_MS = 4000;
+const ANSWER_MS = 20_000;
 
 const SELF = new URL('../../fixtures/programs/misbehave.js', import.meta.url).href;
 
@@ -40,7 +40,7 @@ async function othersGoOn(): Promise<void> {
   const before = performance.now();
   const first = await wordAt(witness, witnessWord);
   expect(performance.now() - before).toBeLessThan(ANSWER_MS);
-  await expect.poll(() => wordAt(witness, witnessWord), { timeout: 5000 }).toBeGreaterThan(first);
+  await expect.poll(() => wordAt(witness, witnessWord)).toBeGreaterThan(first);
 }
 
 afterEach(othersGoOn);

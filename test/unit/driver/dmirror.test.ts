@@ -410,7 +410,7 @@ test('RELEASE waits for a page that is on its way to the device, and brings it h
   expect(await Promise.race([releasing, pause(20)])).toBe('still waiting');
   gate.open();
   await migration;
-  const released = await Promise.race([releasing, pause(200)]);
+  const released = await Promise.race([releasing, pause(5000)]);
   const places = await map(r, addr, 2);
   expect(await r.process.read(addr, 2 * PAGE_SIZE)).toEqual(pattern(2, 0));
   expect([released, ...places]).toEqual(['0 0 0', PAGE_RAM, PAGE_RAM]);

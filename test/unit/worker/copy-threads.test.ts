@@ -48,7 +48,7 @@ test('a kernel in a thread of its own starts them, and ends them', async () => {
   expect(await device.ioctl('MIGRATE_TO_DEV', request)).toMatchObject({ cpages: LENGTH / 4096 });
   expect((await process.read(addr, LENGTH)).every((byte) => byte === 9)).toBe(true);
   await machine.close();
-}, 60_000);
+}, 120_000);
 
 describe('copyThreads', () => {
   test.each([0, -1, 17, 1.5, NaN, '2'])('%s is refused', async (threads) => {

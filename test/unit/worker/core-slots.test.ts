@@ -106,10 +106,10 @@ test('a core that stays silent is ended, once', async () => {
   const first = scene.run(1, mm);
   first.gate.unpark();
   const settled = scene.cores.settle(mm);
-  await new Promise((resolve) => setTimeout(resolve, 1100));
-  expect(scene.condemned).toEqual([first.serial]);
+  await expect.poll(() => scene.condemned).toEqual([first.serial]);
   scene.die(first.slot);
   await settled;
+  expect(scene.condemned).toEqual([first.serial]);
 });
 
 test('a fault served when its core has gone says nothing to whoever has its slot', async () => {

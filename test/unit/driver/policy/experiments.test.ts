@@ -39,7 +39,7 @@ describe('as it is', () => {
       expect(report.line).toMatch(new RegExp(`^PASS ${experiment.number} ${experiment.name} `));
       expect(report.curves.every(({ points }) => points.length > 1)).toBe(true);
     },
-    60_000,
+    120_000,
   );
 });
 
@@ -52,7 +52,7 @@ describe('broken on purpose', () => {
       expect(passes).toBe(false);
       expect(line).toMatch(/^FAIL /);
     },
-    60_000,
+    120_000,
   );
 });
 
