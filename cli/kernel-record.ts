@@ -57,7 +57,7 @@ export async function recordRun(
   if (words === FIRST_WORDS) {
     return `${invocations} invocations are too many: their logs have ${MOST_LOG_BYTES / MIB} MiB`;
   }
-  return `an invocation changes pages more than ${words / GROWTH - 1} times`;
+  return `an invocation changes pages more than ${words / GROWTH - 2} times`;
 }
 
 /** Records a shape, on its memory, whose first page has number 0. */
@@ -89,7 +89,11 @@ async function recordFile(
   { signal, onRunning }: RunWatcher,
 ): Promise<AccessTrace | string | null> {
   const { lanes = DEFAULT_LANES, name = 'kernel' } = source;
-  const made = recordingKernel(source.wgsl!, { argument: 2 + args.length, words, lanes });
+  const made = await recordingKernel(source.wgsl!, {
+    argument: 2 + args.length,
+    words,
+    lanes,
+  });
   if ('reason' in made) return made.reason;
   const { workgroups, budget } = launch;
   const size = pages * PAGE_SIZE;

@@ -210,8 +210,9 @@ export * from './driver/policy/api.ts';
 export { launchTrace } from './driver/policy-pager.ts';
 export { recordTrace } from './driver/record-trace.ts';
 export type { Recorded, RecordRequest } from './driver/record-trace.ts';
-export { recordingKernel, traceOfLogs } from './driver/recording-kernel.ts';
-export type { RecordingLogs } from './driver/recording-kernel.ts';
+export { traceOfLogs } from './driver/trace-of-logs.ts';
+export { recordingKernel } from './gpu/vm/recording-kernel.ts';
+export type { RecordingLogs } from './gpu/vm/recording-kernel.ts';
 export type { ServiceReport } from './driver/policy-pager.ts';
 // Kernels over virtual memory (docs/device-faults-mechanism.md).
 export * as vmAbi from './engine/vm/abi.ts';

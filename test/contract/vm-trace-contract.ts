@@ -45,7 +45,7 @@ export function describeVmTraces(engine: 'cpu' | 'webgpu'): void {
         const policy = policyByName(name);
         for (const devicePages of [1024, 512]) {
           const rig = await openMachineRig(engine, devicePages, 0, LARGE);
-          for (const kernel of engine === 'cpu' ? WIDE_NAMES : ['column']) {
+          for (const kernel of engine === 'cpu' ? WIDE_NAMES : ['column', 'stages']) {
             const { one, addr, trace } = await mapAndRecord(rig, wideCase(kernel, PAGES, BASE));
             const options = { policy, window: 16, devicePages, reports: engine === 'cpu' };
             const pager = await expectSameRuns(rig, one, addr, trace, options);

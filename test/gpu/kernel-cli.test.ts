@@ -6,8 +6,10 @@ import { describe, expect, test } from 'vitest';
 import { recordRun } from '../../cli/kernel-record.ts';
 import { faultsText, reportText, runKernel } from '../../cli/kernel-run.ts';
 import type { KernelRunOptions, KernelRunResult } from '../../cli/kernel-run.ts';
-import { bootMachine, shapeCase, traceToCsv } from '../../src/index.ts';
-import type { AccessTrace, Machine, MachineOptions } from '../../src/index.ts';
+import { bootMachine, plainRegion, shapeCase, traceToCsv } from '../../src/index.ts';
+import type { AccessTrace, Machine, MachineOptions, VmCase } from '../../src/index.ts';
+import { traceOfCase } from '../contract/trace-equality.ts';
+import { wideCase } from '../vm/wide-kernels.ts';
 
 async function run(body: string): Promise<KernelRunResult> {
   await using machine = await bootMachine({ engine: 'webgpu', ramBytes: 8 << 20 });
@@ -92,30 +94,54 @@ describe('what a kernel touches', () => {
     const beyond = 'fn kernel(wg: u32, lid: u32) { _ = vm_load(vm_arg(0u) + vm_arg(1u) * 4u); }';
     expect(await recordRun(open, fileRun(beyond), { killed: 8 })).toMatchObject({ workgroups: 2 });
     expect(await recordRun(open, fileRun(beyond), { killed: 0 })).toMatch(/^8 invocations had an/);
-    const saved = 'fn kernel(wg: u32, lid: u32) { var s = vm_restore(vec4u()); vm_checkpoint(s); }';
-    expect(await recordRun(open, fileRun(saved), { killed: 0 })).toContain('checkpoints');
+    const wrong = 'fn kernel(wg: u32, lid: u32) {\n  workgroupBarrier();\n}';
+    expect(await recordRun(open, fileRun(wrong), { killed: 0 })).toMatch(/^line 2: workgroupBarr/);
     const endless = fileRun('fn kernel(wg: u32, lid: u32) { loop { } }');
     expect(await recordRun(open, endless, { killed: 0 })).toContain('ended as endless');
   });
 
+  /** The lines that a case's kernel writes down on the GPU. */
+  async function writtenBy({ kernel, bytes, args, workgroups }: VmCase): Promise<string[]> {
+    const { wgsl, lanes } = kernel;
+    const launch = { workgroups };
+    // Its arrays begin where its memory does, and its arguments with the address of the first.
+    expect(args[0]).toBe(0);
+    const moved = wgsl.replaceAll(/vm_arg\((\d+)u\)/g, (_, i) => `vm_arg(${Number(i) + 2}u)`);
+    const based = args.map((one) => (one < bytes.length && one % 4096 === 0 ? one + 2 ** 21 : one));
+    const pages = bytes.length / 4096;
+    const file = fileRun(moved, { source: { wgsl: moved, lanes }, launch, pages, args: based });
+    return linesOf(await recordRun(open, file, { killed: 0 }));
+  }
+
   test('is the same whether the CPU engine sees it or the GPU writes it down', async () => {
     for (const name of ['elementwise', 'reduction', 'exchange']) {
-      const { kernel, bytes, args, workgroups } = shapeCase(name, 4, 0, 1);
       const shape = fileRun('', { source: { shape: name }, launch: { workgroups: 4 } });
       const seen = linesOf(await recordRun(open, shape, { killed: 0 }));
-      const { wgsl, lanes } = kernel;
-      const launch = { workgroups };
-      // Its arrays begin where its memory does, and its arguments with the address of the first.
-      expect(args[0]).toBe(0);
-      const moved = wgsl.replaceAll(/vm_arg\((\d+)u\)/g, (_, i) => `vm_arg(${Number(i) + 2}u)`);
-      const based = args.map((one) =>
-        one < bytes.length && one % 4096 === 0 ? one + 2 ** 21 : one,
-      );
-      const pages = bytes.length / 4096;
-      const file = fileRun(moved, { source: { wgsl: moved, lanes }, launch, pages, args: based });
-      const written = linesOf(await recordRun(open, file, { killed: 0 }));
+      const written = await writtenBy(shapeCase(name, 4, 0, 1));
       expect(written.length).toBeGreaterThan(4);
       expect(written, name).toEqual(seen);
     }
+  });
+
+  test.for(['stages', 'cyclic', 'meet'])('also of a kernel of many pages: %s', async (name) => {
+    const one = wideCase(name, 64, 0);
+    const pages = one.bytes.length / 4096;
+    const seen = linesOf(await traceOfCase(one, [plainRegion(0, pages)], 1));
+    const written = await writtenBy(one);
+    expect(written.length).toBeGreaterThan(64);
+    expect(written).toEqual(seen);
+  });
+
+  test('has a meeting where the workgroup is shown a value', async () => {
+    const wgsl = `fn kernel(wg: u32, lid: u32) {
+  let n = vm_uniform(vm_load(vm_arg(0u) + lid * 2048u));
+  vm_store(vm_arg(0u), n);
+}`;
+    const source = { wgsl, lanes: 2 };
+    const lines = linesOf(await recordRun(open, fileRun(wgsl, { source }), { killed: 0 }));
+    const each = [0, 1].flatMap((wg) =>
+      [0, 1].flatMap((lid) => [`${wg},${lid},0,R`, `${wg},${lid},0,B`, `${wg},${lid},0,W`]),
+    );
+    expect(lines).toEqual(each);
   });
 });

@@ -7,13 +7,17 @@ import {
   arg,
   at,
   barrier,
+  checkpoint,
   GID,
   kernelOf,
   LID,
   load,
+  loop,
   op,
+  pack,
   prefetch,
   reduce,
+  restore,
   set,
   share,
   shared,
@@ -21,6 +25,8 @@ import {
   times,
   v,
   WG,
+  when,
+  word,
 } from '../../src/engine/vm/ir.ts';
 import { CaseBuilder } from '../../src/engine/vm/shapes.ts';
 import type { VmCase } from '../../src/engine/vm/shapes.ts';
@@ -61,6 +67,26 @@ const BODIES: Readonly<Record<string, readonly VmStatement[]>> = {
     prefetch(pageAt(op(op(op(GID, '*', arg(2)), '+', op(v('i'), '+', 2)), '%', arg(1)))),
     ...change(op(op(GID, '*', arg(2)), '+', v('i'))),
   ]),
+  /** Pages of its own in stages, with a checkpoint behind each; then in a loop. */
+  stages: [
+    restore('s', [0, GID, 0, 0]),
+    ...[0, 1].map((stage) =>
+      when(op(word('s', 0), '==', stage), [
+        ...change(op(op(GID, '*', arg(2)), '+', stage)),
+        load('y', at(arg(3), GID)),
+        pack('s', [stage + 1, word('s', 1), op(word('s', 2), '+', op(v('x'), '+', v('y'))), 2]),
+        checkpoint('s'),
+      ]),
+    ),
+    loop(op(word('s', 3), '<', arg(2)), [
+      ...change(op(op(GID, '*', arg(2)), '+', word('s', 3))),
+      prefetch(pageAt(op(GID, '*', arg(2)))),
+      load('y', pageAt(op(GID, '*', arg(2)))),
+      pack('s', [2, GID, op(word('s', 2), '+', op(v('x'), '+', v('y'))), op(word('s', 3), '+', 1)]),
+      checkpoint('s'),
+    ]),
+    store(at(arg(3), GID), op(word('s', 2), '+', word('s', 1))),
+  ],
   /** A workgroup that meets between its pages. */
   meet: [
     load('x', pageAt(GID)),
@@ -87,7 +113,7 @@ export const WIDE_NAMES: readonly string[] = Object.keys(BODIES);
 export function wideCase(name: string, pages: number, base: number): VmCase {
   const body = BODIES[name];
   if (body === undefined) throw new RangeError(`there is no kernel ${name}`);
-  const each = name === 'cyclic' || name === 'hints' ? 4 : 1;
+  const each = ['cyclic', 'hints', 'stages'].includes(name) ? 4 : 1;
   const to = new CaseBuilder(base, 5);
   to.array(pages * WORDS, (i) => (i % WORDS === 2 ? to.prng.below(pages) : i));
   to.value(pages);
