@@ -9,6 +9,7 @@ import { HPAGE_PMD_NR, PAGE_SIZE } from '../base/units.ts';
 import type { MmStruct } from '../mm/mm-types.ts';
 import {
   isDevicePrivateEntry,
+  isPmdLeaf,
   isWritableLeaf,
   ptePfn,
   ptePresent,
@@ -30,4 +31,15 @@ export function cpuMaps(mm: MmStruct, addr: number, pfn: number, isWritten: bool
   if (isWritten && !pteWrite(entry) && !isWritableLeaf(entry)) return false;
   const offset = isHuge ? Math.floor(addr / PAGE_SIZE) % HPAGE_PMD_NR : 0;
   return ptePfn(entry) + offset === pfn;
+}
+
+/**
+ * True when one entry maps the whole of the 2 MiB around `addr`: what cpuMaps says of one of its
+ * pages is so of all.
+ *
+ * Context: as cpuMaps.
+ */
+export function cpuMapsWhole(mm: MmStruct, addr: number): boolean {
+  const { pageTables } = mm.sys;
+  return isPmdLeaf(pageTables.words[pageTables.pmdOffset(mm.pgd, addr)]!);
 }

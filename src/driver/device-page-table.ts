@@ -90,13 +90,43 @@ export class DevicePageTable {
     return leaf;
   }
 
-  private setEntry(page: number, pfn: number, bits: number): void {
+  /** Maps `count` virtual page numbers from `page` on to as many neighbouring frames. */
+  storeRun(page: number, pfn: number, count: number, writable: boolean): void {
+    const bits = writable ? DPT_WRITE | DPT_PRESENT : DPT_PRESENT;
+    for (let done = 0; done < count;) {
+      const leaf = this.leafFor(page + done);
+      const at = (page + done) % PTRS_PER_TABLE;
+      const end = Math.min(PTRS_PER_TABLE, at + count - done);
+      this.mapped += fillLeaf(leaf, at, end, ((pfn + done) << PFN_SHIFT) | bits);
+      done += end - at;
+    }
+  }
+
+  /** True when all of `count` virtual page numbers from `page` on are mapped. */
+  mapsAll(page: number, count: number): boolean {
+    for (let done = 0; done < count;) {
+      const leaf = this.leafOf(Math.floor((page + done) / PTRS_PER_TABLE));
+      if (leaf === undefined) return false;
+      const at = (page + done) % PTRS_PER_TABLE;
+      const end = Math.min(PTRS_PER_TABLE, at + count - done);
+      for (let i = at; i < end; i++) if (leaf[i] === 0) return false;
+      done += end - at;
+    }
+    return true;
+  }
+
+  private leafFor(page: number): Uint32Array {
     const key = Math.floor(page / PTRS_PER_TABLE);
     let leaf = this.leafOf(key);
     if (leaf === undefined) {
       leaf = new Uint32Array(PTRS_PER_TABLE);
       this.leaves.set(key, leaf);
     }
+    return leaf;
+  }
+
+  private setEntry(page: number, pfn: number, bits: number): void {
+    const leaf = this.leafFor(page);
     const at = page % PTRS_PER_TABLE;
     if (leaf[at] === 0) this.mapped++;
     leaf[at] = ((pfn << PFN_SHIFT) | bits | DPT_PRESENT) >>> 0;
@@ -159,7 +189,7 @@ export class DevicePageTable {
     const from = Math.max(0, first - base);
     const to = Math.min(PTRS_PER_TABLE, last - base);
     if (to - from === PTRS_PER_TABLE) {
-      for (let at = 0; at < PTRS_PER_TABLE; at++) if (leaf[at] !== 0) this.mapped--;
+      this.mapped -= countPresent(leaf);
       this.leaves.delete(key);
       if (key === this.lastKey) this.lastKey = -1;
       return;
@@ -169,4 +199,25 @@ export class DevicePageTable {
       leaf[at] = 0;
     }
   }
+}
+
+// Loops of their own over an array and numbers: as parts of the methods above they would load and
+// store fields of the table for each entry.
+
+/** Writes entries of neighbouring frames to [at, end). @returns how many of them were not mapped */
+function fillLeaf(leaf: Uint32Array, at: number, end: number, entry: number): number {
+  let added = 0;
+  let next = entry >>> 0;
+  for (let i = at; i < end; i++) {
+    if (leaf[i] === 0) added++;
+    leaf[i] = next;
+    next = (next + (1 << PFN_SHIFT)) >>> 0;
+  }
+  return added;
+}
+
+function countPresent(leaf: Uint32Array): number {
+  let count = 0;
+  for (let at = 0; at < PTRS_PER_TABLE; at++) if (leaf[at] !== 0) count++;
+  return count;
 }

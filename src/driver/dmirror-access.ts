@@ -160,10 +160,7 @@ async function readRange(mirror: Dmirror, cmd: DmirrorCmd, faulting: number): Pr
 }
 
 function countMapped(mirror: Dmirror, cmd: DmirrorCmd): number {
-  const first = cmd.addr / PAGE_SIZE;
-  for (let i = 0; i < cmd.npages; i++) {
-    if (mirror.pageTable.lookup(first + i) === 0) return errno.ENOENT;
-  }
+  if (!mirror.pageTable.mapsAll(cmd.addr / PAGE_SIZE, cmd.npages)) return errno.ENOENT;
   cmd.cpages = cmd.npages;
   return 0;
 }

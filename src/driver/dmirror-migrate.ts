@@ -18,7 +18,7 @@ import {
   migratePfnToPage,
 } from '../mm/migrate-types.ts';
 import type { MigrateVma } from '../mm/migrate-types.ts';
-import { cpuMaps } from './cpu-maps.ts';
+import { cpuMaps, cpuMapsWhole } from './cpu-maps.ts';
 import { dmirrorReadMapped } from './dmirror-access.ts';
 import type { Dmirror, DmirrorCmd } from './dmirror.ts';
 import { walkWindows } from './migrate-walk.ts';
@@ -105,9 +105,11 @@ function allocateOnDevice(mirror: Dmirror, window: MigrateWindow, npages: number
 
 /**
  * Enters the pages that made it in the device page table (dmirror_migrate_finalize_and_map). Called
- * after finalize, in the same breath, so that the CPU page table can be asked.
+ * after finalize, in the same breath, so that the CPU page table can be asked: once for a large
+ * folio that is mapped as one, for each page otherwise.
  */
 function mapOnDevice(mirror: Dmirror, args: MigrateVma): number {
+  const { mm, pageTable } = mirror;
   let moved = 0;
   for (let i = 0; i < args.npages; i += migrateEntryPages(args.dst[i]!)) {
     if ((args.src[i]! & MIGRATE_PFN_MIGRATE) === 0) continue;
@@ -115,13 +117,14 @@ function mapOnDevice(mirror: Dmirror, args: MigrateVma): number {
     if (pfn < 0) continue;
     const writable = (args.dst[i]! & MIGRATE_PFN_WRITE) !== 0;
     const pages = migrateEntryPages(args.dst[i]!);
-    for (let page = 0; page < pages; page++) {
+    const step = pages > 1 && cpuMapsWhole(mm, args.start + i * PAGE_SIZE) ? pages : 1;
+    for (let page = 0; page < pages; page += step) {
       const addr = args.start + (i + page) * PAGE_SIZE;
       // A userfaultfd's monitor may have write-protected the page while it was copied.
-      const mayWrite = writable && cpuMaps(mirror.mm, addr, pfn + page, true);
-      if (!mayWrite && !cpuMaps(mirror.mm, addr, pfn + page, false)) continue;
-      mirror.pageTable.store(addr / PAGE_SIZE, pfn + page, mayWrite);
-      moved++;
+      const mayWrite = writable && cpuMaps(mm, addr, pfn + page, true);
+      if (!mayWrite && !cpuMaps(mm, addr, pfn + page, false)) continue;
+      pageTable.storeRun(addr / PAGE_SIZE, pfn + page, step, mayWrite);
+      moved += step;
     }
   }
   return moved;

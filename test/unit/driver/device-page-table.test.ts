@@ -15,6 +15,42 @@ test('a stored page is found with its frame and permission, its neighbours are n
   expect(table.mapped).toBe(2);
 });
 
+test('a run gets neighbouring frames, across leaves, and nothing beside it', () => {
+  const table = new DevicePageTable();
+  table.store(1024, 5, false);
+  table.storeRun(510, 0x7ff000, 600, true);
+  const pages = [510, 511, 512, 1023, 1024, 1109];
+  expect(pages.map((page) => dptPfn(table.lookup(page)) - 0x7ff000)).toEqual(
+    pages.map((page) => page - 510),
+  );
+  expect(pages.every((page) => (table.lookup(page) & DPT_WRITE) !== 0)).toBe(true);
+  expect([table.lookup(509), table.lookup(1110)]).toEqual([0, 0]);
+  expect(table.mapped).toBe(600);
+  table.storeRun(512, 9, 2, false);
+  expect([512, 513].map((page) => table.lookup(page) & DPT_WRITE)).toEqual([0, 0]);
+  expect(table.mapped).toBe(600);
+});
+
+test.each([510, 511, 512, 1023, 1024, 1109])('all of a range is mapped but page %i', (page) => {
+  const table = new DevicePageTable();
+  table.storeRun(510, 7, 600, true);
+  expect(table.mapsAll(510, 600)).toBe(true);
+  table.erase(page);
+  expect(table.mapsAll(510, 600)).toBe(false);
+  expect(table.mapsAll(510, page - 510)).toBe(true);
+  expect(table.mapsAll(page + 1, 1109 - page)).toBe(true);
+});
+
+test('a range is not mapped where there is no leaf, or behind its end', () => {
+  const table = new DevicePageTable();
+  table.storeRun(0, 7, 512, true);
+  expect([table.mapsAll(0, 512), table.mapsAll(0, 513), table.mapsAll(512, 1)]).toEqual([
+    true,
+    false,
+    false,
+  ]);
+});
+
 test('storing a page again replaces the entry and counts it once', () => {
   const table = new DevicePageTable();
   table.store(9, 1, true);

@@ -5,7 +5,10 @@ import { afterEach, describe, expect, test } from 'vitest';
 import { HPAGE_PMD_NR, PAGE_SIZE, PMD_SIZE } from '../../../src/base/units.ts';
 import type { CommandList } from '../../../src/engine/command-list.ts';
 import type { StrategyName } from '../../../src/engine/copy-engine.ts';
+import { DPT_WRITE } from '../../../src/driver/device-page-table.ts';
 import { MADV_DONTFORK } from '../../../src/index.ts';
+import { vmaLookup } from '../../../src/mm/vma-lookup.ts';
+import { zapPageRange } from '../../../src/mm/zap.ts';
 import { MIB, RW, expectBytes, makeRig, pattern, run } from './rig.ts';
 import type { Rig } from './rig.ts';
 
@@ -72,5 +75,74 @@ describe('many mappings of a large folio', () => {
     await r.process.fork();
     await r.process.fork();
     expect(await run(r.device, 'ADD', half, 1, 5)).toBe('0 1 1');
+  });
+});
+
+describe('a large folio on its way to the device', () => {
+  /** What becomes of its pages on the device: mapped, and for writing. */
+  function mappedThere({ machine }: Rig, addr: number): { mapped: number[]; writable: number } {
+    const [mirror] = machine.kernel.devices[0]!.mirrors;
+    const first = addr / PAGE_SIZE;
+    const entries = Array.from({ length: HPAGE_PMD_NR }, (_, i) =>
+      mirror!.pageTable.lookup(first + i),
+    );
+    const mapped = entries.flatMap((entry, i) => (entry === 0 ? [] : [i]));
+    return { mapped, writable: entries.filter((entry) => (entry & DPT_WRITE) !== 0).length };
+  }
+
+  /** Zaps `pages` pages of the folio, from `at` on, before the next list is copied. */
+  function zapDuringNextCopy({ machine }: Rig, addr: number, at: number, pages: number): void {
+    const { engine, sys } = machine.kernel;
+    const submit = engine.submit.bind(engine);
+    engine.submit = async (list: CommandList, strategy?: StrategyName): Promise<number> => {
+      engine.submit = submit;
+      const mm = [...sys.mms][0]!;
+      const start = addr + at * PAGE_SIZE;
+      await mm.mmapLock.readLock();
+      zapPageRange(vmaLookup(mm, start)!, start, start + pages * PAGE_SIZE);
+      mm.mmapLock.readUnlock();
+      return submit(list, strategy);
+    };
+  }
+
+  test('that nobody touches is mapped there whole, for writing', async () => {
+    const r = await makeHuge();
+    expect(await run(r.device, 'MIGRATE_TO_DEV', r.addr, HPAGE_PMD_NR)).toBe('0 512 0');
+    const { mapped, writable } = mappedThere(r, r.addr);
+    expect([mapped.length, writable]).toEqual([HPAGE_PMD_NR, HPAGE_PMD_NR]);
+  });
+
+  test.each([
+    ['the first page', 0, 1],
+    ['a page in the middle', 3, 1],
+    ['the last page', HPAGE_PMD_NR - 1, 1],
+    ['all pages', 0, HPAGE_PMD_NR],
+  ])('is not mapped there where it is zapped: %s', async (_what, at, pages) => {
+    const r = await makeHuge();
+    zapDuringNextCopy(r, r.addr, at, pages);
+    expect(await run(r.device, 'MIGRATE_TO_DEV', r.addr, HPAGE_PMD_NR)).toBe('-2 0 0');
+    const gone = mappedThere(r, r.addr).mapped.filter((i) => i >= at && i < at + pages);
+    expect(gone).toEqual([]);
+    const bytes = await r.process.read(r.addr, PMD_SIZE);
+    const wanted = pattern(HPAGE_PMD_NR, 1);
+    wanted.fill(0, at * PAGE_SIZE, (at + pages) * PAGE_SIZE);
+    expectBytes(bytes, wanted);
+  });
+
+  test('is not writable there where userfaultfd protects it meanwhile', async () => {
+    const r = await makeHuge();
+    const uffd = await r.process.userfaultfd();
+    await uffd.register(r.addr, PMD_SIZE, { writeProtect: true });
+    const { engine } = r.machine.kernel;
+    const submit = engine.submit.bind(engine);
+    engine.submit = async (list: CommandList, strategy?: StrategyName): Promise<number> => {
+      engine.submit = submit;
+      await uffd.writeprotect(r.addr, PMD_SIZE);
+      return submit(list, strategy);
+    };
+    expect(await run(r.device, 'MIGRATE_TO_DEV', r.addr, HPAGE_PMD_NR)).toBe('0 512 0');
+    const { mapped, writable } = mappedThere(r, r.addr);
+    expect([mapped.length, writable]).toEqual([HPAGE_PMD_NR, 0]);
+    await uffd.close();
   });
 });
