@@ -42,10 +42,15 @@ export interface RaisedFault {
   readonly operation: number;
 }
 
+/** A fault whose place is used again. */
+type Writable = { -readonly [Key in keyof RaisedFault]: RaisedFault[Key] };
+
 /** See the file header. */
 export class DeviceRun {
-  /** Invocations that are stopped, as far as they were reported, in order. */
-  stops: RaisedFault[] = [];
+  /** Invocations that are stopped, as far as reported, in order; until the next `take`. */
+  readonly stops: RaisedFault[] = [];
+  /** What `stops` is filled from: hundreds come with each pass. */
+  private readonly pool: Writable[] = [];
   /** Accesses done, where they are reported. */
   accesses = 0;
   private readonly service: FaultService;
@@ -87,23 +92,23 @@ export class DeviceRun {
     report: Uint32Array | undefined,
     inFlight: () => Iterable<number>,
   ): void {
-    this.stops = [];
+    const { stops, pool } = this;
+    stops.length = 0;
     // Without each stop nobody could say where in a report an invocation is.
     const accesses = this.isComplete ? report : undefined;
     for (let at = 0; at < records.length; at += FAULT_WORDS) {
       const vmAccess = records[at + FAULT_ACCESS]!;
-      const fault: RaisedFault = {
-        key: laneKey(records[at + FAULT_WORKGROUP]!, records[at + FAULT_LANE]!),
-        page: records[at + FAULT_ADDRESS]! >>> VM_PAGE_SHIFT,
-        access: policyAccess(vmAccess),
-        vmAccess,
-        operation: records[at + FAULT_OPERATION]!,
-      };
-      if (fault.access !== ACCESS_PREFETCH) this.stops.push(fault);
+      const fault = (pool[stops.length] ??= { key: 0, page: 0, access: 0, vmAccess, operation: 0 });
+      fault.key = laneKey(records[at + FAULT_WORKGROUP]!, records[at + FAULT_LANE]!);
+      fault.page = records[at + FAULT_ADDRESS]! >>> VM_PAGE_SHIFT;
+      fault.access = policyAccess(vmAccess);
+      fault.vmAccess = vmAccess;
+      fault.operation = records[at + FAULT_OPERATION]!;
+      if (fault.access !== ACCESS_PREFETCH) stops.push(fault);
       // Reports have the hints, too, each in its place.
-      else if (accesses === undefined && this.isNewHint(fault)) this.hints.push(fault);
+      else if (accesses === undefined && this.isNewHint(fault)) this.hints.push({ ...fault });
     }
-    sortByPlace(this.stops);
+    sortByPlace(stops);
     if (accesses !== undefined) this.log.take(accesses);
     else if (this.isComplete) {
       for (const stop of this.stops) this.resumed.set(stop.key, stop.operation);
@@ -176,7 +181,7 @@ export class DeviceRun {
 
   /** Forgets all invocations: a launch is over. */
   clear(): void {
-    this.stops = [];
+    this.stops.length = 0;
     this.hints = [];
     this.hinted.clear();
     this.log.clear();
