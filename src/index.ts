@@ -88,11 +88,14 @@ export { Process } from './worker/process.ts';
 export { TestDevice } from './worker/test-device.ts';
 export { DeviceKernel, KernelCompileError, RunningLaunch } from './worker/device-kernel.ts';
 export type { LaunchOptions, LaunchProgress } from './worker/device-kernel.ts';
+export { LAUNCH_FAILURES } from './worker/protocol-launch.ts';
 export type {
+  InjectedFailure,
   KernelLaunchRequest,
   KernelProblem,
   KernelReport,
   KernelSource,
+  LaunchFailure,
   LaunchServiceOptions,
   RangeHint,
   RefusedAccess,

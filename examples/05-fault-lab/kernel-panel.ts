@@ -3,7 +3,7 @@
  * pages are; held, stepped, ended on the way, and as a file.
  */
 import { errno, KernelCompileError, MachineError, ErrnoError, OpenError } from '../../src/index.ts';
-import type { AccessTrace, RunningLaunch } from '../../src/index.ts';
+import type { AccessTrace, LaunchFailure, RunningLaunch } from '../../src/index.ts';
 import { AddressError } from '../_shell/address.ts';
 import { CodeEditor } from '../_shell/code-editor.ts';
 import type { CodeProblem } from '../_shell/code-editor.ts';
@@ -15,9 +15,18 @@ import { PageMap } from '../_shell/page-map.ts';
 import type { Page } from '../_shell/page.ts';
 import { Plot } from '../_shell/plot.ts';
 import { fillForm, queryOf, readForm, writeAddress } from '../_shell/settings.ts';
-import { isRefusedLaunch, KernelRunner, NoAnswer, recordKernel } from './kernel-run.ts';
-import type { KernelLook, KernelOutcome, RunWatch } from './kernel-run.ts';
-import { OUTCOMES, passCurves, refusals, reportTable, serviceTable } from './kernel-views.ts';
+import { isLost, isRefusedLaunch, KernelRunner, NoAnswer, recordKernel } from './kernel-run.ts';
+import type { KernelLook, KernelOutcome, PassNote, RunWatch } from './kernel-run.ts';
+import {
+  FAILURE_NAMES,
+  injections,
+  memoryCurves,
+  OUTCOMES,
+  passCurves,
+  refusals,
+  reportTable,
+  serviceTable,
+} from './kernel-views.ts';
 import { EXAMPLE_NAMES, exampleKernel, LANES } from './kernels.ts';
 import { runTrace } from './run-trace.ts';
 import type { TracedLaunch } from './run-trace.ts';
@@ -43,7 +52,7 @@ const SHOWN_LIVES = 96;
 const PLOT_MS = 250;
 const FILL_WORDS = { random: 'random', order: 'a permutation', zero: 'zero' } as const;
 /** Buttons of a run that goes on. */
-const RUNNING = ['pause-kernel', 'abort-kernel', 'lose-device'] as const;
+const RUNNING = ['pause-kernel', 'fail-kernel', 'abort-kernel', 'lose-device'] as const;
 
 export class KernelPanel {
   /** Whether the address asks for a kernel. */
@@ -64,7 +73,20 @@ export class KernelPanel {
     height: 200,
   });
 
+  private readonly memory = new Plot({
+    title: 'Device memory in use by pass, pages',
+    x: { label: 'pass', format: (pass) => (Number.isInteger(pass) ? String(pass) : '') },
+    y: { label: '', format: formatCount },
+    marks: 'lines',
+    height: 160,
+  });
+
   private readonly timeline = new Timeline();
+  private runName = '';
+  /** What was asked to be put in the way of the run at hand. */
+  private failure: LaunchFailure | null = null;
+  /** Runs whose memory is shown side by side. */
+  private runs: { readonly name: string; readonly passes: readonly PassNote[] }[] = [];
   private launch: RunningLaunch | null = null;
   /** What the run in progress was asked to do: to be held, or to go on. */
   private wantsHold = false;
@@ -78,6 +100,7 @@ export class KernelPanel {
     byId('kernel-editor').append(this.editor.element);
     byId('kernel-map').append(this.map.element);
     byId('kernel-passes').append(this.passes.element);
+    byId('kernel-memory').append(this.memory.element);
     byId('kernel-timeline').append(this.timeline.element);
     const words = { single: 'page by page', yours: 'yours (above)' } as const;
     const movers = KERNEL_FIELDS.mover.values.map((name) => {
@@ -88,6 +111,10 @@ export class KernelPanel {
       );
     });
     byId('mover').append(...movers);
+    const failures = KERNEL_FIELDS.fail.values.map((value) => {
+      return el('option', { value }, value === 'nothing' ? value : FAILURE_NAMES[value]);
+    });
+    byId('fail').append(...failures);
     const settings = page.settings(KERNEL_FIELDS);
     this.isAskedFor = [...queryOf(KERNEL_FIELDS, settings)].length > 0;
     this.usesCode = settings.mover === 'yours';
@@ -100,6 +127,7 @@ export class KernelPanel {
     page.action('record-kernel', () => this.record());
     byId('step-kernel').addEventListener('click', () => void this.step());
     byId('pause-kernel').addEventListener('click', () => this.togglePause());
+    byId('fail-kernel').addEventListener('click', () => this.failNow());
   }
 
   /** A line about the kernel. */
@@ -156,6 +184,14 @@ export class KernelPanel {
     this.showHold(!this.wantsHold);
   }
 
+  /** Puts the chosen failure in the way of what is served next. */
+  private failNow(): void {
+    const { fail } = readForm(this.form, KERNEL_FIELDS);
+    if (fail === 'nothing') byId('fail').focus();
+    else this.launch?.fail(fail);
+    this.failure = fail === 'nothing' ? this.failure : fail;
+  }
+
   private showHold(wantsHold: boolean): void {
     this.wantsHold = wantsHold;
     byId('pause-kernel').textContent = wantsHold ? 'Go on' : 'Pause';
@@ -188,6 +224,8 @@ export class KernelPanel {
     const asked = this.around.asked();
     const policy = by === null ? null : policyOf(asked, by);
     byId('kernel-run-title').textContent = `Under ${by ?? 'no policy: page by page'}`;
+    this.runName = by ?? 'page by page';
+    this.failure = settings.fail === 'nothing' ? null : settings.fail;
     this.clear();
     const watch: RunWatch = {
       onOpen: ({ report }) => {
@@ -199,27 +237,29 @@ export class KernelPanel {
       signal,
     };
     const outcome = await this.runner.run(orderOf(settings, policy, serviceOf(asked)), watch);
-    const isExample = settings.wgsl === exampleKernel(settings.kernel).wgsl;
-    this.show(outcome, isExample ? settings : null, by);
+    this.show(outcome, settings, by);
+    this.runs.push({ name: this.runName, passes: outcome.notes.passes });
     return outcome;
   }
 
   /** What the run before has left is none of the next one's. */
   private clear(): void {
     this.launch = null;
-    for (const id of ['report', 'refusals', 'service', 'files']) {
+    for (const id of ['report', 'injected', 'refusals', 'service', 'files']) {
       byId(`kernel-${id}`).replaceChildren();
     }
     byId('kernel-waits').hidden = true;
     byId('kernel-files-note').hidden = true;
     this.passes.update(passCurves([]));
+    this.memory.update(memoryCurves(this.runs, 0));
   }
 
   private began(launch: RunningLaunch, isHeld: boolean): void {
     this.launch = launch;
     if (isHeld) launch.step();
     this.showHold(isHeld);
-    byIdAs('pause-kernel', HTMLButtonElement).disabled = false;
+    for (const id of ['pause-kernel', 'fail-kernel'])
+      byIdAs(id, HTMLButtonElement).disabled = false;
   }
 
   /** Records what it touches, and hands the trace to both policies of the lab. */
@@ -227,6 +267,7 @@ export class KernelPanel {
     await this.attempt(async (settings, signal) => {
       const name = `kernel ${settings.kernel}`;
       byId('kernel-run-title').textContent = 'Recorded, with room for everything';
+      this.runName = 'recorded';
       this.clear();
       const watch: RunWatch = {
         onStart: (launch) => this.began(launch, false),
@@ -260,6 +301,7 @@ export class KernelPanel {
       if (this.launch === null) this.runner.kill();
     };
     byId('lose-device').onclick = () => void this.loseDevice();
+    this.runs = [];
     for (const id of ['abort-kernel', 'lose-device'])
       byIdAs(id, HTMLButtonElement).disabled = false;
     this.say('Opening the machine…');
@@ -314,29 +356,33 @@ export class KernelPanel {
     this.map.update(map);
     if (!isHeld && performance.now() - this.plottedAt < PLOT_MS) return;
     this.plottedAt = performance.now();
-    this.passes.update(passCurves(notes.passes));
+    this.plot(notes.passes, settings);
+  }
+
+  /** Draws the passes of the run at hand, and its memory beside that of the runs before it. */
+  private plot(passes: readonly PassNote[], settings: KernelSettings): void {
+    this.passes.update(passCurves(passes));
+    const runs = [...this.runs, { name: this.runName, passes }];
+    this.memory.update(memoryCurves(runs, orderOf(settings).devicePages));
   }
 
   /**
-   * @param checked the settings, where the outcome can be held against the example's
    * @param by whose policy it was
    */
-  private show(
-    outcome: KernelOutcome,
-    checked: KernelSettings | null,
-    by: LabPolicyName | null,
-  ): void {
+  private show(outcome: KernelOutcome, settings: KernelSettings, by: LabPolicyName | null): void {
     const { report, notes, before, after, map } = outcome;
     byId('kernel-result').hidden = false;
     byIdAs('kernel-bar', HTMLProgressElement).value = report.finished;
     this.map.update(map);
     byId('kernel-report').replaceChildren(reportTable(outcome));
+    byId('kernel-injected').replaceChildren(...injections(outcome, this.failure));
     byId('kernel-refusals').replaceChildren(...refusals(report));
     byId('kernel-service').replaceChildren();
     byId('kernel-waits').hidden = report.service === null;
     this.timeline.update(report.service?.lives.slice(-SHOWN_LIVES) ?? []);
-    this.passes.update(passCurves(notes.passes));
-    const check = checked === null ? undefined : exampleKernel(checked.kernel).check;
+    this.plot(notes.passes, settings);
+    const example = exampleKernel(settings.kernel);
+    const check = settings.wgsl === example.wgsl ? example.check : undefined;
     const wrong = report.outcome === 'done' && check !== undefined ? check(before, after) : '';
     const { dataset } = document.documentElement;
     dataset['kernelOutcome'] = report.outcome;
@@ -358,11 +404,14 @@ export class KernelPanel {
 
   /** How a run ended that is not done. */
   private showEnd({ outcome, cause, ...report }: KernelOutcome['report'], by: string | null): void {
+    const why = cause === '' ? '' : ` ${cause}.`;
+    if (outcome === 'failed' && report.errno !== errno.EINVAL && !isLost({ ...report, outcome })) {
+      return this.say(`The run ended:${why}`, 'bad');
+    }
     if (outcome === 'failed' && report.errno === errno.EINVAL) {
       if (by === 'yours') this.around.mark([problemOf(cause)]);
       return this.say(`The policy ended the run: ${cause}.`, 'bad');
     }
-    const why = cause === '' ? '' : ` ${cause}.`;
     this.say(`${OUTCOMES[outcome]}${why}`, outcome === 'aborted' ? '' : 'bad');
   }
 

@@ -18,7 +18,9 @@ import type {
   DeviceFaultEvent,
   DeviceKernel,
   DevicePassEvent,
+  InjectedFailure,
   KernelReport,
+  LaunchFailure,
   LaunchProgress,
   LaunchServiceOptions,
   MachineOptions,
@@ -27,6 +29,7 @@ import type {
   TestDevice,
 } from '../../src/index.ts';
 import { moduleUrl } from '../_shell/own-policy.ts';
+import { Witness } from './kernel-witness.ts';
 import { fillArrays, LANES } from './kernels.ts';
 import type { Fill } from './kernels.ts';
 import type { LabPolicy } from './lab-setup.ts';
@@ -46,12 +49,14 @@ export interface KernelOrder {
   readonly policy: LabPolicy | null;
   /** How the service that asks it is set up. */
   readonly service: LaunchServiceOptions;
+  /** A failure to put in its way, and the passes before it. */
+  readonly failure: { readonly what: LaunchFailure; readonly after: number } | null;
 }
 
 /** A pass of a launch. */
 export type PassNote = Pick<
   DevicePassEvent,
-  'pass' | 'faults' | 'finished' | 'replayed' | 'timeMs' | 'durationMs'
+  'pass' | 'faults' | 'finished' | 'replayed' | 'timeMs' | 'durationMs' | 'pagesInUse'
 >;
 /** A fault of one. */
 export type FaultNote = Pick<DeviceFaultEvent, 'address' | 'access' | 'workgroup' | 'pass'>;
@@ -96,6 +101,8 @@ export interface KernelOutcome {
   readonly extra: Uint32Array;
   /** Where the pages were at the end, before they were read home. */
   readonly map: Uint8Array;
+  /** What became of another process of the machine, where a failure has come; else ''. */
+  readonly others: string;
 }
 
 /** The machine did not answer: its policy may never return. It was ended. */
@@ -141,9 +148,8 @@ export class KernelRunner {
     watch.onOpen?.(machine);
     try {
       const outcome = await this.runOn(machine, order, watch);
-      // A device that has failed once is opened anew; a policy's failure is not the device's.
-      const { outcome: end, errno: code } = outcome.report;
-      if (end === 'failed' && code !== errno.EINVAL) await this.close();
+      // A device that has failed once is opened anew.
+      if (isLost(outcome.report)) await this.close();
       return outcome;
     } catch (error) {
       const isRefused = error instanceof KernelCompileError || isRefusedLaunch(error);
@@ -164,6 +170,7 @@ export class KernelRunner {
       lanes: LANES,
       window: order.window,
     });
+    await using witness = await Witness.open(machine);
     const before = fillArrays(order.fills, order.words, order.seed);
     const size = pagesOfOrder(order) * PAGE_SIZE;
     const extraBytes = Math.ceil(((order.extraWords ?? 0) * 4) / PAGE_SIZE) * PAGE_SIZE;
@@ -182,8 +189,7 @@ export class KernelRunner {
     );
     const map = await process.pageMap(addr, size / PAGE_SIZE);
     // What was on a device that is lost is lost: reading it is SIGBUS.
-    const isLost = report.outcome === 'failed' && report.errno !== errno.EINVAL;
-    const left = isLost ? new Uint8Array(length) : await process.read(addr, length);
+    const left = isLost(report) ? new Uint8Array(length) : await process.read(addr, length);
     const words = new Uint32Array(left.slice().buffer);
     const after = order.fills.map((_, i) => {
       return words.slice(i * order.words, (i + 1) * order.words);
@@ -191,7 +197,8 @@ export class KernelRunner {
     const extra = words.slice(size / 4);
     const { firstAttempt, compileMs, window } = kernel;
     const made = { firstAttempt, compileMs, window };
-    return { report, kernel: made, notes, addr, before, after, extra, map };
+    const others = report.injected.length === 0 ? '' : await witness.testify();
+    return { report, kernel: made, notes, addr, before, after, extra, map, others };
   }
 
   /** Destroys the device as a driver crash would, under whatever runs on it. */
@@ -212,7 +219,7 @@ export class KernelRunner {
 
   private async launch(
     on: LaunchPlace,
-    { fills, words, policy, seed, ...order }: KernelOrder,
+    { fills, words, policy, seed, failure, ...order }: KernelOrder,
     watch: RunWatch,
     notes: LaunchNotes,
   ): Promise<KernelReport> {
@@ -232,6 +239,7 @@ export class KernelRunner {
         signal: watch.signal,
         ...(name === null ? {} : { policy: name, service }),
       });
+      if (failure !== null) running.fail(failure.what, failure.after);
       watch.onStart?.(running);
       await this.watch(on, running, pagesOfOrder({ fills, words }), module !== null, (map) => {
         const { progress, isHeld } = running;
@@ -279,6 +287,16 @@ export class KernelRunner {
     [this.machine, this.deviceBytes] = [machine, deviceBytes];
     return machine;
   }
+}
+
+/** Whether the device is lost: a policy's failure, and a copy that was made to fail, are not it. */
+export function isLost({
+  outcome,
+  errno: code,
+  injected,
+}: Pick<KernelReport, 'outcome' | 'errno' | 'injected'>): boolean {
+  const isMeant = injected.some(({ what }: InjectedFailure) => what === 'copy');
+  return outcome === 'failed' && code !== errno.EINVAL && !(isMeant && code === errno.EIO);
 }
 
 /** What a launch is made of. */
@@ -349,7 +367,7 @@ export async function recordKernel(
     // Everything has room, and comes in large pieces: only what is touched matters.
     const devicePages = pages + Math.ceil((extraWords * 4) / PAGE_SIZE);
     const policy: LabPolicy = { kind: 'named', name: 'kfd', evict: null };
-    const roomy = { ...order, wgsl: made.wgsl, devicePages, extraWords, policy };
+    const roomy = { ...order, wgsl: made.wgsl, devicePages, extraWords, policy, failure: null };
     const { report, extra } = await runner.run(roomy, watch);
     if (report.outcome !== 'done') return `its run ended as ${report.outcome}: ${report.cause}`;
     const trace = traceOfLogs(name, extra, logWords, LANES, pages);

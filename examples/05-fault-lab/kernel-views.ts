@@ -1,7 +1,7 @@
 /*
  * What became of a kernel's run, as tables and as the data of a plot.
  */
-import type { KernelReport } from '../../src/index.ts';
+import type { KernelReport, LaunchFailure } from '../../src/index.ts';
 import { el, row } from '../_shell/dom.ts';
 import { COUNT_WORDS, TIME_WORDS } from '../_shell/fault-words.ts';
 import { formatBytes, formatCount, formatMs, hexAddress } from '../_shell/numbers.ts';
@@ -33,6 +33,60 @@ export function passCurves(passes: readonly PassNote[]): PlotData {
     ],
   };
 }
+
+/** Pages of device memory in use behind each pass, of runs side by side. */
+export function memoryCurves(
+  runs: readonly { readonly name: string; readonly passes: readonly PassNote[] }[],
+  devicePages: number,
+): PlotData {
+  const longest = Math.max(0, ...runs.map(({ passes }) => passes.length));
+  const x = Array.from({ length: longest }, (_, i) => i + 1);
+  const series = runs.map(({ name, passes }) => ({
+    label: name,
+    values: x.map((pass) => passes[pass - 1]?.pagesInUse ?? null),
+  }));
+  const whole = { label: 'device size', values: x.map(() => devicePages), isReference: true };
+  return { x, series: [...series, whole] };
+}
+
+/** What was put in a run's way, and what came of that. */
+export function injections(
+  { report, others }: KernelOutcome,
+  asked: LaunchFailure | null,
+): HTMLElement[] {
+  if (asked === null) return [];
+  const head = el('h3', {}, 'The failure in its way');
+  const [came] = report.injected;
+  if (came === undefined) {
+    const isNobody = asked === 'policy' && report.service === null;
+    const why = isNobody ? 'there is no policy that could throw' : 'the run was over before';
+    return [head, el('p', {}, `It did not come: ${why}.`)];
+  }
+  const when = came.pass === 0 ? 'Before the first pass' : `After pass ${came.pass}`;
+  const end =
+    report.outcome === 'done'
+      ? 'The run went on to its end.'
+      : `It ended the run: ${report.cause}.`;
+  return [head, el('p', {}, `${when}: ${FAILURES[came.what]}. ${end} ${others}`)];
+}
+
+/** Failures, as they are chosen. */
+export const FAILURE_NAMES: Readonly<Record<LaunchFailure, string>> = {
+  memory: 'no device memory',
+  copy: 'a copy fails',
+  ring: 'the fault ring is full',
+  policy: 'the policy throws',
+  device: 'the device is lost',
+};
+
+/** What a failure does, for people. */
+const FAILURES: Readonly<Record<LaunchFailure, string>> = {
+  memory: 'no page of device memory was free for its faults',
+  copy: 'a copy failed, and its pages stayed where they were',
+  ring: 'the fault ring was full, and faults got lost until the next pass raised them again',
+  policy: 'the policy threw',
+  device: 'the device was lost, with all that was on it',
+};
 
 /** What a run came to. */
 export function reportTable({ report, kernel, before }: KernelOutcome): HTMLTableElement {

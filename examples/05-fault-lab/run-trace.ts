@@ -42,7 +42,7 @@ function clockEvents(name: string, origin: number, { passes, faults }: LaunchNot
     named('process_name', 0, `${name}, by the clock`),
     named('thread_name', PASS_TRACK, 'passes'),
     named('thread_name', FAULT_TRACK, 'faults'),
-    ...passes.map((pass) => passEvent(pass, from)),
+    ...passes.flatMap((pass) => [passEvent(pass, from), memoryEvent(pass, from)]),
     ...faults.flatMap((fault, i) => {
       const raised = byNumber.get(fault.pass);
       return raised === undefined
@@ -63,6 +63,15 @@ function passEvent(
   const args = { faults, finished, replayed };
   const place = { ts: (timeMs - from) * 1000, dur: durationMs * 1000, pid: PID, tid: PASS_TRACK };
   return { name: `pass ${pass}`, ph: 'X', ...place, args };
+}
+
+/** What of the device's memory is in use behind a pass. */
+function memoryEvent(
+  { timeMs, durationMs, pagesInUse: pages }: PassNote,
+  from: number,
+): TraceEvent {
+  const ts = (timeMs - from + durationMs) * 1000;
+  return { name: 'device memory', ph: 'C', ts, pid: PID, tid: 0, args: { pages } };
 }
 
 /** From the end of the pass that raised it to the end of the next, where it is tried again. */

@@ -1,7 +1,7 @@
 /*
  * What the lab runs, as its form and its address have it.
  */
-import { EVICTIONS, POLICIES, REPLAYS, WORKLOADS } from '../../src/index.ts';
+import { EVICTIONS, LAUNCH_FAILURES, POLICIES, REPLAYS, WORKLOADS } from '../../src/index.ts';
 import type { AccessTrace, LaunchServiceOptions } from '../../src/index.ts';
 import { costFrom } from '../_shell/cost-text.ts';
 import { SAMPLE_POLICY } from '../_shell/own-policy.ts';
@@ -82,6 +82,8 @@ export const KERNEL_FIELDS = {
   groups: whole(64, 1, 4096),
   kseed: whole(1, 0, 2 ** 32 - 1),
   mover: choice(['single', ...LAB_POLICIES] as const, 'single'),
+  fail: choice(['nothing', ...LAUNCH_FAILURES] as const, 'nothing'),
+  failat: whole(2, 0, 10_000),
   wgsl: text(''),
 } as const;
 
@@ -107,7 +109,7 @@ export function orderOf(
   policy: LabPolicy | null = null,
   service: LaunchServiceOptions = {},
 ): KernelOrder {
-  const { kernel, kib, fit, groups, kseed, wgsl } = settings;
+  const { kernel, kib, fit, groups, kseed, fail, failat, wgsl } = settings;
   const { fills, wgsl: example } = exampleKernel(kernel);
   // Whole pages, so that arrays begin at one.
   const words = Math.ceil(kib / 4) * 1024;
@@ -121,5 +123,6 @@ export function orderOf(
     seed: kseed,
     policy,
     service,
+    failure: fail === 'nothing' ? null : { what: fail, after: failat },
   };
 }

@@ -80,6 +80,8 @@ export class DeviceMemory {
   cfree = 0;
   /** Nothing is handed out: the device is suspended. */
   isClosed = false;
+  /** Nothing is handed out: an injected failure. */
+  isShort = false;
   private freeHead = NO_PAGE;
   /** Free large folios, by their heads. */
   /** Set by the device: whether a CPU that faults on a page has to wait (DevPagemapOps). */
@@ -202,7 +204,7 @@ export class DeviceMemory {
 
   /** Sees to it that the list has a page. @returns 0, or ENOMEM when the device is full. */
   private fillFreeList(): number {
-    if (this.isClosed) return errno.ENOMEM;
+    if (this.isClosed || this.isShort) return errno.ENOMEM;
     if (this.freeHead !== NO_PAGE) return 0;
     const status = this.allocateChunk(false);
     if (isErr(status)) return status;
@@ -216,7 +218,7 @@ export class DeviceMemory {
    * and for coherent memory: its one chunk is of single pages, as in Linux.
    */
   allocFolio(): number {
-    if (this.type === MEMORY_DEVICE_COHERENT || this.isClosed) return errno.ENOMEM;
+    if (this.type === MEMORY_DEVICE_COHERENT || this.isClosed || this.isShort) return errno.ENOMEM;
     if (this.freeFolios === NO_PAGE) {
       const status = this.allocateChunk(true);
       if (isErr(status)) return status;

@@ -60,7 +60,7 @@ export const toDevice: Way = {
   },
   copy: (mirror, window) => {
     const { engine, strategy } = mirror.device.context;
-    return window.copy(engine, strategy);
+    return failsNext(mirror, window) ? errno.EIO : window.copy(engine, strategy);
   },
   finish: (mirror, window, copied) => {
     const { args } = window;
@@ -77,12 +77,20 @@ export const toDevice: Way = {
 export const toSystem: Way = {
   select: (device) => device.selectOwn,
   allocate: (mirror, window) => mirror.device.allocateHome(window),
-  copy: (mirror, window) => mirror.device.copyOut(window),
+  copy: (mirror, window) => (failsNext(mirror, window) ? errno.EIO : mirror.device.copyOut(window)),
   finish: (mirror, window, copied) => {
     const status = mirror.device.finishHome(window, copied);
     return isErr(status) ? status : countMoved(window.args);
   },
 };
+
+/** Consumes the injected failure, where there is something to copy. */
+function failsNext(mirror: Dmirror, { list }: MigrateWindow): boolean {
+  if (!mirror.failNextCopy || list.length === 0) return false;
+  mirror.failNextCopy = false;
+  list.done.fill(0, 0, list.length);
+  return true;
+}
 
 /** Gives each migrating page a device page and records the copy, or the clear of a hole. */
 function allocateOnDevice(mirror: Dmirror, window: MigrateWindow, npages: number): void {

@@ -114,6 +114,8 @@ export class Dmirror {
   readonly notifier: MmuIntervalNotifier;
   /** How often the notifier was called: also several times within one sequence number. */
   invalidations = 0;
+  /** The next copy of this file's migrations fails (EIO), once: an injected failure. */
+  failNextCopy = false;
   private isOpen = true;
   /** The notifier is known to hear of invalidations. */
   private isWatching = false;

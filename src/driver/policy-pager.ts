@@ -101,10 +101,25 @@ export class PolicyPager implements LaunchPager {
     return this.inner.begin();
   }
 
-  /** Has the service decide, and does what it says. Context: as ServicePager.serve. */
-  async serve(batch: FaultBatch): Promise<boolean | 'hold'> {
+  /**
+   * Has the service decide, and does what it says.
+   *
+   * @param isLosing its ring is full for once: an injected failure. Context: as ServicePager.serve.
+   */
+  async serve(batch: FaultBatch, isLosing = false): Promise<boolean | 'hold'> {
     this.batch = batch;
-    return this.inner.serve(batch);
+    const { ring } = this.inner.service;
+    ring.isLosing = isLosing;
+    return this.inner.serve(batch).finally(() => (ring.isLosing = false));
+  }
+
+  /** The policy throws from now on: an injected failure. */
+  breakPolicy(): void {
+    const thrower = (): never => {
+      throw new Error('this failure was injected');
+    };
+    const { policy } = this.inner.service;
+    Object.defineProperty(policy, 'onFaults', { configurable: true, value: thrower });
   }
 
   /** CPUs that the policy has wait go on. */
@@ -138,7 +153,7 @@ export class PolicyPager implements LaunchPager {
       traits,
       cost,
       devicePages: space.devicePages,
-      counts: { ...counts },
+      counts: { ...counts, overflows: service.ring.overflows },
       times: { ...times },
       virtualUs: space.nowUs,
       ...batches.last(),

@@ -18,7 +18,8 @@ export const TRACE_TLB_SHOOTDOWN = 3;
 export const TRACE_INVALIDATE = 4;
 /**
  * A pass of a kernel over virtual memory ended. start: its number, end: workgroups that have
- * finished; a: faults, b: workgroups that ran again, c: number of the device.
+ * finished; a: faults, b: workgroups that ran again, c: number of the device,
+ * d: pages of its memory in use.
  */
 export const TRACE_DEVICE_PASS = 5;
 /**
@@ -36,7 +37,7 @@ export interface TraceSink {
    *
    * @param mm Null where pages were chosen by pfn. @param start Address of the first byte, or pfn.
    * @param end One past the last. @param sinceMs When it began; nowMs() for a moment.
-   * @param a, b, c As the kind says.
+   * @param a, b, c, d As the kind says.
    */
   emit(
     kind: number,
@@ -47,5 +48,6 @@ export interface TraceSink {
     a: number,
     b: number,
     c: number,
+    d?: number,
   ): void;
 }

@@ -1,18 +1,23 @@
 /** The facade's handles of kernels over virtual memory, and of their launches. */
+import { errno } from '../base/errno.ts';
 import { ErrnoError, checked, disposed } from './errors.ts';
 import type { Machine } from './machine.ts';
 import {
   LAUNCH_BYTES,
   LAUNCH_COUNTS,
   LAUNCH_COUNTS_AT,
+  LAUNCH_FAILURE,
+  LAUNCH_FAILURES,
   LAUNCH_HELD,
   LAUNCH_LIMIT,
+  MAX_FAILURE_PASS,
 } from './protocol-launch.ts';
 import type {
   CompileResult,
   KernelLaunchRequest,
   KernelProblem,
   KernelReport,
+  LaunchFailure,
 } from './protocol-launch.ts';
 
 /** A kernel was refused, by our check or by the WGSL compiler; the message has all reasons. */
@@ -144,6 +149,23 @@ export class RunningLaunch implements AsyncDisposable {
   /** Lets it go on to its end. */
   resume(): void {
     Atomics.store(this.words, LAUNCH_LIMIT, 0);
+  }
+
+  /**
+   * Puts a failure in its way, once, in place of one that has not come yet: when the faults of a
+   * pass are served, `memory`: no page of the device is free; `copy`: a copy ends with EIO, its
+   * pages stay where they are; `ring`: it is full, faults get lost and come again; `policy`: the
+   * policy throws, if there is one; `device`: it is lost, for the whole machine. All but
+   * `memory` and `device` are this launch's alone. The report's `injected` says what has come.
+   *
+   * @param after passes that are to be done before
+   * @throws ErrnoError (EINVAL) for anything else
+   */
+  fail(what: LaunchFailure, after = 0): void {
+    const number = LAUNCH_FAILURES.indexOf(what) + 1;
+    const isPass = Number.isInteger(after) && after >= 0 && after <= MAX_FAILURE_PASS;
+    if (number === 0 || !isPass) throw new ErrnoError(errno.EINVAL, 'fail');
+    Atomics.store(this.words, LAUNCH_FAILURE, number + 8 * after);
   }
 
   /** Ends it after the pass in progress, its faults included. What it has stored stays. */

@@ -26,6 +26,7 @@ import type { Order } from './kernel-launch-args.ts';
 import { readPolicy } from './kernel-launch-policy.ts';
 import { isRecord } from './kernel-results.ts';
 import { accessName, causeOf, causeOfRefusal } from './launch-cause.ts';
+import { LaunchFailures } from './launch-failures.ts';
 import { LaunchHold } from './launch-hold.ts';
 import { LAUNCH_COUNTS } from './protocol-launch.ts';
 import type {
@@ -234,12 +235,13 @@ export class KernelLaunches {
       if (waits !== undefined) pager.pause();
       return waits;
     };
+    const failures = new LaunchFailures(order.words, mirror, pager);
     let isServed = false;
     const serve = async (batch: FaultBatch): Promise<boolean | 'hold'> => {
       await held();
       isServed = true;
       const from = performance.now();
-      const goesOn = await pager.serve(batch);
+      const goesOn = await failures.serve(batch, watch.counts.passes);
       serveMs += performance.now() - from;
       watch.passBegins();
       return goesOn;
@@ -282,7 +284,8 @@ export class KernelLaunches {
     }
     const totalMs = performance.now() - began - hold.heldMs;
     const { lastFault } = watch;
-    return finalReport(active, pager, ended, { detail, totalMs, serveMs, lastFault });
+    const { injected } = failures;
+    return finalReport(active, pager, ended, { detail, totalMs, serveMs, lastFault, injected });
   }
 }
 
@@ -374,7 +377,8 @@ class Watch {
     const now = trace.nowMs();
     const since = this.since < 0 ? now : this.since;
     const { passes, finished } = counts;
-    trace.emit(TRACE_DEVICE_PASS, mm, passes - 1, finished, since, faults, replayed, device.minor);
+    const at = [passes - 1, finished, since, faults, replayed, device.minor] as const;
+    trace.emit(TRACE_DEVICE_PASS, mm, ...at, device.memory.pagesInUse);
     this.since = now;
     for (let at = 0; at < records.length; at += FAULT_WORDS) {
       const address = this.order.origin + records[at + FAULT_ADDRESS]!;
@@ -393,13 +397,14 @@ interface Watched {
   readonly serveMs: number;
   /** Virtual address and workgroup of the last fault, if any. */
   readonly lastFault: Watch['lastFault'];
+  readonly injected: LaunchFailures['injected'];
 }
 
 function finalReport(
   { order, isClosed }: Active,
   pager: LaunchPager,
   ended: LaunchReport,
-  { detail, totalMs, serveMs, lastFault }: Watched,
+  { detail, totalMs, serveMs, lastFault, injected }: Watched,
 ): KernelReport {
   const { mapped, erased, evicted, cancelled, remote } = pager.stats;
   const report = settled(ended, pager.failure, isClosed || Atomics.load(order.words, 0) !== 0);
@@ -408,7 +413,15 @@ function finalReport(
     hasBegun: true,
     origin: order.origin,
     service: pager instanceof PolicyPager ? pager.report() : null,
-    cause: causeOf(report, { ...order, isClosed, detail, usual: pager.patience, lastFault }),
+    injected,
+    cause: causeOf(report, {
+      ...order,
+      isClosed,
+      detail,
+      usual: pager.patience,
+      injected: injected.at(-1)?.what,
+      lastFault,
+    }),
     workgroups: order.workgroups,
     refusals: pager.refusals.map(({ access, errno: status, ...rest }): RefusedAccess => ({
       ...rest,
@@ -448,6 +461,7 @@ function refusedLaunch(code: number, cause = ''): KernelReport {
     workgroup: -1,
     workgroups: 0,
     refusals: [],
+    injected: [],
     pages: { mapped: 0, erased: 0, evicted: 0, remote: 0, refused: 0 },
     totalMs: 0,
     passMs: 0,

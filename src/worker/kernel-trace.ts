@@ -107,6 +107,7 @@ export class KernelTrace implements TraceSink {
     a: number,
     b: number,
     c: number,
+    d = 0,
   ): void {
     const sequence = this.sequence++;
     const duration = this.nowMs() - sinceMs;
@@ -130,7 +131,8 @@ export class KernelTrace implements TraceSink {
       rows[at++] = end;
       rows[at++] = first;
       rows[at++] = b;
-      rows[at] = c;
+      rows[at++] = c;
+      rows[at] = d;
       if (one.timer === null && !one.isSent) {
         one.timer = setTimeout(() => this.send(one, false), BATCH_MS);
       }

@@ -3,7 +3,7 @@ import { errno, errnoName } from '../base/errno.ts';
 import { MAX_BUSY } from '../driver/busy-pages.ts';
 import { ACCESS_ATOMIC, ACCESS_READ } from '../engine/vm/abi.ts';
 import type { LaunchReport } from '../engine/vm/launch.ts';
-import type { RefusedAccess } from './protocol-launch.ts';
+import type { LaunchFailure, RefusedAccess } from './protocol-launch.ts';
 
 /** What is known of a launch besides its report. */
 export interface LaunchFacts {
@@ -15,13 +15,15 @@ export interface LaunchFacts {
   readonly isClosed: boolean;
   /** What was wrong, if somebody said so. */
   readonly detail: string;
+  /** The failure that ended it was injected. */
+  readonly injected: LaunchFailure | undefined;
   readonly lastFault: { readonly address: number; readonly workgroup: number } | undefined;
 }
 
 /** Why a launch ended as it did, where, and what to do about it; empty for one that is done. */
 export function causeOf(
   { outcome, errno: status, workgroup, passes, logWords }: LaunchReport,
-  { budget, patience, usual, isClosed, detail, lastFault }: LaunchFacts,
+  { budget, patience, usual, isClosed, detail, injected, lastFault }: LaunchFacts,
 ): string {
   switch (outcome) {
     case 'done':
@@ -53,7 +55,11 @@ export function causeOf(
         [errno.ENODEV]: 'the device was lost',
         [errno.ENOMEM]: 'the device has no room for its logs; a smaller window needs less',
       };
-      return `${errnoName(status)}: ${known[status] ?? 'the device failed'} in pass ${passes}`;
+      const isCopy = status === errno.EIO && injected === 'copy';
+      const what = isCopy ? 'a copy failed' : (known[status] ?? 'the device failed');
+      const isInjected = isCopy || (status === errno.ENODEV && injected === 'device');
+      const place = `${errnoName(status)}: ${what} in pass ${passes}`;
+      return isInjected ? `${place} (injected)` : place;
     }
   }
 }

@@ -141,6 +141,13 @@ export interface RefusedAccess {
   readonly pass: number;
 }
 
+/** A failure that was put in a launch's way, and has come. */
+export interface InjectedFailure {
+  readonly what: LaunchFailure;
+  /** Passes that were done: it hit the service of the last one's faults. */
+  readonly pass: number;
+}
+
 /** What became of a launch; how it ended, unless it never began. */
 export interface KernelReport extends LaunchCounts {
   /**
@@ -162,6 +169,8 @@ export interface KernelReport extends LaunchCounts {
   readonly pages: Readonly<Record<'mapped' | 'erased' | 'evicted' | 'remote' | 'refused', number>>;
   /** The virtual address that was the kernel's address 0. */
   readonly origin: number;
+  /** Failures that were put in its way (`RunningLaunch.fail`) and have come. */
+  readonly injected: readonly InjectedFailure[];
   /** What the fault service did, in its own time; null without a policy. */
   readonly service: ServiceReport | null;
   /** Milliseconds in all, in passes, and in serving faults. */
@@ -176,6 +185,20 @@ export const LAUNCH_BYTES = 64;
 export const LAUNCH_LIMIT = 1;
 /** @internal This word is 1 while it is held. */
 export const LAUNCH_HELD = 14;
+/**
+ * @internal This word is 0, or a failure that is to come: 1 and its place in `LAUNCH_FAILURES`, and 8
+ * times the number of passes after which it comes.
+ */
+export const LAUNCH_FAILURE = 15;
+/**
+ * Failures that can be put in a launch's way: no device memory for the faults of a pass; the next
+ * copy; a fault ring that is full; the policy throws; the device is lost.
+ */
+export const LAUNCH_FAILURES = ['memory', 'copy', 'ring', 'policy', 'device'] as const;
+/** One of them. */
+export type LaunchFailure = (typeof LAUNCH_FAILURES)[number];
+/** Most passes after which one may come. */
+export const MAX_FAILURE_PASS = 2 ** 27;
 /** @internal From here on, a double each of `LAUNCH_COUNTS`. */
 export const LAUNCH_COUNTS_AT = 8;
 /** The counts that whoever watches a launch can read while it runs, in their order. */

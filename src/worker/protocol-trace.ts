@@ -11,8 +11,8 @@ export interface TraceRequest {
 /** Most events that a subscription may keep waiting. */
 export const MAX_TRACE_EVENTS = 2 ** 20;
 
-/** Numbers of an event: kind, sequence, time, duration, pid, start, end, and three by kind. */
-export const TRACE_COLUMNS = 10;
+/** Numbers of an event: kind, sequence, time, duration, pid, start, end, and four by kind. */
+export const TRACE_COLUMNS = 11;
 
 /** What comes through the port; each batch but the last is to be acknowledged by any message. */
 export interface TraceBatch {

@@ -102,6 +102,8 @@ export interface DevicePassEvent extends MachineEventBase {
   /** Faults of the pass, and workgroups that ran again in it. */
   readonly faults: number;
   readonly replayed: number;
+  /** Pages of the device's memory in use, by whomever, when the pass was over. */
+  readonly pagesInUse: number;
 }
 
 /** A kernel over virtual memory asked for what is not there, or not allowed. */
@@ -285,7 +287,8 @@ function decode(rows: Float64Array, at: number): MachineEvent {
     case TRACE_TLB_SHOOTDOWN:
       return { type: 'tlb_shootdown', ...base, start, end, entries: a, isComplete: b !== 0 };
     case TRACE_DEVICE_PASS: {
-      const numbers = { pass: start, finished: end, faults: a, replayed: b, device: c };
+      const pagesInUse = rows[at + 10]!;
+      const numbers = { pass: start, finished: end, faults: a, replayed: b, device: c, pagesInUse };
       return { type: 'device_pass', ...base, ...numbers };
     }
     case TRACE_DEVICE_FAULT: {

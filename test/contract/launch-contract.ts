@@ -228,6 +228,9 @@ function describeWatching(engine: 'cpu' | 'webgpu', open: OpenMachine): void {
     const seen = events.filter(({ type }) => type === 'device_pass');
     expect(seen.length).toBe(report.passes);
     expect(seen.at(-1)).toMatchObject({ pass: report.passes - 1, finished, device: 0 });
+    // Pages come with the service of the first pass, and there are as many as the report says.
+    const used = seen.map((event) => (event as { pagesInUse: number }).pagesInUse);
+    expect([used[0], used.at(-1)]).toEqual([0, report.pages.mapped - report.pages.evicted]);
     const first = events.find(({ type }) => type === 'device_fault');
     expect(first).toMatchObject({ pid: rig.process.pid, pass: 0 });
     const { length } = placed.one.bytes;

@@ -18,6 +18,8 @@ export class FaultRing {
   put = 0;
   /** Records that found the ring full. */
   overflows = 0;
+  /** It takes no record, as if it were full. */
+  isLosing = false;
   readonly page: Int32Array;
   readonly access: Uint8Array;
   readonly context: Uint16Array;
@@ -48,7 +50,7 @@ export class FaultRing {
    * @returns what publish() takes, or -1 where the ring is full
    */
   reserve(page: number, access: number, context: number, workgroup: number, nowUs: number): number {
-    if (this.pending >= this.capacity) {
+    if (this.pending >= this.capacity || this.isLosing) {
       this.overflows++;
       return -1;
     }

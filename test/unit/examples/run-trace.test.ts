@@ -70,6 +70,11 @@ test('a run without one: faults from their pass to the next, in order', async ()
   const passes = trace.traceEvents.filter(({ ph }) => ph === 'X');
   expect(passes).toHaveLength(run.notes.passes.length);
   expect(passes[0]).toMatchObject({ name: 'pass 0', ts: 0 });
+  const memory = trace.traceEvents.filter(({ ph }) => ph === 'C');
+  expect(memory.map(({ args }) => args!['pages'])).toEqual(
+    run.notes.passes.map(({ pagesInUse }) => pagesInUse),
+  );
+  expect(memory.map(({ ts }) => ts)).toEqual(passes.map(({ ts, dur }) => ts + dur!));
   for (const { args, children, to } of slices) {
     expect(children.map(({ name }) => name)).toEqual(['served', 'replayed']);
     const next = passes[Number(args['pass']) + 1]!;
