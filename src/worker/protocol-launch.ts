@@ -186,8 +186,8 @@ export const LAUNCH_LIMIT = 1;
 /** @internal This word is 1 while it is held. */
 export const LAUNCH_HELD = 14;
 /**
- * @internal This word is 0, or a failure that is to come: 1 and its place in `LAUNCH_FAILURES`, and 8
- * times the number of passes after which it comes.
+ * @internal This word is 0, or a failure that is to come: 1 and its place in `LAUNCH_FAILURES`, and
+ * 8 times the number of passes after which it comes.
  */
 export const LAUNCH_FAILURE = 15;
 /**

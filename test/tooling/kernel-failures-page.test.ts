@@ -1,6 +1,6 @@
 /*
- * Failures in the way of real runs on the lab's page, in the bundled Chromium: chosen in the form or
- * in the address, said with what and when, and the other process of the machine goes on.
+ * Failures in the way of real runs on the lab's page, in the bundled Chromium: chosen in the form
+ * or in the address, said with what and when, and the other process of the machine goes on.
  */
 import { describe, expect, test } from 'vitest';
 import { bundleRunsHere } from '../../cli/chromium-bundle.ts';
