@@ -85,6 +85,12 @@ export class CpuWaits implements PageKeeper {
   }
 
   /** See PageKeeper. */
+  get range(): PageKeeper['range'] {
+    const first = this.map.originPage;
+    return { first, outer: first + this.service.space.pageCount };
+  }
+
+  /** See PageKeeper. */
   keeps(mm: MmStruct, page: number): boolean {
     const { map, service } = this;
     if (mm !== map.mirror.mm) return false;

@@ -23,6 +23,8 @@ export const MAX_CPU_WAITS = 32_768;
 
 /** Somebody who keeps pages; page numbers are those of the address space. */
 export interface PageKeeper {
+  /** It keeps pages [first, outer) at most: commands may name all of an address space. */
+  readonly range: { readonly first: number; readonly outer: number };
   /** What a CPU that faults on a page of the device has to wait for; null: nothing. */
   holdsBack(vmf: VmFault): Promise<void> | null;
   /** Whether a page stays for now. */
@@ -127,7 +129,9 @@ export class KeptPages {
 
   private firstDetained(mm: MmStruct, start: number, end: number): Promise<void> | null {
     for (const keeper of this.keepers) {
-      for (let page = start / PAGE_SIZE; page < end / PAGE_SIZE; page++) {
+      const { range } = keeper;
+      const outer = Math.min(end / PAGE_SIZE, range.outer);
+      for (let page = Math.max(start / PAGE_SIZE, range.first); page < outer; page++) {
         const released = keeper.detains(mm, page);
         if (released !== null) return released;
       }

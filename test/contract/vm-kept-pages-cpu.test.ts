@@ -225,6 +225,7 @@ describe('MIGRATE_TO_SYS', () => {
 describe('other contexts', () => {
   /** Another context that keeps the case's page 5. */
   const other = ({ addr }: Rig): PageKeeper => ({
+    range: { first: addr / PAGE, outer: addr / PAGE + GROUPS },
     holdsBack: () => null,
     keeps: (_, page) => page === addr / PAGE + 5,
     detains: () => null,
