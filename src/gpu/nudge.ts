@@ -1,12 +1,13 @@
 /*
  * Keeps a browser's GPU process looking for finished work.
  *
- * In Chromium, by the times that we see, the GPU process looks whether submitted work is done when
- * messages arrive, soon after, and then every two milliseconds. Work that takes half a millisecond
- * is answered after one or after three, by luck. An error scope without content is a message that
- * is answered at once and changes nothing. The first is sent a millisecond into a wait; a few
- * follow, each on the answer to the last, then one a millisecond, since long work loses what they
- * compute. Nothing is sent for shorter waits, and never two at a time.
+ * In Chromium, by the times that we see, the GPU process begins submitted work, or looks whether it
+ * is done, when messages arrive, soon after, and then every two milliseconds. Work that takes half
+ * a millisecond is answered after one or after three, by luck. An error scope without content is a
+ * message that is answered at once and changes nothing. The first is sent a quarter of a
+ * millisecond into a wait, which is as long as the shortest answers take; a few follow, each on the
+ * answer to the last, then one a millisecond, since long work loses what they compute. Nothing is
+ * sent for shorter waits, and never two at a time.
  *
  * Dawn in Node looks by itself; there nothing is sent.
  *
@@ -14,10 +15,26 @@
  */
 import { isNode } from './is-node.ts';
 
-/** Milliseconds into a wait before the first nudge, and between those after the quick ones. */
-const NUDGE_MS = 1;
+/** Milliseconds into a wait before the first nudge. */
+const FIRST_MS = 0.25;
+/** Milliseconds between the nudges after the quick ones. */
+const PAUSE_MS = 1;
 /** Nudges that follow each other without a pause. */
-const QUICK_NUDGES = 6;
+const QUICK_NUDGES = 3;
+
+/** Calls `then` after so many milliseconds. */
+type Delay = (ms: number, then: () => void) => void;
+
+/** Nobody wakes who sleeps here. Made when it is wanted: not every page has shared memory. */
+let bed: Int32Array<SharedArrayBuffer> | null = null;
+
+/** Timers have whole milliseconds, waits for a word any fraction. */
+const delayed: Delay = (ms, then) => {
+  bed ??= new Int32Array(new SharedArrayBuffer(4));
+  const wait = 'waitAsync' in Atomics ? Atomics.waitAsync(bed, 0, 0, ms) : null;
+  if (wait?.async === true) void wait.value.then(then);
+  else setTimeout(then, Math.ceil(ms));
+};
 
 /** See the file header. One for each device. */
 export class Nudger {
@@ -25,6 +42,7 @@ export class Nudger {
   sent = 0;
   private readonly device: Pick<GPUDevice, 'pushErrorScope' | 'popErrorScope'>;
   private isNeeded: boolean;
+  private readonly delay: Delay;
   /** Answers that somebody waits for. */
   private waits = 0;
   /** Nudges since the last timer of a first one. */
@@ -43,10 +61,16 @@ export class Nudger {
 
   /**
    * @param isNeeded whether the environment has to be nudged; default: everywhere but in Node
+   * @param delay the clock to go by; default: the environment's
    */
-  constructor(device: Pick<GPUDevice, 'pushErrorScope' | 'popErrorScope'>, isNeeded = !isNode()) {
+  constructor(
+    device: Pick<GPUDevice, 'pushErrorScope' | 'popErrorScope'>,
+    isNeeded = !isNode(),
+    delay = delayed,
+  ) {
     this.device = device;
     this.isNeeded = isNeeded;
+    this.delay = delay;
   }
 
   /** Somebody begins to wait for `answers` answers of the device. */
@@ -79,13 +103,13 @@ export class Nudger {
   /** Sets the timer of a wait that has just begun, or may have. */
   private first(): void {
     this.quick = 0;
-    this.later();
+    this.after(FIRST_MS);
   }
 
-  private later(): void {
+  private after(ms: number): void {
     this.isBusy = true;
     this.since = this.pauses;
-    setTimeout(this.onTimer, NUDGE_MS);
+    this.delay(ms, this.onTimer);
   }
 
   private nudge(): void {
@@ -105,7 +129,7 @@ export class Nudger {
   private again(): void {
     this.quick += 1;
     if (this.quick < QUICK_NUDGES || this.waits === 0) this.nudge();
-    else this.later();
+    else this.after(PAUSE_MS);
   }
 }
 
