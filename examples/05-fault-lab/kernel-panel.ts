@@ -61,7 +61,7 @@ export class KernelPanel {
   readonly usesCode: boolean;
   private readonly form = byIdAs('kernel-form', HTMLFormElement);
   private readonly editor = new CodeEditor('wgsl', 'The kernel, in WGSL', 14);
-  private readonly map = new PageMap({ label: "the kernel's arrays" });
+  private readonly map = new PageMap({ label: "the kernel's arrays", devices: 1 });
   private readonly runner: KernelRunner;
   private readonly page: Page;
   private readonly around: LabAround;
@@ -77,7 +77,7 @@ export class KernelPanel {
     title: 'Device memory in use by pass, pages',
     x: { label: 'pass', format: (pass) => (Number.isInteger(pass) ? String(pass) : '') },
     y: { label: '', format: formatCount },
-    marks: 'lines',
+    marks: 'both',
     height: 160,
   });
 
@@ -187,9 +187,14 @@ export class KernelPanel {
   /** Puts the chosen failure in the way of what is served next. */
   private failNow(): void {
     const { fail } = readForm(this.form, KERNEL_FIELDS);
-    if (fail === 'nothing') byId('fail').focus();
-    else this.launch?.fail(fail);
-    this.failure = fail === 'nothing' ? this.failure : fail;
+    const note = byId('kernel-injected');
+    if (fail === 'nothing' || this.launch === null) {
+      note.textContent = 'Which failure? Choose the one in its way.';
+      return byId('fail').focus();
+    }
+    this.launch.fail(fail);
+    this.failure = fail;
+    note.textContent = `It comes when the next faults are served: ${FAILURE_NAMES[fail]}.`;
   }
 
   private showHold(wantsHold: boolean): void {

@@ -55,19 +55,18 @@ export function injections(
   asked: LaunchFailure | null,
 ): HTMLElement[] {
   if (asked === null) return [];
-  const head = el('h3', {}, 'The failure in its way');
   const [came] = report.injected;
   if (came === undefined) {
     const isNobody = asked === 'policy' && report.service === null;
     const why = isNobody ? 'there is no policy that could throw' : 'the run was over before';
-    return [head, el('p', {}, `It did not come: ${why}.`)];
+    return [el('p', {}, `The failure did not come: ${why}.`)];
   }
   const when = came.pass === 0 ? 'Before the first pass' : `After pass ${came.pass}`;
   const end =
     report.outcome === 'done'
       ? 'The run went on to its end.'
       : `It ended the run: ${report.cause}.`;
-  return [head, el('p', {}, `${when}: ${FAILURES[came.what]}. ${end} ${others}`)];
+  return [el('p', {}, `${when}: ${FAILURES[came.what]}. ${end} ${others}`)];
 }
 
 /** Failures, as they are chosen. */

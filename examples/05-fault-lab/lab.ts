@@ -261,6 +261,8 @@ export class Lab {
   }
 
   private conclude(): void {
+    // Nothing waits any more for a run that is over.
+    if (!this.shown.some(({ side }) => side.canGoOn)) byId('inject-note').textContent = '';
     const failed = this.shown.filter(({ side }) => side.failure !== null);
     const [first, second] = this.shown.map(({ side }) => side.state);
     if (failed.length > 0) {

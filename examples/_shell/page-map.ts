@@ -45,6 +45,8 @@ const TABLE_ROWS = 200;
 export interface PageMapOptions {
   /** What is mapped, for people: "the range of this page". */
   readonly label: string;
+  /** Devices that the legend names; both by default. */
+  readonly devices?: number;
   /** Small, with a few words instead of legend, table and keyboard: for one line of a list. */
   readonly isStrip?: boolean;
   readonly onActivate?: (page: number) => void;
@@ -154,8 +156,10 @@ export class PageMap {
     const where = code === undefined ? 'no pages' : kindOf(code).name;
     canvas.setAttribute('aria-valuetext', `page ${this.cursor}, ${where}`);
     const frames = this.changed.reduce((sum, one) => sum + one, 0);
+    const { devices = 2 } = this.options;
+    const kinds = KINDS.filter(({ code }) => code < PAGE_DEVICE + devices);
     this.legend.replaceChildren(
-      ...KINDS.map((kind) => legendItem(kind, counts.get(kind) ?? 0)),
+      ...kinds.map((kind) => legendItem(kind, counts.get(kind) ?? 0)),
       legendItem(CHANGED, frames),
     );
     if (this.table.closest('details')?.open) this.fillTable();

@@ -52,8 +52,11 @@ describe.skipIf(!bundleRunsHere())('failures in the lab (needs Linux x64)', SLOW
     await rig.page.waitForFunction(() =>
       document.querySelector('#kernel-verdict')?.textContent?.startsWith('Held after pass 1'),
     );
+    await rig.page.click('#fail-kernel');
+    expect(await rig.text('#kernel-injected')).toMatch(/^Which failure\?/);
     await rig.page.selectOption('#fail', 'copy');
     await rig.page.click('#fail-kernel');
+    expect(await rig.text('#kernel-injected')).toMatch(/next faults are served: a copy fails/);
     await rig.page.click('#pause-kernel');
     await rig.page.waitForFunction(() =>
       document.querySelector('#kernel-verdict')?.textContent?.startsWith('The run ended: EIO'),
