@@ -44,7 +44,7 @@ const SPEC = {
       placeholder: 'N',
       min: 1,
       max: 1000,
-      help: 'how often all four are timed (11)',
+      help: 'how often all sides are timed (11; with --faults 21)',
     },
     faults: {
       kind: 'flag',
@@ -76,7 +76,7 @@ export async function main(): Promise<void> {
     const { json } = outputFiles({ json: values.json });
     const out = json?.isStdout === true ? process.stderr : process.stdout;
     const { gpu, adapter } = await openNodeGpu((line) => process.stderr.write(`${line}\n`));
-    if (values.faults) return runFaultCosts(values.size ?? 64, values.rounds ?? 7);
+    if (values.faults) return runFaultCosts(values.size ?? 64, values.rounds ?? 21);
     const device = await openDevice(gpu);
     const shapes = values.shape === undefined ? SHAPE_NAMES : [values.shape];
     const clock = isSoftware(adapter) ? processorTime : () => performance.now();
