@@ -33,8 +33,9 @@ const VM_SLOT_ENDLESS: u32 = 4u;
 const VM_SLOT_KILLED: u32 = 8u;
 const VM_SLOT_DIVERGED: u32 = 16u;
 
-// Why an invocation stopped: its address, with the access plus 1 in the two lowest bits, or this.
+// Why an invocation stopped: its address, with the access plus 1 in the two lowest bits, or these.
 const VM_WHY_ENDLESS: u32 = 4u;
+const VM_WHY_LOG_FULL: u32 = 8u;
 
 const VM_STATE_WORDS: u32 = 4u;
 const VM_CHECK_WORDS: u32 = 5u;

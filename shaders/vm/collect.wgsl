@@ -58,6 +58,10 @@ fn vm_judge(why: u32, done: u32, group: u32, lane: u32) -> u32 {
     atomicAdd(&vm_control[VM_ENDLESS], 1u);
     return VM_SLOT_ENDLESS;
   }
+  if (why == VM_WHY_LOG_FULL) {
+    atomicAdd(&vm_control[VM_LOG_FULL], 1u);
+    return VM_SLOT_LOG_FULL;
+  }
   let access = (why & 3u) - 1u;
   let va = why & 0xfffffffcu;
   let entry = vm_entry(va);

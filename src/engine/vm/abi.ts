@@ -87,7 +87,7 @@ export const SLOT_DIVERGED = 16;
 /**
  * State of a stopped invocation, by word: operations done * 2 + 1, or 0 for none; values logged;
  * hash of its addresses; why it stopped. The last is 0 for one that left with its workgroup, else
- * the address with the access plus 1 in its two lowest bits, or `WHY_ENDLESS`.
+ * the address with the access plus 1 in its two lowest bits, or `WHY_*`.
  */
 export const STATE_WORDS = 4;
 export const STATE_DONE = 0;
@@ -95,6 +95,7 @@ export const STATE_LOGGED = 1;
 export const STATE_HASH = 2;
 export const STATE_WHY = 3;
 export const WHY_ENDLESS = 4;
+export const WHY_LOG_FULL = 8;
 
 /** Parameters of a dispatch: words before the arguments, and arguments. */
 export const PARAM_CONTEXT = 0;

@@ -17,14 +17,14 @@ import { guardLoops } from './guard-loops.ts';
 import { unguardable } from './guard-writes.ts';
 import { plainBlanks } from '../../engine/vm/kernel-text.ts';
 import {
-  MADE_ANEW,
   PRELUDE_USES,
   PUBLIC_LIST,
   PUBLIC_NAMES,
   REFUSED_BUILTINS,
   REFUSED_PREFIXES,
-  RESULTLESS_ATOMICS,
 } from './public-names.ts';
+import { sharedAtomics } from './shared-atomics.ts';
+import type { SharedAtomics } from './shared-atomics.ts';
 import type { KernelProblem, Tree, Word } from './wgsl-tree.ts';
 import { everywhere, nodesIn, parseWgsl, withColumns } from './wgsl-tree.ts';
 
@@ -35,6 +35,8 @@ export interface CheckedKernel {
   /** Lines that it has. */
   readonly lines: number;
   readonly order: EffectOrder;
+  /** Atomics on workgroup memory whose results are used; null for none. */
+  readonly shared: SharedAtomics | null;
 }
 
 /** Longest kernel text, in characters. */
@@ -62,19 +64,36 @@ export function checkKernel(text: string): CheckedKernel | readonly VmProblem[] 
     declarations.filter(({ kind }) => kind === 'function').map((one) => [one.name, one]),
   );
   const calls = callOrder(functions);
+  const shared = sharedAtomics(words);
   const problems = [
+    ...(isProblems(shared) ? shared : shared === null ? [] : withCheckpoints(words)),
     ...declarations.flatMap(checkDeclaration),
     ...checkWords(words),
     ...calls.circles.map(circleProblem),
     ...checkShape(declarations),
     ...unguardable(words).map(headWrite),
   ];
-  if (problems.length > 0) {
+  if (isProblems(shared) || problems.length > 0) {
     const first = problems.sort((a, b) => a.line - b.line).slice(0, MAX_PROBLEMS);
     return withColumns(plain, words, first).sort((a, b) => a.line - b.line || a.column - b.column);
   }
   const lines = plain.split('\n').length;
-  return { guarded: guardLoops(plain, words), lines, order: effectOrder(functions, calls.names) };
+  const guarded = guardLoops(plain, words, shared?.edits);
+  return { guarded, lines, order: effectOrder(functions, calls.names, shared !== null), shared };
+}
+
+function isProblems(
+  found: SharedAtomics | null | readonly KernelProblem[],
+): found is readonly KernelProblem[] {
+  return Array.isArray(found);
+}
+
+/** A replay from a checkpoint is one invocation's; with shared atomics it is a workgroup's. */
+function withCheckpoints(words: readonly Word[]): KernelProblem[] {
+  const restore = words.find(({ text }) => text === 'vm_restore');
+  if (restore === undefined) return [];
+  const reason = 'vm_restore can not be used with results of atomics on workgroup memory';
+  return [{ line: restore.line, reason }];
 }
 
 /** Whether `checkKernel` refused. */
@@ -176,7 +195,7 @@ function editDistance(a: string, b: string): number {
 const KERNEL_FUNCTION =
   'fn kernel(wg: u32, lid: u32): numbers of the workgroup and of the invocation in it';
 
-/** The kernel function itself, barriers, and atomics whose result is used. */
+/** The kernel function itself, and barriers. */
 function checkShape(declarations: readonly Tree[]): KernelProblem[] {
   const functions = declarations.filter(({ kind }) => kind === 'function');
   const kernel = functions.find(({ name }) => name === 'kernel');
@@ -250,13 +269,6 @@ function checkCall(node: Tree, inKernel: boolean, guarded: ReadonlySet<object>):
     if (node.name !== 'vm_uniform' && !guarded.has(node.node)) {
       return refuse(`write if (!${node.name}()) { return; }: who stopped must not go on behind it`);
     }
-  }
-  if (node.kind === 'callExpr' && RESULTLESS_ATOMICS.has(node.name)) {
-    const instead = node.name.replace(/^atomic/, 'vm_atomic_').toLowerCase();
-    return refuse(
-      `the result of ${node.name} must not be used: ${MADE_ANEW}; use ${instead} on a word of ` +
-        'paged memory, one for each workgroup, or do without the result',
-    );
   }
   return [];
 }

@@ -15,6 +15,7 @@
  */
 import { PUBLIC_NAMES } from './public-names.ts';
 import type { VmOperation } from './public-names.ts';
+import { givesValue } from './shared-atomics.ts';
 import type { Tree } from './wgsl-tree.ts';
 import { below, nodesIn } from './wgsl-tree.ts';
 
@@ -47,16 +48,19 @@ interface Path {
  *
  * @param functions all functions of the text by name; `kernel` is where it begins
  * @param names their names, each behind those of the functions that it calls
+ * @param shares whether atomics on workgroup memory are operations: then a workgroup stops as a
+ * whole. They never stop a first attempt without a log, and what they did in one is forgotten
  */
 export function effectOrder(
   functions: ReadonlyMap<string, Tree>,
   names: readonly string[],
+  shares = false,
 ): EffectOrder {
   const known: Known = new Map();
   for (const name of names) {
     const body = nodesIn(functions.get(name)!.fields['body']);
     const walks = [0, 1].map((effects) => {
-      const walker = new Walker(known);
+      const walker = new Walker(known, shares);
       const { effects: after, words } = walker.list(body, { effects, words: 0 });
       return { does: walker.does, effects: after - effects, words };
     });
@@ -65,11 +69,11 @@ export function effectOrder(
   const { does, effects, words } = known.get('kernel')?.[0] ?? NOTHING;
   const { meets, storageBarrier, hazard, plain, open, atomic, checks } = does;
   const logWords = open ? undefined : words;
-  const base = { logWords, meets, atomic, checks };
+  const base = { logWords, meets: meets || shares, atomic, checks };
   // What lies before a checkpoint is done, so nothing can be kept back past it.
   if (hazard || checks || storageBarrier || effects > MAX_KEPT)
     return { ...base, mode: 'log', kept: 0 };
-  if (effects <= 1 && !meets) return { ...base, mode: 'direct', kept: 0 };
+  if (effects <= 1 && !base.meets) return { ...base, mode: 'direct', kept: 0 };
   if (plain) return { ...base, mode: 'log', kept: 0 };
   return { ...base, mode: 'defer', kept: Math.max(1, effects) };
 }
@@ -111,9 +115,11 @@ const NOTHING: Summary = { does: QUIET, effects: 0, words: 0 };
 class Walker {
   does: Does = QUIET;
   private readonly known: Known;
+  private readonly shares: boolean;
 
-  constructor(known: Known) {
+  constructor(known: Known, shares: boolean) {
     this.known = known;
+    this.shares = shares;
   }
 
   list(nodes: readonly Tree[], path: Path): Path {
@@ -152,8 +158,11 @@ class Walker {
       case 'loop':
         return this.loop([...field('body'), ...field('continuing')], path);
       case 'call':
-      case 'callExpr':
-        return this.call(one.name, this.list(field('args'), path));
+      case 'callExpr': {
+        const isLogged = this.shares && givesValue(one.name, one.kind === 'call');
+        const here = this.call(one.name, this.list(field('args'), path));
+        return isLogged ? { effects: here.effects, words: here.words + 1 } : here;
+      }
       default:
         return this.list(below(one), path);
     }

@@ -136,9 +136,11 @@ export async function compileProgram(
   const { checks } = checked.order;
   const words = STATE_WORDS + (checks ? CHECK_WORDS : 0) + logWords;
   const memoBytes = Math.min(memoLimit(device), options.memoBytes ?? Infinity);
-  const room = Math.floor(memoBytes / (4 + lanes * words * 4));
+  const sharedWords = checked.shared?.words ?? 0;
+  const room = Math.floor(memoBytes / (4 + sharedWords * 4 + lanes * words * 4));
   const slots = Math.max(1, Math.min(options.slots, room));
-  const layout = layoutOf(lanes, slots, options.ringRecords ?? DEFAULT_RING_RECORDS, checks);
+  const ringRecords = options.ringRecords ?? DEFAULT_RING_RECORDS;
+  const layout = layoutOf(lanes, slots, ringRecords, checks, sharedWords);
   const { attempt, first, again } = variantsOf(checked, options);
   const { bindings } = engine;
   const firstSource = vmSource(checked, layout, first);

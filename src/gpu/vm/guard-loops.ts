@@ -24,9 +24,14 @@ const MEETINGS = new Set(['vm_barrier', 'vm_storage_barrier', 'vm_uniform']);
  *
  * @param text the kernel
  * @param words its tokens
+ * @param edits what else is to be changed, all of it elsewhere
  * @returns the text with `vm_tick` at the head of each loop's body, and guarded writes
  */
-export function guardLoops(text: string, words: readonly Word[]): string {
+export function guardLoops(
+  text: string,
+  words: readonly Word[],
+  edits: readonly Insert[] = [],
+): string {
   const inserts: Insert[] = [];
   for (const [index, { text: keyword }] of words.entries()) {
     if (!LOOPS.has(keyword)) continue;
@@ -37,13 +42,13 @@ export function guardLoops(text: string, words: readonly Word[]): string {
     inserts.push({ at: words[brace]!.end, text: check });
   }
   // At one place a loop's check comes first, and what ends a statement before what begins one.
-  inserts.push(...writeGuards(words));
+  inserts.push(...writeGuards(words), ...edits);
   inserts.sort((a, b) => a.at - b.at);
   let guarded = '';
   let from = 0;
-  for (const { at, text: check } of inserts) {
+  for (const { at, to = at, text: check } of inserts) {
     guarded += text.slice(from, at) + check;
-    from = at;
+    from = to;
   }
   return guarded + text.slice(from);
 }

@@ -15,6 +15,8 @@ import type { Word } from './wgsl-tree.ts';
 /** What is put in at a place of the text. */
 export interface Insert {
   readonly at: number;
+  /** End of what it takes the place of; without it, of nothing. */
+  readonly to?: number;
   readonly text: string;
 }
 

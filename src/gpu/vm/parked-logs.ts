@@ -1,6 +1,7 @@
 /*
  * What stopped workgroups have in the memo, put aside while their slots have no log: states,
- * checkpoints and logs, packed into a buffer for each time that logs outgrew their room.
+ * checkpoints, atomics of workgroup memory and logs, packed into a buffer for each time that logs
+ * outgrew their room.
  *
  * Locking. None. Source: our own.
  */
@@ -33,14 +34,15 @@ export function logPlace({ logsAt, lanes }: VmLayout, slot: number, logWords: nu
   return (logsAt + slot * lanes * logWords) * 4;
 }
 
-/** States, checkpoints and log of a slot: of its log `kept` words an invocation. */
+/** States, checkpoints, workgroup memory and log of a slot, `kept` words of it an invocation. */
 function partsOf(layout: VmLayout, slot: number, logWords: number, kept: number): Part[] {
-  const { slots, lanes, checksAt, logsAt } = layout;
+  const { slots, lanes, checksAt, sharedAt, sharedWords } = layout;
   const state = STATE_WORDS * lanes * 4;
-  const check = checksAt < logsAt ? CHECK_WORDS * lanes * 4 : 0;
+  const check = checksAt < sharedAt ? CHECK_WORDS * lanes * 4 : 0;
   return [
     { at: slots * 4 + slot * state, bytes: state },
     { at: checksAt * 4 + slot * check, bytes: check },
+    { at: (sharedAt + slot * sharedWords) * 4, bytes: sharedWords * 4 },
     { at: logPlace(layout, slot, logWords), bytes: kept * lanes * 4 },
   ].filter(({ bytes }) => bytes > 0);
 }

@@ -60,34 +60,12 @@ export const PUBLIC_LIST =
   '(also sub, min, max, and, or, xor), vm_atomic_exchange, vm_atomic_cas, vm_barrier, ' +
   'vm_storage_barrier, vm_uniform, vm_prefetch, vm_prefetch_write, vm_restore, vm_checkpoint';
 
-/** Why no result may come from atomics on workgroup memory. */
-export const MADE_ANEW = 'a replay fills workgroup memory anew, and others may come first then';
-
 /** Built-in functions that a kernel must not call, with what to use instead. */
 export const REFUSED_BUILTINS: ReadonlyMap<string, string> = new Map([
   ['workgroupBarrier', 'write if (!vm_barrier()) { return; }'],
   ['storageBarrier', 'write if (!vm_storage_barrier()) { return; }'],
   ['textureBarrier', 'kernels have no textures'],
   ['workgroupUniformLoad', 'use vm_uniform()'],
-  [
-    'atomicExchange',
-    `${MADE_ANEW}; use vm_atomic_exchange on a word of paged memory, one for each workgroup`,
-  ],
-  [
-    'atomicCompareExchangeWeak',
-    `${MADE_ANEW}; use vm_atomic_cas on a word of paged memory, one for each workgroup`,
-  ],
-]);
-
-/** Atomic functions on workgroup memory whose result must not be used. */
-export const RESULTLESS_ATOMICS: ReadonlySet<string> = new Set([
-  'atomicAdd',
-  'atomicSub',
-  'atomicMin',
-  'atomicMax',
-  'atomicAnd',
-  'atomicOr',
-  'atomicXor',
 ]);
 
 /** Prefixes of built-ins that mix invocations, stopped ones among them. */
@@ -114,6 +92,7 @@ export const PRELUDE_USES: ReadonlySet<string> = new Set([
   'bitcast',
   'bool',
   'f32',
+  'i32',
   'max',
   'select',
   'storageBarrier',

@@ -16,7 +16,9 @@ import collect from '../../../shaders/vm/collect.wgsl?raw';
 import effects from '../../../shaders/vm/effects.wgsl?raw';
 import mainBarrier from '../../../shaders/vm/main-barrier.wgsl?raw';
 import mainFree from '../../../shaders/vm/main-free.wgsl?raw';
+import mainShared from '../../../shaders/vm/main-shared.wgsl?raw';
 import memory from '../../../shaders/vm/memory.wgsl?raw';
+import shared from '../../../shaders/vm/shared.wgsl?raw';
 import walk from '../../../shaders/vm/walk.wgsl?raw';
 import {
   CHECK_WORDS,
@@ -43,7 +45,9 @@ export const VM_PARTS: Readonly<Record<string, string>> = {
   effects,
   'main-barrier': mainBarrier,
   'main-free': mainFree,
+  'main-shared': mainShared,
   memory,
+  shared,
   walk,
 };
 
@@ -58,8 +62,13 @@ export interface VmLayout {
   readonly usesAt: number;
   readonly pendingAt: number;
   readonly controlWords: number;
-  /** Where checkpoints begin in the memo, behind the slots' flags and states, and then logs. */
+  /**
+   * Where checkpoints begin in the memo, behind the slots' flags and states, then words of
+   * workgroup memory that were put aside, so many for a slot, and then logs.
+   */
   readonly checksAt: number;
+  readonly sharedAt: number;
+  readonly sharedWords: number;
   readonly logsAt: number;
 }
 
@@ -92,6 +101,7 @@ export function layoutOf(
   slots: number,
   ringRecords: number,
   checks = false,
+  sharedWords = 0,
 ): VmLayout {
   const statusAt = CONTROL_HEADER_WORDS;
   const ringAt = statusAt + slots;
@@ -99,8 +109,10 @@ export function layoutOf(
   const pendingAt = usesAt + CONTROL_USE_FRAMES * USE_KINDS;
   const controlWords = pendingAt + CONTROL_PENDING_WORDS;
   const checksAt = slots + slots * STATE_WORDS * lanes;
-  const logsAt = checksAt + (checks ? slots * CHECK_WORDS * lanes : 0);
-  const at = { statusAt, ringAt, usesAt, pendingAt, controlWords, checksAt, logsAt };
+  const sharedAt = checksAt + (checks ? slots * CHECK_WORDS * lanes : 0);
+  const logsAt = sharedAt + slots * sharedWords;
+  const memo = { checksAt, sharedAt, sharedWords, logsAt };
+  const at = { statusAt, ringAt, usesAt, pendingAt, controlWords, ...memo };
   return { lanes, slots, ringRecords, ...at };
 }
 
@@ -112,6 +124,8 @@ export function vmSource(kernel: CheckedKernel, layout: VmLayout, variant: VmVar
     `const VM_SLOTS: u32 = ${layout.slots}u;`,
     `const VM_LOGS_AT: u32 = ${layout.logsAt}u;`,
     `const VM_CHECKS_AT: u32 = ${layout.checksAt}u;`,
+    `const VM_SHARED_AT: u32 = ${layout.sharedAt}u;`,
+    `const VM_SHARED_WORDS: u32 = ${layout.sharedWords}u;`,
     `const VM_REPLAY: bool = ${variant.replay};`,
     `const VM_LOG: bool = ${variant.log};`,
     `const VM_UNLOGGED: bool = ${variant.unlogged};`,
@@ -129,8 +143,11 @@ export function vmSource(kernel: CheckedKernel, layout: VmLayout, variant: VmVar
     ...(atomic ? [atomics] : []),
     ...(meets ? [barrier] : []),
     ...(checks ? [checkpoint] : []),
+    ...(kernel.shared === null ? [] : [shared]),
   ].join('\n');
-  const code = `${before}\n${kernel.guarded}\n${meets ? mainBarrier : mainFree}`;
+  const main = meets ? mainBarrier : mainFree;
+  const behind = kernel.shared === null ? main : `${kernel.shared.text}\n${mainShared}`;
+  const code = `${before}\n${kernel.guarded}\n${behind}`;
   return { code, linesBefore: before.split('\n').length, lines: kernel.lines };
 }
 

@@ -53,6 +53,7 @@ describe('constants', () => {
       VM_STATE_HASH: abi.STATE_HASH,
       VM_STATE_WHY: abi.STATE_WHY,
       VM_WHY_ENDLESS: abi.WHY_ENDLESS,
+      VM_WHY_LOG_FULL: abi.WHY_LOG_FULL,
       VM_FLAG_MEETS: abi.FLAG_MEETS,
       VM_FLAG_DEDUP: abi.FLAG_DEDUP,
       VM_FLAG_FORCE: abi.FLAG_FORCE,
@@ -118,6 +119,9 @@ describe('names', () => {
       'return',
       'fn',
       'kernel',
+      // Made with the kernel (shared-atomics.ts).
+      'vm_put_aside',
+      'vm_put_back',
       'group',
       'binding',
       'builtin',
