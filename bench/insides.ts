@@ -15,6 +15,7 @@ import { markCoreDead } from '../src/cpu/shootdown.ts';
 
 export type { CoreImage, ProgramCpu };
 export { FaultAround } from '../src/driver/fault-around.ts';
+export { nudgerOf } from '../src/gpu/nudge.ts';
 export { createVram } from '../src/gpu/vram.ts';
 export { createWebGpuEngine } from '../src/gpu/webgpu-engine.ts';
 export type { WebGpuEngineOptions } from '../src/gpu/webgpu-engine.ts';

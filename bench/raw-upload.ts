@@ -1,8 +1,10 @@
 /**
  * The least that bringing one contiguous range to the device costs: bare WebGPU, a mapped staging
- * buffer that is kept mapped between uploads, one copy, one wait.
+ * buffer that is kept mapped between uploads, one copy, one wait, in which a browser is nudged as
+ * the engine does it. The range lies in shared memory, as RAM does.
  */
 import { checkPage, fillPage } from './content.ts';
+import { nudgerOf } from './insides.ts';
 import type { Operation } from './sampler.ts';
 
 const PAGE = 4096;
@@ -21,12 +23,21 @@ function submitCopy(device: GPUDevice, from: GPUBuffer, to: GPUBuffer, bytes: nu
   device.queue.submit([encoder.finish()]);
 }
 
-/** Uploads `bytes` bytes, new ones each time. */
-export function contiguousUpload(device: GPUDevice, bytes: number, seed: number): Operation {
+/**
+ * Uploads `bytes` bytes, new ones each time.
+ *
+ * @param before What comes before each upload, not timed: what precedes work counts.
+ */
+export function contiguousUpload(
+  device: GPUDevice,
+  bytes: number,
+  seed: number,
+  before: () => Promise<void>,
+): Operation {
   const buffer = (size: number, usage: number): GPUBuffer => device.createBuffer({ size, usage });
   const staging = buffer(bytes, MAP_WRITE | COPY_SRC);
   const target = buffer(bytes, COPY_DST | COPY_SRC);
-  const words = new Uint32Array(bytes / 4);
+  const words = new Uint32Array(new SharedArrayBuffer(bytes));
   let iteration = 0;
   return {
     prepare: async () => {
@@ -35,12 +46,13 @@ export function contiguousUpload(device: GPUDevice, bytes: number, seed: number)
         fillPage(words, page * WORDS, seed, iteration, page);
       }
       if (staging.mapState === 'unmapped') await staging.mapAsync(MODE_WRITE);
+      await before();
     },
     run: async () => {
       new Uint32Array(staging.getMappedRange()).set(words);
       staging.unmap();
       submitCopy(device, staging, target, bytes);
-      await device.queue.onSubmittedWorkDone();
+      await nudgerOf(device).until(device.queue.onSubmittedWorkDone());
       return 0;
     },
     verify: async () => {
