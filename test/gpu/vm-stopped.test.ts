@@ -110,4 +110,76 @@ fn kernel(wg: u32, lid: u32) {
       }
     }
   });
+
+  it.each([
+    [
+      'vm_uniform alone in a loop',
+      `var n = 0u;
+  loop { n = vm_uniform(vm_load(far)); if (n == 7u) { break; } }
+  vm_store(mine, n);`,
+    ],
+    [
+      'a barrier that a round may pass by',
+      `var k = 0u;
+  loop {
+    k = vm_uniform(vm_load(far + 4u * (k & 1u)));
+    if (k == 7u) { total = k; if (!vm_barrier()) { return; } vm_reduce_add(mine, total); continue; }
+    if (k == 8u) { break; }
+  }
+  vm_reduce_sub(mine, vm_load(mine + 8192u) + lid + wg * 64u);`,
+    ],
+    [
+      'vm_uniform at the head of a loop',
+      `var n = 3u;
+  while (vm_uniform(n + vm_load(far)) > 7u) { n -= 1u; vm_reduce_add(mine, 2u); }
+  vm_reduce_add(mine, 1u - lid - wg * 64u);`,
+    ],
+    [
+      'vm_uniform for workgroup memory',
+      `total = vm_uniform(vm_load(far));
+  if (!vm_barrier()) { return; }
+  vm_store(mine, total);`,
+    ],
+    [
+      'a search that ends by return',
+      `let n = search(far, 7u + lid % 1u);
+  vm_store(mine, n + 7u);`,
+    ],
+  ])('leaves: %s', async (_name, body) => {
+    const wgsl = `
+var<workgroup> total: u32;
+fn search(at: u32, value: u32) -> u32 {
+  var k = 0u;
+  loop { if (vm_load(at + k * 4u) == value) { return k; } k++; }
+}
+fn kernel(wg: u32, lid: u32) {
+  let mine = vm_arg(0u) + (wg * 64u + lid) * 4u;
+  let far = vm_arg(0u) + 4096u;
+  vm_reduce_add(mine + 8192u, 0u);
+  _ = vm_load(mine);
+  ${body}
+}`;
+    for (const frames of [1, 2, 4]) {
+      const words = new Uint32Array(4 * PAGE_WORDS);
+      for (let i = 0; i < 2 * LANES; i++) words[i] = i;
+      words.set([7, 8], PAGE_WORDS);
+      const after = await run(wgsl, words, frames);
+      const got = [...after.subarray(0, 2 * LANES)];
+      expect(got, `${frames} frames`).toEqual(Array.from({ length: 2 * LANES }, () => 7));
+    }
+  });
+
+  it.each(['_ = vm_uniform(0u);', 'if (vm_arg(1u) == 1u) { if (!vm_barrier()) { return; } }'])(
+    'ends a loop without end: %s',
+    async (round) => {
+      const wgsl = `fn kernel(wg: u32, lid: u32) { loop { ${round} } }`;
+      const made = await engine.compile({ name: 'mine', lanes: LANES, wgsl }, { slots: 8 });
+      if ('problems' in made) throw new Error(JSON.stringify(made.problems));
+      const space = new DeviceSpace(1);
+      const pager = (): boolean => true;
+      const request = { space, args: [BASE], workgroups: 2, budget: 100, pager };
+      expect(await launchKernel(made, request)).toMatchObject({ outcome: 'endless' });
+      engine.drop(space);
+    },
+  );
 });

@@ -4,20 +4,27 @@
  * numbers stay.
  *
  * A loop with a barrier in it can't be left at its head, since others of the workgroup would wait
- * at the barrier: there the check only stops the invocation, and the barrier makes all leave.
+ * at the barrier: there the check only stops the invocation, and the barrier makes all leave. Where
+ * a round may pass without the kernel's own barrier, or has `vm_uniform` alone, which nobody leaves
+ * by, all meet at the head.
+ *
+ * A loop that only `return` ends may be a function's last statement: there the check returns, too,
+ * since behind a `break` a value would be missing.
  *
  * Locking. None; pure. Source: our own.
  */
-import { WRITE_GUARDS, writeGuards } from './guard-writes.ts';
+import { MEETINGS, WRITE_GUARDS, writeGuards } from './guard-writes.ts';
 import type { Insert } from './guard-writes.ts';
 import type { Word } from './wgsl-tree.ts';
 
 /** What is put in. */
 const LEAVE = ' if (vm_tick()) { break; }';
 const ONLY_STOP = ' _ = vm_tick();';
+const MEET = ' _ = vm_tick(); if (!vm_barrier()) { return; }';
+const returning = (type: string): string => ` if (vm_tick()) { return ${type}(); }`;
+const RETURNING = / if \(vm_tick\(\)\) \{ return .*?\(\); \}/g;
 
 const LOOPS = new Set(['for', 'while', 'loop']);
-const MEETINGS = new Set(['vm_barrier', 'vm_storage_barrier', 'vm_uniform']);
 
 /**
  * Adds the checks, those of guard-writes.ts too.
@@ -33,13 +40,12 @@ export function guardLoops(
   edits: readonly Insert[] = [],
 ): string {
   const inserts: Insert[] = [];
+  let type = '';
   for (const [index, { text: keyword }] of words.entries()) {
+    if (keyword === 'fn') type = returnType(text, words, index);
     if (!LOOPS.has(keyword)) continue;
     const brace = bodyOf(words, index);
-    const end = closing(words, brace);
-    const meets = words.slice(brace, end).some((word) => MEETINGS.has(word.text));
-    const check = meets ? ONLY_STOP : LEAVE;
-    inserts.push({ at: words[brace]!.end, text: check });
+    inserts.push({ at: words[brace]!.end, text: checkOf(words, index, brace, type) });
   }
   // At one place a loop's check comes first, and what ends a statement before what begins one.
   inserts.push(...writeGuards(words), ...edits);
@@ -53,11 +59,58 @@ export function guardLoops(
   return guarded + text.slice(from);
 }
 
+/** The check of a loop from its keyword and its body's brace on. */
+function checkOf(words: readonly Word[], keyword: number, brace: number, type: string): string {
+  const end = closing(words, brace);
+  // What comes first in a `for` is done before the loop.
+  const isFor = words[keyword]!.text === 'for';
+  let ends = keyword;
+  while (ends < brace && words[ends]!.text !== ';') ends += 1;
+  const round = words.slice(isFor ? ends : keyword, end);
+  if (round.some(({ text }) => MEETINGS.has(text))) {
+    return meetsAlways(words.slice(brace + 1, end)) ? ONLY_STOP : MEET;
+  }
+  const isOpen = isFor ? words[ends + 1]?.text === ';' : words[keyword]!.text === 'loop';
+  return isOpen && type !== '' ? returning(type) : LEAVE;
+}
+
+/** Whether each round of a body comes by a barrier of the kernel's that all leave by. */
+function meetsAlways(body: readonly Word[]): boolean {
+  let depth = 0;
+  let meets = false;
+  for (const [index, { text }] of body.entries()) {
+    if (text === 'continue') return false;
+    if (text === '{') depth += 1;
+    if (text === '}') depth -= 1;
+    const begins = depth === 0 && text === 'if' && /^[;{}]?$/.test(body[index - 1]?.text ?? '');
+    if (!begins) continue;
+    const [not, barrier] = body.slice(index + 1, index + 5).filter((one) => one.text !== '(');
+    meets ||= not?.text === '!' && /^vm_(storage_)?barrier$/.test(barrier?.text ?? '');
+  }
+  return meets;
+}
+
+/** The text of a function's return type; empty where it returns nothing. */
+function returnType(text: string, words: readonly Word[], keyword: number): string {
+  let arrow = keyword;
+  while (arrow < words.length && !/^(->|\{)$/.test(words[arrow]!.text)) arrow += 1;
+  if (words[arrow]?.text !== '->') return '';
+  let first = arrow + 1;
+  // An attribute of the result, as no kernel needs one, has no arguments.
+  while (words[first]?.text === '@') first += 2;
+  let brace = first;
+  while (brace < words.length && words[brace]!.text !== '{') brace += 1;
+  const parts = words.slice(first, brace).map((word) => text.slice(word.start, word.end));
+  return parts.join(' ');
+}
+
 /** The column that a place in a guarded line had before. */
 export function unguardedColumn(line: string, column: number): number {
   let before = line.slice(0, column - 1);
-  for (const check of [LEAVE, ONLY_STOP, ...WRITE_GUARDS]) before = before.replaceAll(check, '');
-  return before.length + 1;
+  // The longer first: one of them is how another begins.
+  for (const check of [MEET, LEAVE, ONLY_STOP, ...WRITE_GUARDS])
+    before = before.replaceAll(check, '');
+  return before.replaceAll(RETURNING, '').length + 1;
 }
 
 /** The brace that begins a loop's body: the first outside parentheses. */

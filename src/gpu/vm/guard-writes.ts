@@ -44,6 +44,13 @@ const OPERATORS = new Set('= += -= *= /= %= &= |= ^= <<= >>= ++ --'.split(' '));
 const OPENS = new Set(['(', '[']);
 const CLOSES = new Set([')', ']']);
 
+/** Operations at which the workgroup meets. */
+export const MEETINGS: ReadonlySet<string> = new Set([
+  'vm_barrier',
+  'vm_storage_barrier',
+  'vm_uniform',
+]);
+
 /** An assignment: numbers of its first token, of its operator, and of the end behind it. */
 export interface Assignment {
   readonly first: number;
@@ -70,6 +77,9 @@ function guardsOf(words: readonly Word[], one: Assignment): Insert[] {
   const [first, operator, end] = [words[one.first]!, words[one.operator]!, words[one.end]!];
   const isCall = (index: number): boolean =>
     words[index]!.text === '(' && index > one.first && NAME.test(words[index - 1]!.text);
+  // At vm_uniform all stop if anyone has, and nobody may come there by a branch of its own.
+  const value = words.slice(one.operator, one.end);
+  if (value.some(({ text }) => MEETINGS.has(text))) return [];
   let calls = false;
   for (let index = one.first; index < one.operator; index++) calls ||= isCall(index);
   if (!calls) {

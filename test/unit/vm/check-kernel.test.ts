@@ -396,6 +396,40 @@ describe('loops', () => {
     expect(text).toContain('loop { _ = vm_tick(); if');
     expect(text).toContain('while (true) { if (vm_tick()) { break; } }');
   });
+
+  it('one that may go round without a barrier is left at its head, by all', () => {
+    const meet = '{ _ = vm_tick(); if (!vm_barrier()) { return; }';
+    for (const [head, rest] of [
+      ['loop {', ' if (vm_uniform(lid) == 3u) { break; } }'],
+      ['while (vm_uniform(lid) < 3u) {', ' }'],
+      ['for (var i = 0u; i < vm_uniform(lid); i++) {', ' }'],
+      ['loop {', ' if (wg == 1u) { if (!vm_barrier()) { return; } } }'],
+      ['loop {', ' if (wg == 1u) { continue; } if (!vm_barrier()) { return; } }'],
+    ] as const) {
+      expect(guarded(head + rest)).toContain(head.slice(0, -1) + meet + rest);
+    }
+    // What comes first in it is done once.
+    const once = guarded('for (var i = vm_uniform(lid); i < 3u; i++) { }');
+    expect(once).toContain('i++) { if (vm_tick()) { break; } }');
+  });
+
+  it('one that only return ends gives a value where its function does', () => {
+    const body = 'let n = 4u;';
+    const text = `fn a(x: u32) -> vec2<u32> { loop { if (x > 1u) { return vec2u(); } } }
+fn b() -> u32 { for (;;) { return 1u; } }
+fn c() { loop { return; } }
+fn d() -> u32 { for (var i = 0u; i < 3u; i++) { } return 1u; }
+fn e() -> u32 { while (true) { } return 1u; }
+${withBody(body)}`;
+    const answer = checkKernel(text);
+    if (isRefused(answer)) throw new Error(answer[0]!.reason);
+    const heads = answer.guarded
+      .split('\n')
+      .map((line) => /vm_tick\(\)\) (\{.*?\})/.exec(line)?.[1]);
+    const leave = '{ break; }';
+    const wanted = ['{ return vec2 < u32 >(); }', '{ return u32(); }', leave, leave, leave];
+    expect(heads.slice(0, 5)).toEqual(wanted);
+  });
 });
 
 describe('the first attempt', () => {
