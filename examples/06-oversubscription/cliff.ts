@@ -20,6 +20,8 @@ export interface Cliff {
   readonly fitsUs: number | null;
   /** The first ratio over the cliff; null where there is none. */
   readonly edge: number | null;
+  /** The last ratio before it: it is somewhere in between. */
+  readonly before: number | null;
   /** The slowest point, and how many times slower than where everything fits. */
   readonly worst: { readonly ratio: number; readonly us: number; readonly slower: number } | null;
   /** Ratios at which the run did not end. */
@@ -55,6 +57,7 @@ export function readCliff(contender: Contender, cells: readonly SweepCell[]): Cl
     contender,
     fitsUs,
     edge: edge?.ratio ?? null,
+    before: edge === undefined ? null : (ended[ended.indexOf(edge) - 1]?.ratio ?? null),
     worst,
     stuck,
     reason:

@@ -74,11 +74,11 @@ function curves(
 
 function cliffTable(cliffs: readonly Cliff[]): HTMLTableElement {
   const names = ['Policy', 'Fits', 'Falls off at', 'At worst'];
-  const rows = cliffs.map(({ contender, fitsUs, edge, worst, stuck }) => {
+  const rows = cliffs.map(({ contender, fitsUs, edge, before, worst, stuck }) => {
     const line = row(
       contender,
       fitsUs === null ? '–' : formatUs(fitsUs),
-      edge === null ? 'nowhere' : formatRatio(edge),
+      worst === null ? '–' : edgeText(edge, before),
       worst === null ? '–' : `${digits(worst.slower)}× at ${formatRatio(worst.ratio)}`,
     );
     line.dataset['policy'] = contender;
@@ -88,6 +88,12 @@ function cliffTable(cliffs: readonly Cliff[]): HTMLTableElement {
     return line;
   });
   return table('numbers', names, rows);
+}
+
+/** Between the points that were run; a sweep that was cancelled has few. */
+function edgeText(edge: number | null, before: number | null): string {
+  if (edge === null) return 'nowhere';
+  return before === null ? formatRatio(edge) : `${before} to ${formatRatio(edge)}`;
 }
 
 function reasonItem({ contender, reason, stuck }: Cliff): HTMLElement[] {

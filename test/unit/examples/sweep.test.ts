@@ -164,7 +164,7 @@ describe('reading a curve', () => {
     const cliff = readCliff('tbn', cells);
     const fits = usPerAccess(at(cells, 'tbn', 1));
     const worst = usPerAccess(at(cells, 'tbn', 1.1))!;
-    expect(cliff).toMatchObject({ contender: 'tbn', fitsUs: fits, edge: 1.1, stuck: [] });
+    expect(cliff).toMatchObject({ contender: 'tbn', fitsUs: fits, edge: 1.1, before: 1, stuck: [] });
     expect(cliff.worst).toEqual({ ratio: 1.1, us: worst, slower: worst / fits! });
     expect(cliff.reason).toMatch(/^A page comes 3 times on average, instead of once/);
   });
@@ -181,7 +181,7 @@ describe('reading a curve', () => {
   });
 
   test('says nothing of what is not there yet', () => {
-    const nothing = { fitsUs: null, edge: null, worst: null, reason: '', stuck: [] };
+    const nothing = { fitsUs: null, edge: null, before: null, worst: null, reason: '', stuck: [] };
     expect(readCliff('tbn', [])).toEqual({ contender: 'tbn', ...nothing });
     const early = readCliff('tbn', [at(cells, 'tbn', 2)]);
     expect(early).toMatchObject({ fitsUs: null, edge: null, worst: null });
