@@ -84,7 +84,7 @@ const SPEC = {
       kind: 'number',
       placeholder: 'G',
       min: 0,
-      max: 30,
+      max: 31,
       help: 'kfd: windows of 2^G pages (9)',
     },
     dedup: { kind: 'flag', help: 'a page is reported once per run of the device' },
@@ -125,7 +125,7 @@ const SPEC = {
       help:
         'one prefetch decision in a 2 MiB block of pages 0 to 511:\n' +
         '{"policy", "resident", "faulted", "thrashing", "region",\n' +
-        '"threshold", "sequence"}, all optional; pages are numbers\n' +
+        '"threshold", "sequence", "seed"}, all optional; pages are numbers\n' +
         'or pairs [first, end); prints {"moved", "faults"}',
     },
   },

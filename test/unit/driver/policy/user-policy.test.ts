@@ -217,6 +217,30 @@ describe('a policy that writes what it is given', () => {
     expect(writing).toEqual(quiet);
   });
 
+  test('says what it keeps by a view of its own, and nothing else than yes or no', () => {
+    const keeps = (page: number, view: PolicyView): unknown => {
+      (view.where as Uint8Array).fill(0);
+      return page === 3 ? 'yes' : page < 3;
+    };
+    const policy = userPolicy({ policy: { ...good, keeps } }, 'mine.js');
+    const { service, space } = new ModelRun(trace, policy, { devicePages: 300 });
+    expect([-1, 0, 2, 4, 600].map((page) => service.keeps(page))).toEqual([
+      false,
+      true,
+      true,
+      false,
+      false,
+    ]);
+    expect(space.where.some((where) => where !== 0)).toBe(true);
+    expect(() => service.keeps(3)).toThrow(
+      'policy page by page, keeps: answers neither true nor false',
+    );
+    expect(failure({ keeps: 3 })).toHaveProperty(
+      'message',
+      'policy mine.js, module: keeps is no method',
+    );
+  });
+
   test('sees at any time what is so', () => {
     const seen: Views = { view: null };
     const policy = userPolicy({ policy: curious(() => undefined, seen) }, 'mine.js');
