@@ -164,7 +164,13 @@ describe('reading a curve', () => {
     const cliff = readCliff('tbn', cells);
     const fits = usPerAccess(at(cells, 'tbn', 1));
     const worst = usPerAccess(at(cells, 'tbn', 1.1))!;
-    expect(cliff).toMatchObject({ contender: 'tbn', fitsUs: fits, edge: 1.1, before: 1, stuck: [] });
+    expect(cliff).toMatchObject({
+      contender: 'tbn',
+      fitsUs: fits,
+      edge: 1.1,
+      before: 1,
+      stuck: [],
+    });
     expect(cliff.worst).toEqual({ ratio: 1.1, us: worst, slower: worst / fits! });
     expect(cliff.reason).toMatch(/^A page comes 3 times on average, instead of once/);
   });
