@@ -4,6 +4,7 @@
  */
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { Prng } from '../../src/base/prng.ts';
+import { STATE_WORDS } from '../../src/engine/vm/abi.ts';
 import { CaseBuilder } from '../../src/engine/vm/shapes.ts';
 import type { VmCase } from '../../src/engine/vm/shapes.ts';
 import { kernelOf } from '../../src/engine/vm/ir.ts';
@@ -16,6 +17,9 @@ const BASE = 0x4000_0000 - 4096;
 const LANES = 16;
 const GROUPS = 3;
 const TOTAL = LANES * GROUPS;
+
+/** Room for all logs of four words, and for that of one workgroup once they have eight. */
+const TIGHT = { logWords: 4, memoBytes: 4 * GROUPS * (1 + 5 + LANES * (STATE_WORDS + 4)) };
 
 /** A case of a text; arguments: words to load, one page; words to store, one page each. */
 function caseOf(wgsl: string, arrays: number): VmCase {
@@ -50,14 +54,17 @@ describe('results of atomics on workgroup memory', () => {
 
   /** Runs a text under hard hosts, with logs of its own length and of four words. */
   async function expectOnce(one: VmCase, wanted: Uint8Array, attempt: string): Promise<void> {
-    for (const options of [{}, { logWords: 4 }, { alwaysLog: true }]) {
+    let shrunk = 0;
+    for (const options of [{}, { logWords: 4 }, { alwaysLog: true }, TIGHT]) {
       const program = await compileCase(engine, one, options);
       if (!('alwaysLog' in options)) expect(program.firstAttempt).toBe(attempt);
       for (let at = 0; at < 10; at++) {
-        const { problem } = await runAgainst(new Prng(at), engine, program, one, wanted, at);
-        expect(problem, `${JSON.stringify(options)}, position ${at}`).toBe('');
+        const result = await runAgainst(new Prng(at), engine, program, one, wanted, at);
+        expect(result.problem, `${JSON.stringify(options)}, position ${at}`).toBe('');
+        shrunk += Number(result.shrunk);
       }
     }
+    expect(shrunk).toBeGreaterThan(0);
   }
 
   it(

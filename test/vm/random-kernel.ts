@@ -15,6 +15,8 @@ import {
   atomic,
   barrier,
   checkpoint,
+  count,
+  draw,
   ex,
   GID,
   kernelOf,
@@ -30,6 +32,7 @@ import {
   shared,
   store,
   times,
+  uniform,
   v,
   WG,
   when,
@@ -44,11 +47,24 @@ const COUNTERS = COLUMNS;
 const TICKET = COLUMNS + 1;
 const BAG = COLUMNS + 2;
 const QUADS = COLUMNS + 3;
+/** Counters of a workgroup: for tickets, places in workgroup memory, ends, and sums. */
+const COUNTS = 4;
+const [TICKETS, PLACES, ENDS, SUMS] = [0, 1, 2, 3];
+/** Tickets that a workgroup may draw, and where those of the first one lie in the bag. */
+const MOST_DRAWN = 128;
+const FIRST_DRAWN = 512;
 const VARIABLES = ['a', 'b', 'c'];
 const RESULTS = ['add', 'xor', 'exchange', 'max', 'cas'] as const;
 
 /** What a kernel may do besides plain loads and stores. */
-export const FAMILIES = ['plain', 'workgroup', 'atomics', 'exchange', 'checkpoints'] as const;
+export const FAMILIES = [
+  'plain',
+  'workgroup',
+  'atomics',
+  'exchange',
+  'checkpoints',
+  'draws',
+] as const;
 
 /** One of them. */
 export type Family = (typeof FAMILIES)[number];
@@ -59,8 +75,9 @@ export function randomCase(prng: Prng, family: Family, base: number): VmCase {
   const workgroups = 2 + prng.below(2);
   const writer = new Writer(prng, family, lanes);
   const body = writer.body(6 + prng.below(15));
-  const needsShared = family === 'workgroup' ? lanes : 0;
-  const ir: VmIrKernel = kernelOf(`random_${family}`, lanes, body, needsShared);
+  const needsShared = family === 'workgroup' || family === 'draws' ? lanes : 0;
+  const made = kernelOf(`random_${family}`, lanes, body, needsShared);
+  const ir: VmIrKernel = family === 'draws' ? { ...made, counters: COUNTS } : made;
   const to = new CaseBuilder(base, prng.nextU32());
   const total = lanes * workgroups;
   for (let column = 0; column < COLUMNS; column++) to.array(total, () => to.prng.nextU32());
@@ -137,6 +154,8 @@ class Writer {
     switch (this.family) {
       case 'workgroup':
         return diverged ? [set(this.name(), this.value())] : this.meet();
+      case 'draws':
+        return diverged ? this.drawSingly(depth) : this.draws(depth);
       case 'exchange':
         return diverged ? [store(this.cell(), this.value())] : this.exchange();
       case 'atomics':
@@ -164,7 +183,66 @@ class Writer {
 
   private meet(): readonly VmStatement[] {
     const other = op(op(LID, '+', 1 + this.prng.below(this.lanes - 1)), '%', this.lanes);
+    if (this.prng.chance(0.3)) return [uniform(this.name(), this.value())];
     return [share(LID, this.value()), barrier(), set(this.name(), shared(other)), barrier()];
+  }
+
+  /** Draws whose results nobody can tell by who drew them. */
+  private drawSingly(depth: number): readonly VmStatement[] {
+    const { prng } = this;
+    if (depth > 0 || this.tickets >= 8) {
+      const which = (['add', 'xor', 'max', 'load', 'exchange'] as const)[prng.below(5)]!;
+      return [draw('t', which, SUMS, op(LID, '+', 1))];
+    }
+    // The number goes into an address alone; what is stored tells who drew it.
+    this.tickets += 1;
+    const mark = op(op(GID, '*', 16), '+', this.tickets);
+    const first = op(op(WG, '*', MOST_DRAWN), '+', FIRST_DRAWN);
+    return [draw('t', 'add', TICKETS, 1), store(at(arg(BAG), op(first, '+', v('t'))), mark)];
+  }
+
+  /** Draws that the whole workgroup makes. */
+  private draws(depth: number): readonly VmStatement[] {
+    const { prng, lanes } = this;
+    const dice = prng.below(5);
+    if (dice < 2) return this.drawSingly(depth);
+    const [first, resets] = [op(LID, '==', 0), [barrier(), uniform('t', 0)]];
+    if (dice === 2) {
+      // Each takes a place in workgroup memory; the sum of all places is the same for all orders.
+      const sum = times('j', lanes, [set('t', op(v('t'), '+', shared(v('j'))))]);
+      return [
+        draw('t', 'add', PLACES, 1),
+        share(v('t'), op(this.value(), '^', LID)),
+        barrier(),
+        set('t', 0),
+        ...sum,
+        set(this.name(), v('t')),
+        ...resets,
+        when(first, [count('store', PLACES, 0)]),
+        barrier(),
+      ];
+    }
+    if (dice === 3) {
+      // The last of all counts once.
+      const counter = at(arg(COUNTERS), prng.below(16));
+      return [
+        draw('t', 'add', ENDS, 1),
+        when(op(v('t'), '==', lanes - 1), [
+          reduce('add', counter, prng.nextU32()),
+          count('store', ENDS, 0),
+        ]),
+        barrier(),
+      ];
+    }
+    const which = (['add', 'xor', 'max', 'or'] as const)[prng.below(4)]!;
+    return [
+      count('store', SUMS, 5),
+      barrier(),
+      count(which, SUMS, this.value()),
+      barrier(),
+      draw(this.name(), 'load', SUMS),
+      barrier(),
+    ];
   }
 
   private exchange(): readonly VmStatement[] {

@@ -35,6 +35,8 @@ import { applyAtomic } from './lane-code.ts';
 import { REPORT_BARRIER } from './vm-engine.ts';
 
 const NOWHERE = -1;
+/** What counters have for addresses in the hash of a replay. */
+const COUNTER_IDS = 0xffff0000;
 /** Why an invocation stopped; from `STOP_ENDLESS` on, for good. */
 const STOP_FAULT = 1;
 const STOP_LOG_FULL = 2;
@@ -70,6 +72,9 @@ class CpuLane implements LaneView {
   faultAt = 0;
   faultAccess = 0;
   faultType = 0;
+  /** At `vm_uniform`: what it has for it, and the place of the result; -1 at other barriers. */
+  shown = 0;
+  shownTo = NOWHERE;
   /** The access that was reported last, as the report has it; -1 for none since a barrier. */
   reported = -1;
 
@@ -95,6 +100,7 @@ export class CpuGroup {
   private readonly replay: boolean;
   private readonly lanes: CpuLane[];
   private readonly meets: boolean;
+  private readonly counters: Uint32Array;
   private settled = false;
 
   constructor(
@@ -108,7 +114,10 @@ export class CpuGroup {
     this.workgroup = workgroup;
     this.slot = slot;
     this.replay = replay;
-    this.meets = pass.code.steps.some(({ kind }) => kind === 'barrier');
+    const { steps, counters } = pass.code;
+    this.meets = counters > 0 || steps.some(({ kind }) => kind === 'barrier' || kind === 'uniform');
+    this.counters = new Uint32Array(counters);
+    if (replay) this.counters.set(records[0]!.counters ?? []);
     const tile = new Uint32Array(pass.code.sharedWords);
     this.lanes = records.map((rec, lane) => this.begin(workgroup, lane, tile, rec));
   }
@@ -147,7 +156,9 @@ export class CpuGroup {
     const left = this.lanes.some((lane) => lane.stop !== 0);
     const waiting = this.lanes.filter((lane) => lane.atBarrier);
     if (waiting.length > 0 && !left) {
+      const { shown } = waiting[0]!;
       for (const lane of waiting) {
+        if (lane.shownTo !== NOWHERE) lane.vars[lane.shownTo] = shown;
         lane.atBarrier = false;
         lane.reported = -1;
         this.pass.accesses?.push(this.workgroup, lane.lane, REPORT_BARRIER);
@@ -155,6 +166,8 @@ export class CpuGroup {
       return;
     }
     this.settled = true;
+    const logs = this.pass.options.guard !== 'none';
+    this.lanes[0]!.record.counters = logs ? this.counters : null;
     const ended = this.lanes.some((lane) => lane.stop >= STOP_ENDLESS);
     for (const lane of this.lanes) {
       this.report(lane);
@@ -244,8 +257,17 @@ export class CpuGroup {
         lane.ticks += 1;
         if (lane.ticks > this.pass.budget) lane.stop = STOP_ENDLESS;
         return;
-      case 'barrier':
+      case 'uniform':
+        lane.shown = step.value(lane);
+        lane.shownTo = step.slot;
         lane.atBarrier = true;
+        return;
+      case 'barrier':
+        lane.shownTo = NOWHERE;
+        lane.atBarrier = true;
+        return;
+      case 'count':
+        this.draw(lane, step);
         return;
       case 'share': {
         const index = step.index(lane);
@@ -282,6 +304,27 @@ export class CpuGroup {
     lane.logged = 0;
     lane.resume = 0;
     lane.hash = 0;
+  }
+
+  /** An operation on a counter: recalled, or done unless its result finds no room in the log. */
+  private draw(lane: CpuLane, step: Extract<LaneStep, { kind: 'count' }>): void {
+    const { pass, counters } = this;
+    const index = step.index(lane);
+    const isUsed = step.slot >= 0;
+    const recalled = lane.done < lane.resume;
+    const hasRoom = lane.logged < pass.logWords || pass.unlogged || pass.options.guard === 'none';
+    if (isUsed && !recalled && !hasRoom) {
+      lane.stop = STOP_LOG_FULL;
+      return;
+    }
+    const old = recalled && isUsed ? lane.log[lane.logged]! : counters[index]!;
+    if (!recalled)
+      counters[index] = applyAtomic(step.op, old, step.value(lane), step.compare(lane));
+    this.count(lane, COUNTER_IDS + index);
+    if (!isUsed) return;
+    lane.log[lane.logged] = old;
+    lane.logged += 1;
+    lane.vars[step.slot] = old;
   }
 
   private hint(lane: CpuLane, address: number, write: boolean): void {

@@ -44,6 +44,8 @@ export interface LaneRecord {
   hash: number;
   /** The state of its last checkpoint; the above counts from there on. */
   checkpoint: Float64Array | null;
+  /** Its workgroup's counters, put aside when that stopped: the first invocation has them. */
+  counters: Uint32Array | null;
 }
 
 /** What a pass shares between its workgroups. */
@@ -180,6 +182,7 @@ class CpuRun implements VmRun {
         log: [],
         hash: 0,
         checkpoint: null,
+        counters: null,
       })),
     );
   }

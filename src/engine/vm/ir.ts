@@ -35,6 +35,9 @@ export type VmComparison = '<' | '<=' | '==' | '!=' | '>' | '>=';
 /** Read-modify-write operations. */
 export type VmAtomicOp = 'add' | 'sub' | 'min' | 'max' | 'and' | 'or' | 'xor' | 'exchange' | 'cas';
 
+/** What may be done to a counter, which is an atomic in workgroup memory. */
+export type VmCountOp = VmAtomicOp | 'load' | 'store';
+
 /** A value without effect. */
 export type VmExpr =
   | { readonly kind: 'const'; readonly value: number }
@@ -84,6 +87,17 @@ export type VmStatement =
   | { readonly kind: 'share'; readonly index: VmExpr; readonly value: VmExpr }
   /** Adds to a word of workgroup memory that `sharedAtomics` of the kernel names; no result. */
   | { readonly kind: 'shareAdd'; readonly index: VmExpr; readonly value: VmExpr }
+  /** An operation on a counter; `name` gets the old value. */
+  | {
+      readonly kind: 'count';
+      readonly op: VmCountOp;
+      readonly name?: string;
+      readonly index: VmExpr;
+      readonly value: VmExpr;
+      readonly compare?: VmExpr;
+    }
+  /** All meet, and `name` becomes what the workgroup's first invocation has for it. */
+  | { readonly kind: 'uniform'; readonly name: string; readonly value: VmExpr }
   /** All invocations of the workgroup meet; with `storage`, paged stores before are seen after. */
   | { readonly kind: 'barrier'; readonly storage: boolean }
   | {
@@ -104,6 +118,8 @@ export interface VmIrKernel {
   readonly sharedWords: number;
   /** Whether workgroup memory is of atomics, as `shareAdd` needs. */
   readonly sharedAtomics: boolean;
+  /** Counters of a workgroup; default none. */
+  readonly counters?: number;
   readonly body: readonly VmStatement[];
 }
 
@@ -234,6 +250,28 @@ export function shareAdd(index: ExprLike, value: ExprLike): VmStatement {
   return { kind: 'shareAdd', index: ex(index), value: ex(value) };
 }
 
+/** An operation on counter `index` of the workgroup whose old value is used. */
+export function draw(
+  name: string,
+  operator: VmCountOp,
+  index: ExprLike,
+  value: ExprLike = 0,
+  compare: ExprLike = 0,
+): VmStatement {
+  const [i, given, wanted] = [ex(index), ex(value), ex(compare)];
+  return { kind: 'count', op: operator, name, index: i, value: given, compare: wanted };
+}
+
+/** The same where nobody uses the old value; no `load`. */
+export function count(operator: VmCountOp, index: ExprLike, value: ExprLike): VmStatement {
+  return { kind: 'count', op: operator, index: ex(index), value: ex(value) };
+}
+
+/** Gives the first invocation's value to the whole workgroup, which meets. */
+export function uniform(name: string, value: ExprLike): VmStatement {
+  return { kind: 'uniform', name, value: ex(value) };
+}
+
 /** Waits for the workgroup. */
 export function barrier(storage = false): VmStatement {
   return { kind: 'barrier', storage };
@@ -292,6 +330,8 @@ export function variablesOf(kernel: VmIrKernel): Map<string, VmType> {
     if (statement.kind === 'load') {
       note(statement.name, statement.width === 'byte' ? 'u32' : statement.width);
     }
+    if (statement.kind === 'uniform') note(statement.name, 'u32');
+    if (statement.kind === 'count' && statement.name !== undefined) note(statement.name, 'u32');
     if (statement.kind === 'atomic' && statement.name !== undefined) note(statement.name, 'u32');
     if (statement.kind === 'if') [...statement.yes, ...statement.otherwise].forEach(visit);
     if (statement.kind === 'while') statement.body.forEach(visit);

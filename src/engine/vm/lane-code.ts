@@ -5,7 +5,7 @@
  *
  * Locking. None. Source: our own.
  */
-import type { VmAtomicOp, VmExpr, VmIrKernel, VmStatement, VmWidth } from './ir.ts';
+import type { VmAtomicOp, VmCountOp, VmExpr, VmIrKernel, VmStatement, VmWidth } from './ir.ts';
 import { variablesOf } from './ir.ts';
 
 /** What expressions are computed from. */
@@ -59,6 +59,16 @@ export type LaneStep =
       readonly index: LaneExpr;
       readonly value: LaneExpr;
     }
+  | {
+      readonly kind: 'count';
+      readonly op: VmCountOp;
+      /** Place of the result, or -1. */
+      readonly slot: number;
+      readonly index: LaneExpr;
+      readonly value: LaneExpr;
+      readonly compare: LaneExpr;
+    }
+  | { readonly kind: 'uniform'; readonly slot: number; readonly value: LaneExpr }
   | { readonly kind: 'barrier' }
   | { readonly kind: 'unless'; readonly c: LaneExpr; readonly to: number }
   | { readonly kind: 'jump'; readonly to: number }
@@ -71,6 +81,7 @@ export interface LaneCode {
   readonly varWords: number;
   readonly lanes: number;
   readonly sharedWords: number;
+  readonly counters: number;
 }
 
 /** Translates a kernel. Throws `TypeError` for a kernel that uses a variable nobody sets. */
@@ -83,8 +94,8 @@ export function compileLanes(kernel: VmIrKernel): LaneCode {
   }
   const compiler = new Compiler(kernel, slots);
   compiler.block(kernel.body, []);
-  const { lanes, sharedWords } = kernel;
-  return { steps: compiler.steps, varWords, lanes, sharedWords };
+  const { lanes, sharedWords, counters = 0 } = kernel;
+  return { steps: compiler.steps, varWords, lanes, sharedWords, counters };
 }
 
 const ZERO: LaneExpr = () => 0;
@@ -145,6 +156,8 @@ class Compiler {
       case 'prefetch':
       case 'share':
       case 'shareAdd':
+      case 'count':
+      case 'uniform':
         steps.push(this.simple(one));
     }
   }
@@ -178,6 +191,17 @@ class Compiler {
           op: one.op,
           slot: one.name === undefined ? -1 : this.slot(one.name),
           at: this.expr(one.at),
+          value: this.expr(one.value),
+          compare: one.compare === undefined ? ZERO : this.expr(one.compare),
+        };
+      case 'uniform':
+        return { kind: 'uniform', slot: this.slot(one.name), value: this.expr(one.value) };
+      case 'count':
+        return {
+          kind: 'count',
+          op: one.op,
+          slot: one.name === undefined ? -1 : this.slot(one.name),
+          index: this.expr(one.index),
           value: this.expr(one.value),
           compare: one.compare === undefined ? ZERO : this.expr(one.compare),
         };
@@ -276,7 +300,7 @@ function binary(operator: string, a: LaneExpr, b: LaneExpr): LaneExpr {
 
 /** What an atomic operation leaves in memory. */
 export function applyAtomic(
-  operator: VmAtomicOp,
+  operator: VmCountOp,
   old: number,
   value: number,
   compare: number,
@@ -297,7 +321,10 @@ export function applyAtomic(
     case 'xor':
       return (old ^ value) >>> 0;
     case 'exchange':
+    case 'store':
       return value;
+    case 'load':
+      return old;
     case 'cas':
       return old === compare ? value : old;
   }

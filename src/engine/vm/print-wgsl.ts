@@ -99,6 +99,9 @@ function print(kernel: VmIrKernel, prefix: Prefix): string {
     const type = kernel.sharedAtomics ? 'atomic<u32>' : 'u32';
     lines.push(`var<workgroup> tile: array<${type}, ${kernel.sharedWords}>;`);
   }
+  const { counters = 0 } = kernel;
+  if (counters > 0) lines.push(`var<workgroup> counts: array<atomic<u32>, ${counters}>;`);
+  if (prefix === 'raw_') lines.push('var<workgroup> raw_shown: u32;');
   lines.push('fn kernel(wg: u32, lid: u32) {', `  let gid = wg * ${kernel.lanes}u + lid;`);
   for (const [name, type] of variablesOf(kernel)) lines.push(`  var ${name}: ${TYPES[type]};`);
   const printer = new Printer(kernel, prefix, lines);
@@ -139,6 +142,10 @@ class Printer {
         return line(this.share(one.index, one.value));
       case 'shareAdd':
         return line(`atomicAdd(&tile[${this.expr(one.index)}], ${this.expr(one.value)});`);
+      case 'count':
+        return line(this.count(one));
+      case 'uniform':
+        return line(this.uniform(one));
       case 'barrier':
         return line(this.barrier(one.storage));
       case 'break':
@@ -201,6 +208,24 @@ class Printer {
     return this.kernel.sharedAtomics
       ? `atomicStore(&${place}, ${this.expr(value)});`
       : `${place} = ${this.expr(value)};`;
+  }
+
+  private count({ op, name, ...one }: Extract<VmStatement, { kind: 'count' }>): string {
+    const place = `&counts[${this.expr(one.index)}]`;
+    const value = this.expr(one.value);
+    const gets = name === undefined ? '' : `${name} = `;
+    if (op === 'load') return `${gets}atomicLoad(${place});`;
+    if (op === 'cas') {
+      const call = `atomicCompareExchangeWeak(${place}, ${this.expr(one.compare!)}, ${value})`;
+      return `${name ?? '_'} = ${call}.old_value;`;
+    }
+    return `${gets}atomic${op[0]!.toUpperCase()}${op.slice(1)}(${place}, ${value});`;
+  }
+
+  private uniform({ name, value }: Extract<VmStatement, { kind: 'uniform' }>): string {
+    const text = this.expr(value);
+    if (this.prefix === 'vm_') return `${name} = vm_uniform(${text});`;
+    return `if (lid == 0u) { raw_shown = ${text}; } ${name} = workgroupUniformLoad(&raw_shown);`;
   }
 
   private barrier(storage: boolean): string {

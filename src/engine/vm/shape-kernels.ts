@@ -10,6 +10,7 @@ import {
   atomic,
   barrier,
   BREAK,
+  draw,
   f,
   fop,
   GID,
@@ -356,6 +357,40 @@ const vectors = shape(
   },
 );
 
+/** Keeps odd words: each workgroup its own, in any order, behind those of others. */
+const compact: Shape = {
+  ir: {
+    ...kernelOf(
+      'compact',
+      LANES,
+      [
+        load('x', at(arg(0), GID)),
+        when(op(op(v('x'), '&', 1), '==', 1), [
+          draw('place', 'add', 0, 1),
+          share(v('place'), v('x')),
+        ]),
+        barrier(),
+        draw('kept', 'load', 0),
+        when(op(LID, '==', 0), [
+          atomic('first', 'add', arg(1), v('kept')),
+          share(LANES, v('first')),
+        ]),
+        barrier(),
+        when(op(LID, '<', v('kept')), [
+          store(at(arg(2), op(shared(LANES), '+', LID)), shared(LID)),
+        ]),
+      ],
+      LANES + 1,
+    ),
+    counters: 1,
+  },
+  prepare: (to, groups) => {
+    arrays(1)(to, groups);
+    to.array(1);
+    to.bag(groups * LANES);
+  },
+};
+
 /** All shapes by name. */
 export const SHAPE_KERNELS: Readonly<Record<string, Shape>> = {
   elementwise,
@@ -375,4 +410,5 @@ export const SHAPE_KERNELS: Readonly<Record<string, Shape>> = {
   exchange,
   bytes,
   vectors,
+  compact,
 };

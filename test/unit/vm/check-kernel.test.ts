@@ -451,6 +451,7 @@ describe('the first attempt', () => {
     ['exchange', 'log'],
     ['bytes', 'direct'],
     ['vectors', 'log'],
+    ['compact', 'log'],
   ])('%s: %s', (name, mode) => {
     expect(orderOf(printVmKernel(SHAPE_KERNELS[name]!.ir)).mode).toBe(mode);
   });
