@@ -250,7 +250,7 @@ export class KernelPanel {
   /** What the run before has left is none of the next one's. */
   private clear(): void {
     this.launch = null;
-    for (const id of ['report', 'injected', 'refusals', 'service', 'files']) {
+    for (const id of ['report', 'refusals', 'service', 'files']) {
       byId(`kernel-${id}`).replaceChildren();
     }
     byId('kernel-waits').hidden = true;
@@ -307,6 +307,7 @@ export class KernelPanel {
     };
     byId('lose-device').onclick = () => void this.loseDevice();
     this.runs = [];
+    byId('kernel-injected').replaceChildren();
     for (const id of ['abort-kernel', 'lose-device'])
       byIdAs(id, HTMLButtonElement).disabled = false;
     this.say('Opening the machine…');
@@ -380,7 +381,9 @@ export class KernelPanel {
     byIdAs('kernel-bar', HTMLProgressElement).value = report.finished;
     this.map.update(map);
     byId('kernel-report').replaceChildren(reportTable(outcome));
-    byId('kernel-injected').replaceChildren(...injections(outcome, this.failure));
+    const box = byId('kernel-injected');
+    // Those of the runs before; what was said while it ran is over.
+    box.replaceChildren(...box.children, ...injections(outcome, this.failure, this.runName));
     byId('kernel-refusals').replaceChildren(...refusals(report));
     byId('kernel-service').replaceChildren();
     byId('kernel-waits').hidden = report.service === null;

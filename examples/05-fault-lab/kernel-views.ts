@@ -49,24 +49,25 @@ export function memoryCurves(
   return { x, series: [...series, whole] };
 }
 
-/** What was put in a run's way, and what came of that. */
+/** What was put in a run's way, and what came of that; `name` is the run's. */
 export function injections(
   { report, others }: KernelOutcome,
   asked: LaunchFailure | null,
+  name: string,
 ): HTMLElement[] {
   if (asked === null) return [];
   const [came] = report.injected;
   if (came === undefined) {
     const isNobody = asked === 'policy' && report.service === null;
     const why = isNobody ? 'there is no policy that could throw' : 'the run was over before';
-    return [el('p', {}, `The failure did not come: ${why}.`)];
+    return [el('p', {}, `${name}: the failure did not come: ${why}.`)];
   }
-  const when = came.pass === 0 ? 'Before the first pass' : `After pass ${came.pass}`;
+  const when = came.pass === 0 ? 'before the first pass' : `after pass ${came.pass}`;
   const end =
     report.outcome === 'done'
       ? 'The run went on to its end.'
       : `It ended the run: ${report.cause}.`;
-  return [el('p', {}, `${when}: ${FAILURES[came.what]}. ${end} ${others}`)];
+  return [el('p', {}, `${name}, ${when}: ${FAILURES[came.what]}. ${end} ${others}`)];
 }
 
 /** Failures, as they are chosen. */

@@ -27,7 +27,7 @@ describe.skipIf(!bundleRunsHere())('failures in the lab (needs Linux x64)', SLOW
     await open(`mover=uvm&fail=${what}&failat=0`);
     expect(await rig.text('#kernel-verdict')).toMatch(new RegExp(verdict));
     const said = await rig.text('#kernel-injected');
-    expect(said).toMatch(/(?:Before the first pass|After pass \d+): /);
+    expect(said).toMatch(/^uvm, (?:before the first pass|after pass \d+): /);
     expect(said).toMatch(new RegExp(note, 's'));
   });
 
@@ -61,7 +61,7 @@ describe.skipIf(!bundleRunsHere())('failures in the lab (needs Linux x64)', SLOW
     await rig.page.waitForFunction(() =>
       document.querySelector('#kernel-verdict')?.textContent?.startsWith('The run ended: EIO'),
     );
-    expect(await rig.text('#kernel-injected')).toMatch(/After pass 1: a copy failed/);
+    expect(await rig.text('#kernel-injected')).toMatch(/^uvm, after pass 1: a copy failed/);
     await rig.page.selectOption('#fail', 'nothing');
     await rig.press('#run-both');
     await rig.page.click('#kernel-memory summary');
