@@ -23,17 +23,21 @@ export const STRATEGY_NAMES = [
   'cpu',
 ] as const satisfies readonly StrategyName[];
 
-/** Sizes of folios that a run may ask for, as "4K". */
-export const FOLIO_NAMES: readonly string[] = [4, 16, 64, 256, 1024, 2048].map((size) =>
-  shortBytes(size * KIB),
-);
+/** Batches of folios of several sizes, asked for beside folios of one size. */
+export const MIX_NAME = 'mix';
+
+/** Sizes of folios that a run may ask for, as "4K", and a mix of them in each batch. */
+export const FOLIO_NAMES: readonly string[] = [
+  ...[4, 16, 64, 256, 1024, 2048].map((size) => shortBytes(size * KIB)),
+  MIX_NAME,
+];
 
 /** Folios in a batch that a run may ask for. */
 export const BATCH_NAMES: readonly string[] = [
   1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 4096,
 ].map(String);
 
-/** Bytes of a folio named "64K". */
+/** Bytes of a folio named "64K"; a mix has none. */
 export function folioBytesOf(name: string): number {
   return Number.parseInt(name, 10) * (name.endsWith('M') ? MIB : KIB);
 }
@@ -44,10 +48,11 @@ const MOST_ASKED_BYTES = 256 * MIB;
 /** The plan of the sweep with what the options ask for in place of the usual. */
 export function narrowCopies(copy: CopyPlan, options: BenchOptions): CopyPlan {
   const { directions = [], strategies = [], folios = [], batches = [] } = options;
+  const sizes = folios.filter((name) => name !== MIX_NAME).map(folioBytesOf);
   const isSized = folios.length > 0 || batches.length > 0;
   return {
     ...copy,
-    ...(folios.length > 0 ? { folios: ascending(folios.map(folioBytesOf)) } : {}),
+    ...(folios.length > 0 ? { folios: ascending(sizes), isMixed: folios.includes(MIX_NAME) } : {}),
     ...(batches.length > 0 ? { batches: ascending(batches.map(Number)) } : {}),
     ...(isSized ? { maxCellBytes: MOST_ASKED_BYTES } : {}),
     ...(directions.length > 0 ? { directions } : {}),

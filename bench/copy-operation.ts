@@ -36,7 +36,8 @@ export interface CopyMachine {
 export interface CopySpec {
   readonly direction: Direction;
   readonly strategy: StrategyName;
-  readonly folioPages: number;
+  /** Pages of a folio: of each, where they differ. */
+  readonly folioPages: number | Uint32Array;
   /** First frame of each folio. */
   readonly source: Uint32Array;
   readonly target: Uint32Array;
@@ -51,16 +52,21 @@ export interface CopySpec {
   readonly verify?: Verify;
 }
 
+/** Pages of folio i. */
+function pagesOf(folioPages: CopySpec['folioPages'], i: number): number {
+  return typeof folioPages === 'number' ? folioPages : folioPages[i]!;
+}
+
 /** Records copies of folios source[i] to target[i], i from `from` to `to` - 1. */
 function recordCopies(
   source: Uint32Array,
   target: Uint32Array,
-  folioPages: number,
+  folioPages: CopySpec['folioPages'],
   from: number,
   to: number,
 ): CommandList {
   const list = new CommandList(to - from);
-  for (let i = from; i < to; i++) list.copy(source[i]!, target[i]!, folioPages);
+  for (let i = from; i < to; i++) list.copy(source[i]!, target[i]!, pagesOf(folioPages, i));
   return list;
 }
 
@@ -84,7 +90,7 @@ export class CopyOperation implements Operation {
     this.machine = machine;
     this.spec = spec;
     this.totals = machine.engine.stats;
-    this.pages = spec.source.length * spec.folioPages;
+    this.pages = spec.source.reduce((sum, _, i) => sum + pagesOf(spec.folioPages, i), 0);
     this.bytes = this.pages * PAGE_SIZE;
     this.random = new Prng(seedFor(spec.seed, 'constants'));
     this.strayAtStart = machine.strayErrors();
@@ -218,9 +224,11 @@ export class CopyOperation implements Operation {
 
   private forEachPage(frames: Uint32Array, visit: (at: number, page: number) => void): void {
     const { folioPages } = this.spec;
+    let page = 0;
     for (let i = 0; i < frames.length; i++) {
-      for (let p = 0; p < folioPages; p++) {
-        visit((frames[i]! + p) * WORDS_PER_PAGE, i * folioPages + p);
+      const end = frames[i]! + pagesOf(folioPages, i);
+      for (let frame = frames[i]!; frame < end; frame++, page++) {
+        visit(frame * WORDS_PER_PAGE, page);
       }
     }
   }
@@ -244,7 +252,8 @@ export class CopyOperation implements Operation {
   private async addOnDevice(frames: Uint32Array): Promise<number> {
     const constant = this.random.nextU32();
     const list = new CommandList(frames.length);
-    for (const frame of frames) list.add(frame, constant, this.spec.folioPages);
+    const { folioPages } = this.spec;
+    frames.forEach((frame, i) => void list.add(frame, constant, pagesOf(folioPages, i)));
     await this.submit(list);
     return constant;
   }

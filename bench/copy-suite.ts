@@ -71,7 +71,8 @@ export function fixedStrategies(ctx: RunContext, direction: Direction): Strategy
   return tables[direction].filter((name) => has.includes(name));
 }
 
-function strategiesFor(ctx: RunContext, direction: Direction): StrategyName[] {
+/** The strategies of the sweep, in a direction. */
+export function strategiesFor(ctx: RunContext, direction: Direction): StrategyName[] {
   const { isFull, strategies } = ctx.plan.copy;
   const fixed = fixedStrategies(ctx, direction);
   // What the CPU copies is always there: every other copy is held against it.
@@ -82,7 +83,8 @@ function strategiesFor(ctx: RunContext, direction: Direction): StrategyName[] {
   return isFull ? all : fixed;
 }
 
-function directionsFor(ctx: RunContext): readonly Direction[] {
+/** The directions of the sweep; copies of the CPU are always among them. */
+export function directionsFor(ctx: RunContext): readonly Direction[] {
   const { isFull, directions } = ctx.plan.copy;
   const usual: Direction[] = ['to-device', 'to-host', 'in-host'];
   if (directions !== undefined) return [...new Set([...directions, 'in-host' as const])];
@@ -116,7 +118,7 @@ export function countCopyCells(ctx: RunContext): number {
 }
 
 /** The time box of the next cell when `cellsLeft` are still to come. */
-function boxFor(ctx: RunContext, msLeft: number, cellsLeft: number): SampleBox {
+export function boxFor(ctx: RunContext, msLeft: number, cellsLeft: number): SampleBox {
   const { box } = ctx.plan.copy;
   return { ...box, budgetMs: Math.min(box.budgetMs, Math.max(0, msLeft / cellsLeft)) };
 }
@@ -160,9 +162,9 @@ export function takeCopy(
 }
 
 /** Frames of both sides; null when a pool has no room. */
-function takeFrames(
+export function takeFrames(
   pools: CopyPools,
-  { direction, folioBytes, batch }: CopyCell,
+  { direction, folioBytes, batch }: Omit<CopyCell, 'strategy'>,
   how: Required<Pick<CopyOptions, 'fragments' | 'scatterVram'>>,
   shuffler: Shuffler,
 ): Frames | null {

@@ -22,6 +22,8 @@ const MIB = 1024 * KIB;
 export interface CopyPlan {
   /** Bytes of a folio. */
   readonly folios: readonly number[];
+  /** Whether there are also batches of folios of several sizes. Default: no. */
+  readonly isMixed?: boolean;
   /** Folios in a list. */
   readonly batches: readonly number[];
   /** A cell that moves more is left out. */

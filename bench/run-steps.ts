@@ -15,6 +15,7 @@ import { countCpuCurveCells, runCpuCurve } from './first-page.ts';
 import { FOLIO_CELLS, runFolioGoal } from './folio-goal.ts';
 import { HARNESS_CELLS, runHarnessGoals } from './harness-goals.ts';
 import { countMigrateCells, runMigrateSuite } from './migrate-suite.ts';
+import { countMixCells, runMixSuite } from './mix-suite.ts';
 import { MM_CELLS, runMmSuite } from './mm-suite.ts';
 import { isSwept } from './plan.ts';
 import { PHASE_CELLS, runPhaseSuite } from './phase-suite.ts';
@@ -90,6 +91,7 @@ function copies(ctx: RunContext, raw: RawGpu | null, gpu: OnGpu): Step[] {
     step(any, [], REFERENCE_CELLS, () => runReferences(ctx, raw)),
     step(['migrate'], [], countCpuCurveCells(ctx), () => runCpuCurve(ctx)),
     step(['copy'], [], countCopyCells(ctx), () => runCopySuite(ctx)),
+    step(['copy'], [], countMixCells(ctx), () => runMixSuite(ctx)),
     ...gpu((own) =>
       step(['copy'], copyGoals, countCopyGoalCells(ctx), () => runCopyGoals(ctx, own)),
     ),

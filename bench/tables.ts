@@ -108,6 +108,26 @@ function copyTable(report: BenchReport, direction: string): Table {
   };
 }
 
+/** GB/s of batches of folios of several sizes; null where none was measured. */
+function mixTable(report: BenchReport): Table | null {
+  const cells = report.cells.filter(({ id }) => id.startsWith('mix/'));
+  if (cells.length === 0) return null;
+  const batches = valuesOf<number>(cells, 'batch');
+  const rows = DIRECTION_ORDER.flatMap((direction) => {
+    const here = cells.filter(({ params }) => params['direction'] === direction);
+    return STRATEGY_ORDER.flatMap((strategy) => {
+      const own = here.filter(({ params }) => params['strategy'] === strategy);
+      if (own.length === 0) return [];
+      const at = (batch: number): BenchCell | undefined =>
+        own.find(({ params }) => params['batch'] === batch);
+      const figures = batches.map((batch) => figure(at(batch), (one) => one.gbPerSecond));
+      return [[directionName(direction), strategy, ...figures]];
+    });
+  });
+  const title = 'Folios of 4 KiB, 64 KiB and 2 MiB in one batch, GB/s moved once';
+  return { title, columns: ['direction', 'strategy', ...batches.map((n) => `x${n}`)], rows };
+}
+
 const MIGRATE_PHASES = ['bookkeeping', 'hostCopy', 'encode', 'submit', 'wait'];
 
 function migrateTable(report: BenchReport): Table | null {
@@ -300,6 +320,7 @@ export function reportTables(report: BenchReport): Table[] {
   const tables: (Table | null)[] = [
     ...(report.presets ?? []).map(presetTextTable),
     ...copyDirections(report).map((direction) => copyTable(report, direction)),
+    mixTable(report),
     migrateTable(report),
     phaseTable(report),
     faultTable(report),

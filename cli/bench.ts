@@ -57,7 +57,11 @@ const OPTIONS = {
     choices: STRATEGY_NAMES,
     help: 'only these ways to copy',
   },
-  folios: { kind: 'list', choices: FOLIO_NAMES, help: 'folios of these sizes' },
+  folios: {
+    kind: 'list',
+    choices: FOLIO_NAMES,
+    help: 'folios of these sizes; mix: batches of 4K, 64K and 2M together',
+  },
   batches: {
     kind: 'list',
     choices: BATCH_NAMES,

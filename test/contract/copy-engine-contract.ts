@@ -38,6 +38,28 @@ function areasOf(bench: Bench, direction: Direction): { source: FrameArea; targe
   return { source: high, target: low };
 }
 
+/** Copies of a folio of 512 pages (256 in half a memory), of 16 and of one, shuffled. */
+function mixedCopies(bench: Bench, direction: Direction, prng: Prng): CommandList {
+  const { source, target } = areasOf(bench, direction);
+  const large = source.count > 512 ? 512 : 256;
+  const half = Math.floor((source.count - large) / 2);
+  // Each size has a part of both areas to itself.
+  const shares = [
+    { at: 0, count: half, size: 1, jobs: Math.min(200, Math.floor(half / 2)) },
+    { at: half, count: half, size: 16, jobs: Math.floor(half / 17) },
+    { at: 2 * half, count: source.count - 2 * half, size: large, jobs: 1 },
+  ];
+  const rows = shares.flatMap(({ at, count, size, jobs }) => {
+    const from = pickRuns(prng, { first: source.first + at, count }, size, jobs);
+    const to = pickRuns(prng, { first: target.first + at, count }, size, jobs);
+    return from.map((frame, i) => [frame, to[i]!, size] as const);
+  });
+  expect(new Set(rows.map(([, , size]) => size)).size).toBe(3);
+  const list = new CommandList(rows.length);
+  for (const row of prng.shuffle(rows.map((_, i) => i))) list.copy(...rows[row]!);
+  return list;
+}
+
 function copies(bench: Bench, direction: Direction, size: number, jobs: number, prng: Prng) {
   const { source, target } = areasOf(bench, direction);
   const from = pickRuns(prng, source, size, jobs);
@@ -91,6 +113,15 @@ function describeBytes(harness: EngineHarness): void {
           await bench().compare();
         });
       }
+    }
+    for (const direction of DIRECTIONS) {
+      if (!harness.can(strategy, direction)) continue;
+      it(`${strategy} copies ${direction}: folios of three sizes in one list`, async () => {
+        for (const seed of [1, 2]) {
+          await bench().run(mixedCopies(bench(), direction, new Prng(seed)), strategy);
+        }
+        await bench().compare();
+      });
     }
     if (harness.can(strategy, 'up')) describeTransferCases(strategy, harness, bench);
   }

@@ -12,8 +12,8 @@ vi.setConfig({ testTimeout: 120_000 });
 
 describe('sizes by name', () => {
   test('folios from a page to a PMD', () => {
-    expect(FOLIO_NAMES).toEqual(['4K', '16K', '64K', '256K', '1M', '2M']);
-    expect(FOLIO_NAMES.map(folioBytesOf)).toEqual(
+    expect(FOLIO_NAMES).toEqual(['4K', '16K', '64K', '256K', '1M', '2M', 'mix']);
+    expect(FOLIO_NAMES.slice(0, -1).map(folioBytesOf)).toEqual(
       [4, 16, 64, 256, 1024, 2048].map((size) => size * 1024),
     );
   });
@@ -42,6 +42,15 @@ describe('a plan', () => {
       [8, 64],
     ]);
     expect(maxCellBytes).toBeGreaterThan(64 * 2 ** 21);
+  });
+
+  test('has mixed batches where these are asked for, alone or beside others', () => {
+    const only = narrowCopies(copy, { folios: ['mix'] });
+    expect([only.folios, only.isMixed]).toEqual([[], true]);
+    const both = narrowCopies(copy, { folios: ['mix', '64K'] });
+    expect([both.folios, both.isMixed]).toEqual([[65536], true]);
+    expect(narrowCopies(copy, { folios: ['64K'] }).isMixed).toBe(false);
+    expect(copy.isMixed).toBeUndefined();
   });
 });
 
