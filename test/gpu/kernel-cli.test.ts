@@ -123,14 +123,17 @@ describe('what a kernel touches', () => {
     }
   });
 
-  test.for(['stages', 'cyclic', 'meet'])('also of a kernel of many pages: %s', async (name) => {
-    const one = wideCase(name, 64, 0);
-    const pages = one.bytes.length / 4096;
-    const seen = linesOf(await traceOfCase(one, [plainRegion(0, pages)], 1));
-    const written = await writtenBy(one);
-    expect(written.length).toBeGreaterThan(64);
-    expect(written).toEqual(seen);
-  });
+  test.for(['stages', 'cyclic', 'meet', 'drawn'])(
+    'also of a kernel of many pages: %s',
+    async (name) => {
+      const one = wideCase(name, 64, 0);
+      const pages = one.bytes.length / 4096;
+      const seen = linesOf(await traceOfCase(one, [plainRegion(0, pages)], 1));
+      const written = await writtenBy(one);
+      expect(written.length).toBeGreaterThan(64);
+      expect(written).toEqual(seen);
+    },
+  );
 
   test('has a meeting where the workgroup is shown a value', async () => {
     const wgsl = `fn kernel(wg: u32, lid: u32) {

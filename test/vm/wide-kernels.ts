@@ -8,6 +8,7 @@ import {
   at,
   barrier,
   checkpoint,
+  draw,
   GID,
   kernelOf,
   LID,
@@ -23,6 +24,7 @@ import {
   shared,
   store,
   times,
+  uniform,
   v,
   WG,
   when,
@@ -87,6 +89,23 @@ const BODIES: Readonly<Record<string, readonly VmStatement[]>> = {
     ]),
     store(at(arg(3), GID), op(word('s', 2), '+', word('s', 1))),
   ],
+  /** Pages that the workgroup's first invocation finds, behind one of each invocation's own. */
+  shown: [
+    load('x', at(pageAt(GID), 2)),
+    uniform('n', v('x')),
+    load('y', at(pageAt(op(v('n'), '%', arg(1))), LID)),
+    uniform('n', op(v('n'), '+', v('y'))),
+    store(at(pageAt(GID), 3), op(v('y'), '+', v('n'))),
+  ],
+  /** Tickets of the workgroup, whose numbers go into values alone. */
+  drawn: [
+    draw('t', 'add', 0, 1),
+    load('x', at(pageAt(GID), op(v('t'), '+', 8))),
+    draw('u', 'add', 0, v('t')),
+    store(at(pageAt(op(op(GID, '+', 513), '%', arg(1))), LID), op(v('x'), '+', v('u'))),
+    draw('u', 'load', 0),
+    load('y', at(arg(3), op(GID, '+', op(v('u'), '*', 0)))),
+  ],
   /** A workgroup that meets between its pages. */
   meet: [
     load('x', pageAt(GID)),
@@ -119,5 +138,6 @@ export function wideCase(name: string, pages: number, base: number): VmCase {
   to.value(pages);
   to.value(each);
   to.array(pages, () => to.prng.below(pages));
-  return to.build(name, kernelOf(name, LANES, body, LANES), Math.floor(pages / each / LANES));
+  const ir = { ...kernelOf(name, LANES, body, LANES), counters: name === 'drawn' ? 1 : 0 };
+  return to.build(name, ir, Math.floor(pages / each / LANES));
 }
