@@ -2,7 +2,7 @@
  * Reports for other programs and for mailing lists: tidy CSV with a row for each sample, and the
  * table that the authors of the kernel's DMA offload series post, GB/s by folio size and channels.
  */
-import { directionName, formatNumber, shortBytes } from './format.ts';
+import { directionName, formatNumber, ranOn, shortBytes } from './format.ts';
 import type { Table } from './tables.ts';
 import { isBroken } from './types.ts';
 import type { BenchCell, BenchReport } from './types.ts';
@@ -35,8 +35,8 @@ const FIXED = ['commit', 'browser', 'adapter', 'suite', 'cell', 'verified', 'uni
  */
 export function tidyCsv(report: BenchReport): string {
   const names = [...new Set(report.cells.flatMap((cell) => Object.keys(cell.params)))].toSorted();
-  const { browser, version, adapter } = report.env;
-  const about = [report.commit, `${browser} ${version}`, adapter.description || adapter.device];
+  const { browser, version } = report.env;
+  const about = [report.commit, `${browser} ${version}`, ranOn(report.env)];
   const rows = report.cells.flatMap((cell) => {
     const { suite, id, verified, unit, bytes } = cell;
     const params = names.map((name) => cell.params[name] ?? null);

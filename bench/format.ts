@@ -1,6 +1,7 @@
 /**
  * Numbers and names for people: tables on a terminal and the HTML report print the same.
  */
+import type { BenchEnvironment, BenchReport } from './types.ts';
 
 /** "4 KiB", "2 MiB", "512 B". */
 export function formatBytes(bytes: number): string {
@@ -52,4 +53,16 @@ export function adapterName(adapter: {
   const words = [vendor === 'none' ? '' : vendor, architecture, device, description];
   const seen = words.filter((word, at) => word !== '' && words.indexOf(word) === at);
   return seen.length === 0 ? 'unnamed adapter' : seen.join(' ');
+}
+
+/** What moved the bytes of a run: an adapter's name, or that none did. */
+export function ranOn(env: Pick<BenchEnvironment, 'engine' | 'adapter'>): string {
+  return env.engine === 'cpu' ? 'the CPU engine' : adapterName(env.adapter);
+}
+
+/** What was asked for: "copy, migrate (quick)", "preset xe-phases (full)". */
+export function askedFor({ env, presets = [] }: Pick<BenchReport, 'env' | 'presets'>): string {
+  const names = [...new Set(presets.map(({ preset }) => preset))];
+  const what = names.length > 0 ? `preset ${names.join(', ')}` : env.suites.join(', ');
+  return `${what} (${env.quick ? 'quick' : 'full'})`;
 }

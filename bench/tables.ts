@@ -6,7 +6,7 @@ import { fragmentsText, settingsText, unusualText } from './copy-settings.ts';
 import { FIRST_PAGE } from './first-page-cells.ts';
 import { PHASES, PHASE_ORDER } from './phase-names.ts';
 import { presetTextTable } from './presets.ts';
-import { directionName, formatNumber, shortBytes } from './format.ts';
+import { askedFor, directionName, formatNumber, shortBytes } from './format.ts';
 import { median } from './stats.ts';
 import { isBroken } from './types.ts';
 import type { BenchCell, BenchEnvironment, BenchGoal, BenchReport, GoalPart } from './types.ts';
@@ -340,7 +340,7 @@ export function reportFacts(report: BenchReport): (readonly [string, string])[] 
   return [
     ['browser', browserFact(env)],
     ['commit', report.commit ?? 'unknown'],
-    ['run', `${env.suites.join(', ')}${env.quick ? ' (quick)' : ''}, seed ${env.seed}`],
+    ['run', `${askedFor(report)}, seed ${env.seed}`],
     ['settings', settingsText(env.settings)],
     ['time', `${report.wallSeconds.toFixed(1)} s from ${env.startedAt}`],
     ['clock tick', `${formatNumber(env.clockTickUs)} us${tick === null ? '' : `, GPU ${tick} ns`}`],

@@ -5,10 +5,11 @@
  */
 import { readFileSync } from 'node:fs';
 import { compareReports, comparisonLines, comparisonTables } from '../bench/compare.ts';
-import { adapterName } from '../bench/format.ts';
-import { mailTable, tidyCsv } from '../bench/exports.ts';
+import { ranOn } from '../bench/format.ts';
+import { tidyCsv } from '../bench/exports.ts';
 import type { Counted } from '../bench/exports.ts';
 import { ReportRefusal, poolReports, readReport } from '../bench/read-report.ts';
+import { mailText } from '../bench/mail-text.ts';
 import { textReport, textTable } from '../bench/report-text.ts';
 import type { BenchReport } from '../bench/types.ts';
 import { Prng } from '../src/index.ts';
@@ -75,9 +76,7 @@ function expectFiles(given: readonly string[], wanted: string): void {
 
 /** Runs on different adapters differ by what they ran on: refused, unless that was asked for. */
 export function refuseOtherAdapter(before: BenchReport, after: BenchReport): void {
-  const [ours, theirs] = [before, after].map(({ env }) =>
-    env.engine === 'cpu' ? 'the CPU engine' : adapterName(env.adapter),
-  );
+  const [ours, theirs] = [before, after].map(({ env }) => ranOn(env));
   if (ours === theirs) return;
   const both = `the runs are on different adapters, ${ours} and ${theirs}`;
   throw new UsageError(`${both}; --any-adapter compares them all the same`);
@@ -90,10 +89,9 @@ export function comparisonText(before: BenchReport, after: BenchReport, all: boo
   return `${[...comparisonLines(comparison), ...tables].join('\n')}\n`;
 }
 
-/** The table for mailing lists. */
-export function mailText(report: BenchReport, counted: Counted): string {
-  const tables = mailTable(report, counted).map(textTable);
-  return tables.length === 0 ? 'the report has no copy cells\n' : `${tables.join('\n\n')}\n`;
+/** What is pasted into a mail. */
+export function mailOf(report: BenchReport, counted: Counted): string {
+  return `${mailText(report, counted) ?? 'the report has no copy cells'}\n`;
 }
 
 export function compareMain(argv: readonly string[]): Promise<never> {
@@ -116,7 +114,7 @@ export function showMain(argv: readonly string[]): Promise<never> {
     csv?.write(tidyCsv(report));
     if (csv?.isStdout === true) return Promise.resolve(0);
     const counted = values.twice ? 'twice' : 'once';
-    process.stdout.write(values.mail ? mailText(report, counted) : textReport(report));
+    process.stdout.write(values.mail ? mailOf(report, counted) : textReport(report));
     return Promise.resolve(0);
   });
 }

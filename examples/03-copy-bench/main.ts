@@ -6,8 +6,8 @@
  * `readWorkerHeap` tells how much of the worker's JS heap is in use.
  */
 import { runBench } from '../../bench/bench-client.ts';
-import { mailTable, tidyCsv } from '../../bench/exports.ts';
-import { textTable } from '../../bench/report-text.ts';
+import { tidyCsv } from '../../bench/exports.ts';
+import { mailText } from '../../bench/mail-text.ts';
 import { isSound } from '../../bench/types.ts';
 import type { BenchCell, BenchProgress, BenchReport } from '../../bench/types.ts';
 import { byId, byIdAs } from '../_shell/dom.ts';
@@ -97,9 +97,11 @@ class Results {
     bar.value = bar.max;
     const left = omitted.length === 0 ? '' : `, ${omitted.length} left out`;
     note(`${plural(cells.length, 'cell')} in ${digits(wallSeconds)} s${left}.`);
-    for (const kind of ['json', 'csv', 'png']) {
+    for (const kind of ['json', 'csv']) {
       byIdAs(`save-${kind}`, HTMLButtonElement).disabled = false;
     }
+    // A published table's run may have no plot: its picture would be a title alone.
+    byIdAs('save-png', HTMLButtonElement).disabled = this.view.pictures().length === 0;
     this.fillMail();
   }
 
@@ -116,17 +118,24 @@ class Results {
     wire('save-png', (report) => this.savePng(report));
     wire('copy-mail', () => navigator.clipboard.writeText(byId('mail-text').textContent ?? ''));
     const open = byIdAs('open', HTMLInputElement);
-    open.addEventListener('change', () => void this.open([...(open.files ?? [])]));
+    open.addEventListener('change', () => {
+      const files = [...(open.files ?? [])];
+      // Else choosing the same file again, mended or taken away meanwhile, would be no change.
+      open.value = '';
+      void this.open(files);
+    });
   }
 
   private async open(files: readonly File[]): Promise<void> {
+    const refused: string[] = [];
     for (const file of files) {
       try {
         this.add(await openReport(file), false);
       } catch (error) {
-        return note(`${(error as Error).message}.`);
+        refused.push(`${(error as Error).message}.`);
       }
     }
+    if (refused.length > 0) note(refused.join(' '));
   }
 
   private async savePng(report: BenchReport): Promise<void> {
@@ -137,9 +146,9 @@ class Results {
   /** GB/s by folio size, as text. */
   private fillMail(): void {
     const report = this.runs.shown?.report;
-    const tables = report === undefined ? [] : mailTable(report, this.viewed.counted);
-    byId('mail').hidden = tables.length === 0;
-    byId('mail-text').textContent = tables.map(textTable).join('\n\n');
+    const text = report === undefined ? null : mailText(report, this.viewed.counted);
+    byId('mail').hidden = text === null;
+    byId('mail-text').textContent = text;
   }
 }
 

@@ -59,7 +59,7 @@ export class ReportView {
 
   /** Shows all of a run, and others beside it in the plots. */
   showRuns({ letter, report }: Run, others: readonly Run[]): void {
-    const { env, cells, goals, omitted, commit, presets = [] } = report;
+    const { env, cells, goals, omitted, presets = [] } = report;
     const bad = this.showCells(cells, letter, others);
     showPanels('report', true);
     showPanels('preset', presets.length > 0);
@@ -74,7 +74,7 @@ export class ReportView {
     byId('omitted').hidden = omitted.length === 0;
     byId('omitted-summary').textContent = `${plural(omitted.length, 'cell')} left out, and why`;
     byId('omitted-table').replaceChildren(omittedTable(omitted));
-    byId('env').replaceChildren(environmentTable(env, commit));
+    byId('env').replaceChildren(environmentTable(report));
     showCaution(cautions(report, bad), bad > 0 || env.hidden || env.deviceLost !== undefined);
   }
 

@@ -3,12 +3,13 @@
  */
 import type {
   BenchCell,
-  BenchEnvironment,
   BenchGoal,
+  BenchReport,
   GoalPart,
   OmittedCell,
 } from '../../bench/types.ts';
 import { settingsText } from '../../bench/copy-settings.ts';
+import { askedFor } from '../../bench/format.ts';
 import { isBroken } from '../../bench/types.ts';
 import { el, row } from '../_shell/dom.ts';
 import { digits, formatBytes, formatCount } from '../_shell/numbers.ts';
@@ -101,7 +102,8 @@ export function omittedTable(omitted: readonly OmittedCell[]): HTMLTableElement 
 }
 
 /** Where the numbers come from. */
-export function environmentTable(env: BenchEnvironment, commit: string | null): HTMLTableElement {
+export function environmentTable(report: BenchReport): HTMLTableElement {
+  const { env, commit } = report;
   const { adapter } = env;
   const entries: readonly (readonly [string, string])[] = [
     ['Adapter', `${adapterName(adapter)}${env.isSoftware ? ' (software)' : ''}`],
@@ -114,7 +116,7 @@ export function environmentTable(env: BenchEnvironment, commit: string | null): 
     ['Cross-origin isolated', env.crossOriginIsolated ? 'yes' : 'no'],
     ['Tab hidden meanwhile', env.hidden ? 'yes: worthless' : 'no'],
     ['Seed', String(env.seed)],
-    ['Suites', `${env.suites.join(', ')} (${env.quick ? 'quick' : 'full'})`],
+    ['Run', askedFor(report)],
     ['Settings', settingsText(env.settings)],
     ['Started', env.startedAt],
     ['Commit', commit ?? 'unknown'],

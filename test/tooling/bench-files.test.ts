@@ -9,7 +9,7 @@ import { join, resolve } from 'node:path';
 import { afterAll, describe, expect, test, vi } from 'vitest';
 import type { BenchReport } from '../../bench/types.ts';
 import { UsageError } from '../../cli/args.ts';
-import { comparisonText, mailText, readSide } from '../../cli/bench-files.ts';
+import { comparisonText, mailOf, readSide } from '../../cli/bench-files.ts';
 import { benchOptions, BENCH_COMMAND } from '../../cli/bench.ts';
 import { parseCommandLine } from '../../cli/args.ts';
 import { pageQuery } from '../../cli/bench-run.ts';
@@ -79,8 +79,8 @@ describe('texts', () => {
   });
 
   test('the table for mailing lists says how bytes are counted', () => {
-    expect(mailText(report, 'twice')).toContain('read and written (x2)');
-    expect(mailText({ ...report, cells: [] }, 'once')).toBe('the report has no copy cells\n');
+    expect(mailOf(report, 'twice')).toContain('read and written (x2)');
+    expect(mailOf({ ...report, cells: [] }, 'once')).toBe('the report has no copy cells\n');
   });
 });
 

@@ -84,6 +84,10 @@ describe.skipIf(!bundleRunsHere())('the copy benchmark (needs Linux x64)', () =>
     await open('?auto&engine=cpu&preset=xe-phases');
     expect(await rig.page.locator('[data-who=published] tr').count()).toBe(7);
     expect(await rig.page.locator('[data-who=here] tr').count()).toBeGreaterThan(2);
+    expect(await rig.text('#env')).toContain('preset xe-phases (quick)');
+    // It draws nothing, so there is no picture of it.
+    expect(await rig.page.isDisabled('#save-png')).toBe(true);
+    expect(await rig.page.isDisabled('#save-csv')).toBe(false);
   });
 
   test('settings of copies come from the address, act, and are said', async () => {
@@ -194,6 +198,21 @@ describe.skipIf(!bundleRunsHere())('the copy benchmark (needs Linux x64)', () =>
   test('an address that asks for what there is not is refused with words', async () => {
     await open('?preset=warp');
     expect(await rig.text('body')).toContain("There is no preset 'warp'.");
+  });
+
+  test('a file that is no report is refused alone, and can be opened again', async () => {
+    await open('?auto&engine=cpu&preset=xe-phases');
+    const report = await rig.page.evaluate(() => window.webhmmBench);
+    const file = (name: string, body: string) => ({
+      name,
+      mimeType: 'application/json',
+      buffer: Buffer.from(body),
+    });
+    const good = file('good.json', JSON.stringify(report));
+    await rig.page.setInputFiles('#open', [file('bad.json', '{'), good]);
+    await rig.page.waitForSelector('[data-run=B]');
+    await rig.page.waitForFunction(() => /bad\.json is not JSON/.test(document.body.innerText));
+    expect(await rig.page.inputValue('#open')).toBe('');
   });
 
   test('a file that is no report is refused with its reason', async () => {

@@ -5,9 +5,11 @@ import { describe, expect, test } from 'vitest';
 import { compareReports, comparisonLines, comparisonTables } from '../../../bench/compare.ts';
 import { countVerdicts, isBare, ratioInterval } from '../../../bench/compare.ts';
 import { mailTable, tidyCsv, withSpread } from '../../../bench/exports.ts';
+import { askedFor, ranOn } from '../../../bench/format.ts';
+import { mailText } from '../../../bench/mail-text.ts';
 import { ReportRefusal, poolReports, readReport } from '../../../bench/read-report.ts';
 import { textTable } from '../../../bench/report-text.ts';
-import type { BenchCell, BenchReport } from '../../../bench/types.ts';
+import type { BenchCell, BenchReport, PresetTable } from '../../../bench/types.ts';
 import { Prng } from '../../../src/base/prng.ts';
 import { syntheticReport } from './synthetic-report.ts';
 
@@ -199,6 +201,31 @@ describe('exports', () => {
     expect(header.slice(0, 3)).toEqual(['commit', 'browser', 'adapter']);
     expect(header).toContain('param_folioBytes');
     expect(new Set(lines.map((line) => line.split(',').length))).toEqual(new Set([header.length]));
+  });
+
+  test('every row names the adapter, also one that browsers give no description of', () => {
+    const masked = { vendor: 'google', architecture: 'swiftshader', device: '', description: '' };
+    const env = { ...base.env, adapter: { ...base.env.adapter, ...masked } };
+    const named = (report: typeof base): string => tidyCsv(report).split('\r\n')[1]!.split(',')[2]!;
+    expect(named({ ...base, env })).toBe('google swiftshader');
+    expect(named({ ...base, env: { ...env, engine: 'cpu' } })).toBe('the CPU engine');
+  });
+
+  test('a mail names adapter and browser, and says what is a software adapter', () => {
+    const lines = (isSoftware: boolean): string[] =>
+      (mailText({ ...base, env: { ...base.env, isSoftware } }, 'once') ?? '').split('\n');
+    expect(lines(true)[0]).toBe(`${ranOn(base.env)} (software adapter: figures are not a GPU's)`);
+    expect(lines(false)[0]).toBe(ranOn(base.env));
+    expect(lines(false)[1]).toContain(`${base.env.browser} ${base.env.version}`);
+    expect(mailText({ ...base, cells: [] }, 'once')).toBeNull();
+  });
+
+  test('a run for a published table names it, not the suites that were not run', () => {
+    const table = { preset: 'xe-phases' } as PresetTable;
+    expect(askedFor({ ...base, presets: [table, table] })).toMatch(/^preset xe-phases \(/);
+    expect(askedFor(base)).toBe(
+      `${base.env.suites.join(', ')} (${base.env.quick ? 'quick' : 'full'})`,
+    );
   });
 
   test('fields with commas and quotes are quoted', () => {
