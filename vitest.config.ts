@@ -158,8 +158,8 @@ function skipProject(name: string, reason: string): [] {
 
 export default defineConfig({
   test: {
-    // By default one worker less than there are cores: on two cores that is one after the other.
-    maxWorkers: Math.max(2, Math.min(8, availableParallelism() - 1)),
+    // More than there are cores, where these are few: tests of pages and commands often wait.
+    maxWorkers: Math.max(3, Math.min(8, availableParallelism() - 1)),
     sequence: { sequencer: LongestFirst },
     projects: [
       nodeProject,
