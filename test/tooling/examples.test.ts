@@ -23,8 +23,9 @@ describe.skipIf(!bundleRunsHere())('pages in the bundled browser (needs Linux x6
   let browser: OpenBrowser;
   let site: Site;
   let page: Page;
-  /** Console errors and uncaught exceptions of the page, until a test expects and removes them. */
+  /** Console errors and uncaught exceptions of the page; a test may expect some, even late ones. */
   let problems: string[] = [];
+  let expected: RegExp | null = null;
 
   beforeAll(async () => {
     [browser, site] = await Promise.all([
@@ -40,7 +41,9 @@ describe.skipIf(!bundleRunsHere())('pages in the bundled browser (needs Linux x6
 
   afterEach(async () => {
     await page.close();
-    expect(problems).toEqual([]);
+    const may = expected;
+    expected = null;
+    expect(problems.filter((line) => may?.test(line) !== true)).toEqual([]);
   });
 
   /** A new browser profile with an empty page. */
@@ -353,7 +356,8 @@ describe.skipIf(!bundleRunsHere())('pages in the bundled browser (needs Linux x6
       await page.waitForSelector('#trouble');
       const banners = await page.$$eval('#trouble', (all) => all.map((one) => one.textContent));
       expect(banners).toHaveLength(1);
-      expect(problems.splice(0).toSorted()).toEqual(['its echo', 'the first']);
+      await expect.poll(() => problems.toSorted()).toEqual(['its echo', 'the first']);
+      expected = /its echo|the first/;
     });
   });
 
@@ -433,7 +437,7 @@ describe.skipIf(!bundleRunsHere())('pages in the bundled browser (needs Linux x6
       expect(await marks()).toMatchObject({ result: 'failed' });
       expect(await text('#trouble')).toMatch(/service worker[^]*could not start[^]*require-corp/);
       expect(host.requests.get('01-first-migration/')).toBe(1);
-      expect(problems.splice(0).every((line) => /404|isolation-sw/.test(line))).toBe(true);
+      expected = /404|isolation-sw/;
     });
 
     test('a service worker that does not help is tried once, and again when asked', async () => {
