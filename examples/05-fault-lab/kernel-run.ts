@@ -363,7 +363,11 @@ export async function recordKernel(
     const extraWords = words * logWords;
     const logs = { argument: fills.length + 1, words: logWords, lanes: LANES };
     const made = await recordingKernel(order.wgsl, logs);
-    if ('reason' in made) return made.reason;
+    if ('reason' in made) {
+      const { problems, reason } = made;
+      if (problems.length === 0) return reason;
+      throw new KernelCompileError(errno.EINVAL, name, problems);
+    }
     // Everything has room, and comes in large pieces: only what is touched matters.
     const devicePages = pages + Math.ceil((extraWords * 4) / PAGE_SIZE);
     const policy: LabPolicy = { kind: 'named', name: 'kfd', evict: null };

@@ -57,27 +57,40 @@ interface Edit {
   readonly text: string;
 }
 
+/** Why a kernel can't be recorded. */
+export interface NoRecording {
+  readonly reason: string;
+  /** What the check of kernels refuses, by line. */
+  readonly problems: readonly {
+    readonly line: number;
+    readonly column: number;
+    readonly reason: string;
+  }[];
+}
+
 /**
  * A kernel that writes down what it touches. Lines keep their numbers.
  *
- * @returns its text, or why there is none: whatever the check of kernels refuses
+ * @returns its text, or why there is none: whatever the check of kernels refuses, the first of it
+ * in words and all of it by line
  *
  * Context: pure; the parser is loaded when it is first needed. Source: our own.
  */
 export async function recordingKernel(
   wgsl: string,
   logs: RecordingLogs,
-): Promise<{ readonly wgsl: string } | { readonly reason: string }> {
+): Promise<{ readonly wgsl: string } | NoRecording> {
   const [{ checkKernel, isRefused }, { parseWgsl }] = await Promise.all([
     import('./check-kernel.ts'),
     import('./wgsl-tree.ts'),
   ]);
   const checked = checkKernel(wgsl);
-  const problem = isRefused(checked) ? checked[0]! : undefined;
-  if (problem !== undefined) return { reason: `line ${problem.line}: ${problem.reason}` };
+  const problems = isRefused(checked) ? checked : [];
+  const [problem] = problems;
+  if (problem !== undefined) return { reason: `line ${problem.line}: ${problem.reason}`, problems };
   const code = withoutComments(plainBlanks(wgsl)) as string;
   const parsed = parseWgsl(code);
-  if ('reason' in parsed) return { reason: parsed.reason };
+  if ('reason' in parsed) return { reason: parsed.reason, problems };
   const { words } = parsed;
   const own = unusedPrefix(words);
   const used = new Set<string>();
