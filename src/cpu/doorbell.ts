@@ -82,21 +82,38 @@ export function canWaitAsync(): boolean {
 const LOOKS = 16;
 
 /**
+ * Milliseconds for which it looks at the word before it sleeps, if all was answered at once: a core
+ * that goes through memory traps again after a microsecond, and to be woken takes thirty. And
+ * milliseconds after which others get their turn all the same.
+ */
+const LINGER_MS = 0.03;
+const LINGERS_MS = 0.1;
+
+/**
  * Calls `answer` whenever a wordBell rings. Context: kernel thread.
  *
+ * @param answer Whether all that was asked is answered, so that who rang may ring again at once.
  * @param defer Makes something happen after others.
  */
 export function listenToWord(
   words: Int32Array,
-  answer: () => void,
+  answer: () => boolean,
   defer: (work: () => void) => Deferral,
+  nowMs: () => number,
 ): DoorbellListener {
   const state = { isOpen: true };
+  const ringsAgain = (rung: number, last: number): boolean => {
+    let now = nowMs();
+    const end = Math.min(last, now + LINGER_MS);
+    for (; now < end; now = nowMs()) if (Atomics.load(words, DOORBELL) !== rung) return true;
+    return false;
+  };
   const listen = (): void => {
+    const last = nowMs() + LINGERS_MS;
     for (let looks = 0; state.isOpen; looks++) {
       if (looks === LOOKS) return later.request();
       const rung = Atomics.load(words, DOORBELL);
-      answer();
+      if (answer() && ringsAgain(rung, last)) continue;
       const wait = Atomics.waitAsync(words, DOORBELL, rung);
       if (!wait.async) continue;
       void wait.value.then(listen);

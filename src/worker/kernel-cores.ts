@@ -133,6 +133,7 @@ export class KernelCores {
         this.map.words,
         () => this.drain(),
         (work) => new Later(work),
+        () => this.port.nowMs(),
       );
     else listenToPort(bell, this.map.words, block, () => this.drain());
     return {
@@ -256,32 +257,44 @@ export class KernelCores {
     }
   }
 
-  /** Does what the rings hold. Context: event loop of the kernel thread. */
-  private drain(): void {
+  /**
+   * Does what the rings hold. Context: event loop of the kernel thread.
+   *
+   * @returns true when it has answered faults, and nothing of what it did is still under way
+   */
+  private drain(): boolean {
     let isMore = false;
+    let taken = 0;
+    let answered = 0;
     for (const core of this.cores) {
       if (core === null) continue;
       for (let records = 0; records < DRAIN_RECORDS; records++) {
         if (!popRecord(this.port, this.map, core.slot, this.record)) break;
+        taken++;
         const { kind, address, access, length } = this.record;
         // A program may catch that it was told to end, and ask for more.
         if (core.isEnding) {
           if (kind !== RECORD_PREFETCH) this.answer(core, errno.EINTR);
-        } else if (kind === RECORD_FAULT) this.fault(core, address, access);
+        } else if (kind === RECORD_FAULT && this.fault(core, address, access)) answered++;
         else if (kind === RECORD_SYSCALL) void this.call(core);
         else if (kind === RECORD_PREFETCH) this.prefetches.add(core.mm, address, length);
         isMore ||= records === DRAIN_RECORDS - 1;
       }
     }
     if (isMore) this.later?.request();
+    return answered > 0 && answered === taken;
   }
 
-  private fault(core: KernelCore, address: number, access: number): void {
+  /** @returns whether it is answered */
+  private fault(core: KernelCore, address: number, access: number): boolean {
     const kind = isMapped(core.mm, address) ? FAULT_PROTECTION : FAULT_MINOR;
     const outcome = faultIn(core.mm, address, access);
     if (isPending(outcome)) {
       void outcome.then((settled) => this.answerFault(core, FAULT_MAJOR, settled));
-    } else this.answerFault(core, kind, outcome);
+      return false;
+    }
+    this.answerFault(core, kind, outcome);
+    return true;
   }
 
   private answerFault(core: KernelCore, kind: number, outcome: number): void {

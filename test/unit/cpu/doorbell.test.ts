@@ -19,6 +19,8 @@ const defer = (work: () => void): Deferral => ({
   close: () => undefined,
 });
 
+const now = (): number => performance.now();
+
 /** Waits until it holds, for ten seconds at most. */
 async function until(holds: () => boolean): Promise<void> {
   for (let i = 0; i < 2000 && !holds(); i++) await turn();
@@ -61,7 +63,7 @@ describe.runIf(canWaitAsync())('listening to the word', () => {
   test('looks at once, and again when it rings; not after it was closed', async () => {
     const { words } = ControlMap.create(4);
     let looks = 0;
-    const listener = listenToWord(words, () => looks++, defer);
+    const listener = listenToWord(words, () => ++looks < 0, defer, now);
     expect(looks).toBe(1);
     // Keeps the event loop awake: Node does not, for waitAsync alone.
     const awake = setInterval(() => undefined, 1);
@@ -85,11 +87,57 @@ describe.runIf(canWaitAsync())('listening to the word', () => {
       words,
       () => {
         if (++looks === 1) bell.ring();
+        return false;
       },
       defer,
+      now,
     );
     await until(() => looks === 2);
     expect(looks).toBe(2);
+    listener.close();
+  });
+
+  /** Looks at a word that rings when the clock is read for the nth time. */
+  function looksAt(isAnswered: boolean, ringAt: number, stepMs: number): number {
+    const { words } = ControlMap.create(4);
+    const state = { looks: 0, reads: 0 };
+    const clock = (): number => {
+      state.reads += 1;
+      if (state.reads === ringAt) wordBell(words).ring();
+      return state.reads * stepMs;
+    };
+    const answer = (): boolean => {
+      state.looks += 1;
+      return isAnswered;
+    };
+    listenToWord(words, answer, defer, clock).close();
+    return state.looks;
+  }
+
+  test('who was answered at once and rings again is heard at once', () => {
+    expect(looksAt(true, 5, 0.001)).toBe(2);
+  });
+
+  test('nobody is waited for who was not answered, or rings late', () => {
+    expect(looksAt(false, 5, 0.001)).toBe(1);
+    // The clock is read twice before the first look, and 30 times in as many microseconds.
+    expect(looksAt(true, 32, 0.001)).toBe(2);
+    expect(looksAt(true, 33, 0.001)).toBe(1);
+  });
+
+  test('others get their turn, however often it rings', async () => {
+    const { words } = ControlMap.create(4);
+    const bell = wordBell(words);
+    let looks = 0;
+    let ms = 0;
+    const clock = (): number => {
+      bell.ring();
+      return (ms += 0.001);
+    };
+    const listener = listenToWord(words, () => ++looks > 0, defer, clock);
+    expect(looks).toBe(16);
+    await until(() => looks >= 32);
+    expect(looks % 16).toBe(0);
     listener.close();
   });
 });
