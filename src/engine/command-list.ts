@@ -16,6 +16,8 @@ export const JOB_ADD = 4;
 
 /** So many are cleared by stores: a call of fill costs as much as a dozen. */
 const FEW_ROWS = 8;
+/** What is stored for a frame that can't be one: no memory has it, so engines refuse the row. */
+const NO_FRAME = 0xffffffff;
 
 /** What a copy engine is to do: a row a page. */
 export class CommandList {
@@ -65,6 +67,9 @@ export class CommandList {
     this.firstBad = -1;
   }
 
+  // What is no whole number from 0 to 2^32 - 1 is recorded as a frame that does not exist, or as a
+  // count of none: a column would take 2^32 + 3 for 3 and NaN for 0. Submitting refuses the row.
+
   /** Appends a copy of `count` frames; returns its row. The list must have room. */
   copy(source: number, target: number, count = 1): number {
     return this.append(JOB_COPY, source, target, count, 0);
@@ -88,13 +93,14 @@ export class CommandList {
   private append(op: number, source: number, target: number, count: number, arg: number): number {
     const row = this.length;
     assert(row < this.capacity, 'command list is full');
+    const pages = count >>> 0 === count ? count : 0;
     this.op[row] = op;
-    this.source[row] = source;
-    this.target[row] = target;
-    this.count[row] = count;
+    this.source[row] = source >>> 0 === source ? source : NO_FRAME;
+    this.target[row] = target >>> 0 === target ? target : NO_FRAME;
+    this.count[row] = pages;
     this.operand[row] = arg;
     this.length = row + 1;
-    this.pages += count;
+    this.pages += pages;
     return row;
   }
 }

@@ -44,7 +44,12 @@ import { createListShape, ListRun, measureList, routeOf, ROUTES } from './list-r
 import { ROUTE_CLEAR, ROUTE_DOWNLOAD, ROUTE_MOVE, ROUTE_UPLOAD } from './list-run.ts';
 import { RamHazards } from './ram-hazards.ts';
 import { RowOrder } from './row-order.ts';
-import { chooseStrategy, firstRefusedRow, STRATEGY_NAMES } from './strategies/choose.ts';
+import {
+  chooseStrategy,
+  firstRefusedRow,
+  isStrategy,
+  STRATEGY_NAMES,
+} from './strategies/choose.ts';
 import { usualPaths } from './strategies/paths.ts';
 import type { Paths } from './strategies/paths.ts';
 import type { Vram } from './vram.ts';
@@ -149,6 +154,10 @@ export class WebGpuEngine implements CopyEngine, FlightListener {
     if (this.isLost) return errno.ENODEV;
     const refused = checkCommandList(list, this.geometry, this.scratch);
     if (refused !== 0) return refused;
+    if (!isStrategy(strategy)) {
+      list.firstBad = list.length > 0 ? 0 : -1;
+      return errno.EINVAL;
+    }
     measureList(list, this.geometry.hostFrames, this.shape);
     const choice = chooseStrategy(strategy, this.shape, this.paths);
     list.firstBad = firstRefusedRow(list, choice, this.geometry.hostFrames);

@@ -5,6 +5,7 @@
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { errno } from '../../src/base/errno.ts';
 import { CommandList, JOB_COPY } from '../../src/engine/command-list.ts';
+import type { StrategyName } from '../../src/engine/copy-engine.ts';
 import type { EngineHarness } from './engine-harness.ts';
 import { Bench } from './engine-harness.ts';
 
@@ -67,6 +68,25 @@ const REFUSALS: readonly Refusal[] = [
     bad: (list) => list.checksum(HUGE),
     good: (list, bench) => list.checksum(free(bench).end - 1),
   },
+  ...[-1, -(2 ** 32), 2 ** 32, 2 ** 32 + 40, 40.5, Number.NaN, Number.POSITIVE_INFINITY].flatMap(
+    (wrong): Refusal[] => [
+      {
+        name: `a source ${wrong} frames behind one that may be read`,
+        bad: (list, bench) => list.copy(bench.host.first + wrong, free(bench).vram),
+        good: (list, bench) => list.copy(bench.host.first + 41, free(bench).vram),
+      },
+      {
+        name: `a target ${wrong} frames behind one that may be written`,
+        bad: (list, bench) => list.clear(bench.host.first + wrong),
+        good: (list, bench) => list.clear(bench.host.first + 41),
+      },
+      {
+        name: `${wrong} frames`,
+        bad: (list, bench) => list.clear(free(bench).vram, wrong),
+        good: (list, bench) => list.clear(free(bench).vram, 1),
+      },
+    ],
+  ),
   {
     name: 'two writers of one frame',
     bad: (list, bench) => list.copy(free(bench).host, bench.vram.first + 3),
@@ -141,6 +161,17 @@ export function describeRefusals(harness: EngineHarness): void {
       good(twin, bench());
       await bench().run(twin);
       expect(twin.firstBad).toBe(-1);
+      await bench().compare();
+    });
+  }
+
+  for (const name of ['', 'Auto', 'toString', 'copy', null, 3]) {
+    it(`refuses the strategy ${JSON.stringify(name)}`, async () => {
+      const list = goodRows(bench());
+      const strategy = name as StrategyName;
+      expect(await bench().engine.submit(list, strategy)).toBe(errno.EINVAL);
+      expect(list.firstBad).toBe(0);
+      expect(await bench().engine.submit(new CommandList(0), strategy)).toBe(errno.EINVAL);
       await bench().compare();
     });
   }

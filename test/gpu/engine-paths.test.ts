@@ -229,7 +229,10 @@ describe('flights', () => {
     const vramFrames = 65_535 + 9;
     const geometry = { hostFrames: 16, vramFrames };
     const ram = new Uint8Array(new SharedArrayBuffer(16 * 4096));
-    const engine = await createWebGpuEngine({ ram, geometry, checked: true });
+    // A workgroup a page, as on GPUs: more than 65,535 of them.
+    const tuning = { lanes: 4, pageLanes: 4, wholeLines: true };
+    const limits = { maxGroupsPerDimension: 65_535, tuning };
+    const engine = await createWebGpuEngine({ ram, geometry, checked: true, ...limits });
     if (isEngineOpenError(engine)) throw new Error(engine.cause);
     expect(engine.vram.arenas.length).toBe(1);
     const add = new CommandList(1);

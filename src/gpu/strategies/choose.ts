@@ -47,6 +47,11 @@ const FIXED_CHOICES = new Map<StrategyName, StrategyChoice>(
   ]),
 );
 
+/** Whether a caller without types named a strategy, or `auto`. */
+export function isStrategy(name: StrategyName): boolean {
+  return name === 'auto' || FIXED_CHOICES.has(name);
+}
+
 /**
  * The strategy for each direction of a list.
  *
