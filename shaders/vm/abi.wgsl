@@ -23,6 +23,7 @@ const VM_ENDLESS: u32 = 3u;
 const VM_DIVERGED: u32 = 4u;
 const VM_KILLED: u32 = 5u;
 const VM_PROGRESS: u32 = 6u;
+const VM_CHECKED: u32 = 7u;
 const VM_STATUS_AT: u32 = 8u;
 const VM_USE_FRAMES: u32 = 64u;
 const VM_USE_KINDS: u32 = 3u;
@@ -38,7 +39,7 @@ const VM_WHY_ENDLESS: u32 = 4u;
 const VM_WHY_LOG_FULL: u32 = 8u;
 
 const VM_STATE_WORDS: u32 = 4u;
-const VM_CHECK_WORDS: u32 = 5u;
+const VM_CHECK_WORDS: u32 = 6u;
 const VM_STATE_DONE: u32 = 0u;
 const VM_STATE_LOGGED: u32 = 1u;
 const VM_STATE_HASH: u32 = 2u;

@@ -1,5 +1,6 @@
 // Checkpoints: four words from which an invocation can go on. The log begins anew behind each, so
-// that a long loop needs no long log. A replay begins behind the last one.
+// that a long loop needs no long log. A replay begins behind the last one. The budget bounds the
+// rounds of all passes together, so that a kernel without end ends here, too.
 
 fn vm_check_at(field: u32) -> u32 {
   return VM_CHECKS_AT + (vm_slot * VM_CHECK_WORDS + field) * VM_LANES + vm_lane;
@@ -14,6 +15,7 @@ fn vm_restore(first: vec4u) -> vec4u {
       state.y = vm_memo[vm_check_at(2u)];
       state.z = vm_memo[vm_check_at(3u)];
       state.w = vm_memo[vm_check_at(4u)];
+      vm_ticks = vm_memo[vm_check_at(5u)];
     }
   } else {
     // The slot may have been that of another workgroup.
@@ -30,6 +32,8 @@ fn vm_checkpoint(state: vec4u) {
   vm_memo[vm_check_at(2u)] = state.y;
   vm_memo[vm_check_at(3u)] = state.z;
   vm_memo[vm_check_at(4u)] = state.w;
+  vm_memo[vm_check_at(5u)] = vm_ticks;
+  vm_checked = 1u;
   vm_done = 0u;
   vm_logged = 0u;
   vm_resume = 0u;

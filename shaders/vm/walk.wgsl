@@ -22,6 +22,8 @@ var<private> vm_resume: u32;
 var<private> vm_log_at: u32;
 var<private> vm_hash: u32;
 var<private> vm_ticks: u32;
+// 1 once a checkpoint was made in this pass.
+var<private> vm_checked: u32;
 var<private> vm_group: u32;
 var<private> vm_slot: u32;
 var<private> vm_lane: u32;
@@ -133,6 +135,7 @@ fn vm_save() {
     if (VM_HASH) { vm_memo[vm_mine(VM_STATE_HASH)] = vm_hash; }
   }
   vm_memo[vm_mine(VM_STATE_WHY)] = vm_why;
+  if (vm_checked != 0u) { atomicAdd(&vm_control[VM_CHECKED], 1u); }
   // All who stop write the same.
   vm_memo[vm_slot] = 1u;
 }

@@ -392,6 +392,42 @@ function describeEnds(engineOf: () => VmEngine): void {
     }
   });
 
+  /** A word of each of `pages` pages, with a checkpoint behind each; or round and round. */
+  const walk = (pages: number, rounds: number): VmCase => {
+    const page = op(op(word('s', 0), '&', pages - 1), '*', 1024);
+    const ir = kernelOf('walk', 1, [
+      restore('s', [0, 0, 0, 0]),
+      loop(op(word('s', 0), '<', rounds), [
+        load('x', at(arg(0), page)),
+        pack('s', [op(word('s', 0), '+', 1), op(word('s', 1), '+', v('x')), 0, 0]),
+        checkpoint('s'),
+      ]),
+      store(arg(0), word('s', 1)),
+    ]);
+    const to = new CaseBuilder(BASE, 1);
+    to.array(pages * 1024, (i) => i);
+    return to.build('walk', ir, 1);
+  };
+
+  it('who comes from checkpoint to checkpoint is not stalled', async () => {
+    const one = walk(32, 32);
+    const request = { patience: 4 };
+    const { report, bytes } = await play(engineOf(), one, { frames: 1, request });
+    expect(report).toMatchObject({ outcome: 'done', workgroup: -1 });
+    expect(report.passes).toBeGreaterThan(32);
+    expectMemory(one, bytes, oracleOf(one));
+  });
+
+  it('rounds count for the budget from pass to pass, behind checkpoints, too', async () => {
+    const one = walk(2, 40);
+    const run = (budget: number): ReturnType<typeof play> =>
+      play(engineOf(), one, { frames: 1, request: { budget } });
+    // The loop looks once more before it ends.
+    expect((await run(41)).report.outcome).toBe('done');
+    const { report } = await run(39);
+    expect(report).toMatchObject({ outcome: 'endless', workgroup: 0 });
+  });
+
   it('a checkpoint is not that of the workgroup that had the slot before', async () => {
     const ir = kernelOf('marks', 64, [
       restore('s', [0, 0, 0, 0]),

@@ -70,6 +70,8 @@ export const CONTROL_ENDLESS = 3;
 export const CONTROL_DIVERGED = 4;
 export const CONTROL_KILLED = 5;
 export const CONTROL_PROGRESS = 6;
+/** Invocations that stopped, and had come by a checkpoint in the same pass. */
+export const CONTROL_CHECKED = 7;
 export const CONTROL_HEADER_WORDS = 8;
 /** Frames whose uses are counted, and counters of each: reads, writes, atomics (`ACCESS_*`). */
 export const CONTROL_USE_FRAMES = 64;
@@ -124,8 +126,8 @@ export const FLAG_COUNTS = 8;
 /** `PARAM_USES_FRAME` when nothing is counted: no frame lies in the 64 from there on. */
 export const USES_NOWHERE = 0x8000_0000;
 
-/** Words of an invocation's checkpoint: whether there is one, and its state. */
-export const CHECK_WORDS = 5;
+/** Words of an invocation's checkpoint: whether there is one, its state, rounds of loops so far. */
+export const CHECK_WORDS = 6;
 
 /** `PARAM_FORCE_AT` when no fault is to be made up. */
 export const FORCE_NEVER = 0xffffffff;

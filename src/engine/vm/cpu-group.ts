@@ -67,6 +67,8 @@ class CpuLane implements LaneView {
   resume = 0;
   hash = 0;
   ticks = 0;
+  /** Made a checkpoint in this pass. */
+  checked = false;
   /** Results of this attempt; a replay begins with those of the one before. */
   log: number[] = [];
   faultAt = 0;
@@ -192,6 +194,7 @@ export class CpuGroup {
     if (logs && lane.logged > this.pass.logWords) this.mark(SLOT_LOG_FULL);
     this.pass.stopped += 1;
     this.pass.progress += record.done;
+    if (lane.checked) this.pass.checked += 1;
     this.mark(SLOT_STOPPED);
   }
 
@@ -289,6 +292,7 @@ export class CpuGroup {
     const { record } = lane;
     // The record may have been that of another workgroup.
     if (!this.replay) record.checkpoint = null;
+    if (record.checkpoint !== null) lane.ticks = record.ticks;
     lane.vars.set(record.checkpoint ?? step.parts.map((part) => part(lane)), step.slot);
   }
 
@@ -297,6 +301,7 @@ export class CpuGroup {
     if (lane.done < lane.resume) return;
     const { record } = lane;
     record.checkpoint = lane.vars.slice(slot, slot + 4);
+    record.ticks = lane.ticks;
     record.done = 0;
     record.log = [];
     record.hash = 0;
@@ -304,6 +309,7 @@ export class CpuGroup {
     lane.logged = 0;
     lane.resume = 0;
     lane.hash = 0;
+    lane.checked = true;
   }
 
   /** An operation on a counter: recalled, or done unless its result finds no room in the log. */

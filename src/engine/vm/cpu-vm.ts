@@ -44,6 +44,8 @@ export interface LaneRecord {
   hash: number;
   /** The state of its last checkpoint; the above counts from there on. */
   checkpoint: Float64Array | null;
+  /** Rounds of loops up to there. */
+  ticks: number;
   /** Its workgroup's counters, put aside when that stopped: the first invocation has them. */
   counters: Uint32Array | null;
 }
@@ -74,6 +76,7 @@ export interface CpuPass {
   killed: number;
   diverged: number;
   progress: number;
+  checked: number;
 }
 
 /** The engine. */
@@ -182,6 +185,7 @@ class CpuRun implements VmRun {
         log: [],
         hash: 0,
         checkpoint: null,
+        ticks: 0,
         counters: null,
       })),
     );
@@ -209,19 +213,20 @@ class CpuRun implements VmRun {
       killed: 0,
       diverged: 0,
       progress: 0,
+      checked: 0,
     };
     const replays = this.groups(shared, work.replays, true);
     const groups = [...replays, ...this.groups(shared, work.fresh, false)];
     interleave(groups, this.prng, work.isAborted);
     work.onSubmitted?.();
     const kept = Math.min(shared.faults, this.options.ringRecords ?? DEFAULT_RING_RECORDS);
-    const { status, stopped, killed, diverged, progress, uses } = shared;
+    const { status, stopped, killed, diverged, progress, checked, uses } = shared;
     const faults = Uint32Array.from(shared.records.slice(0, kept * FAULT_WORDS));
     const overflow = shared.faults - kept;
-    const result = { status, faults, overflow, stopped, killed, diverged, progress };
+    const counts = { overflow, stopped, killed, diverged, progress, checked };
     const accesses =
       shared.accesses === undefined ? {} : { accesses: Uint32Array.from(shared.accesses) };
-    return { ...result, ...accesses, ...(uses === null ? {} : { uses }) };
+    return { status, faults, ...counts, ...accesses, ...(uses === null ? {} : { uses }) };
   }
 
   /** Logs are lists that grow; `memoBytes` bounds them as if each had its room from the first. */

@@ -244,7 +244,8 @@ class Launch {
       onPass?.(this.counts(), result);
       if (failure !== undefined) return this.report(failure);
       if (!(await this.serve(result))) return this.report('cancelled');
-      if (!this.advances(result, fresh.length > 0 || this.finished > before)) {
+      const moved = fresh.length > 0 || this.finished > before || result.checked > 0;
+      if (!this.advances(result, moved)) {
         return this.report('stalled');
       }
     }

@@ -97,6 +97,8 @@ export interface VmPassResult {
   readonly diverged: number;
   /** Operations done, summed over the invocations that stopped. */
   readonly progress: number;
+  /** Invocations that stopped behind a checkpoint of this pass, which makes `progress` smaller. */
+  readonly checked: number;
   /**
    * Uses of each counted frame, by kind: accesses that were made, also by invocations that stopped
    * afterwards; what the log already holds is not asked of memory again. Undefined: not counted.

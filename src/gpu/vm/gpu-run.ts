@@ -12,6 +12,7 @@
 import { errno } from '../../base/errno.ts';
 import type { Errno } from '../../base/errno.ts';
 import {
+  CONTROL_CHECKED,
   CONTROL_DIVERGED,
   CONTROL_FAULTS,
   CONTROL_KILLED,
@@ -286,6 +287,7 @@ export class GpuRun implements VmRun {
       killed: head[CONTROL_KILLED]!,
       diverged: head[CONTROL_DIVERGED]!,
       progress: head[CONTROL_PROGRESS]!,
+      checked: head[CONTROL_CHECKED]!,
       ...(this.program.countsUses ? { uses: head.slice(usesAt, pendingAt) } : {}),
     };
   }
