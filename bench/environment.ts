@@ -4,7 +4,7 @@
  */
 import type { AdapterReport } from '../src/index.ts';
 import type { BenchPlan } from './plan.ts';
-import type { BenchEnvironment } from './types.ts';
+import type { BenchEnvironment, SuiteName } from './types.ts';
 
 /** Browser names by the mark they leave in the user agent, most specific first. */
 const BROWSER_MARKS: readonly (readonly [mark: RegExp, name: string])[] = [
@@ -29,9 +29,14 @@ function nodeVersion(): string | null {
   return typeof process === 'undefined' ? null : process.versions.node;
 }
 
-/** The environment as seen from this thread. */
+/**
+ * The environment as seen from this thread.
+ *
+ * @param ran Suites of which something was run.
+ */
 export function describeEnvironment(
   plan: BenchPlan,
+  ran: readonly SuiteName[],
   adapter: AdapterReport,
   clockTickUs: number,
   timestampTickNs: number | null,
@@ -55,7 +60,9 @@ export function describeEnvironment(
     node,
     seed: plan.seed,
     quick: plan.quick,
-    suites: plan.suites,
+    suites: ran,
+    ...(plan.onlyGoals.length === 0 ? {} : { goals: plan.onlyGoals }),
+    ...(plan.soak === null ? {} : { soakMinutes: plan.soak.minutes }),
     settings: plan.settings,
     startedAt,
     hidden: false,

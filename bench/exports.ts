@@ -2,6 +2,7 @@
  * Reports for other programs and for mailing lists: tidy CSV with a row for each sample, and the
  * table that the authors of the kernel's DMA offload series post, GB/s by folio size and channels.
  */
+import { fragmentsText } from './copy-settings.ts';
 import { directionName, formatNumber, ranOn, shortBytes } from './format.ts';
 import type { Table } from './tables.ts';
 import { isBroken } from './types.ts';
@@ -54,8 +55,17 @@ function isStrategyCell(cell: BenchCell): boolean {
   return cell.id.startsWith('copy/') && cell.gbPerSecond !== null;
 }
 
-function largestBatch(cells: readonly BenchCell[]): BenchCell | undefined {
-  return cells.toSorted((a, b) => Number(b.params['batch']) - Number(a.params['batch']))[0];
+/**
+ * The batch of a column: the largest that as many rows as possible have, so that the figures of a
+ * column are of the same copy. 0 for no cells.
+ */
+function batchOf(cells: readonly BenchCell[]): number {
+  const rows = new Map<number, number>();
+  for (const { params } of cells) {
+    const batch = Number(params['batch']);
+    rows.set(batch, (rows.get(batch) ?? 0) + 1);
+  }
+  return [...rows].toSorted((a, b) => b[1] - a[1] || b[0] - a[0])[0]?.[0] ?? 0;
 }
 
 /** GB/s with its spread, "1.23±0.04"; the spread is the wider half of the 95% interval. */
@@ -70,16 +80,17 @@ export function withSpread(cell: BenchCell | undefined, counted: Counted): strin
 
 /**
  * GB/s by folio size (columns) and channels (rows): the cells of the preset `dma-offload` where
- * the run has them, else strategies of the copy suite with their largest batch, as one channel.
+ * the run has them, else strategies of the copy suite. Each column says its batch.
  */
 export function mailTable(report: BenchReport, counted: Counted): Table[] {
   const preset = report.cells.filter(({ id }) => id.startsWith('preset/dma-offload/'));
   if (preset.length > 0) return [table('RAM to VRAM', preset, 'path', counted)];
+  const how = fragmentsText(report.env.settings?.fragments ?? 'scattered');
   const cells = report.cells.filter(isStrategyCell);
   const directions = [...new Set(cells.map(({ params }) => String(params['direction'])))];
   return directions.map((direction) => {
     const own = cells.filter(({ params }) => params['direction'] === direction);
-    return table(directionName(direction), own, 'strategy', counted);
+    return table(`${directionName(direction)}, ${how}`, own, 'strategy', counted);
   });
 }
 
@@ -92,17 +103,23 @@ function table(
   const sizes = [...new Set(cells.map(({ params }) => Number(params['folioBytes'])))];
   sizes.sort((a, b) => a - b);
   const names = [...new Set(cells.map(({ params }) => String(params[rowsBy])))];
+  const columns = sizes.map((size) => {
+    const own = cells.filter(({ params }) => params['folioBytes'] === size);
+    const batch = batchOf(own);
+    const here = own.filter(({ params }) => params['batch'] === batch);
+    return { name: `${shortBytes(size)} x${batch}`, cells: here };
+  });
   return {
-    title: `${title}, ${countedName(counted)}`,
-    columns: [rowsBy, ...sizes.map(shortBytes)],
+    title: `${title}, ${countedName(counted)} (folio size x batch)`,
+    columns: [rowsBy, ...columns.map(({ name }) => name)],
     rows: names.map((name) => [
       name,
-      ...sizes.map((size) => {
-        const own = cells.filter(
-          ({ params }) => params[rowsBy] === name && params['folioBytes'] === size,
-        );
-        return withSpread(largestBatch(own), counted);
-      }),
+      ...columns.map((column) =>
+        withSpread(
+          column.cells.find(({ params }) => params[rowsBy] === name),
+          counted,
+        ),
+      ),
     ]),
   };
 }

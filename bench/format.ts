@@ -1,6 +1,7 @@
 /**
  * Numbers and names for people: tables on a terminal and the HTML report print the same.
  */
+import { NO_GOALS } from './types.ts';
 import type { BenchEnvironment, BenchReport } from './types.ts';
 
 /** "4 KiB", "2 MiB", "512 B". */
@@ -60,9 +61,21 @@ export function ranOn(env: Pick<BenchEnvironment, 'engine' | 'adapter'>): string
   return env.engine === 'cpu' ? 'the CPU engine' : adapterName(env.adapter);
 }
 
-/** What was asked for: "copy, migrate (quick)", "preset xe-phases (full)". */
+/**
+ * What was asked for: "copy, migrate (quick)", "preset xe-phases (full)", "only goals G2, G18, of
+ * copy (full)", "copy, no goals (quick)", "soak of 10 min".
+ */
 export function askedFor({ env, presets = [] }: Pick<BenchReport, 'env' | 'presets'>): string {
+  if (env.soakMinutes !== undefined) return `soak of ${env.soakMinutes} min`;
   const names = [...new Set(presets.map(({ preset }) => preset))];
-  const what = names.length > 0 ? `preset ${names.join(', ')}` : env.suites.join(', ');
+  const what = names.length > 0 ? `preset ${names.join(', ')}` : sweepsAndGoals(env);
   return `${what} (${env.quick ? 'quick' : 'full'})`;
+}
+
+function sweepsAndGoals({ suites, goals = [] }: BenchEnvironment): string {
+  const names = suites.length === 0 ? 'no suite' : suites.join(', ');
+  if (goals.length === 0) return names;
+  const only = goals.filter((id) => id !== NO_GOALS);
+  if (only.length === 0) return `${names}, no goals`;
+  return `only ${only.length === 1 ? 'goal' : 'goals'} ${only.join(', ')}, of ${names}`;
 }

@@ -12,7 +12,7 @@ import { FRAGMENTS } from './fragments.ts';
 import type { Fragments } from './fragments.ts';
 import type { SampleBox } from './sampler.ts';
 import type { SoakPlan } from './soak.ts';
-import { SUITE_NAMES } from './types.ts';
+import { NO_GOALS, SUITE_NAMES } from './types.ts';
 import type { BenchOptions, PresetName, SuiteName } from './types.ts';
 
 const KIB = 1024;
@@ -143,9 +143,6 @@ export interface BenchPlan {
   readonly presetBytes: number;
 }
 
-/** In place of goals: only the sweeps of the suites. */
-export const NO_GOALS = 'none';
-
 /** Whether a run measures the sweeps of its suites, and not only comparisons behind goals. */
 export function isSwept({ onlyGoals }: Pick<BenchPlan, 'onlyGoals'>): boolean {
   return onlyGoals.every((id) => id === NO_GOALS);
@@ -158,12 +155,16 @@ const FULL_BOX: SampleBox = { minSamples: 15, maxSamples: 60, budgetMs: 1500, wa
 
 /** The plan of a full or quick run. */
 export function planRun(options: BenchOptions): BenchPlan {
-  const asked = options.suites ?? [];
+  const soak = options.soakMinutes === undefined ? null : soakPlan(options.soakMinutes);
+  const preset = soak === null ? (options.preset ?? null) : null;
+  // A soak and a published table are runs of their own, whatever else is chosen.
+  const isAlone = soak !== null || preset !== null;
+  const asked = isAlone ? [] : (options.suites ?? []);
   const common = {
     suites: asked.length === 0 ? SUITE_NAMES : SUITE_NAMES.filter((name) => asked.includes(name)),
-    onlyGoals: options.goals ?? [],
-    preset: options.preset ?? null,
-    soak: options.soakMinutes === undefined ? null : soakPlan(options.soakMinutes),
+    onlyGoals: isAlone ? [] : (options.goals ?? []),
+    preset,
+    soak,
     engine: options.engine ?? 'webgpu',
     seed: options.seed ?? 1,
     powerPreference: options.powerPreference,

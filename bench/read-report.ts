@@ -44,7 +44,75 @@ export function readReport(text: string, file: string): BenchReport {
     isObject(report.env) && isObject(report.env.adapter) && parts.every(Array.isArray);
   if (!isWhole)
     throw new ReportRefusal(`${file} is not a whole report: it lacks environment, cells or goals`);
+  const broken = firstBroken(report);
+  if (broken !== null) throw new ReportRefusal(`${file} is not a whole report: ${broken}`);
   return report;
+}
+
+/** Names of fields that whatever shows or compares a report takes for granted, by type. */
+type Needed = Readonly<
+  Partial<Record<'string' | 'number' | 'boolean' | 'list', readonly string[]>>
+>;
+
+const CELL: Needed = {
+  string: ['suite', 'id', 'unit'],
+  number: ['bytes', 'median', 'p50', 'p90', 'p99', 'cv'],
+  boolean: ['verified'],
+  list: ['samples', 'ci'],
+};
+const GOAL: Needed = { string: ['id', 'title'], list: ['parts'] };
+const OMITTED: Needed = { string: ['id', 'why'] };
+const TABLE: Needed = {
+  string: ['title', 'source', 'unit'],
+  list: ['columns', 'published', 'measured', 'notes'],
+};
+const ENVIRONMENT: Needed = {
+  string: ['engine', 'browser', 'version', 'startedAt'],
+  number: ['cores', 'clockTickUs', 'seed'],
+  boolean: ['quick'],
+  list: ['suites'],
+};
+const ADAPTER: Needed = { string: ['vendor', 'architecture', 'description'] };
+
+/** Says which part of a report is not what it has to be; null when all of them are. */
+function firstBroken(report: BenchReport): string | null {
+  const { env, cells, goals, omitted, presets = [], wallSeconds } = report;
+  if (!Array.isArray(presets)) return 'its published tables are no list';
+  if (typeof wallSeconds !== 'number') return 'it lacks wallSeconds';
+  return (
+    lacking('its environment', env, ENVIRONMENT) ??
+    lacking('its adapter', env.adapter, ADAPTER) ??
+    firstLacking('cell', cells, CELL) ??
+    cellWithoutParams(cells) ??
+    firstLacking('goal', goals, GOAL) ??
+    firstLacking('cell left out', omitted, OMITTED) ??
+    firstLacking('table', presets, TABLE)
+  );
+}
+
+function cellWithoutParams(cells: readonly BenchCell[]): string | null {
+  const cell = cells.find(({ params }) => !isObject(params));
+  return cell === undefined ? null : `cell ${cell.id} lacks params`;
+}
+
+function firstLacking(what: string, entries: readonly unknown[], needed: Needed): string | null {
+  for (const [at, entry] of entries.entries()) {
+    const named = isObject(entry) && typeof entry['id'] === 'string' ? entry['id'] : String(at);
+    const lack = lacking(`${what} ${named}`, entry, needed);
+    if (lack !== null) return lack;
+  }
+  return null;
+}
+
+function lacking(what: string, value: unknown, needed: Needed): string | null {
+  if (!isObject(value)) return `${what} is no object`;
+  for (const [type, names] of Object.entries(needed)) {
+    const isRight = (field: unknown): boolean =>
+      type === 'list' ? Array.isArray(field) : typeof field === type;
+    const name = names.find((one) => !isRight(value[one]));
+    if (name !== undefined) return `${what} lacks ${name}`;
+  }
+  return null;
 }
 
 /**

@@ -55,6 +55,11 @@ export function listSteps(ctx: RunContext, raw: RawGpu | null): Step[] {
   return [...bookkeeping(ctx, raw), ...wholeMigrations(ctx, gpu), ...copies(ctx, raw, gpu)];
 }
 
+/** Of the suites that were asked for, those that these steps are of. */
+export function suitesOf(steps: readonly Step[], asked: readonly SuiteName[]): SuiteName[] {
+  return asked.filter((name) => steps.some(({ suite }) => suite.includes(name)));
+}
+
 type OnGpu = (step: (raw: RawGpu) => Step) => Step[];
 
 function step(

@@ -17,7 +17,8 @@ import { presetTable } from './presets.ts';
 import { RawGpu } from './raw-gpu.ts';
 import { RunContext } from './run-context.ts';
 import type { AskMain } from './run-context.ts';
-import { listSteps } from './run-steps.ts';
+import { listSteps, suitesOf } from './run-steps.ts';
+import type { Step } from './run-steps.ts';
 import { BENCH_SCHEMA } from './types.ts';
 import type { BenchOptions, BenchProgress, BenchReport } from './types.ts';
 
@@ -58,9 +59,11 @@ export async function runPlan(
   try {
     const ctx = createContext({ plan, machine, signal, heap, askMain }, onProgress);
     const timestampTickNs = (await raw?.timestampTickNs()) ?? null;
-    const lost = await runAll(ctx, raw);
+    const steps = chosenSteps(ctx, raw);
+    const lost = await runAll(ctx, steps);
     const { adapter } = machine.report;
-    const env = describeEnvironment(plan, adapter, ctx.tickUs, timestampTickNs, startedAt);
+    const ran = suitesOf(steps, plan.suites);
+    const env = describeEnvironment(plan, ran, adapter, ctx.tickUs, timestampTickNs, startedAt);
     return {
       schema: BENCH_SCHEMA,
       commit: null,
@@ -117,14 +120,18 @@ function createContext(
   return new RunContext({ ...given, copyMachine, tickUs, random }, onProgress);
 }
 
-/** Runs everything. Answers why the device was lost, which ends it early; null when it was not. */
-async function runAll(ctx: RunContext, raw: RawGpu | null): Promise<string | null> {
+/** The parts that the plan asks for. */
+function chosenSteps(ctx: RunContext, raw: RawGpu | null): Step[] {
   const { suites } = ctx.plan;
-  const steps = listSteps(ctx, raw).filter(
+  return listSteps(ctx, raw).filter(
     ({ suite, goals }) =>
       suites.some((name) => suite.includes(name)) &&
       (goals.length === 0 ? isSwept(ctx.plan) : goals.some((id) => ctx.wants(id))),
   );
+}
+
+/** Runs these. Answers why the device was lost, which ends them early; null when it was not. */
+async function runAll(ctx: RunContext, steps: readonly Step[]): Promise<string | null> {
   ctx.expect(steps.reduce((sum, step) => sum + step.cells, 0));
   try {
     for (const step of steps) await step.run();

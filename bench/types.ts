@@ -53,6 +53,9 @@ export interface PresetTable {
   readonly notes: readonly string[];
 }
 
+/** In place of goals: only the sweeps of the suites. */
+export const NO_GOALS = 'none';
+
 /** What to run. */
 export interface BenchOptions {
   /** Which suites; all when absent or empty. */
@@ -223,7 +226,15 @@ export interface BenchEnvironment {
   readonly node: string | null;
   readonly seed: number;
   readonly quick: boolean;
+  /** Suites of which something was run. */
   readonly suites: readonly SuiteName[];
+  /**
+   * The only goals that were asked for, NO_GOALS for none; absent where nobody chose, and in
+   * reports of versions that did not say.
+   */
+  readonly goals?: readonly string[];
+  /** Minutes of a soak, where that was all that was run. */
+  readonly soakMinutes?: number;
   /** How the copies were made; absent in reports of versions that had no choice. */
   readonly settings?: CopySettings;
   /** ISO 8601. */

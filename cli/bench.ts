@@ -10,12 +10,12 @@
 import { BATCH_NAMES, DIRECTION_NAMES, FOLIO_NAMES, STRATEGY_NAMES } from '../bench/copy-grid.ts';
 import { MOST_CHANNELS, MOST_RING_DEPTH, VERIFY_NAMES } from '../bench/copy-settings.ts';
 import { FRAGMENTATIONS } from '../bench/fragments.ts';
-import { isSound } from '../bench/types.ts';
+import { unusedBy } from '../bench/unused.ts';
+import { NO_GOALS, isSound } from '../bench/types.ts';
 import { GOAL_IDS } from '../bench/goals.ts';
-import { NO_GOALS } from '../bench/plan.ts';
 import { PRESET_NAMES, SUITE_NAMES } from '../bench/types.ts';
 import type { BenchOptions } from '../bench/types.ts';
-import { readCommandLine } from './args.ts';
+import { UsageError, readCommandLine } from './args.ts';
 import type { OptionValues } from './args.ts';
 import { refuseBrowser } from './browser.ts';
 import { compareMain, showMain } from './bench-files.ts';
@@ -208,6 +208,17 @@ export function benchOptions(values: OptionValues<typeof OPTIONS>): BenchOptions
   };
 }
 
+/** Refuses what the run would not use: it would be taken for what was measured. */
+export function refuseUnused(values: OptionValues<typeof OPTIONS>): void {
+  const unused = unusedBy(benchOptions(values));
+  if (unused === null) return;
+  const given = Object.entries(values).filter(([, value]) => value !== undefined);
+  const idle = given.map(([name]) => name).filter((name) => unused.names.includes(name));
+  if (idle.length === 0) return;
+  const names = idle.map((name) => `--${name}`).join(', ');
+  throw new UsageError(`${names} would not be used: ${unused.why}`);
+}
+
 export function main(): Promise<never> {
   const [subcommand, ...rest] = process.argv.slice(2);
   if (subcommand === 'compare') return compareMain(rest);
@@ -218,7 +229,10 @@ export function main(): Promise<never> {
   }
   const { values } = readCommandLine(BENCH_COMMAND);
   const kind = values.quick ? 'quick' : '';
-  return runCommand('bench', () => runAndPrint(benchOptions(values), values, kind));
+  return runCommand('bench', () => {
+    refuseUnused(values);
+    return runAndPrint(benchOptions(values), values, kind);
+  });
 }
 
 /** What both command lines say of where a run takes place and where its results go. */

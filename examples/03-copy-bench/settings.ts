@@ -16,8 +16,7 @@ import {
 } from '../../bench/copy-settings.ts';
 import { FRAGMENTATIONS } from '../../bench/fragments.ts';
 import { GOAL_IDS } from '../../bench/goals.ts';
-import { NO_GOALS } from '../../bench/plan.ts';
-import { PRESET_NAMES, SUITE_NAMES } from '../../bench/types.ts';
+import { NO_GOALS, PRESET_NAMES, SUITE_NAMES } from '../../bench/types.ts';
 import type { BenchOptions } from '../../bench/types.ts';
 import { choice, fillForm, list, readForm, settingsFrom, whole } from '../_shell/settings.ts';
 import { writeAddress } from '../_shell/settings.ts';

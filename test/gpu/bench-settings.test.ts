@@ -4,8 +4,8 @@
  */
 import { afterEach, describe, expect, test, vi } from 'vitest';
 import type { CopySettings } from '../../bench/copy-settings.ts';
-import { NO_GOALS } from '../../bench/plan.ts';
 import { runPlan } from '../../bench/run-suites.ts';
+import { NO_GOALS } from '../../bench/types.ts';
 import type { BenchReport } from '../../bench/types.ts';
 import { SlotRing } from '../../src/gpu/rings.ts';
 import type { Slot } from '../../src/gpu/rings.ts';

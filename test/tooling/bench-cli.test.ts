@@ -11,7 +11,8 @@ import type { BenchReport } from '../../bench/types.ts';
 import { parseCommandLine, UsageError } from '../../cli/args.ts';
 import { prepareOutput } from '../../cli/bench-output.ts';
 import { pageQuery } from '../../cli/bench-run.ts';
-import { BENCH_COMMAND, SOAK_COMMAND, benchOptions, soakOptions } from '../../cli/bench.ts';
+import { BENCH_COMMAND, SOAK_COMMAND, benchOptions, refuseUnused } from '../../cli/bench.ts';
+import { soakOptions } from '../../cli/bench.ts';
 
 const ROOT = resolve(import.meta.dirname, '../..');
 const folder = mkdtempSync(join(tmpdir(), 'webhmm-bench-'));
@@ -102,6 +103,30 @@ describe('the command line', () => {
     expect(pageQuery(optionsOf(...settings))).toBe(
       '?auto&quick=0&seed=1&fragments=targets&channels=4&ring=2&verify=off',
     );
+  });
+});
+
+describe('options that a run would not use', () => {
+  const refusalOf = (...args: string[]): string => {
+    const line = parseCommandLine(BENCH_COMMAND, args);
+    if (line === 'help') throw new Error('help was asked for');
+    return refusal(() => refuseUnused(line.values));
+  };
+
+  test.each([
+    { args: ['--preset', 'xe-phases', '--goal', 'G2'], says: /^--goal would not be used: a publ/ },
+    { args: ['--goal=G2', '--channels=4', '--folios', '4K'], says: /^--folios, --channels would/ },
+    { args: ['--suite', 'mm', '--verify', 'off'], says: /^--verify would .*of the suite copy/ },
+  ])('$args is refused, and says why', ({ args, says }) => {
+    expect(refusalOf(...args)).toMatch(says);
+  });
+
+  test.each([
+    { args: ['--preset', 'xe-phases', '--quick', '--seed', '3', '--ring', '2'] },
+    { args: ['--goal', 'none', '--channels', '4'] },
+    { args: ['--suite', 'copy,mm', '--goal', 'G2'] },
+  ])('$args is not', ({ args }) => {
+    expect(refusalOf(...args)).toBe('accepted');
   });
 });
 

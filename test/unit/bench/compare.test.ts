@@ -155,7 +155,29 @@ describe('reading a report', () => {
   ])('%s is refused in one line', (text, says) => {
     expect(refusal(() => readReport(text, 'a.json'))).toContain(says);
   });
+
+  test.each([
+    ['its environment lacks startedAt', { env: { ...base.env, startedAt: null } }],
+    ['its environment lacks suites', { env: { ...base.env, suites: 'mm' } }],
+    ['its adapter lacks vendor', { env: { ...base.env, adapter: {} } }],
+    ['cell 1 is no object', { cells: [base.cells[0], null] }],
+    ['cell copy/to-device/staging/4096/512 lacks samples', { cells: [without('samples')] }],
+    ['cell copy/to-device/staging/4096/512 lacks params', { cells: [without('params')] }],
+    ['goal G1 lacks parts', { goals: [{ id: 'G1', title: 't' }] }],
+    ['cell left out 0 lacks id', { omitted: [{ why: 'no' }] }],
+    ['table 0 lacks title', { presets: [{}] }],
+    ['its published tables are no list', { presets: 'xe-phases' }],
+    ['it lacks wallSeconds', { wallSeconds: null }],
+  ])('of this schema, but broken: %s', (says, change) => {
+    const text = JSON.stringify({ ...base, ...change });
+    expect(refusal(() => readReport(text, 'a.json'))).toBe(`a.json is not a whole report: ${says}`);
+  });
 });
+
+/** The first cell without one of its fields. */
+function without(field: keyof BenchCell): Partial<BenchCell> {
+  return { ...base.cells[0], [field]: undefined };
+}
 
 describe('pooling', () => {
   const pool = (...reports: BenchReport[]) =>
@@ -228,6 +250,18 @@ describe('exports', () => {
     );
   });
 
+  test('a run of single goals names them and their suites; a soak its minutes', () => {
+    const of = (env: Partial<BenchReport['env']>): string =>
+      askedFor({ env: { ...base.env, quick: false, ...env } });
+    expect(of({ suites: ['copy'], goals: ['G18'] })).toBe('only goal G18, of copy (full)');
+    expect(of({ suites: ['migrate', 'copy'], goals: ['G2', 'G7'] })).toBe(
+      'only goals G2, G7, of migrate, copy (full)',
+    );
+    expect(of({ suites: ['copy'], goals: ['none'] })).toBe('copy, no goals (full)');
+    expect(of({ suites: [], goals: ['G2'] })).toBe('only goal G2, of no suite (full)');
+    expect(of({ soakMinutes: 10 })).toBe('soak of 10 min');
+  });
+
   test('fields with commas and quotes are quoted', () => {
     const commit = 'a,"b"';
     expect(tidyCsv({ ...base, commit }).split('\r\n')[1]).toMatch(/^"a,""b""",/);
@@ -235,10 +269,41 @@ describe('exports', () => {
 
   test('the mailing-list table has folio sizes as columns and strategies as rows', () => {
     const text = mailTable(base, 'once').map(textTable).join('\n');
-    expect(text).toContain('RAM to VRAM, GB/s moved once');
-    expect(text).toMatch(/strategy +4K +2M/);
+    expect(text).toContain('RAM to VRAM, scattered on both sides, GB/s moved once');
+    expect(text).toMatch(/strategy +4K x512 +2M x1$/m);
     expect(text).toMatch(/staging +2\.00±0\.\d+ +-/);
     expect(text).toMatch(/runs +FAIL/);
+  });
+
+  test('a column of that table is one batch: the largest that most rows have', () => {
+    const [first, second] = base.cells as [BenchCell, BenchCell];
+    const alone = { ...first, params: { ...first.params, batch: 1024 }, gbPerSecond: 77 };
+    const small = [first, second].map((cell) => ({
+      ...cell,
+      params: { ...cell.params, batch: 8 },
+      gbPerSecond: 5,
+    }));
+    const cells = [...small, alone, ...base.cells];
+    const text = mailTable({ ...base, cells }, 'once')
+      .map(textTable)
+      .join('\n');
+    expect(text).toMatch(/strategy +4K x512 +2M x1$/m);
+    expect(text).toMatch(/staging +2\.00±0\.\d+ +-/);
+    expect(text).not.toMatch(/77|5\.00/);
+  });
+
+  test('the table of a preset says the batch of each column, too', () => {
+    const cell = (channels: number, size: number, batch: number): BenchCell => ({
+      ...base.cells[0]!,
+      id: `preset/dma-offload/${channels}/${size}`,
+      params: { path: `auto, ${channels} lists in flight`, folioBytes: size, batch, channels },
+    });
+    const cells = [cell(1, 4096, 2048), cell(4, 4096, 2048), cell(1, 2 ** 21, 4)];
+    const text = mailTable({ ...base, cells }, 'once')
+      .map(textTable)
+      .join('\n');
+    expect(text).toMatch(/path +4K x2048 +2M x4$/m);
+    expect(text).toMatch(/auto, 4 lists in flight +2\.00±0\.\d+ +-$/m);
   });
 
   test('counted twice it says so, and every figure is the double', () => {

@@ -3,8 +3,9 @@
  */
 import { describe, expect, test, vi } from 'vitest';
 import { BATCH_NAMES, FOLIO_NAMES, folioBytesOf, narrowCopies } from '../../../bench/copy-grid.ts';
-import { NO_GOALS, planRun } from '../../../bench/plan.ts';
+import { planRun } from '../../../bench/plan.ts';
 import { runPlan } from '../../../bench/run-suites.ts';
+import { NO_GOALS } from '../../../bench/types.ts';
 import type { BenchOptions } from '../../../bench/types.ts';
 import { tinyPlan } from './tiny-plan.ts';
 

@@ -3,8 +3,8 @@
  * as it was for those who come after.
  */
 import { afterEach, expect, test, vi } from 'vitest';
-import { NO_GOALS } from '../../../bench/plan.ts';
 import { runPlan } from '../../../bench/run-suites.ts';
+import { NO_GOALS } from '../../../bench/types.ts';
 import type { BenchReport } from '../../../bench/types.ts';
 import { errno } from '../../../src/base/errno.ts';
 import { JOB_COPY } from '../../../src/engine/command-list.ts';

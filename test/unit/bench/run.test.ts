@@ -163,12 +163,15 @@ describe('a smaller run', () => {
       ['to-host', 'to-device'].flatMap((to) => sides.map((side) => `goal/G19/${to}/${side}`)),
     );
     expect(report.goals.filter(({ holds }) => holds !== null).map(({ id }) => id)).toEqual(['G19']);
+    // Only what was run, and why: all suites might have been.
+    expect(report.env).toMatchObject({ suites: ['copy'], goals: ['G19'] });
   });
 
   test('runs only the suites that were asked for', async () => {
     const report = await runPlan(tinyPlan({ suites: ['mm'] }));
     expect(new Set(report.cells.map(({ suite }) => suite))).toEqual(new Set(['mm']));
     expect(report.env.suites).toEqual(['mm']);
+    expect(report.env).not.toHaveProperty('goals');
   });
 
   test('leaves out cells that are too large, and says so', async () => {
