@@ -5,6 +5,7 @@
 import { makeCell } from './cells.ts';
 import { settingsText } from './copy-settings.ts';
 import { adapterName } from './format.ts';
+import { wrongField } from './report-shape.ts';
 import type { RandomSource } from './stats.ts';
 import { BENCH_SCHEMA, isBroken } from './types.ts';
 import type { BenchCell, BenchReport } from './types.ts';
@@ -14,6 +15,8 @@ export class ReportRefusal extends Error {
   override readonly name = 'ReportRefusal';
 }
 
+/** Characters of a quoted value at most. */
+const QUOTED = 80;
 const READABLE = `this version reads '${BENCH_SCHEMA}'`;
 
 function isObject(value: unknown): value is Record<string, unknown> {
@@ -35,84 +38,21 @@ export function readReport(text: string, file: string): BenchReport {
   }
   const schema = isObject(value) ? value['schema'] : undefined;
   if (schema !== BENCH_SCHEMA) {
-    const named = typeof schema === 'string' ? `its schema is '${schema}'` : 'it names no schema';
+    const named = schema === undefined ? 'it names no schema' : `its schema is ${quoted(schema)}`;
     throw new ReportRefusal(`${file} is not a report that can be read: ${named}, ${READABLE}`);
   }
-  const report = value as BenchReport;
-  const parts = [report.cells, report.goals, report.omitted];
-  const isWhole =
-    isObject(report.env) && isObject(report.env.adapter) && parts.every(Array.isArray);
-  if (!isWhole)
-    throw new ReportRefusal(`${file} is not a whole report: it lacks environment, cells or goals`);
-  const broken = firstBroken(report);
-  if (broken !== null) throw new ReportRefusal(`${file} is not a whole report: ${broken}`);
-  return report;
-}
-
-/** Names of fields that whatever shows or compares a report takes for granted, by type. */
-type Needed = Readonly<
-  Partial<Record<'string' | 'number' | 'boolean' | 'list', readonly string[]>>
->;
-
-const CELL: Needed = {
-  string: ['suite', 'id', 'unit'],
-  number: ['bytes', 'median', 'p50', 'p90', 'p99', 'cv'],
-  boolean: ['verified'],
-  list: ['samples', 'ci'],
-};
-const GOAL: Needed = { string: ['id', 'title'], list: ['parts'] };
-const OMITTED: Needed = { string: ['id', 'why'] };
-const TABLE: Needed = {
-  string: ['title', 'source', 'unit'],
-  list: ['columns', 'published', 'measured', 'notes'],
-};
-const ENVIRONMENT: Needed = {
-  string: ['engine', 'browser', 'version', 'startedAt'],
-  number: ['cores', 'clockTickUs', 'seed'],
-  boolean: ['quick'],
-  list: ['suites'],
-};
-const ADAPTER: Needed = { string: ['vendor', 'architecture', 'description'] };
-
-/** Says which part of a report is not what it has to be; null when all of them are. */
-function firstBroken(report: BenchReport): string | null {
-  const { env, cells, goals, omitted, presets = [], wallSeconds } = report;
-  if (!Array.isArray(presets)) return 'its published tables are no list';
-  if (typeof wallSeconds !== 'number') return 'it lacks wallSeconds';
-  return (
-    lacking('its environment', env, ENVIRONMENT) ??
-    lacking('its adapter', env.adapter, ADAPTER) ??
-    firstLacking('cell', cells, CELL) ??
-    cellWithoutParams(cells) ??
-    firstLacking('goal', goals, GOAL) ??
-    firstLacking('cell left out', omitted, OMITTED) ??
-    firstLacking('table', presets, TABLE)
-  );
-}
-
-function cellWithoutParams(cells: readonly BenchCell[]): string | null {
-  const cell = cells.find(({ params }) => !isObject(params));
-  return cell === undefined ? null : `cell ${cell.id} lacks params`;
-}
-
-function firstLacking(what: string, entries: readonly unknown[], needed: Needed): string | null {
-  for (const [at, entry] of entries.entries()) {
-    const named = isObject(entry) && typeof entry['id'] === 'string' ? entry['id'] : String(at);
-    const lack = lacking(`${what} ${named}`, entry, needed);
-    if (lack !== null) return lack;
+  const wrong = wrongField(value);
+  if (wrong !== null) {
+    throw new ReportRefusal(`${file} is not a whole report: ${wrong} is missing or no such value`);
   }
-  return null;
+  return value as BenchReport;
 }
 
-function lacking(what: string, value: unknown, needed: Needed): string | null {
-  if (!isObject(value)) return `${what} is no object`;
-  for (const [type, names] of Object.entries(needed)) {
-    const isRight = (field: unknown): boolean =>
-      type === 'list' ? Array.isArray(field) : typeof field === type;
-    const name = names.find((one) => !isRight(value[one]));
-    if (name !== undefined) return `${what} lacks ${name}`;
-  }
-  return null;
+/** Any value of a file in a line: control characters escaped, and not too long. */
+function quoted(value: unknown): string {
+  const json = JSON.stringify(value);
+  const inner = typeof value === 'string' ? `'${json.slice(1, -1)}'` : json;
+  return inner.length <= QUOTED ? inner : `${inner.slice(0, QUOTED)}...`;
 }
 
 /**

@@ -147,30 +147,70 @@ describe('reading a report', () => {
   test.each([
     ['{', 'a.json is not JSON'],
     ['[]', 'it names no schema'],
-    ['{"schema":7}', 'it names no schema'],
-    [
-      '{"schema":"webhmm-bench/1"}',
-      'a.json is not a whole report: it lacks environment, cells or goals',
-    ],
+    ['null', 'it names no schema'],
+    ['{"schema":7}', 'its schema is 7, this'],
+    ['{"schema":"\\u001b[31m\\n"}', "its schema is '\\u001b[31m\\n', this"],
+    [JSON.stringify({ schema: 'x'.repeat(9999) }), `${'x'.repeat(79)}..., this`],
+    ['{"schema":"webhmm-bench/1"}', 'a.json is not a whole report: commit is missing'],
+    [JSON.stringify(base).slice(0, -1), 'a.json is not JSON'],
   ])('%s is refused in one line', (text, says) => {
-    expect(refusal(() => readReport(text, 'a.json'))).toContain(says);
+    const line = refusal(() => readReport(text, 'a.json'));
+    expect(line).toContain(says);
+    expect(line).not.toContain('\n');
   });
 
   test.each([
-    ['its environment lacks startedAt', { env: { ...base.env, startedAt: null } }],
-    ['its environment lacks suites', { env: { ...base.env, suites: 'mm' } }],
-    ['its adapter lacks vendor', { env: { ...base.env, adapter: {} } }],
-    ['cell 1 is no object', { cells: [base.cells[0], null] }],
-    ['cell copy/to-device/staging/4096/512 lacks samples', { cells: [without('samples')] }],
-    ['cell copy/to-device/staging/4096/512 lacks params', { cells: [without('params')] }],
-    ['goal G1 lacks parts', { goals: [{ id: 'G1', title: 't' }] }],
-    ['cell left out 0 lacks id', { omitted: [{ why: 'no' }] }],
-    ['table 0 lacks title', { presets: [{}] }],
-    ['its published tables are no list', { presets: 'xe-phases' }],
-    ['it lacks wallSeconds', { wallSeconds: null }],
+    ['cells', null],
+    ['cells[0]', 5],
+    ['cells[1].ci', null],
+    ['cells[1].ci', [1]],
+    ['cells[1].ci[1]', '2'],
+    ['cells[1].median', '12'],
+    ['cells[1].params.strategy', {}],
+    ['cells[1].samples[2]', true],
+    ['cells[1].phases.encode', 'long'],
+    ['goals[0].parts', {}],
+    ['goals[0].holds', 0],
+    ['omitted', 'nothing'],
+    ['env.adapter.isSoftware', 'no'],
+    ['env.adapter.features[0]', 1],
+    ['env.settings', { channels: 1 }, 'env.settings.fragments'],
+    ['env.suites', 'all'],
+    ['presets', 5],
+  ])('%s of another kind is refused and named', (path, value, names = path) => {
+    const report: unknown = JSON.parse(JSON.stringify(base));
+    const steps = path.split(/[.[\]]+/).filter((step) => step !== '');
+    let at = report as Record<string, unknown>;
+    for (const step of steps.slice(0, -1)) at = at[step] as Record<string, unknown>;
+    at[steps.at(-1)!] = value;
+    const says = `a.json is not a whole report: ${names} is missing or no such value`;
+    expect(refusal(() => readReport(JSON.stringify(report), 'a.json'))).toBe(says);
+  });
+
+  test('what earlier versions did not write, and a figure of null, are read', () => {
+    const { settings: _, ...env } = base.env;
+    const cells = base.cells.map((cell) => ({ ...cell, median: null, later: [1] }));
+    const text = JSON.stringify({ ...base, env, cells, later: {} });
+    expect(readReport(text, 'a.json').cells).toHaveLength(base.cells.length);
+  });
+
+  test.each([
+    ['env.startedAt', { env: { ...base.env, startedAt: null } }],
+    ['env.suites', { env: { ...base.env, suites: 'mm' } }],
+    ['env.adapter.vendor', { env: { ...base.env, adapter: {} } }],
+    ['cells[1]', { cells: [base.cells[0], null] }],
+    ['cells[0].samples', { cells: [without('samples')] }],
+    ['cells[0].params', { cells: [without('params')] }],
+    ['goals[0].what', { goals: [{ id: 'G1', title: 't' }] }],
+    ['omitted[0].id', { omitted: [{ why: 'no' }] }],
+    ['presets[0].preset', { presets: [{}] }],
+    ['presets', { presets: 'xe-phases' }],
+    ['wallSeconds', { wallSeconds: null }],
   ])('of this schema, but broken: %s', (says, change) => {
     const text = JSON.stringify({ ...base, ...change });
-    expect(refusal(() => readReport(text, 'a.json'))).toBe(`a.json is not a whole report: ${says}`);
+    expect(refusal(() => readReport(text, 'a.json'))).toBe(
+      `a.json is not a whole report: ${says} is missing or no such value`,
+    );
   });
 });
 
