@@ -23,6 +23,8 @@ export interface RunnerRequest {
   readonly filters: readonly string[];
   /** The tests with such names, where it is given. */
   readonly pattern: string | undefined;
+  /** How long a test or hook may take, where the project's limit is not to hold. */
+  readonly limitMs: number | undefined;
   /** Absolute paths of the files that are not what they were at the last request. */
   readonly changed: readonly string[];
 }
@@ -76,10 +78,17 @@ function fullName(test: TestCase): string {
   return test.fullName.split(' > ').join(' ');
 }
 
-/** The running instances with what they report to, by project. */
-const instances = new Map<string, { readonly vitest: Vitest; tally: Tally }>();
+interface Instance {
+  readonly vitest: Vitest;
+  /** How long a test and a hook may take, by project, as the configuration has it. */
+  readonly limits: readonly { readonly test: number; readonly hook: number }[];
+  tally: Tally;
+}
 
-async function instanceOf(project: string): Promise<{ readonly vitest: Vitest; tally: Tally }> {
+/** The running instances with what they report to, by project. */
+const instances = new Map<string, Instance>();
+
+async function instanceOf(project: string): Promise<Instance> {
   const known = instances.get(project);
   if (known !== undefined) return known;
   const relay: Reporter = {
@@ -96,7 +105,11 @@ async function instanceOf(project: string): Promise<{ readonly vitest: Vitest; t
     isolate: true,
     reporters: [relay],
   });
-  const instance = { vitest, tally: new Tally() };
+  const limits = vitest.projects.map(({ config }) => ({
+    test: config.testTimeout,
+    hook: config.hookTimeout,
+  }));
+  const instance = { vitest, limits, tally: new Tally() };
   instances.set(project, instance);
   return instance;
 }
@@ -108,7 +121,11 @@ async function runTests(request: RunnerRequest): Promise<VitestCounts> {
   for (const { vitest } of instances.values()) {
     for (const file of request.changed) vitest.invalidateFile(file);
   }
-  const { vitest } = instance;
+  const { vitest, limits } = instance;
+  for (const [i, { config }] of vitest.projects.entries()) {
+    config.testTimeout = request.limitMs ?? limits[i]!.test;
+    config.hookTimeout = request.limitMs ?? limits[i]!.hook;
+  }
   if (request.pattern === undefined) vitest.resetGlobalTestNamePattern();
   else vitest.setGlobalTestNamePattern(request.pattern);
   const chosen = await vitest.globTestSpecifications([...request.filters]);

@@ -72,22 +72,25 @@ export class CanaryTree {
 }
 
 /**
- * Arguments of Vitest that a lasting runner understands: one project, then at most one pattern, and
- * files. Anything else is undefined.
+ * Arguments of Vitest that a lasting runner understands: one project, then at most one pattern and
+ * one limit, and files. Anything else is undefined.
  */
 export function plainRequest(tests: string): Omit<RunnerRequest, 'changed'> | undefined {
   const filters: string[] = [];
   let project: string | undefined;
   let pattern: string | undefined;
+  let limitMs: number | undefined;
   const words = tests.split(/\s+/)[Symbol.iterator]();
   for (const word of words) {
     if (word === '--project' && project === undefined) project = words.next().value;
     else if (word === '-t' && pattern === undefined) pattern = words.next().value ?? '';
-    else if (word.startsWith('-')) return undefined;
+    else if (/^--testTimeout=\d{3,}$/.test(word) && limitMs === undefined) {
+      limitMs = Number(word.split('=')[1]);
+    } else if (word.startsWith('-')) return undefined;
     else filters.push(word);
   }
   const isPlain = project !== undefined && PROJECTS.has(project) && pattern !== '';
-  return isPlain ? { project: project!, filters, pattern } : undefined;
+  return isPlain ? { project: project!, filters, pattern, limitMs } : undefined;
 }
 
 /** Makes a copy of the tree, with the original's packages. */

@@ -74,6 +74,18 @@ describe('a lasting copy', () => {
     await expectClean();
   });
 
+  test('ends tests and hooks as soon as the arguments say, and later ones as ever', async () => {
+    const endless = `import { beforeEach } from 'vitest';
+beforeEach(() => new Promise((done) => setTimeout(done, 700))); export const value = 2;`;
+    const patch = patched(endless.replace('\n', ' '));
+    const soon = await tree.run(`${TESTS} --testTimeout=200`, patch);
+    expect(soon.firstFailure).toBe('nothing is left (test/one.test.ts)');
+    // The same hook is in time where nothing is said.
+    const later = await tree.run(TESTS, patch);
+    expect(later.firstFailure).toBe('value is one (test/one.test.ts)');
+    await expectClean();
+  });
+
   test('fails without a failed test where a file can not be loaded', async () => {
     const counts = await tree.run(TESTS, patched('export const value = ;'));
     expect(counts).toMatchObject({ passed: 0, failed: 1, firstFailure: undefined });
@@ -113,12 +125,13 @@ test('a patch of a test, or other arguments, get a Vitest of their own', async (
 
 test('arguments are understood only as far as a lasting copy can follow them', () => {
   const filters = ['test/a.test.ts', 'test/b'];
-  const plain = { project: 'node', filters, pattern: undefined };
+  const plain = { project: 'node', filters, pattern: undefined, limitMs: undefined };
   expect(plainRequest('--project node test/a.test.ts test/b')).toEqual(plain);
-  expect(plainRequest('test/a.test.ts --project dawn -t x.y')).toEqual({
+  expect(plainRequest('test/a.test.ts --project dawn -t x.y --testTimeout=500')).toEqual({
     project: 'dawn',
     filters: ['test/a.test.ts'],
     pattern: 'x.y',
+    limitMs: 500,
   });
   expect(plainRequest('--project node')).toEqual({ ...plain, filters: [] });
   for (const other of [
@@ -128,6 +141,8 @@ test('arguments are understood only as far as a lasting copy can follow them', (
     '--project node -t',
     '--project node -t a -t b',
     '--project node --retry=2',
+    '--project node --testTimeout=',
+    '--project node --testTimeout=500 --testTimeout=500',
     '--project=node test/a.test.ts',
   ]) {
     expect(plainRequest(other), other).toBe(undefined);
