@@ -11,8 +11,8 @@
  */
 import { CommandList } from '../engine/command-list.ts';
 import type { CopyEngine, StrategyName } from '../engine/copy-engine.ts';
-import { crossover, usualPaths } from './strategies/paths.ts';
-import type { Paths } from './strategies/paths.ts';
+import { crossover, moveCost, movesByKernel, usualPaths } from './strategies/paths.ts';
+import type { MoveCost, Paths } from './strategies/paths.ts';
 
 /** Frames that nobody uses yet: twice as many as pages are moved, so that they can be scattered. */
 export interface Scratch {
@@ -22,14 +22,21 @@ export interface Scratch {
 }
 
 /** Pages of a large trial and of a small one; and of those that may go by writeBuffer. */
-const MANY = 512;
+const MANY = 256;
 const FEW = 32;
 const SINGLE = 1;
 /** Rounds over all trials, as far as the time allows. */
-const ROUNDS = 3;
-const BUDGET_MS = 80;
-/** Largest upload that is ever worth a `writeBuffer` a page. */
-const MOST_WRITES = 128;
+const ROUNDS = 5;
+/** Times in a row that a small trial is made: they take little, and are disturbed most. */
+const SMALL_TIMES = 2;
+const BUDGET_MS = 45;
+/** Rounds more over what turned out other than usual, in so much more time. */
+const DOUBTFUL_ROUNDS = 2;
+const DOUBTFUL_MS = 25;
+/** A way that took so many times as long as another is not tried again. */
+const HOPELESS = 2;
+/** Largest upload that may go by a `writeBuffer` a page: far beyond, it never was the best way. */
+const MOST_WRITES = FEW;
 
 const UP = 'up';
 const DOWN = 'down';
@@ -41,6 +48,8 @@ interface Trial {
   readonly kind: Kind;
   readonly strategy: StrategyName;
   readonly pages: number;
+  /** Whether the pages are one row; else each is a row. */
+  readonly isRow: boolean;
   /** Best time so far, microseconds. */
   best: number;
 }
@@ -64,18 +73,25 @@ export async function calibrate(engine: CopyEngine, scratch: Scratch): Promise<P
   const list = new CommandList(most);
   // The first round only warms up; of a known adapter the ways that most lists go.
   for (const trial of trials) {
-    if (before !== undefined && trial.strategy !== 'runs') continue;
+    if (trial.strategy !== 'runs' && (before !== undefined || trial.pages === most)) continue;
     if (!(await runTrial(engine, scratch, list, trial))) return usual;
     trial.best = Number.POSITIVE_INFINITY;
   }
   if (before !== undefined) return before;
   const end = performance.now() + BUDGET_MS;
   for (let round = 0; round < ROUNDS && performance.now() < end; round++) {
-    for (const trial of trials) {
-      if (!(await runTrial(engine, scratch, list, trial))) return usual;
-    }
+    const hopeful = round < 2 ? [...trials] : trials.filter((one) => !isHopeless(one, trials));
+    // What comes later finds code and memory warmer: each way in turn.
+    if (round % 2 === 1) hopeful.reverse();
+    if (!(await runRound(engine, scratch, list, hopeful, end))) return usual;
   }
-  const paths = judge(trials, most, usual);
+  let paths = judge(trials, most, usual);
+  const latest = end + DOUBTFUL_MS;
+  for (let round = 0; round < DOUBTFUL_ROUNDS && performance.now() < latest; round++) {
+    const doubtful = trials.filter(({ kind }) => isUnusual(kind, paths, usual, most));
+    if (!(await runRound(engine, scratch, list, doubtful, latest))) return usual;
+    paths = judge(trials, most, usual);
+  }
   known.set(key, paths);
   return paths;
 }
@@ -83,7 +99,8 @@ export async function calibrate(engine: CopyEngine, scratch: Scratch): Promise<P
 function makeTrials(most: number): Trial[] {
   const trials: Trial[] = [];
   const add = (kind: Kind, strategy: StrategyName, ...sizes: readonly number[]): void => {
-    for (const pages of sizes) trials.push({ kind, strategy, pages, best: 0 });
+    for (const pages of sizes)
+      trials.push({ kind, strategy, pages, isRow: false, best: Number.POSITIVE_INFINITY });
   };
   add(UP, 'writeBuffer', SINGLE, FEW);
   add(UP, 'runs', SINGLE, FEW, most);
@@ -92,9 +109,63 @@ function makeTrials(most: number): Trial[] {
   add(DOWN, 'compute', FEW, most);
   add(CLEAR, 'runs', FEW, most);
   add(CLEAR, 'compute', FEW, most);
-  add(MOVE, 'runs', FEW);
-  add(MOVE, 'compute', FEW);
+  for (const strategy of ['runs', 'compute'] as const) {
+    add(MOVE, strategy, FEW, most);
+    trials.push({ kind: MOVE, strategy, pages: most, isRow: true, best: Number.POSITIVE_INFINITY });
+  }
   return trials;
+}
+
+/**
+ * Runs trials in turn, small ones more than once as long as there is time.
+ *
+ * @returns false when the engine failed: then nothing was learned
+ */
+async function runRound(
+  engine: CopyEngine,
+  scratch: Scratch,
+  list: CommandList,
+  trials: readonly Trial[],
+  end: number,
+): Promise<boolean> {
+  for (const trial of trials) {
+    let left = trial.pages <= FEW ? SMALL_TIMES : 1;
+    do {
+      if (!(await runTrial(engine, scratch, list, trial))) return false;
+      left -= 1;
+    } while (left > 0 && performance.now() < end);
+  }
+  return true;
+}
+
+/**
+ * Whether the best way is another one than adapters of this sort usually have: then the
+ * measurement may have been disturbed, and what depends on it is worth another look.
+ */
+function isUnusual(kind: Kind, paths: Paths, usual: Paths, most: number): boolean {
+  const isOther = (ours: number, theirs: number): boolean =>
+    Number.isFinite(ours) !== Number.isFinite(theirs);
+  switch (kind) {
+    case UP:
+      return isOther(paths.uploadKernelRows, usual.uploadKernelRows);
+    case DOWN:
+      return isOther(paths.downloadKernelRows, usual.downloadKernelRows);
+    case CLEAR:
+      return isOther(paths.clearKernelRows, usual.clearKernelRows);
+    case MOVE:
+      return [FEW, most, 1].some((rows) => {
+        const pages = rows === 1 ? most : rows;
+        return movesByKernel(paths, rows, pages) !== movesByKernel(usual, rows, pages);
+      });
+  }
+}
+
+/** Whether another way did the same in so much less time that trying again is a waste of it. */
+function isHopeless(trial: Trial, trials: readonly Trial[]): boolean {
+  const { kind, pages, isRow, best } = trial;
+  const isBetter = (one: Trial): boolean =>
+    one.kind === kind && one.pages === pages && one.isRow === isRow && HOPELESS * one.best < best;
+  return Number.isFinite(best) && trials.some(isBetter);
 }
 
 /** @returns false when the engine failed: then nothing was learned. */
@@ -105,9 +176,11 @@ async function runTrial(
   trial: Trial,
 ): Promise<boolean> {
   const { hostFrame, vramFrame } = scratch;
-  const { kind, strategy, pages } = trial;
+  const { kind, strategy, pages, isRow } = trial;
   list.reset();
-  for (let i = 0; i < pages; i++) {
+  const rows = isRow ? 1 : pages;
+  if (isRow) list.copy(vramFrame, vramFrame + pages, pages);
+  for (let i = list.length; i < rows; i++) {
     // Every other frame, so that no two rows are one run.
     const host = hostFrame + 2 * i;
     const vram = vramFrame + 2 * i;
@@ -124,22 +197,45 @@ async function runTrial(
 }
 
 function judge(trials: readonly Trial[], most: number, usual: Paths): Paths {
-  const best = (kind: Kind, strategy: StrategyName, pages: number): number =>
-    trials.find((one) => one.kind === kind && one.strategy === strategy && one.pages === pages)
-      ?.best ?? Number.NaN;
-  const kernelRows = (kind: Kind): number => {
-    const a = [best(kind, 'runs', FEW), best(kind, 'runs', most)] as const;
-    const b = [best(kind, 'compute', FEW), best(kind, 'compute', most)] as const;
-    return crossover({ few: FEW, many: most, a, b }, Number.POSITIVE_INFINITY);
+  const best = (kind: Kind, strategy: StrategyName, pages: number, isRow = false): number =>
+    trials.find(
+      (one) =>
+        one.kind === kind &&
+        one.strategy === strategy &&
+        one.pages === pages &&
+        one.isRow === isRow,
+    )?.best ?? Number.NaN;
+  const race = (
+    kind: Kind,
+    ways: readonly [StrategyName, StrategyName],
+    few: number,
+    many: number,
+  ) => {
+    const [a, b] = ways.map((way) => [best(kind, way, few), best(kind, way, many)] as const);
+    return { few, many, a: a!, b: b! };
   };
+  const { kernelShare } = usual;
+  const kernelRows = (kind: Kind): number =>
+    crossover(race(kind, ['runs', 'compute'], FEW, most), Number.POSITIVE_INFINITY, kernelShare);
+  // Lists as such take as long either way: the faster one was disturbed less.
+  const moveListUs = Math.min(
+    ...(['runs', 'compute'] as const).map((way) => {
+      const [fewUs, mostUs] = [best(MOVE, way, FEW), best(MOVE, way, most)];
+      return Math.max(0, fewUs - (FEW * Math.max(0, mostUs - fewUs)) / (most - FEW));
+    }),
+  );
+  const moves = (way: StrategyName): MoveCost =>
+    moveCost(most, best(MOVE, way, most), best(MOVE, way, most, true), moveListUs);
   if (!trials.every((trial) => Number.isFinite(trial.best))) return usual;
-  const writes = [best(UP, 'writeBuffer', SINGLE), best(UP, 'writeBuffer', FEW)] as const;
-  const runs = [best(UP, 'runs', SINGLE), best(UP, 'runs', FEW)] as const;
+  const writes = race(UP, ['writeBuffer', 'runs'], SINGLE, FEW);
   return {
-    writePages: crossover({ few: SINGLE, many: FEW, a: writes, b: runs }, MOST_WRITES) - 1,
+    writePages: crossover(writes, MOST_WRITES + 1) - 1,
     uploadKernelRows: kernelRows(UP),
     downloadKernelRows: kernelRows(DOWN),
     clearKernelRows: kernelRows(CLEAR),
-    movesByKernel: best(MOVE, 'compute', FEW) < best(MOVE, 'runs', FEW),
+    kernelShare,
+    moveListUs,
+    kernelMoves: moves('compute'),
+    commandMoves: moves('runs'),
   };
 }

@@ -4,7 +4,9 @@
  *  - a few pages go up by `writeBuffer`: a small flight pays more for its map round trip than for
  *    the copy;
  *  - more go up and down by `runs`, which is `commands` with fewer commands and never worse;
- *  - from where a copy command a page costs more than a kernel, lists go by `compute`.
+ *  - from where a copy command a page costs more than a kernel, lists go by `compute`;
+ *  - inside VRAM the costs of both ways by row and page decide: a large folio is one command, and
+ *    many pages for a kernel.
  */
 import type { CommandList } from '../../engine/command-list.ts';
 import type { StrategyName } from '../../engine/copy-engine.ts';
@@ -20,6 +22,7 @@ import {
 import { commandsStrategy } from './commands.ts';
 import { computeStrategy } from './compute.ts';
 import { cpuStrategy } from './cpu.ts';
+import { movesByKernel } from './paths.ts';
 import type { Paths } from './paths.ts';
 import { runsStrategy } from './runs.ts';
 import { stagingStrategy } from './staging.ts';
@@ -64,11 +67,12 @@ export function chooseStrategy(name: StrategyName, shape: ListShape, paths: Path
   const { pages, rows } = shape;
   const byRows = (route: number, kernelRows: number): Strategy =>
     rows[route]! >= kernelRows ? computeStrategy : runsStrategy;
+  const byKernel = movesByKernel(paths, rows[ROUTE_MOVE]!, pages[ROUTE_MOVE]!);
   const upload = byRows(ROUTE_UPLOAD, paths.uploadKernelRows);
   return {
     upload: pages[ROUTE_UPLOAD]! <= paths.writePages ? writeBufferStrategy : upload,
     download: byRows(ROUTE_DOWNLOAD, paths.downloadKernelRows),
-    move: paths.movesByKernel ? computeStrategy : runsStrategy,
+    move: byKernel ? computeStrategy : runsStrategy,
     clear: byRows(ROUTE_CLEAR, paths.clearKernelRows),
   };
 }
