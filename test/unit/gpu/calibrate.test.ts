@@ -101,7 +101,7 @@ describe('calibrate', () => {
     expect(await paths).toMatchObject({ writePages: 32 });
   });
 
-  test('kernels of a CPU must win by more than a measurement errs, those of a GPU by little', async () => {
+  test('kernels of a CPU must win by far, those of a GPU by little', async () => {
     const costs: Costs = { writeBuffer: [9, 0], runs: [0.1, 0.005], compute: [0.1, 0.0042] };
     const [onCpu] = measure(costs);
     expect(moves(await onCpu)).toEqual([false, false, false]);
