@@ -4,6 +4,7 @@
  * repeated runs: their samples are pooled.
  */
 import { readFileSync } from 'node:fs';
+import { resolve } from 'node:path';
 import { compareReports, comparisonLines, comparisonTables } from '../bench/compare.ts';
 import { ranOn } from '../bench/format.ts';
 import { tidyCsv } from '../bench/exports.ts';
@@ -15,7 +16,7 @@ import type { BenchReport } from '../bench/types.ts';
 import { Prng } from '../src/index.ts';
 import { UsageError, readCommandLine } from './args.ts';
 import { runCommand } from './cleanup.ts';
-import { outputFiles } from './output-file.ts';
+import { callerFolder, outputFiles } from './output-file.ts';
 
 /** The command line of a comparison. */
 export const COMPARE_COMMAND = {
@@ -60,7 +61,7 @@ export function readSide(argument: string): BenchReport {
 
 function contentOf(file: string): string {
   try {
-    return readFileSync(file, 'utf8');
+    return readFileSync(resolve(callerFolder(), file), 'utf8');
   } catch (error) {
     const { code } = error as NodeJS.ErrnoException;
     throw new UsageError(`can't read ${file}: ${code ?? String(error)}`);

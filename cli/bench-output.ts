@@ -3,13 +3,13 @@
  * and nothing is left behind by the check.
  */
 import { execFileSync } from 'node:child_process';
-import { mkdirSync, writeFileSync } from 'node:fs';
+import { mkdirSync } from 'node:fs';
 import { extname, join, relative, resolve } from 'node:path';
 import { htmlReport } from '../bench/report-html.ts';
 import { textReport } from '../bench/report-text.ts';
 import type { BenchReport } from '../bench/types.ts';
 import { UsageError } from './args.ts';
-import { checkWritable } from './output-file.ts';
+import { callerFolder, checkWritable, writeNow } from './output-file.ts';
 
 const ROOT = resolve(import.meta.dirname, '..');
 const DEFAULT_FOLDER = join(ROOT, 'bench-results');
@@ -35,7 +35,8 @@ export function prepareOutput(
   }
   const stamp = new Date().toISOString().slice(0, 19).replaceAll(':', '-');
   const base = join(DEFAULT_FOLDER, `${stamp}${kind === '' ? '' : `-${kind}`}`);
-  const output = { json: resolve(json ?? `${base}.json`), html: resolve(report ?? `${base}.html`) };
+  const named = (file: string): string => resolve(callerFolder(), file);
+  const output = { json: named(json ?? `${base}.json`), html: named(report ?? `${base}.html`) };
   if (output.json === output.html) {
     throw new UsageError(`--json and --report name the same file, ${output.json}`);
   }
@@ -73,10 +74,10 @@ export function currentCommit(): string | null {
   }
 }
 
-/** Writes both files. */
+/** Writes both files. @throws UsageError that names option and file, when the disk is full */
 export function writeReport(report: BenchReport, output: BenchOutput): void {
-  writeFileSync(output.json, `${JSON.stringify(report, undefined, 1)}\n`);
-  writeFileSync(output.html, htmlReport(report));
+  writeNow('json', output.json, `${JSON.stringify(report, undefined, 1)}\n`);
+  writeNow('report', output.html, htmlReport(report));
 }
 
 /** Prints the tables, and where the rest is. */

@@ -73,7 +73,8 @@ export function checkWritable(option: string, file: string): void {
   if (isNew) rmSync(file);
 }
 
-function writeNow(option: string, file: string, text: string): void {
+/** Writes a file. @throws UsageError that names option, file and reason */
+export function writeNow(option: string, file: string, text: string): void {
   try {
     writeFileSync(file, text);
   } catch (error) {

@@ -9,6 +9,7 @@ import { join, resolve } from 'node:path';
 import { afterAll, describe, expect, test, vi } from 'vitest';
 import type { BenchReport } from '../../bench/types.ts';
 import { UsageError } from '../../cli/args.ts';
+import { prepareOutput, writeReport } from '../../cli/bench-output.ts';
 import { comparisonText, mailOf, readSide } from '../../cli/bench-files.ts';
 import { benchOptions, BENCH_COMMAND } from '../../cli/bench.ts';
 import { parseCommandLine } from '../../cli/args.ts';
@@ -52,6 +53,27 @@ function refusal(task: () => unknown): string {
   }
   return 'accepted';
 }
+
+describe('files', () => {
+  test("a report that can't be written any more is one line that names option and file", () => {
+    const html = join(folder, 'x.html');
+    const gone = join(folder, 'gone', 'x.json');
+    expect(refusal(() => writeReport(base, { json: gone, html }))).toBe(
+      `--json: can't write ${gone}: ENOENT`,
+    );
+    expect(refusal(() => writeReport(base, { json: join(folder, 'y.json'), html: folder }))).toBe(
+      `--report: can't write ${folder}: EISDIR`,
+    );
+  });
+
+  test('names are meant from where npm was called', () => {
+    vi.stubEnv('INIT_CWD', folder);
+    expect(readSide('mine.json').cells).toHaveLength(base.cells.length);
+    const json = join(folder, 'new.json');
+    expect(prepareOutput('new.json', join(folder, 'new.html'), '').json).toBe(json);
+    vi.unstubAllEnvs();
+  });
+});
 
 describe('a side of a comparison', () => {
   test('another schema is refused with its version named', () => {
