@@ -94,7 +94,8 @@ function copies(ctx: RunContext, raw: RawGpu | null, gpu: OnGpu): Step[] {
   const copyGoals = ['G3', 'G4', 'G5', 'G6'];
   return [
     step(any, [], REFERENCE_CELLS, () => runReferences(ctx, raw)),
-    step(['migrate'], [], countCpuCurveCells(ctx), () => runCpuCurve(ctx)),
+    // Beside migrations by batch, and beside faults.
+    step(['migrate', 'fault'], [], countCpuCurveCells(ctx), () => runCpuCurve(ctx)),
     step(['copy'], [], countCopyCells(ctx), () => runCopySuite(ctx)),
     step(['copy'], [], countMixCells(ctx), () => runMixSuite(ctx)),
     ...gpu((own) =>

@@ -10,7 +10,10 @@ import { byId, byIdAs, el } from '../_shell/dom.ts';
 import { digits } from '../_shell/numbers.ts';
 import type { Picture } from '../_shell/plot.ts';
 import { fineCanvas } from '../_shell/png.ts';
+import { writeAddress } from '../_shell/settings.ts';
 import { colour } from '../_shell/theme.ts';
+import { MAP_FIELDS } from './settings.ts';
+import type { MapSettings } from './settings.ts';
 
 /** Bounds of the shades, and how much of the map's colour each has. */
 const SHADES = [
@@ -25,9 +28,16 @@ export class PathHeat {
   private cells: readonly BenchCell[] = [];
   private map: PathMap = { paths: [], columns: [] };
   private title = '';
+  /** What is looked at, as soon as there are cells of it. */
+  private wanted: string;
 
-  constructor() {
-    byId('paths-view').addEventListener('change', () => this.draw());
+  constructor({ map }: MapSettings) {
+    this.wanted = map;
+    byId('paths-view').addEventListener('change', () => {
+      this.wanted = byIdAs('map', HTMLSelectElement).value;
+      writeAddress(MAP_FIELDS, { map: this.wanted });
+      this.draw();
+    });
     byId('paths-view').addEventListener('submit', (event) => event.preventDefault());
   }
 
@@ -41,9 +51,8 @@ export class PathHeat {
     }));
     const known = [...select.options].map(({ value }) => value).join();
     if (known !== maps.map(({ value }) => value).join()) {
-      const chosen = select.value;
       select.replaceChildren(...maps.map(({ value, name }) => el('option', { value }, name)));
-      if (maps.some(({ value }) => value === chosen)) select.value = chosen;
+      if (maps.some(({ value }) => value === this.wanted)) select.value = this.wanted;
     }
     this.draw();
   }

@@ -20,6 +20,9 @@ const OFFLOAD = 'goal/G20/';
 const CPU_SLOT = COPY_SERIES.indexOf('cpu');
 const CPU_DASH = 4;
 const CPU_NAME = 'CPU copy, RAM to RAM';
+/** The CPU's copy of a single page: what a fault costs at least where a page has to move. */
+const PAGE_COPY = `${CPU_COPY}1`;
+const PAGE_COPY_NAME = 'CPU copy of a page, RAM to RAM';
 
 /** What is varied along the axis: a folio's bytes, a batch's folios, or all bytes of a copy. */
 export type Axis = 'folioBytes' | 'batch' | 'bytes';
@@ -145,15 +148,21 @@ function isFault({ suite, params }: BenchCell): boolean {
   return suite === 'fault' && !/^(tlb|hop)$/.test(String(params['access'])) && !/sweep/.test(what);
 }
 
-function faultName({ params }: BenchCell): string {
+function faultName({ id, params }: BenchCell): string {
+  if (id === PAGE_COPY) return PAGE_COPY_NAME;
   const { access, what } = params;
   if (what === undefined) return `CPU ${String(access)}`;
   return what === 'bare' ? 'bare copy and map' : `core, ${String(what)}`;
 }
 
-/** Share of samples at or below each time, for each kind of fault. */
+/** Share of samples at or below each time, for each kind of fault, and for a page's copy alone. */
 export function distribution(runs: readonly DrawnRun[]): PlotData {
-  const drawn = runs.map(({ letter, cells }) => ({ letter, cells: cells.filter(isFault) }));
+  const drawn = runs.map(({ letter, cells }) => {
+    const faults = cells.filter(isFault);
+    // Beside nothing it would be no more than a line of its own.
+    const copies = faults.length > 0 ? cells.filter(({ id }) => id === PAGE_COPY) : [];
+    return { letter, cells: [...faults, ...copies] };
+  });
   const names = [...new Set(drawn.flatMap(({ cells }) => cells.map(faultName)))];
   const all = ascending(drawn.flatMap(({ cells }) => cells.flatMap(({ samples }) => samples)));
   // Below the clock's tick a sample is 0, which a logarithmic axis does not have.
@@ -167,8 +176,10 @@ export function distribution(runs: readonly DrawnRun[]): PlotData {
         return (100 * at) / sorted.length;
       });
       const name = faultName(cell);
-      const slot = names.indexOf(name);
-      const place = letter === '' ? { slot } : { slot, dash };
+      const isAside = cell.id === PAGE_COPY;
+      const slot = isAside ? CPU_SLOT : names.indexOf(name);
+      const ownDash = isAside ? { dash: CPU_DASH } : {};
+      const place = letter === '' ? { slot, ...ownDash } : { slot, dash };
       return { label: withLetter(name, letter), ...place, values };
     }),
   );

@@ -19,8 +19,10 @@ export function fileName({ env }: BenchReport, extension: string): string {
 export function pngText(runs: readonly Run[]): PngText {
   const isHidden = runs.some(({ report }) => report.env.hidden);
   const isUnverified = runs.some(({ report }) => !isVerified(report));
+  const isOnCpu = runs.every(({ report }) => report.env.engine === 'cpu');
   const isSoftware = runs.every(({ report }) => report.env.isSoftware);
-  const mark = isUnverified ? 'not verified' : isSoftware ? 'software adapter' : '';
+  const made = isOnCpu ? 'CPU engine' : isSoftware ? 'software adapter' : '';
+  const mark = isUnverified ? 'not verified' : made;
   return {
     title: 'WebHMM copy benchmark',
     lines: runs.map(({ letter, report }) => {

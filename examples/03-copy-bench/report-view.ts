@@ -12,7 +12,7 @@ import { PathHeat } from './path-heat.ts';
 import { BenchPlots } from './plots.ts';
 import { presetTables } from './preset-tables.ts';
 import type { Run } from './runs.ts';
-import type { ViewSettings } from './settings.ts';
+import type { MapSettings, ViewSettings } from './settings.ts';
 import { cellTable, environmentTable, goalTable, omittedTable, openGoalTable } from './tables.ts';
 
 /** Names of cells, as they begin, that panels of their own show. */
@@ -20,9 +20,10 @@ const PANELS = [...SUITE_NAMES.map((suite) => `${suite}/`), 'goal/G1/'];
 
 export class ReportView {
   private readonly plots: BenchPlots;
-  private readonly heat = new PathHeat();
+  private readonly heat: PathHeat;
 
-  constructor(view: ViewSettings, onView: (view: ViewSettings) => void) {
+  constructor(view: ViewSettings, map: MapSettings, onView: (view: ViewSettings) => void) {
+    this.heat = new PathHeat(map);
     this.plots = new BenchPlots(view, onView);
   }
 
@@ -78,6 +79,12 @@ export class ReportView {
     showCaution(cautions(report, bad), bad > 0 || env.hidden || env.deviceLost !== undefined);
   }
 
+  /** Hides what only whole reports have: goals, published tables, environment. */
+  hideReport(): void {
+    for (const need of ['report', 'preset']) showPanels(need, false);
+    byId('omitted').hidden = true;
+  }
+
   /** What is drawn, for a file. */
   pictures(): Picture[] {
     const map = this.heat.picture();
@@ -95,8 +102,14 @@ function cautions({ env, cells }: BenchReport, bad: number): string[] {
     unchecked === 0 ? '' : `Nobody looked at the results of ${plural(unchecked, 'cell')}.`,
     unusual === '' ? '' : `Not the usual settings: ${unusual}; goals are meant for the usual.`,
     env.hidden ? 'The tab was hidden meanwhile, so browsers throttled it: measure again.' : '',
-    env.isSoftware ? 'Software adapter: the checks count, the times say nothing of a GPU.' : '',
+    softwareText(env),
   ].filter((text) => text !== '');
+}
+
+function softwareText({ engine, isSoftware }: BenchReport['env']): string {
+  if (!isSoftware && engine !== 'cpu') return '';
+  const what = engine === 'cpu' ? 'CPU engine, no adapter' : 'Software adapter';
+  return `${what}: the checks count, the times say nothing of a GPU.`;
 }
 
 function uncheckedOf(cells: readonly BenchCell[]): number {

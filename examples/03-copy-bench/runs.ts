@@ -26,6 +26,7 @@ export function runName({ env }: BenchReport): string {
 export class RunList {
   private runs: Run[] = [];
   private shownLetter = '';
+  private isLocked = false;
   private readonly host: HTMLElement;
   private readonly onChange: () => void;
 
@@ -47,24 +48,30 @@ export class RunList {
   }
 
   /**
-   * Adds a run.
+   * Adds a run. Throws when there are as many as can be.
    *
-   * @returns false when there are as many as can be
+   * @returns its letter
    */
-  add(report: BenchReport, isShown: boolean): boolean {
+  add(report: BenchReport, isShown: boolean): string {
     const letter = LETTERS.find((one) => this.runs.every((run) => run.letter !== one));
-    if (letter === undefined) return false;
+    if (letter === undefined) throw new Error(`there are ${MOST_RUNS} runs already`);
     this.runs.push({ letter, report });
     if (isShown || this.shown === null) this.shownLetter = letter;
     this.render();
-    return true;
+    return letter;
   }
 
-  private remove(letter: string): void {
+  /** Takes a run away, without a call of `onChange`. */
+  drop(letter: string): void {
     this.runs = this.runs.filter((run) => run.letter !== letter);
     if (letter === this.shownLetter) this.shownLetter = this.runs[0]?.letter ?? '';
     this.render();
-    this.onChange();
+  }
+
+  /** While a run is going on its cells are shown: none of these can be chosen. */
+  lock(isLocked: boolean): void {
+    this.isLocked = isLocked;
+    this.render();
   }
 
   private render(): void {
@@ -77,8 +84,11 @@ export class RunList {
       name: 'run',
       value: letter,
       checked: letter === this.shownLetter,
+      disabled: this.isLocked,
+      title: this.isLocked && 'the run that is going on is shown until it is over',
     });
-    radio.addEventListener('change', () => {
+    // No change where it is chosen already, but cells of a cancelled run are shown.
+    radio.addEventListener('click', () => {
       this.shownLetter = letter;
       this.onChange();
     });
@@ -86,7 +96,10 @@ export class RunList {
     const remove = el('button', { type: 'button', class: 'quiet' }, 'Remove');
     remove.setAttribute('aria-label', `Remove run ${letter}`);
     remove.disabled = this.runs.length === 1;
-    remove.addEventListener('click', () => this.remove(letter));
+    remove.addEventListener('click', () => {
+      this.drop(letter);
+      this.onChange();
+    });
     return el('li', { 'data-run': letter }, label, remove);
   }
 }

@@ -19,7 +19,7 @@ import { GOAL_IDS } from '../../bench/goals.ts';
 import { NO_GOALS, PRESET_NAMES, SUITE_NAMES } from '../../bench/types.ts';
 import type { BenchOptions } from '../../bench/types.ts';
 import { choice, fillForm, list, readForm, settingsFrom, whole } from '../_shell/settings.ts';
-import { writeAddress } from '../_shell/settings.ts';
+import { refuseOthers, writeAddress } from '../_shell/settings.ts';
 import type { Settings } from '../_shell/settings.ts';
 
 /** What is run. */
@@ -44,6 +44,9 @@ export const RUN_FIELDS = {
   verify: choice(VERIFY_NAMES, USUAL_SETTINGS.verify),
 } as const;
 
+/** Which adapter it is run on. */
+export const ADAPTER_FIELDS = { engine: RUN_FIELDS.engine, power: RUN_FIELDS.power } as const;
+
 /** How it is shown. */
 export const VIEW_FIELDS = {
   direction: choice(['to-device', 'to-host', 'in-device', 'in-host'] as const, 'to-device'),
@@ -56,7 +59,24 @@ export const VIEW_FIELDS = {
   counted: choice(['once', 'twice'] as const, 'once'),
 } as const;
 
+/** Which map of paths is shown; '' for the first. */
+export const MAP_FIELDS = {
+  map: choice(
+    ['', ...DIRECTION_NAMES.flatMap((to) => FRAGMENTATIONS.map((how) => `${to}/${how}`))],
+    '',
+  ),
+} as const;
+
+/** Names that the page's address may have. */
+const NAMES = [RUN_FIELDS, VIEW_FIELDS, MAP_FIELDS].flatMap((fields) => Object.keys(fields));
+
+/** Refuses an address with other names, or with one twice. Throws AddressError. */
+export function refuseOtherNames(query: URLSearchParams): void {
+  refuseOthers([...NAMES, 'auto'], query);
+}
+
 export type ViewSettings = Settings<typeof VIEW_FIELDS>;
+export type MapSettings = Settings<typeof MAP_FIELDS>;
 
 /** Puts the address's choices into the form. Throws AddressError for what can't be. */
 export function fillRunForm(form: HTMLFormElement, query: URLSearchParams): void {

@@ -105,14 +105,17 @@ export function omittedTable(omitted: readonly OmittedCell[]): HTMLTableElement 
 export function environmentTable(report: BenchReport): HTMLTableElement {
   const { env, commit } = report;
   const { adapter } = env;
+  const named = `${adapterName(adapter)}${env.isSoftware ? ' (software)' : ''}`;
+  // Reports of others may lack the limits; the CPU engine has none.
+  const binding = adapter.limits?.['maxStorageBufferBindingSize'];
   const entries: readonly (readonly [string, string])[] = [
-    ['Adapter', `${adapterName(adapter)}${env.isSoftware ? ' (software)' : ''}`],
+    ['Adapter', env.engine === 'cpu' ? 'none' : named],
     ['Engine', env.engine],
     ['Browser', `${env.browser} ${env.version}`],
     ['Cores', String(env.cores)],
     ['Clock tick', `${digits(env.clockTickUs)} µs`],
     ['GPU timestamp tick', env.timestampTickNs === null ? '–' : `${env.timestampTickNs} ns`],
-    ['Largest binding', formatBytes(adapter.limits['maxStorageBufferBindingSize'] ?? 0)],
+    ['Largest binding', binding === undefined ? '–' : formatBytes(binding)],
     ['Cross-origin isolated', env.crossOriginIsolated ? 'yes' : 'no'],
     ['Tab hidden meanwhile', env.hidden ? 'yes: worthless' : 'no'],
     ['Seed', String(env.seed)],

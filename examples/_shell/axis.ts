@@ -25,11 +25,18 @@ export function logLines(log: 2 | 10, min: number, max: number): number[] {
   return inside.length > 0 ? inside : [Math.sqrt(min * max)];
 }
 
-/** Whether a line has a number: all where they are few, else 1, 2 and 5, else whole decades. */
+/**
+ * Whether a line has a number: where they are few all, but no 7 and 9 below a power of ten, where
+ * lines stand closest; else 1, 2 and 5; else whole decades.
+ */
 export function isNumbered(log: 2 | 10, at: number, lines: readonly number[]): boolean {
-  if (lines.length <= 8) return true;
+  if (log === 2 && lines.length <= 8) return true;
   if (log === 2) return Math.round(Math.log2(at / (lines[0] ?? at))) % 2 === 0;
-  const leading = Math.round(at / 10 ** Math.floor(Math.log10(at) + 1e-9));
+  const power = 10 ** Math.floor(Math.log10(at) + 1e-9);
+  const leading = Math.round(at / power);
+  if (lines.length <= 8) {
+    return (lines.at(-1) ?? 0) < power * 9.99 || (leading !== 7 && leading !== 9);
+  }
   return leading === 1 || (lines.length <= 16 && (leading === 2 || leading === 5));
 }
 

@@ -111,7 +111,10 @@ export class Plot {
 
   private columns(): uPlot.AlignedData {
     const { x, series } = this.data;
-    return [[...x], ...series.map(({ values }) => [...values])];
+    // What is below a clock's tick is 0, which has no place on a logarithmic axis.
+    const drawn = (value: number | null): number | null =>
+      value !== null && value <= 0 && this.options.y.log !== undefined ? null : value;
+    return [[...x], ...series.map(({ values }) => values.map(drawn))];
   }
 
   private resize(width: number): void {
@@ -222,6 +225,12 @@ function written(axis: PlotAxis, value: number | null): string {
   return axis.format === undefined ? digits(value) : axis.format(value);
 }
 
+/** Pixels for the longest of an axis's numbers, with its tick. */
+function widthOf(values: readonly string[] | null): number {
+  const longest = Math.max(0, ...(values ?? []).map((text) => text.length));
+  return 14 + 7 * Math.max(3, longest);
+}
+
 function chartAxis(axis: PlotAxis, isVertical: boolean): uPlot.Axis {
   const font = `12px ${getComputedStyle(document.body).fontFamily}`;
   const line = { stroke: colour('--grid'), width: 1 };
@@ -236,7 +245,7 @@ function chartAxis(axis: PlotAxis, isVertical: boolean): uPlot.Axis {
     grid: line,
     ticks: { ...line, size: 4 },
     gap: 4,
-    size: isVertical ? 58 : 30,
+    size: (_, values) => (isVertical ? widthOf(values) : 30),
     values: (_, splits) =>
       splits.map((at) =>
         log === undefined || isNumbered(log, at, splits) ? short(written(axis, at)) : '',

@@ -146,6 +146,23 @@ function known(name: string, values: readonly string[], given: string): string {
   throw new AddressError(`There is no ${name} '${given}'.`, `Use one of: ${values.join(', ')}.`);
 }
 
+/**
+ * Refuses an address that names something else than these, or one of them twice: what is misspelt
+ * would be left out without a word.
+ *
+ * @throws AddressError that names it
+ */
+export function refuseOthers(names: readonly string[], query: URLSearchParams): void {
+  const given = [...query.keys()];
+  const other = given.find((name) => !names.includes(name));
+  if (other !== undefined) {
+    throw new AddressError(`There is no setting '${other}'.`, `Use some of: ${names.join(', ')}.`);
+  }
+  const twice = given.find((name, at) => given.indexOf(name) !== at);
+  if (twice === undefined) return;
+  throw new AddressError(`The setting '${twice}' is there twice.`, 'Leave one of them out.');
+}
+
 /** The address's parameters of settings, without those that have their defaults. */
 export function queryOf<F extends Fields>(fields: F, settings: Settings<F>): URLSearchParams {
   const query = new URLSearchParams();
@@ -180,8 +197,14 @@ export function fillForm<F extends Fields>(
   }
 }
 
+/** Whether a form has controls of that name, all of them off. */
+function isOff(form: HTMLFormElement, name: string): boolean {
+  const controls = [...form.querySelectorAll<HTMLInputElement>(`[name="${name}"]`)];
+  return controls.length > 0 && controls.every(({ disabled }) => disabled);
+}
+
 /**
- * Reads the controls of a form.
+ * Reads the controls of a form. Fields whose controls are off have their defaults.
  *
  * @throws AddressError for what the form's own checks should have refused
  */
@@ -192,6 +215,7 @@ export function readForm<F extends Fields>(form: HTMLFormElement, fields: F): Se
     const given = data.getAll(name).map(String);
     // Numbers may be left empty: they have their defaults then.
     if (field.kind === 'number' && given.join() === '') continue;
+    if (isOff(form, name)) continue;
     if (given.length > 0 || field.kind === 'list') query.set(name, given.join());
   }
   return settingsFrom(fields, query);

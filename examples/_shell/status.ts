@@ -43,6 +43,11 @@ export class StatusStrip {
     this.set('Adapter', adapterName(adapter), badge);
   }
 
+  /** Shows that the browser has no adapter, which the page needs. */
+  showNoAdapter(): void {
+    this.set('Adapter', 'none', ['bad', 'no WebGPU adapter here: only the CPU engine runs']);
+  }
+
   /** Shows one fact; `badge` is a tone (good, warn, bad) and, if it stands beside it, a text. */
   set(name: string, value: string, badge: readonly string[]): void {
     const [tone = '', text] = badge;
@@ -65,10 +70,13 @@ export function adapterName(adapter: AdapterNames): string {
 }
 
 /** Asks the browser which adapter it has, without opening a device. Null when it has none. */
-export async function probeAdapter(): Promise<AdapterNames | null> {
+export async function probeAdapter(
+  powerPreference?: GPUPowerPreference,
+): Promise<AdapterNames | null> {
   // Browsers without WebGPU leave the property out, which its type does not know.
   const gpu = (navigator as { gpu?: GPU }).gpu;
-  const adapter = await gpu?.requestAdapter();
+  const asked = powerPreference === undefined ? {} : { powerPreference };
+  const adapter = await gpu?.requestAdapter(asked);
   if (adapter === null || adapter === undefined) return null;
   const { vendor, architecture, device, description, isFallbackAdapter } = adapter.info;
   const names = `${vendor} ${architecture} ${device} ${description}`;

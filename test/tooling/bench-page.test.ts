@@ -42,6 +42,8 @@ describe.skipIf(!bundleRunsHere())('the copy benchmark (needs Linux x64)', () =>
     await open('?auto&engine=cpu&goal=G1,G20&direction=in-host');
     const report = await rig.page.evaluate(() => window.webhmmBench);
     expect(await rig.page.locator('#paths tfoot td').count()).toBeGreaterThan(0);
+    await rig.page.selectOption('#map', 'to-host/scattered');
+    expect(rig.query().get('map')).toBe('to-host/scattered');
     const json = Buffer.from(JSON.stringify(report));
     const file = (name: string) => ({ name, mimeType: 'application/json', buffer: json });
     await rig.page.setInputFiles('#open', [file('a.json'), file('b.json')]);
@@ -190,6 +192,12 @@ describe.skipIf(!bundleRunsHere())('the copy benchmark (needs Linux x64)', () =>
     ['?verify=maybe', "There is no verify 'maybe'."],
     ['?goal=G99', "There is no goal 'G99'."],
     ['?seed=-1', "'-1' is no seed."],
+    ['?map=to-device/dust', "There is no map 'to-device/dust'."],
+    ['?direction=up', "There is no direction 'up'."],
+    ['?chanels=4', "There is no setting 'chanels'."],
+    ['?seed=1&seed=2', "The setting 'seed' is there twice."],
+    ['?suite=copy,%20mm', "There is no suite ' mm'."],
+    ['?channels=', "'' is no channels."],
   ])('%s is refused with words', async (query, words) => {
     await open(query);
     expect(await rig.text('body')).toContain(words);
@@ -215,6 +223,161 @@ describe.skipIf(!bundleRunsHere())('the copy benchmark (needs Linux x64)', () =>
     expect(await rig.page.inputValue('#open')).toBe('');
   });
 
+  test('what a published table does not use is off, and the page says why', async () => {
+    await open('?engine=cpu&preset=xe-phases&suite=mm&goal=G2&verify=off');
+    const off = (): Promise<(string | null)[]> =>
+      rig.page.$$eval('#form [name]:disabled', (all) => [
+        ...new Set(all.map((one) => one.getAttribute('name'))),
+      ]);
+    const copies = ['directions', 'strategies', 'folios', 'batches'];
+    const settings = ['fragments', 'channels', 'verify'];
+    expect(await off()).toEqual(['suite', 'power', ...copies, ...settings, 'goal']);
+    expect(await rig.text('#unused')).toMatch(
+      /^Off: suites, directions, .*, only goals, or none \(a published table has copies of its own/,
+    );
+    expect(await rig.page.getAttribute('#verify', 'aria-describedby')).toBe('unused');
+    await rig.press('#start');
+    expect([...rig.query().keys()].toSorted()).toEqual(['engine', 'preset']);
+    expect(await rig.page.locator('[data-who=here] tr').count()).toBeGreaterThan(2);
+    // What was chosen counts again without the table: the goal, which makes no sweep.
+    await rig.page.selectOption('#preset', '');
+    expect(await off()).toEqual(['power', ...copies, ...settings]);
+    await rig.page.fill('#goal', '');
+    expect(await rig.text('#unused')).toContain('they are of the suite copy, which is not chosen');
+    await rig.page.check('input[value=copy]');
+    await rig.page.selectOption('#engine', 'webgpu');
+    expect(await off()).toEqual([]);
+    expect(await rig.page.isVisible('#unused')).toBe(false);
+    expect(await rig.page.inputValue('#verify')).toBe('off');
+    await rig.page.fill('#soak', '1');
+    expect(await off()).toEqual(['suite', 'quick', 'preset', ...copies, ...settings, 'goal']);
+  });
+
+  test('every file that is opened gets a message, and so does a copied table', async () => {
+    await open('?auto&engine=cpu&suite=copy&goal=none&folios=4K&batches=1');
+    const report = await rig.page.evaluate(() => window.webhmmBench);
+    const json = JSON.stringify(report);
+    await rig.give('#open', 'second.json', json);
+    await rig.page.waitForSelector('[data-run=B]');
+    expect(await rig.text('#files-note')).toMatch(
+      /^Opened second\.json as run B: CPU engine, .* The plots lay it over the others; choose/,
+    );
+    await rig.page.click('#mail summary');
+    await rig.page.context().grantPermissions(['clipboard-read', 'clipboard-write']);
+    await rig.page.click('#copy-mail');
+    await expect.poll(() => rig.text('#mail-note')).toBe('Copied.');
+    const copied = await rig.page.evaluate(() => navigator.clipboard.readText());
+    expect(copied).toContain('strategy  4K x1');
+    await rig.page.evaluate(() => {
+      const writeText = (): Promise<void> => Promise.reject(new Error('not allowed'));
+      Object.defineProperty(navigator, 'clipboard', { value: { writeText } });
+    });
+    await rig.page.click('#copy-mail');
+    await expect.poll(() => rig.text('#mail-note')).toContain('The text is selected');
+    const selected = await rig.page.evaluate(() => getSelection()?.toString());
+    expect(selected?.trim()).toBe(copied.trim());
+  });
+
+  test('a report that is opened during a run leaves its progress alone', async () => {
+    await open('?auto&engine=cpu&preset=xe-phases');
+    const report = JSON.stringify(await rig.page.evaluate(() => window.webhmmBench));
+    await open('?engine=cpu&suite=copy&goal=none');
+    await rig.page.click('#start');
+    await rig.page.waitForFunction(() => /copy\//.test(document.body.innerText));
+    await rig.give('#open', 'early.json', report);
+    await rig.page.waitForSelector('[data-run=A]');
+    const [note, value, max] = await rig.page.$eval('#bar', (bar) => {
+      const { value, max } = bar as HTMLProgressElement;
+      return [document.getElementById('note')!.textContent, value, max] as const;
+    });
+    expect(note).toMatch(/^\d+ of \d+ · /);
+    expect(value).toBeLessThan(max);
+    expect(await rig.text('#files-note')).toContain('Opened early.json as run A');
+    expect(await rig.page.isVisible('[data-needs=preset]')).toBe(false);
+    expect(await rig.page.isDisabled('[data-run=A] input')).toBe(true);
+    await rig.page.waitForSelector('html:not([data-busy])');
+    expect(await rig.text('#note')).toMatch(/^\d+ cells in /);
+    expect(await rig.page.isChecked('[data-run=B] input')).toBe(true);
+    await rig.page.check('[data-run=A] input');
+    expect(await rig.page.isVisible('[data-needs=preset]')).toBe(true);
+  });
+
+  test('six runs are the most; a seventh is refused before it begins', async () => {
+    await open('?auto&engine=cpu&preset=xe-phases');
+    const report = JSON.stringify(await rig.page.evaluate(() => window.webhmmBench));
+    const file = (name: string) => ({
+      name,
+      mimeType: 'application/json',
+      buffer: Buffer.from(report),
+    });
+    const names = ['b', 'c', 'd', 'e', 'f', 'g'].map((name) => file(`${name}.json`));
+    await rig.page.setInputFiles('#open', names);
+    await rig.page.waitForSelector('[data-run=F]');
+    await expect
+      .poll(() => rig.text('#files-note'))
+      .toContain('g.json was not opened. There are 6');
+    await rig.press('#start');
+    expect(await rig.text('#note')).toBe('There are 6 runs already: remove one first.');
+    await rig.page.click('[data-run=C] button');
+    await rig.press('#start');
+    expect(await rig.page.isChecked('[data-run=C] input')).toBe(true);
+  });
+
+  test('on a phone Cancel is in reach wherever the page is scrolled to', async () => {
+    await rig.open('03-copy-bench/?engine=cpu&suite=copy', {
+      viewport: { width: 390, height: 844 },
+      hasTouch: true,
+    });
+    const top = (): Promise<number> =>
+      rig.page.$eval('#cancel', (one) => one.getBoundingClientRect().top);
+    expect(await top()).toBeGreaterThan(844);
+    await rig.page.$eval('#start', (one) => (one as HTMLButtonElement).click());
+    await rig.page.waitForFunction(() => document.querySelectorAll('#cells tbody tr').length > 3);
+    const places = [];
+    for (const y of [0, 10_000]) {
+      await rig.page.evaluate((to) => window.scrollTo(0, to), y);
+      places.push(await top());
+      expect(places.at(-1)).toBeGreaterThanOrEqual(0);
+      expect(places.at(-1)).toBeLessThan(844 - 36);
+    }
+    // Below the form it waits at the bottom, past it at the top.
+    expect(places[0]).toBeGreaterThan(places[1]!);
+    await rig.page.tap('#cancel');
+    await rig.page.waitForSelector('html:not([data-busy])');
+    expect(await rig.text('#note')).toMatch(/^Cancelled after \d+ cells\.$/);
+  });
+
+  test('a cancelled run hides what is of the run before it, until that is chosen', async () => {
+    await open('?engine=cpu&suite=mm');
+    await rig.press('#start');
+    expect(await rig.page.isVisible('#goals')).toBe(true);
+    await rig.page.uncheck('input[value=mm]');
+    await rig.page.check('input[value=copy]');
+    await rig.page.click('#start');
+    await rig.page.waitForFunction(() =>
+      /^(1[5-9]|[2-9]\d) of/.test(document.getElementById('note')!.innerText),
+    );
+    expect(await rig.page.isVisible('#goals')).toBe(false);
+    await rig.page.click('#cancel');
+    await rig.page.waitForSelector('html:not([data-busy])');
+    expect(await rig.page.isVisible('#goals')).toBe(false);
+    expect(await rig.page.isVisible('#by-folio')).toBe(true);
+    await rig.page.click('[data-run=A] input');
+    expect(await rig.page.isVisible('#goals')).toBe(true);
+    expect(await rig.page.isVisible('#by-folio')).toBe(false);
+  });
+
+  test('without an adapter the page says so, not that the CPU engine was chosen', async () => {
+    await open('?engine=cpu&suite=mm');
+    expect(await rig.text('[data-status=adapter]')).toContain('CPU engine');
+    await rig.page.evaluate(() => {
+      const requestAdapter = (): Promise<null> => Promise.resolve(null);
+      Object.defineProperty(navigator, 'gpu', { value: { requestAdapter } });
+    });
+    await rig.page.selectOption('#engine', 'webgpu');
+    await expect.poll(() => rig.text('[data-status=adapter]')).toContain('no WebGPU adapter here');
+  });
+
   test('a file that is no report is refused with its reason', async () => {
     await open();
     const give = (name: string, body: string): Promise<void> =>
@@ -223,6 +386,16 @@ describe.skipIf(!bundleRunsHere())('the copy benchmark (needs Linux x64)', () =>
     await rig.page.waitForFunction(() => /a\.json is not JSON/.test(document.body.innerText));
     await give('b.json', '{"schema":"other/1"}');
     await rig.page.waitForFunction(() => /b\.json is not a report/.test(document.body.innerText));
+    expect(await rig.text('#files-note')).toBe(
+      "b.json is not a report that can be read: its schema is 'other/1', " +
+        "this version reads 'webhmm-bench/1'.",
+    );
+    await give(
+      'c.json',
+      '{"schema":"webhmm-bench/1","env":{"adapter":{}},"cells":[],' +
+        '"omitted":[],"goals":[],"wallSeconds":1}',
+    );
+    await rig.page.waitForFunction(() => /c\.json is not a whole/.test(document.body.innerText));
     expect(await rig.marks()).not.toHaveProperty('cells');
   });
 

@@ -96,6 +96,7 @@ describe('logarithmic axes', () => {
       return lines.filter((at) => isNumbered(10, at, lines));
     };
     expect(numbered(250, 850)).toEqual([300, 400, 500, 600, 700, 800]);
+    expect(numbered(4.5, 22)).toEqual([5, 6, 8, 10, 20]);
     expect(numbered(8, 95)).toEqual([10, 20, 50]);
     expect(numbered(0.5, 150).map((x) => Number(x.toPrecision(3)))).toEqual([1, 10, 100]);
     const powers = logLines(2, 1, 512);
