@@ -192,54 +192,59 @@ function describeVictims(stageOf: () => Stage, sweepOf: () => VmProgram): void {
     const pages = DEVICE + 4;
     await actor.map(pages, FIRST);
     let aside: Aside | null = null;
+    let address = 0;
     stage.beforeCopy = async ({ source, target }) => {
       if (target[0]! >= stage.firstFrame || source[0]! < stage.firstFrame) return;
-      // The oldest goes first.
-      aside ??= new Aside(() => act(actor, RANGE));
+      // Private memory has its page by its address.
+      if (aside === null) address = stage.sys.mem.index[source[0]!]! * PAGE_SIZE;
+      aside ??= new Aside(() => act(actor, address));
       await aside.asFarAsItGoes();
     };
     const played = await actor.launch(sweepOf(), pages);
     stage.beforeCopy = null;
     expect(aside).not.toBeNull();
     await aside!.end;
-    return { actor, pages, ...played };
+    const victim = (address - RANGE) / PAGE_SIZE;
+    expect(victim < pages && victim >= 0).toBe(true);
+    return { actor, pages, victim, ...played };
   }
 
   it('E5: the CPU touches a victim under eviction: it waits, reads what was stored', async () => {
     const stage = stageOf();
     let word: number | null = null;
     const faults = stage.count('device_private_fault');
-    const { actor, pages, report } = await duringEviction(async ({ process }, victim) => {
-      word = await wordAt(process, victim);
+    const played = await duringEviction(async ({ process }, address) => {
+      word = await wordAt(process, address);
     });
+    const { actor, pages, victim, report } = played;
     expect(report).toMatchObject({ outcome: 'done', killed: 0 });
-    expect(word).toBe(FIRST + 1);
+    expect(word).toBe(FIRST + victim + 1);
     // By the copy that was under way, not by a second one.
     expect(stage.count('device_private_fault')).toBe(faults);
     expect(await actor.words(pages)).toEqual(upTo(pages).map((page) => FIRST + page + 1));
   });
 
   it('E5: munmap of a victim under eviction: it is gone, the others are right', async () => {
-    const { actor, pages, report } = await duringEviction(({ process }, victim) =>
-      process.munmap(victim, PAGE_SIZE),
+    const { actor, pages, victim, report } = await duringEviction(({ process }, address) =>
+      process.munmap(address, PAGE_SIZE),
     );
     expect(report).toMatchObject({ outcome: 'done', killed: 0 });
-    const wanted = upTo(pages).map((page) => (page === 0 ? null : FIRST + page + 1));
+    const wanted = upTo(pages).map((page) => (page === victim ? null : FIRST + page + 1));
     expect(await actor.words(pages)).toEqual(wanted);
   });
 
   it('E5: MADV_DONTNEED of a victim under eviction: zeroes, the others are right', async () => {
-    const { actor, pages, report } = await duringEviction(({ process }, victim) =>
-      process.madvise(victim, PAGE_SIZE, MADV_DONTNEED),
+    const { actor, pages, victim, report } = await duringEviction(({ process }, address) =>
+      process.madvise(address, PAGE_SIZE, MADV_DONTNEED),
     );
     expect(report).toMatchObject({ outcome: 'done', killed: 0 });
-    const wanted = upTo(pages).map((page) => (page === 0 ? 0 : FIRST + page + 1));
+    const wanted = upTo(pages).map((page) => (page === victim ? 0 : FIRST + page + 1));
     expect(await actor.words(pages)).toEqual(wanted);
   });
 
   it('E5: a victim that its process pins in the meantime stays what it is, and right', async () => {
-    const { actor, pages, report } = await duringEviction(async ({ process }, victim) => {
-      const pin = await process.pinUserPages(victim, 1);
+    const { actor, pages, report } = await duringEviction(async ({ process }, address) => {
+      const pin = await process.pinUserPages(address, 1);
       await pin.release();
     });
     expect(report).toMatchObject({ outcome: 'done', killed: 0 });
