@@ -28,11 +28,16 @@ function mixText(text: string): void {
 /**
  * @param skip Names of properties that don't matter. Functions never do: what they close over must
  * be reachable otherwise.
+ * @param constant Objects that are the same, and hold the same, in all executions.
  */
-export function fingerprint(root: unknown, skip: ReadonlySet<string>): string {
+export function fingerprint(
+  root: unknown,
+  skip: ReadonlySet<string>,
+  constant: readonly object[] = [],
+): string {
   mixed.low = 0x9e3779b9 | 0;
   mixed.high = 0x7f4a7c15 | 0;
-  walk(root, skip, new Map());
+  walk(root, skip, new Map(constant.map((object, i) => [object, -1 - i])));
   return `${mixed.low >>> 0}.${mixed.high >>> 0}`;
 }
 

@@ -40,6 +40,8 @@ const NO_STATE = new Set([
   'record',
   'ended',
 ]);
+/** Cores and kernel reach these by their ports alone, so nobody ever writes here. */
+const CONSTANT = [controlMap.words];
 const RAM_PAGES = 16;
 const MAX_TABLES = 12;
 export const RW = PROT_READ | PROT_WRITE;
@@ -136,7 +138,7 @@ export class ExplorerMachine {
   /** Names the state that the kernel is in. */
   fingerprint(): string {
     const { sys, cores, device, notes, port } = this;
-    return fingerprint([sys, cores, device, notes, port], NO_STATE);
+    return fingerprint([sys, cores, device, notes, port], NO_STATE, CONSTANT);
   }
 
   /** A process with one page. @param isTouched Whether it was stored to. */

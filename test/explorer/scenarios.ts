@@ -31,6 +31,7 @@ import type { CoreStep, KernelPlan, KernelStep } from './programs.ts';
 import { Replay } from './replay.ts';
 import { isLarge } from './size.ts';
 import { Space } from './space.ts';
+import { controlMap } from './words.ts';
 
 const STATE_WORDS = 96;
 /** What all loads of shared memory find before anything has happened. */
@@ -64,6 +65,8 @@ export async function explore(scenario: Scenario, limits: Partial<Limits> = {}):
   for (let i = scenario.cores.length; i < CORES; i++) start.push(space.at(`core ${i} is over`), 1);
   const all = { timeouts: 0, spurious: 0, states: 5_000_000, ...scenario.limits, ...limits };
   const found = await new Explorer(actors, space, all).explore(KERNEL, start);
+  // Executions would not be alike where something had been written past the ports.
+  if (controlMap.words.some((word) => word !== 0)) throw new Error('the control words are in use');
   return { ...found, replays: actors.map(({ replays }) => replays) };
 }
 
