@@ -9,6 +9,7 @@
  * skipped. A browser that is not installed skips the run.
  */
 import { setTimeout as delay } from 'node:timers/promises';
+import type { Machine, MachineOptions } from '../src/index.ts';
 import {
   LONGEST_MS,
   runSelftests,
@@ -115,7 +116,15 @@ function say(line: string): void {
 
 function runInNode(engine: string, { instances }: Request): Promise<Totals> {
   const options = { ...SELFTEST_MACHINE, engine: engine === 'cpu' ? engine : 'webgpu' } as const;
-  const session = new SelftestSession((extra) => openNodeMachine({ ...options, ...extra }, say));
+  const open = (extra: MachineOptions): Promise<Machine> =>
+    openNodeMachine({ ...options, ...extra }, say);
+  // For tests of this command, which has no option for it: the kernel's selftests have none.
+  const rounds = process.env['WEBHMM_BENCHMARK_ROUNDS'];
+  const session = new SelftestSession(
+    open,
+    undefined,
+    rounds === undefined ? undefined : Number(rounds),
+  );
   return runSelftests(instances, session, print);
 }
 

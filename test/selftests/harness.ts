@@ -16,7 +16,7 @@ import { ErrnoError, PAGE_SIZE, PMD_SIZE, SignalError } from '../../src/index.ts
 import type { Counters, Machine, MachineOptions, MachineReport } from '../../src/index.ts';
 import { AssertionFailed, SkipTest } from './checks.ts';
 import type { Checks } from './checks.ts';
-import { HmmTest } from './hmm-test.ts';
+import { BENCHMARK_ROUNDS, HmmTest } from './hmm-test.ts';
 import type { Instance } from './selftest.ts';
 import { TapWriter } from './tap.ts';
 import type { Totals, Verdict } from './tap.ts';
@@ -67,12 +67,17 @@ export interface Result {
 export class SelftestSession {
   private readonly openMachine: OpenTestMachine;
   private readonly stillMs: number;
+  private readonly rounds: number;
   private current: Opened | null = null;
 
-  /** @param stillMs how long a machine may do nothing for a test */
-  constructor(openMachine: OpenTestMachine, stillMs = STILL_MS) {
+  /**
+   * @param stillMs how long a machine may do nothing for a test
+   * @param rounds how often a benchmark measures; the kernel's does five times
+   */
+  constructor(openMachine: OpenTestMachine, stillMs = STILL_MS, rounds = BENCHMARK_ROUNDS) {
     this.openMachine = openMachine;
     this.stillMs = stillMs;
+    this.rounds = rounds;
   }
 
   /** The machine of the next test, opened if need be. */
@@ -83,7 +88,7 @@ export class SelftestSession {
   /** Runs one instance. Rejects only where no machine can be opened. */
   async run(instance: Instance): Promise<Result> {
     const { machine, start } = await this.ready(instance);
-    const test = new HmmTest(machine, instance);
+    const test = new HmmTest(machine, instance, this.rounds);
     const began = performance.now();
     let reason = '';
     const before = await machine.counters();

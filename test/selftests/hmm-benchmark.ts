@@ -14,7 +14,6 @@ import type { Selftest, VariantName } from './selftest.ts';
 const MIB = 2 ** 20;
 /** Sizes in PMD ranges. */
 const SIZES = [1 / 4, 1 / 2, 1, 2, 4, 8, 128] as const;
-const ITERATIONS = 5;
 /** What the pages of a device copy pass through, the mirror, and the range itself. */
 const COPIES_IN_RAM = 3;
 const SPARE = 4 * MIB;
@@ -62,7 +61,7 @@ async function fits(test: HmmTest, bytes: number): Promise<boolean> {
   return fitsDevice && COPIES_IN_RAM * bytes + SPARE <= ramFreePages * PAGE_SIZE;
 }
 
-/** One round to warm up, then the mean of ITERATIONS. */
+/** One round to warm up, then the mean of the others: five, unless the run is to be short. */
 async function measure(test: HmmTest, bytes: number, advice: number): Promise<Times> {
   const buffer = await test.buffer(bytes / PAGE_SIZE);
   const { npages } = buffer;
@@ -71,9 +70,10 @@ async function measure(test: HmmTest, bytes: number, advice: number): Promise<Ti
     const length = Math.min(STEP, bytes - at);
     await test.store(buffer.ptr + at, length / PAGE_SIZE, (k) => k & 0xff);
   }
+  const { rounds } = test;
   let toDevice = 0;
   let toSystem = 0;
-  for (let i = 0; i <= ITERATIONS; i++) {
+  for (let i = 0; i <= rounds; i++) {
     const start = performance.now();
     test.assertErrno(
       0,
@@ -88,8 +88,8 @@ async function measure(test: HmmTest, bytes: number, advice: number): Promise<Ti
     );
     const end = performance.now();
     if (i === 0) continue;
-    toDevice += (middle - start) / ITERATIONS;
-    toSystem += (end - middle) / ITERATIONS;
+    toDevice += (middle - start) / rounds;
+    toSystem += (end - middle) / rounds;
   }
   // Large and single pages have chunks of their own; there may not be room for both.
   if (!test.isCoherent) {

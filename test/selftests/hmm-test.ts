@@ -29,6 +29,8 @@ import type { Instance } from './selftest.ts';
 export const BUFFER_PAGES = 1024;
 /** Rounds of the tests that repeat themselves. */
 export const NTIMES = 10;
+/** How often a benchmark measures. */
+export const BENCHMARK_ROUNDS = 5;
 /** 32-bit words of a page. */
 export const PAGE_WORDS = PAGE_SIZE / 4;
 
@@ -75,15 +77,18 @@ export type VmCounts = Readonly<Record<string, number>>;
 
 export class HmmTest extends Checks {
   readonly machine: Machine;
+  /** How often a benchmark measures, after a round to warm up. */
+  readonly rounds: number;
   private readonly instance: Instance;
   private readonly processes: Process[] = [];
   private readonly openDevices = new Set<TestDevice>();
   private readonly fixtureDevices: TestDevice[] = [];
   private readonly files: TmpFile[] = [];
 
-  constructor(machine: Machine, instance: Instance) {
+  constructor(machine: Machine, instance: Instance, rounds: number) {
     super(instance.selftest.name);
     this.machine = machine;
+    this.rounds = rounds;
     this.instance = instance;
   }
 
