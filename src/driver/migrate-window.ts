@@ -18,6 +18,7 @@ import {
   migratePfn,
   migratePfnToPage,
 } from '../mm/migrate-types.ts';
+import { SKIP_COPY_FAILED } from '../mm/skip-reason.ts';
 import type { MigrateVma } from '../mm/migrate-types.ts';
 import type { System, Vma } from '../mm/mm-types.ts';
 
@@ -155,7 +156,7 @@ export class MigrateWindow {
     const { list } = this;
     for (let row = 0; row < list.length; row++) {
       if (list.done[row] === 0 || status === errno.EINVAL) {
-        this.dropDestination(sys, this.slotOfRow[row]!);
+        this.dropUncopied(sys, this.slotOfRow[row]!);
       }
     }
     this.dropHalfFilled(sys);
@@ -169,8 +170,16 @@ export class MigrateWindow {
       if ((this.dst[i]! & MIGRATE_PFN_COMPOUND) !== 0) continue;
       const slots = this.dst.subarray(i, i + HPAGE_PMD_NR);
       if (slots.every((entry) => entry !== 0)) continue;
-      for (let j = i; j < i + HPAGE_PMD_NR; j++) this.dropDestination(sys, j);
+      for (let j = i; j < i + HPAGE_PMD_NR; j++) this.dropUncopied(sys, j);
     }
+  }
+
+  /** The same, and says that the copy was why. */
+  private dropUncopied(sys: System, slot: number): void {
+    if (migratePfnToPage(this.dst[slot]!) < 0) return;
+    const pages = migrateEntryPages(this.dst[slot]!);
+    this.dropDestination(sys, slot);
+    this.reasons.fill(SKIP_COPY_FAILED, slot, slot + pages);
   }
 
   /** Gives back the locked destination of a slot and clears its entry. */

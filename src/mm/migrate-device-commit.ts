@@ -29,6 +29,7 @@ import {
   SKIP_PINNED_AT_COMMIT,
   SKIP_SIZES_DIFFER,
   SKIP_SWAP_CACHE,
+  noteReason,
 } from './skip-reason.ts';
 import { splitAllPmds, splitUnmappedFolio } from './split-folio.ts';
 import { folioFreeSwap } from './swap-state.ts';
@@ -72,7 +73,7 @@ export function commitPages(sys: System, request: CommitRequest, maySplit: boole
       sizes === SKIP_NONE ? commitPage(sys, source, target, source === faultPage) : sizes;
     if (reason === SKIP_NONE) continue;
     src[slot] = src[slot]! & ~MIGRATE_PFN_MIGRATE;
-    if (request.reasons !== null) request.reasons[slot] = reason;
+    noteReason(request.reasons, reason, slot, i);
   }
 }
 

@@ -71,7 +71,7 @@ export function migrateDeviceUnmap(
       continue;
     }
     src[slot] = entry & ~MIGRATE_PFN_MIGRATE;
-    if (reasons !== null) reasons[slot] = outcome;
+    reasons?.fill(outcome, slot, i);
     failed++;
   }
   // Only now: while the first pass still unmaps, a page restored too early could be unmapped again.

@@ -39,6 +39,7 @@ import {
   SKIP_NO_MEMORY,
   SKIP_SIZES_DIFFER,
   SKIP_USERFAULTFD,
+  noteReason,
 } from './skip-reason.ts';
 import { splitHugePmd } from './split-huge-pmd.ts';
 import {
@@ -113,8 +114,9 @@ export function migrateVmaInsertPages(args: MigrateVma): void {
 }
 
 function refuse(args: MigrateVma, slot: number, reason: number): void {
+  const end = slot + migrateEntryPages(args.src[slot]!);
   args.src[slot] = 0;
-  if (args.reasons !== null) args.reasons[slot] = reason;
+  noteReason(args.reasons, reason, slot, end);
 }
 
 /** Maps one large folio. @returns INSERTED*, or why not: a SKIP_* code. */

@@ -54,6 +54,8 @@ export const SKIP_SIZES_DIFFER = 22;
 export const SKIP_SWAP_CACHE = 23;
 /** A CPU core did not acknowledge the TLB flush in time and may still use the page. */
 export const SKIP_CORE_SILENT = 24;
+/** The driver's copy failed, so that it took the destination back. */
+export const SKIP_COPY_FAILED = 25;
 
 const NAMES: readonly string[] = [
   'none',
@@ -81,6 +83,7 @@ const NAMES: readonly string[] = [
   'sizes differ',
   'swap cache in use',
   'core did not answer',
+  'copy failed',
 ];
 
 /** Number of SKIP_* codes; they are 0 to SKIP_REASONS - 1. */
@@ -89,4 +92,18 @@ export const SKIP_REASONS = NAMES.length;
 /** A SKIP_* code in words, for people: "pinned at commit". */
 export function skipReasonName(code: number): string {
   return NAMES[code] ?? `unknown reason ${code}`;
+}
+
+/**
+ * Notes why the pages of slots `from` to `to` stay. A driver that takes a destination back may have
+ * said why already.
+ */
+export function noteReason(
+  reasons: Uint8Array | null,
+  reason: number,
+  from: number,
+  to: number,
+): void {
+  if (reasons === null) return;
+  if (reason !== SKIP_NO_DESTINATION || reasons[from] === SKIP_NONE) reasons.fill(reason, from, to);
 }

@@ -233,6 +233,14 @@ describe('a large folio that is not collected', () => {
     checkAtRest();
   });
 
+  test('it finds no destination: each of its pages is counted', () => {
+    const whole = new Whole(TO_DEVICE).setup().pages().finalize();
+    const reasons = whole.args.reasons!;
+    expect([whole.migrates, whole.reason]).toEqual([false, 'no destination']);
+    expect(reasons.every((reason) => reason === reasons[0])).toBe(true);
+    checkAtRest();
+  });
+
   test('it is the huge zero page: a hole [F110]', () => {
     zapPageRange(vmaLookup(mm, base)!, base, base + PMD_SIZE);
     expect(load(mm, base)).toBe(0);
