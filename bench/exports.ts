@@ -2,6 +2,7 @@
  * Reports for other programs and for mailing lists: tidy CSV with a row for each sample, and the
  * table that the authors of the kernel's DMA offload series post, GB/s by folio size and channels.
  */
+import { MIX_NAME } from './copy-grid.ts';
 import { fragmentsText } from './copy-settings.ts';
 import { directionName, formatNumber, ranOn, shortBytes } from './format.ts';
 import type { Table } from './tables.ts';
@@ -52,7 +53,7 @@ export function tidyCsv(report: BenchReport): string {
 }
 
 function isStrategyCell(cell: BenchCell): boolean {
-  return cell.id.startsWith('copy/') && cell.gbPerSecond !== null;
+  return /^(copy|mix)\//.test(cell.id) && cell.gbPerSecond !== null;
 }
 
 /**
@@ -100,14 +101,16 @@ function table(
   rowsBy: 'path' | 'strategy',
   counted: Counted,
 ): Table {
-  const sizes = [...new Set(cells.map(({ params }) => Number(params['folioBytes'])))];
-  sizes.sort((a, b) => a - b);
+  // Batches of folios of several sizes name none, and come last.
+  const sizeOf = ({ params }: BenchCell): number => Number(params['folioBytes'] ?? Infinity);
+  const sizes = [...new Set(cells.map(sizeOf))].toSorted((a, b) => a - b);
   const names = [...new Set(cells.map(({ params }) => String(params[rowsBy])))];
   const columns = sizes.map((size) => {
-    const own = cells.filter(({ params }) => params['folioBytes'] === size);
+    const own = cells.filter((cell) => sizeOf(cell) === size);
     const batch = batchOf(own);
     const here = own.filter(({ params }) => params['batch'] === batch);
-    return { name: `${shortBytes(size)} x${batch}`, cells: here };
+    const name = Number.isFinite(size) ? shortBytes(size) : MIX_NAME;
+    return { name: `${name} x${batch}`, cells: here };
   });
   return {
     title: `${title}, ${countedName(counted)} (folio size x batch)`,

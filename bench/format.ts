@@ -1,6 +1,7 @@
 /**
  * Numbers and names for people: tables on a terminal and the HTML report print the same.
  */
+import { USUAL_SETTINGS, settingsText } from './copy-settings.ts';
 import { NO_GOALS } from './types.ts';
 import type { BenchEnvironment, BenchReport } from './types.ts';
 
@@ -70,6 +71,17 @@ export function askedFor({ env, presets = [] }: Pick<BenchReport, 'env' | 'prese
   const names = [...new Set(presets.map(({ preset }) => preset))];
   const what = names.length > 0 ? `preset ${names.join(', ')}` : sweepsAndGoals(env);
   return `${what} (${env.quick ? 'quick' : 'full'})`;
+}
+
+/**
+ * Settings as they acted on a run: published tables, soaks and goals have copies of their own, and
+ * the rings' depth alone is the machine's.
+ */
+export function settingsFact({ env, presets = [] }: Pick<BenchReport, 'env' | 'presets'>): string {
+  const { settings = USUAL_SETTINGS, soakMinutes, goals = [] } = env;
+  const hasSweep = presets.length === 0 && goals.every((id) => id === NO_GOALS);
+  if (soakMinutes === undefined && hasSweep) return settingsText(settings);
+  return `rings of ${settings.ringDepth}; copies have no others than their own`;
 }
 
 function sweepsAndGoals({ suites, goals = [] }: BenchEnvironment): string {

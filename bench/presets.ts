@@ -173,11 +173,16 @@ export function presetTable(preset: PresetName, cells: readonly BenchCell[]): Pr
   return { preset, title, source, unit, columns, published: published.rows, measured: rows, notes };
 }
 
+/** A figure of a row, for people: whole percents, three digits else; "-" for none. */
+export function presetValue({ label }: PresetRow, value: number | null): string {
+  if (value === null) return '-';
+  return label.endsWith('%') ? value.toFixed(0) : formatNumber(value);
+}
+
 /** A preset's table for people: published rows first, then ours. */
 export function presetTextTable(table: PresetTable): Table {
-  const text = (value: number | null): string => (value === null ? '-' : formatNumber(value));
   const lines = (who: string, rows: readonly PresetRow[]): string[][] =>
-    rows.map(({ label, values }) => [who, label, ...values.map(text)]);
+    rows.map((one) => [who, one.label, ...one.values.map((value) => presetValue(one, value))]);
   const heading = [table.title, `  source: ${table.source}`, ...table.notes.map((n) => `  ${n}`)];
   return {
     title: heading.join('\n'),

@@ -2,11 +2,11 @@
  * The report as tables of text, which the terminal prints and the HTML report wraps in markup.
  * What is shown is decided here, once.
  */
-import { fragmentsText, settingsText, unusualText } from './copy-settings.ts';
+import { fragmentsText, unusualText } from './copy-settings.ts';
 import { FIRST_PAGE } from './first-page-cells.ts';
 import { PHASES, PHASE_ORDER } from './phase-names.ts';
 import { presetTextTable } from './presets.ts';
-import { askedFor, directionName, formatNumber, shortBytes } from './format.ts';
+import { askedFor, settingsFact, directionName, formatNumber, shortBytes } from './format.ts';
 import { median } from './stats.ts';
 import { isBroken } from './types.ts';
 import type { BenchCell, BenchEnvironment, BenchGoal, BenchReport, GoalPart } from './types.ts';
@@ -231,8 +231,8 @@ const PAGE_BYTES = 4096;
 const MIB = 2 ** 20;
 
 /** What a soak found: times a page, and what was in use at its beginning and its end. */
-function soakTable(report: BenchReport): Table | null {
-  const cells = report.cells.filter(({ id }) => id.startsWith('soak/'));
+export function soakTable(all: readonly BenchCell[]): Table | null {
+  const cells = all.filter(({ id }) => id.startsWith('soak/'));
   const params = cells[0]?.params;
   if (params === undefined) return null;
   const [minutes, rounds, processes] = ['minutes', 'rounds', 'processes'].map((name) =>
@@ -326,7 +326,7 @@ export function reportTables(report: BenchReport): Table[] {
     faultTable(report),
     mmTable(report),
     garbageTable(report),
-    soakTable(report),
+    soakTable(report.cells),
     referenceTable(report),
     goalTable(report),
   ];
@@ -341,7 +341,7 @@ export function reportFacts(report: BenchReport): (readonly [string, string])[] 
     ['browser', browserFact(env)],
     ['commit', report.commit ?? 'unknown'],
     ['run', `${askedFor(report)}, seed ${env.seed}`],
-    ['settings', settingsText(env.settings)],
+    ['settings', settingsFact(report)],
     ['time', `${report.wallSeconds.toFixed(1)} s from ${env.startedAt}`],
     ['clock tick', `${formatNumber(env.clockTickUs)} us${tick === null ? '' : `, GPU ${tick} ns`}`],
     ['machine', `${env.cores} cores, cross-origin isolated: ${env.crossOriginIsolated}`],

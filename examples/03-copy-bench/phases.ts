@@ -5,16 +5,33 @@ import type { BenchCell } from '../../bench/types.ts';
 import { PHASES, PHASE_ORDER } from '../../bench/phase-names.ts';
 import { el } from '../_shell/dom.ts';
 import { digits } from '../_shell/numbers.ts';
+import type { Picture } from '../_shell/plot.ts';
+import { fineCanvas } from '../_shell/png.ts';
+import { colour } from '../_shell/theme.ts';
 import type { DrawnRun } from './plot-data.ts';
 
 /** Colours of series; what comes after them is grey. */
 const COLOURS = 7;
+
+/** A bar: what it is of, and its parts with their shares of the whole and their colours. */
+interface Bar {
+  readonly title: string;
+  readonly parts: readonly {
+    readonly text: string;
+    readonly share: number;
+    readonly ink: string;
+  }[];
+}
 
 /**
  * Of each run's cells of a suite with the largest batch: one bar a direction. Migrations that were
  * driven by hand have the finest split.
  */
 export function phaseBars(runs: readonly DrawnRun[], suite: BenchCell['suite']): HTMLElement[] {
+  return barsOf(runs, suite).map(elementOf);
+}
+
+function barsOf(runs: readonly DrawnRun[], suite: BenchCell['suite']): Bar[] {
   return runs.flatMap(({ letter, cells }) => {
     const starting = (start: string): BenchCell[] =>
       cells.filter((cell) => cell.id.startsWith(start) && cell.phases);
@@ -23,7 +40,7 @@ export function phaseBars(runs: readonly DrawnRun[], suite: BenchCell['suite']):
     const largest = Math.max(...own.map(({ params }) => Number(params['batch'])));
     const shown = own.filter(({ params }) => params['batch'] === largest);
     const order = orderOf(shown);
-    return shown.map((cell) => phaseBar(cell, letter, order));
+    return shown.map((cell) => barOf(cell, letter, order));
   });
 }
 
@@ -45,7 +62,7 @@ function placeOf(phase: string): string {
   return phase === 'copy-out' ? 'copy-in' : phase;
 }
 
-function phaseBar(cell: BenchCell, letter: string, order: readonly string[]): HTMLElement {
+function barOf(cell: BenchCell, letter: string, order: readonly string[]): Bar {
   const { params, phases = {}, median, unit, usPerPage } = cell;
   const rank = (name: string): number => order.indexOf(placeOf(name));
   const entries = Object.entries(phases)
@@ -55,22 +72,62 @@ function phaseBar(cell: BenchCell, letter: string, order: readonly string[]): HT
   const where = /dev/i.test(String(params['direction'])) ? 'to the device' : 'to RAM';
   const time = unit === 'us' ? `${digits(usPerPage ?? 0)} µs` : `${digits(median)} ns`;
   const run = letter === '' ? '' : `${letter}: `;
-  const title = `${run}${String(params['batch'])} pages ${where}: ${time} a page`;
-  const colourOf = (name: string): string => {
+  const parts = entries.map(([name, us]) => {
     const place = rank(name);
-    return `background: var(--${place < COLOURS ? `series-${place + 1}` : 'line-strong'})`;
-  };
-  const parts = entries.map(([name, us]) =>
-    el('span', { style: `${colourOf(name)}; width: ${(100 * us) / whole}%` }),
+    const ink = place < COLOURS ? `--series-${place + 1}` : '--line-strong';
+    return { text: `${name} ${((100 * us) / whole).toFixed(0)} %`, share: us / whole, ink };
+  });
+  return { title: `${run}${String(params['batch'])} pages ${where}: ${time} a page`, parts };
+}
+
+function elementOf({ title, parts }: Bar): HTMLElement {
+  const back = (ink: string): string => `background: var(${ink})`;
+  const spans = parts.map(({ share, ink }) =>
+    el('span', { style: `${back(ink)}; width: ${100 * share}%` }),
   );
-  const items = entries.map(([name, us]) =>
-    el(
-      'li',
-      {},
-      el('span', { style: colourOf(name) }),
-      `${name} ${((100 * us) / whole).toFixed(0)} %`,
-    ),
-  );
-  const bar = el('div', { class: 'share', 'aria-hidden': 'true' }, ...parts);
+  const items = parts.map(({ text, ink }) => el('li', {}, el('span', { style: back(ink) }), text));
+  const bar = el('div', { class: 'share', 'aria-hidden': 'true' }, ...spans);
   return el('div', { class: 'phases' }, el('span', {}, title), bar, el('ul', {}, ...items));
+}
+
+const WIDTH = 560;
+const LINE = 22;
+const BAR = 14;
+
+/** The bars as a picture, each with its legend; null without one. */
+export function phasePicture(
+  title: string,
+  runs: readonly DrawnRun[],
+  suite: BenchCell['suite'],
+): Picture | null {
+  const bars = barsOf(runs, suite);
+  if (bars.length === 0) return null;
+  // A legend has two lines at most: eight phases of a dozen letters each.
+  const height = BAR + 3 * LINE + 8;
+  const context = fineCanvas(WIDTH, bars.length * height);
+  context.font = `13px ${getComputedStyle(document.body).fontFamily}`;
+  context.textBaseline = 'middle';
+  bars.forEach((bar, i) => drawBar(context, bar, i * height));
+  return { title, canvas: context.canvas, legend: [] };
+}
+
+function drawBar(context: CanvasRenderingContext2D, { title, parts }: Bar, top: number): void {
+  const write = (text: string, x: number, y: number): void => {
+    context.fillStyle = colour('--text');
+    context.fillText(text, x, y);
+  };
+  write(title, 0, top + LINE / 2);
+  let left = 0;
+  let [x, y] = [0, top + LINE + BAR + LINE / 2];
+  for (const { text, share, ink } of parts) {
+    context.fillStyle = colour(ink);
+    context.fillRect(left, top + LINE, Math.max(1, share * WIDTH), BAR);
+    left += share * WIDTH;
+    const width = 18 + context.measureText(text).width;
+    if (x + width > WIDTH) [x, y] = [0, y + LINE];
+    context.fillStyle = colour(ink);
+    context.fillRect(x, y - 6, 12, 12);
+    write(text, x + 18, y);
+    x += width + 16;
+  }
 }

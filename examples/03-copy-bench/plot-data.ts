@@ -2,6 +2,7 @@
  * What the plots show, out of the cells of one or several runs. A run's lines have dashes of its
  * own and its letter; what is the same in several runs has the same colour.
  */
+import { MIX_NAME } from '../../bench/copy-grid.ts';
 import { CPU_COPY, FIRST_PAGE, byBatch } from '../../bench/first-page-cells.ts';
 import type { BenchCell } from '../../bench/types.ts';
 import type { PlotData, PlotSeries } from '../_shell/plot.ts';
@@ -27,9 +28,14 @@ const PAGE_COPY_NAME = 'CPU copy of a page, RAM to RAM';
 /** What is varied along the axis: a folio's bytes, a batch's folios, or all bytes of a copy. */
 export type Axis = 'folioBytes' | 'batch' | 'bytes';
 
-/** Copies that are drawn: the grid of the copy suite, and RAM to RAM by threads and offload. */
+/** Copies that are drawn: the copy suite's, and RAM to RAM by threads and offload. */
 export function copyCells(cells: readonly BenchCell[]): BenchCell[] {
-  return cells.filter(({ id }) => id.startsWith('copy/') || id.startsWith(OFFLOAD));
+  return cells.filter(({ id }) => /^(copy|mix)\//.test(id) || id.startsWith(OFFLOAD));
+}
+
+/** The bytes of a copy's folios, or the name of a mix of sizes. */
+export function folioOf({ params }: BenchCell): string {
+  return String(params['folioBytes'] ?? MIX_NAME);
 }
 
 /** Whether one thread of the CPU copied within RAM: what every other copy is held against. */

@@ -3,16 +3,18 @@
  * first page of a batch, and the distribution of fault times. All take the cells that there are so
  * far, so they grow with the run.
  */
+import { MIX_NAME } from '../../bench/copy-grid.ts';
 import { shortBytes } from '../../bench/format.ts';
 import { isBroken } from '../../bench/types.ts';
+import type { BenchCell } from '../../bench/types.ts';
 import { byId, byIdAs, el } from '../_shell/dom.ts';
 import { digits, formatBytes } from '../_shell/numbers.ts';
 import { Plot } from '../_shell/plot.ts';
 import type { Picture, PlotData, PlotSeries } from '../_shell/plot.ts';
 import { readForm } from '../_shell/settings.ts';
-import { phaseBars } from './phases.ts';
+import { phaseBars, phasePicture } from './phases.ts';
 import { copyCells, copyData, distribution, firstPageData, isCpuCopy } from './plot-data.ts';
-import { migrationData, withLetter } from './plot-data.ts';
+import { folioOf, migrationData, withLetter } from './plot-data.ts';
 import type { Axis, DrawnRun } from './plot-data.ts';
 import { VIEW_FIELDS, writeView } from './settings.ts';
 import type { ViewSettings } from './settings.ts';
@@ -84,8 +86,9 @@ export class BenchPlots {
       letter: runs.length === 1 ? '' : letter,
       cells: cells.filter((cell) => !isBroken(cell)),
     }));
-    fillSelect('batch', 'folios', this.valuesOf('batch'), String, this.view.batch);
-    fillSelect('folio', '', this.valuesOf('folioBytes'), formatBytes, this.view.folio);
+    const batches = this.valuesOf((cell) => String(cell.params['batch']));
+    fillSelect('batch', batches, (value) => `${value} folios`, String(this.view.batch ?? ''));
+    fillSelect('folio', this.valuesOf(folioOf), folioName, this.view.folio);
     this.drawCopies();
     this.migrate.update(migrationData(this.runs));
     this.firstPage.update(firstPageData(this.runs));
@@ -103,15 +106,18 @@ export class BenchPlots {
       this.byBatch.picture(`${direction}: ${titleOf('by-batch-title')}`),
       this.bySize.picture(`${direction}: ${titleOf('by-size-title')}`),
       this.migrate.picture(titleOf('migrate-title')),
+      phasePicture('Migrations by phase', this.runs, 'migrate'),
       this.firstPage.picture(titleOf('first-page-title')),
       this.fault.picture(titleOf('fault-title')),
+      phasePicture(titleOf('mm-title'), this.runs, 'mm'),
     ].filter((picture) => picture !== null);
   }
 
-  private valuesOf(name: 'batch' | 'folioBytes'): number[] {
-    const cells = this.runs.flatMap((run) => copyCells(run.cells));
-    const values = cells.map(({ params }) => Number(params[name]));
-    return [...new Set(values)].toSorted((a, b) => a - b);
+  /** Ascending; a mix of sizes comes last. */
+  private valuesOf(name: (cell: BenchCell) => string): string[] {
+    const values = new Set(this.runs.flatMap((run) => copyCells(run.cells).map(name)));
+    const rank = (value: string): number => (value === MIX_NAME ? Infinity : Number(value));
+    return [...values].toSorted((a, b) => rank(a) - rank(b));
   }
 
   private drawCopies(): void {
@@ -127,23 +133,28 @@ export class BenchPlots {
               [strategy, undefined].includes(cell.params['strategy'] as typeof strategy))),
       ),
     }));
-    const where = (name: 'batch' | 'folioBytes', value: number | null): DrawnRun[] =>
-      drawn.map(({ letter, cells }) => ({
-        letter,
-        cells: cells.filter(({ params }) => params[name] === value),
-      }));
+    const where = (isMeant: (cell: BenchCell) => boolean): DrawnRun[] =>
+      drawn.map(({ letter, cells }) => ({ letter, cells: cells.filter(isMeant) }));
     const twice = factor === 2 ? ', bytes read and written' : '';
     byId('by-folio-title').textContent = `Against folio size, ${batch ?? 0} folios a batch${twice}`;
-    byId('by-batch-title').textContent =
-      `Against batch, folios of ${formatBytes(folio ?? 0)}${twice}`;
+    byId('by-batch-title').textContent = `Against batch, folios of ${folioName(folio)}${twice}`;
     byId('by-size-title').textContent = `Against bytes of a copy, the fastest folio${twice}`;
+    // A mix has no place on an axis of sizes.
+    const isOfBatch = (cell: BenchCell): boolean =>
+      cell.params['batch'] === batch && folioOf(cell) !== MIX_NAME;
     const first = this.runs[0] ?? { letter: '', cells: [] };
     const lines = referenceLines(first, direction, factor);
     const dataOf = (runs: readonly DrawnRun[], axis: Axis): PlotData =>
       copyData(runs, { direction, axis, factor });
     for (const [plot, data] of [
-      [this.byFolio, dataOf(where('batch', batch), 'folioBytes')],
-      [this.byBatch, dataOf(where('folioBytes', folio), 'batch')],
+      [this.byFolio, dataOf(where(isOfBatch), 'folioBytes')],
+      [
+        this.byBatch,
+        dataOf(
+          where((cell) => folioOf(cell) === folio),
+          'batch',
+        ),
+      ],
       [this.bySize, dataOf(drawn, 'bytes')],
     ] as const) {
       const references = lines.map(({ label, value }): PlotSeries => {
@@ -167,21 +178,23 @@ function referenceLines(
   });
 }
 
-/** Offers the values that there are, keeping the choice; the largest but one at first. */
+/** "4 KiB", or what a mix is of. */
+function folioName(value: string): string {
+  return value === MIX_NAME ? '4 KiB, 64 KiB and 2 MiB' : formatBytes(Number(value));
+}
+
+/** Offers the values that there are, keeping the choice; the largest batch but one at first. */
 function fillSelect(
   id: string,
-  unit: string,
-  values: readonly number[],
-  format: (value: number) => string,
-  wanted: number | null,
+  values: readonly string[],
+  nameOf: (value: string) => string,
+  wanted: string,
 ): void {
   const select = byIdAs(id, HTMLSelectElement);
   const known = [...select.options].map(({ value }) => value).join();
   if (known === values.join()) return;
-  const chosen = select.value === '' ? wanted : Number(select.value);
-  const options = values.map((value) => el('option', { value }, `${format(value)} ${unit}`.trim()));
-  select.replaceChildren(...options);
+  const chosen = select.value === '' ? wanted : select.value;
+  select.replaceChildren(...values.map((value) => el('option', { value }, nameOf(value))));
   const first = id === 'folio' ? values[0] : values[Math.max(values.length - 2, 0)];
-  const isKept = chosen !== null && values.includes(chosen);
-  select.value = String(isKept ? chosen : (first ?? ''));
+  select.value = values.includes(chosen) ? chosen : (first ?? '');
 }

@@ -1,7 +1,7 @@
 /*
  * A published table, and ours below it in the same columns, with the source.
  */
-import { formatNumber } from '../../bench/format.ts';
+import { presetValue } from '../../bench/presets.ts';
 import type { PresetRow, PresetTable } from '../../bench/types.ts';
 import { el, row } from '../_shell/dom.ts';
 
@@ -29,8 +29,9 @@ function group(
   columns: number,
 ): HTMLTableSectionElement {
   const head = el('tr', {}, el('th', { scope: 'rowgroup', colspan: columns }, name));
-  const lines = rows.map(({ label, values }) =>
-    row(label, ...values.map((value) => (value === null ? '–' : formatNumber(value)))),
-  );
+  const lines = rows.map((one) => {
+    const text = (value: number | null): string => (value === null ? '–' : presetValue(one, value));
+    return row(one.label, ...one.values.map(text));
+  });
   return el('tbody', { 'data-who': who }, head, ...lines);
 }

@@ -3,6 +3,7 @@
  * reports, from this run or from files.
  */
 import { unusualText } from '../../bench/copy-settings.ts';
+import { soakTable } from '../../bench/tables.ts';
 import { SUITE_NAMES, isBroken } from '../../bench/types.ts';
 import type { BenchCell, BenchReport } from '../../bench/types.ts';
 import { byId } from '../_shell/dom.ts';
@@ -14,6 +15,7 @@ import { presetTables } from './preset-tables.ts';
 import type { Run } from './runs.ts';
 import type { MapSettings, ViewSettings } from './settings.ts';
 import { cellTable, environmentTable, goalTable, omittedTable, openGoalTable } from './tables.ts';
+import { plainTable } from './tables.ts';
 
 /** Names of cells, as they begin, that panels of their own show. */
 const PANELS = [...SUITE_NAMES.map((suite) => `${suite}/`), 'goal/G1/'];
@@ -43,9 +45,12 @@ export class ReportView {
     }
     showPanels(
       'copy',
-      drawn.some((run) => run.cells.some(({ id }) => /^(copy|goal\/G20)\//.test(id))),
+      drawn.some((run) => run.cells.some(({ id }) => /^(copy|mix|goal\/G20)\//.test(id))),
     );
     showPanels('cells', cells.length > 0);
+    const soak = soakTable(cells);
+    showPanels('soak', soak !== null);
+    byId('soak-table').replaceChildren(...(soak === null ? [] : plainTable(soak)));
     this.plots.update(drawn);
     this.heat.update(cells);
     const bad = cells.filter(isBroken).length;

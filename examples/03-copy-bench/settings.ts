@@ -6,6 +6,7 @@ import {
   BATCH_NAMES,
   DIRECTION_NAMES,
   FOLIO_NAMES,
+  MIX_NAME,
   STRATEGY_NAMES,
 } from '../../bench/copy-grid.ts';
 import {
@@ -18,7 +19,7 @@ import { FRAGMENTATIONS } from '../../bench/fragments.ts';
 import { GOAL_IDS } from '../../bench/goals.ts';
 import { NO_GOALS, PRESET_NAMES, SUITE_NAMES } from '../../bench/types.ts';
 import type { BenchOptions } from '../../bench/types.ts';
-import { choice, fillForm, list, readForm, settingsFrom, whole } from '../_shell/settings.ts';
+import { choice, fillForm, list, readForm, settingsFrom, text, whole } from '../_shell/settings.ts';
 import { refuseOthers, writeAddress } from '../_shell/settings.ts';
 import type { Settings } from '../_shell/settings.ts';
 
@@ -47,6 +48,13 @@ export const RUN_FIELDS = {
 /** Which adapter it is run on. */
 export const ADAPTER_FIELDS = { engine: RUN_FIELDS.engine, power: RUN_FIELDS.power } as const;
 
+/** Bytes of folios, as cells have them, or a mix; files may hold sizes that no run has now. */
+function checkFolio(given: string): void {
+  if (!/^[1-9]\d{3,9}$/.test(given) && !['', MIX_NAME].includes(given)) {
+    throw new Error(`'${given}' is neither a size in bytes nor ${MIX_NAME}`);
+  }
+}
+
 /** How it is shown. */
 export const VIEW_FIELDS = {
   direction: choice(['to-device', 'to-host', 'in-device', 'in-host'] as const, 'to-device'),
@@ -55,7 +63,7 @@ export const VIEW_FIELDS = {
     '',
   ),
   batch: whole(null, 1, 2 ** 20),
-  folio: whole(null, 4096, 2 ** 30),
+  folio: text('', checkFolio),
   counted: choice(['once', 'twice'] as const, 'once'),
 } as const;
 

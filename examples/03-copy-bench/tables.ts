@@ -8,8 +8,8 @@ import type {
   GoalPart,
   OmittedCell,
 } from '../../bench/types.ts';
-import { settingsText } from '../../bench/copy-settings.ts';
-import { askedFor } from '../../bench/format.ts';
+import { askedFor, settingsFact } from '../../bench/format.ts';
+import type { Table } from '../../bench/tables.ts';
 import { isBroken } from '../../bench/types.ts';
 import { el, row } from '../_shell/dom.ts';
 import { digits, formatBytes, formatCount } from '../_shell/numbers.ts';
@@ -74,6 +74,12 @@ function badgeOf(tone: 'good' | 'warn' | 'bad', text: string): HTMLSpanElement {
   return el('span', { class: `badge ${tone}` }, text);
 }
 
+/** A table that is printed on terminals, too: its title and itself. */
+export function plainTable({ title, columns, rows }: Table): HTMLElement[] {
+  const lines = rows.map(([head = '', ...cells]) => row(head, ...cells));
+  return [el('p', { class: 'muted' }, title), table('numbers', columns, lines)];
+}
+
 /** One line a cell. */
 export function cellTable(cells: readonly BenchCell[]): HTMLTableElement {
   const names = ['Cell', 'p50', 'p90', 'p99', '', 'n', 'CV', 'GB/s', 'µs a page', 'Verified'];
@@ -120,7 +126,7 @@ export function environmentTable(report: BenchReport): HTMLTableElement {
     ['Tab hidden meanwhile', env.hidden ? 'yes: worthless' : 'no'],
     ['Seed', String(env.seed)],
     ['Run', askedFor(report)],
-    ['Settings', settingsText(env.settings)],
+    ['Settings', settingsFact(report)],
     ['Started', env.startedAt],
     ['Commit', commit ?? 'unknown'],
   ];

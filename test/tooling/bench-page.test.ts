@@ -128,6 +128,30 @@ describe.skipIf(!bundleRunsHere())('the copy benchmark (needs Linux x64)', () =>
     expect(rig.query().get('folios')).toBe('4K,16K');
   });
 
+  test('bars of phases are in the picture, and there is one of them alone', async () => {
+    await open('?auto&engine=cpu&suite=mm&goal=none');
+    expect(await rig.page.locator('#mm .phases').count()).toBe(2);
+    const [picture] = await Promise.all([
+      rig.page.waitForEvent('download'),
+      rig.page.click('#save-png'),
+    ]);
+    const bytes = await readFile(await picture.path());
+    // Width and height stand in its header: two bars below three lines of text.
+    expect([bytes.readUInt32BE(16), bytes.readUInt32BE(20)]).toEqual([
+      expect.toSatisfy((width: number) => width >= 560),
+      expect.toSatisfy((height: number) => height > 250),
+    ]);
+    // The same phase has the same colour in both bars.
+    const colours = await rig.page.$$eval('#mm li', (all) =>
+      all.map((one) => [
+        one.textContent.replace(/ \d+ %/, ''),
+        getComputedStyle(one.querySelector('span')!).backgroundColor,
+      ]),
+    );
+    expect(colours.length).toBe(8);
+    expect(new Set(colours.map((pair) => pair.join())).size).toBe(4);
+  });
+
   test('every plot has the CPU copy beside what it shows', async () => {
     await open('?auto&engine=cpu&suite=copy,migrate&goal=none');
     for (const id of ['by-folio', 'by-batch', 'by-size', 'migrate', 'first-page']) {
@@ -193,6 +217,7 @@ describe.skipIf(!bundleRunsHere())('the copy benchmark (needs Linux x64)', () =>
     ['?goal=G99', "There is no goal 'G99'."],
     ['?seed=-1', "'-1' is no seed."],
     ['?map=to-device/dust', "There is no map 'to-device/dust'."],
+    ['?folio=huge', "folio: 'huge' is neither a size in bytes nor mix."],
     ['?direction=up', "There is no direction 'up'."],
     ['?chanels=4', "There is no setting 'chanels'."],
     ['?seed=1&seed=2', "The setting 'seed' is there twice."],
@@ -300,6 +325,35 @@ describe.skipIf(!bundleRunsHere())('the copy benchmark (needs Linux x64)', () =>
     expect(await rig.page.isChecked('[data-run=B] input')).toBe(true);
     await rig.page.check('[data-run=A] input');
     expect(await rig.page.isVisible('[data-needs=preset]')).toBe(true);
+  });
+
+  test('batches of several sizes are in the plots and in the table for lists', async () => {
+    await open('?auto&engine=cpu&suite=copy&goal=none&folios=4K,mix&batches=64&folio=mix');
+    expect(await rig.page.inputValue('#folio')).toBe('mix');
+    expect(await rig.text('#by-batch-title')).toBe(
+      'Against batch, folios of 4 KiB, 64 KiB and 2 MiB',
+    );
+    const lines = await rig.page.$$eval('#by-batch .u-legend .u-label', (all) => all.length);
+    expect(lines).toBeGreaterThan(2);
+    expect(await rig.page.textContent('#mail-text')).toMatch(/strategy +4K x64 +mix x64\n/);
+    await rig.page.selectOption('#folio', '4096');
+    expect(rig.query().get('folio')).toBe('4096');
+  });
+
+  test('a soak has a table of what was in use at its beginning and its end', async () => {
+    await open('?auto&engine=cpu&preset=xe-phases');
+    expect(await rig.page.isVisible('#soak-table')).toBe(false);
+    const report = (await rig.page.evaluate(() => window.webhmmBench))!;
+    const params = { minutes: 3, rounds: 72, processes: 3, what: 'pages in use' };
+    const cell = { ...report.cells[0]!, id: 'soak/pages', unit: 'bytes', params };
+    const { presets: _, ...rest } = report;
+    const soak = { ...rest, cells: [cell], env: { ...report.env, soakMinutes: 3 } };
+    await rig.give('#open', 'soak.json', JSON.stringify(soak));
+    await rig.page.waitForSelector('[data-run=B]');
+    await rig.page.check('[data-run=B] input');
+    expect(await rig.text('#soak-table')).toContain('Soak: 3 min, 72 rounds in 3 processes');
+    expect(await rig.text('#soak-table')).toContain('pages in use');
+    expect(await rig.text('#env')).toContain('soak of 3 min');
   });
 
   test('six runs are the most; a seventh is refused before it begins', async () => {

@@ -5,7 +5,7 @@ import { describe, expect, test } from 'vitest';
 import { compareReports, comparisonLines, comparisonTables } from '../../../bench/compare.ts';
 import { countVerdicts, isBare, ratioInterval } from '../../../bench/compare.ts';
 import { mailTable, tidyCsv, withSpread } from '../../../bench/exports.ts';
-import { askedFor, ranOn } from '../../../bench/format.ts';
+import { askedFor, ranOn, settingsFact } from '../../../bench/format.ts';
 import { mailText } from '../../../bench/mail-text.ts';
 import { ReportRefusal, poolReports, readReport } from '../../../bench/read-report.ts';
 import { textTable } from '../../../bench/report-text.ts';
@@ -300,6 +300,14 @@ describe('exports', () => {
     expect(of({ suites: ['copy'], goals: ['none'] })).toBe('copy, no goals (full)');
     expect(of({ suites: [], goals: ['G2'] })).toBe('only goal G2, of no suite (full)');
     expect(of({ soakMinutes: 10 })).toBe('soak of 10 min');
+    // Settings of the sweep say nothing of a run without one.
+    const settings = { fragments: 'targets', ringDepth: 5, channels: 4, verify: 'off' } as const;
+    const said = (env: Partial<BenchReport['env']>): string =>
+      settingsFact({ env: { ...base.env, settings, ...env } });
+    expect(said({ goals: ['none'] })).toContain('rings of 5, 4 channels');
+    for (const env of [{ goals: ['G18'] }, { soakMinutes: 1 }]) {
+      expect(said(env)).toBe('rings of 5; copies have no others than their own');
+    }
   });
 
   test('fields with commas and quotes are quoted', () => {
@@ -330,6 +338,14 @@ describe('exports', () => {
     expect(text).toMatch(/strategy +4K x512 +2M x1$/m);
     expect(text).toMatch(/staging +2\.00±0\.\d+ +-/);
     expect(text).not.toMatch(/77|5\.00/);
+  });
+
+  test('a mix of sizes is the last column', () => {
+    const params = { direction: 'to-device', strategy: 'staging', batch: 64, folios: 'mix' };
+    const mix = { ...base.cells[0]!, id: 'mix/to-device/staging/64', params };
+    const text = mailTable({ ...base, cells: [mix, ...base.cells] }, 'once').map(textTable);
+    expect(text.join('\n')).toMatch(/strategy +4K x512 +2M x1 +mix x64$/m);
+    expect(text.join('\n')).toMatch(/staging +2\.00±0\.\d+ +- +2\.00±0\.\d+$/m);
   });
 
   test('the table of a preset says the batch of each column, too', () => {

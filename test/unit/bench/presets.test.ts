@@ -4,7 +4,7 @@
 import { describe, expect, test, vi } from 'vitest';
 import { planRun } from '../../../bench/plan.ts';
 import { PRESETS, gainRows, isPresetName } from '../../../bench/presets.ts';
-import { presetTable, presetTextTable } from '../../../bench/presets.ts';
+import { presetTable, presetTextTable, presetValue } from '../../../bench/presets.ts';
 import { textReport, textTable } from '../../../bench/report-text.ts';
 import { runPlan } from '../../../bench/run-suites.ts';
 import { PRESET_NAMES } from '../../../bench/types.ts';
@@ -88,6 +88,13 @@ describe('a table of theirs and ours', () => {
       { label: '4 KiB pages to the device', values: [1, null, 3] },
     ]);
     expect(rows).toEqual([{ label: 'gain to the device, %', values: [350, null, null] }]);
+  });
+
+  test('percents are whole numbers, other figures have three digits', () => {
+    const value = (label: string, figure: number | null): string =>
+      presetValue({ label, values: [] }, figure);
+    expect([value('gain home, %', -28), value('THP home', 0.716)]).toEqual(['-28', '0.716']);
+    expect([value('gain home, %', 0), value('THP home', null)]).toEqual(['0', '-']);
   });
 
   test('printed: the source, published rows, then ours', () => {

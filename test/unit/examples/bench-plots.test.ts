@@ -4,8 +4,11 @@
  */
 import { describe, expect, test } from 'vitest';
 import {
+  copyCells,
   copyData,
+  distribution,
   firstPageData,
+  folioOf,
   isCpuCopy,
   migrationData,
 } from '../../../examples/03-copy-bench/plot-data.ts';
@@ -43,6 +46,16 @@ describe('bandwidth of copies', () => {
     const data = copyData(runs, { direction: 'to-device', axis: 'bytes', factor: 1 });
     expect(data.x).toEqual([64 * KIB, 1024 * KIB]);
     expect(linesOf(data)).toEqual({ staging: [2, 3], 'CPU copy, RAM to RAM': [8, 9] });
+  });
+
+  test('a mix of sizes is drawn by batch and by bytes, and is called so', () => {
+    const params = { direction: 'to-device', strategy: 'runs', batch: 64, folios: 'mix' };
+    const mix = syntheticCell('mix/to-device/runs/64', 'copy', params, 1000, 2 ** 20);
+    const cells = copyCells([...COPIES, mix]);
+    expect(cells).toContain(mix);
+    expect([...new Set(cells.map(folioOf))]).toEqual(['4096', '65536', 'mix']);
+    const view = { direction: 'to-device', axis: 'bytes', factor: 1 } as const;
+    expect(linesOf(copyData([{ letter: '', cells }], view))['runs']).toEqual([null, 1]);
   });
 
   test('within RAM the CPU is a strategy like others', () => {
@@ -95,6 +108,14 @@ describe('whole migrations', () => {
       'CPU copy, RAM to RAM',
     ]);
     expect(linesOf(migrationData(runs))['to RAM']).toEqual([400, null]);
+  });
+
+  test('times of faults have the copy of a page by the CPU beside them, and no other copy', () => {
+    const fault = syntheticCell('fault/read/1', 'fault', { access: 'read' }, 500, 4096);
+    const names = (all: readonly BenchCell[]): string[] =>
+      distribution([{ letter: '', cells: all }]).series.map(({ label }) => label);
+    expect(names([fault, ...cells])).toEqual(['CPU read', 'CPU copy of a page, RAM to RAM']);
+    expect(names(cells)).toEqual([]);
   });
 
   test('a run without such cells has no line', () => {
