@@ -2,7 +2,7 @@
  * Reports for other programs and for mailing lists: tidy CSV with a row for each sample, and the
  * table that the authors of the kernel's DMA offload series post, GB/s by folio size and channels.
  */
-import { MIX_NAME } from './copy-grid.ts';
+import { DIRECTION_NAMES, MIX_NAME, STRATEGY_NAMES } from './copy-grid.ts';
 import { fragmentsText } from './copy-settings.ts';
 import { directionName, formatNumber, ranOn, shortBytes } from './format.ts';
 import type { Table } from './tables.ts';
@@ -52,6 +52,12 @@ export function tidyCsv(report: BenchReport): string {
     .concat('\r\n');
 }
 
+/** Names in the order of a list; others behind them. */
+function inOrder(names: ReadonlySet<string>, order: readonly string[]): string[] {
+  const others = [...names].filter((name) => !order.includes(name));
+  return [...order.filter((name) => names.has(name)), ...others];
+}
+
 function isStrategyCell(cell: BenchCell): boolean {
   return /^(copy|mix)\//.test(cell.id) && cell.gbPerSecond !== null;
 }
@@ -88,8 +94,9 @@ export function mailTable(report: BenchReport, counted: Counted): Table[] {
   if (preset.length > 0) return [table('RAM to VRAM', preset, 'path', counted)];
   const how = fragmentsText(report.env.settings?.fragments ?? 'scattered');
   const cells = report.cells.filter(isStrategyCell);
-  const directions = [...new Set(cells.map(({ params }) => String(params['direction'])))];
-  return directions.map((direction) => {
+  // Cells come in the order in which they were measured, which is a random one.
+  const directions = new Set(cells.map(({ params }) => String(params['direction'])));
+  return inOrder(directions, DIRECTION_NAMES).map((direction) => {
     const own = cells.filter(({ params }) => params['direction'] === direction);
     return table(`${directionName(direction)}, ${how}`, own, 'strategy', counted);
   });
@@ -104,7 +111,8 @@ function table(
   // Batches of folios of several sizes name none, and come last.
   const sizeOf = ({ params }: BenchCell): number => Number(params['folioBytes'] ?? Infinity);
   const sizes = [...new Set(cells.map(sizeOf))].toSorted((a, b) => a - b);
-  const names = [...new Set(cells.map(({ params }) => String(params[rowsBy])))];
+  const given = new Set(cells.map(({ params }) => String(params[rowsBy])));
+  const names = rowsBy === 'strategy' ? inOrder(given, STRATEGY_NAMES) : [...given];
   const columns = sizes.map((size) => {
     const own = cells.filter((cell) => sizeOf(cell) === size);
     const batch = batchOf(own);

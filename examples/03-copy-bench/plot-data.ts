@@ -158,7 +158,9 @@ function faultName({ id, params }: BenchCell): string {
   if (id === PAGE_COPY) return PAGE_COPY_NAME;
   const { access, what } = params;
   if (what === undefined) return `CPU ${String(access)}`;
-  return what === 'bare' ? 'bare copy and map' : `core, ${String(what)}`;
+  const bare = what === 'bare' || what === 'bare-blocked';
+  if (!bare) return `core, ${String(what)}`;
+  return `bare copy and map${what === 'bare' ? '' : ', a thread waiting'}`;
 }
 
 /** Share of samples at or below each time, for each kind of fault, and for a page's copy alone. */

@@ -340,6 +340,19 @@ describe('exports', () => {
     expect(text).not.toMatch(/77|5\.00/);
   });
 
+  test('its tables and rows have an order of their own, whatever was measured first', () => {
+    const home = base.cells.slice(0, 1).map((cell) => ({
+      ...cell,
+      id: cell.id.replace('to-device', 'to-host'),
+      params: { ...cell.params, direction: 'to-host' },
+    }));
+    const titles = (cells: readonly BenchCell[]): string[] =>
+      mailTable({ ...base, cells }, 'once').map(({ title }) => title.split(',')[0]!);
+    expect(titles([...home, ...base.cells])).toEqual(['RAM to VRAM', 'VRAM to RAM']);
+    const rows = mailTable({ ...base, cells: base.cells.toReversed() }, 'once')[0]!.rows;
+    expect(rows.map(([name]) => name)).toEqual(['commands', 'staging', 'runs']);
+  });
+
   test('a mix of sizes is the last column', () => {
     const params = { direction: 'to-device', strategy: 'staging', batch: 64, folios: 'mix' };
     const mix = { ...base.cells[0]!, id: 'mix/to-device/staging/64', params };
