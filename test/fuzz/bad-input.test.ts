@@ -1,5 +1,5 @@
 /*
- * 100,000 calls of the kernel with arguments that nobody should give, mixed with some that work, so
+ * 50,000 calls of the kernel with arguments that nobody should give, mixed with some that work, so
  * that there is something to damage. Whatever comes: an errno that Linux has, no other exception,
  * and after a refusal everything is as it was.
  *
@@ -20,7 +20,7 @@ import { show } from './hostile.ts';
 import { Pool } from './pool.ts';
 
 const SEED = Number(process.env['FUZZ_SEED'] ?? 20_261_121);
-const COUNT = Number(process.env['FUZZ_CALLS'] ?? 100_000);
+const COUNT = Number(process.env['FUZZ_CALLS'] ?? 50_000);
 const MIB = 2 ** 20;
 /** Turns of the microtask queue after which a call is taken to wait for somebody. */
 const PATIENCE = 2000;
@@ -188,7 +188,7 @@ test('every call of the kernel has a row in the table', () => {
   expect(methods.filter(isCall).toSorted()).toEqual(Object.keys(CALLS).toSorted());
 });
 
-test('100,000 calls with bad arguments end in errnos and leave no trace', async () => {
+test('50,000 calls with bad arguments end in errnos and leave no trace', async () => {
   const tally = newTally();
   const shares = [0.4, 0.4, 0.15, 0.05].map((share) => Math.floor(share * COUNT));
   await fuzz(await makePool(SEED, 'never'), tally, SEED, shares[0]!);

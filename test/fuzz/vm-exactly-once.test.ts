@@ -13,7 +13,7 @@ import { checkpointShare, compileCase, tryKernels } from '../vm/exactly-once.ts'
 import { oracleOf } from '../vm/oracle.ts';
 import { FAMILIES } from '../vm/random-kernel.ts';
 
-const DEFAULT_RUNS = 800;
+const DEFAULT_RUNS = 400;
 const RUNS = Number(process.env['WEBHMM_VM_RUNS'] ?? DEFAULT_RUNS);
 const CHECKPOINTS = checkpointShare(RUNS > DEFAULT_RUNS);
 const SEED = Number(process.env['WEBHMM_VM_SEED'] ?? 20_261_121);

@@ -13,7 +13,7 @@ import { runAgainst } from '../vm/adversary.ts';
 import { checkpointShare, compileCase, tryKernels } from '../vm/exactly-once.ts';
 import { oracleOf } from '../vm/oracle.ts';
 
-const DEFAULT_KERNELS = 10;
+const DEFAULT_KERNELS = 6;
 const KERNELS = Number(process.env['WEBHMM_VM_GPU_KERNELS'] ?? DEFAULT_KERNELS);
 const CHECKPOINTS = checkpointShare(KERNELS > DEFAULT_KERNELS);
 const SEED = Number(process.env['WEBHMM_VM_SEED'] ?? 1121);

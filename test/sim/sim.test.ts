@@ -11,7 +11,7 @@ import { shrink } from '../../src/sim/shrink.ts';
 import type { World } from '../../src/sim/world.ts';
 import { askSimulator, failureIn } from './worker.ts';
 
-const SEEDS = 100;
+const SEEDS = 40;
 const STEPS = 4000;
 
 test(`${SEEDS} seeds of ${STEPS} steps violate nothing, and do everything`, async () => {
