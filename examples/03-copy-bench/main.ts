@@ -7,12 +7,14 @@
  */
 import { runBench } from '../../bench/bench-client.ts';
 import { isSound } from '../../bench/types.ts';
-import type { BenchCell, BenchProgress, BenchReport } from '../../bench/types.ts';
+import type { BenchCell, BenchOptions, BenchProgress, BenchReport } from '../../bench/types.ts';
+import { AddressError } from '../_shell/address.ts';
 import { byId, byIdAs } from '../_shell/dom.ts';
 import { digits, plural } from '../_shell/numbers.ts';
 import { runPage } from '../_shell/page.ts';
 import type { Page } from '../_shell/page.ts';
 import { fillForm, readForm, settingsFrom } from '../_shell/settings.ts';
+import { copiesAddress } from '../_shell/share.ts';
 import { probeAdapter } from '../_shell/status.ts';
 import { showIdle } from './idle.ts';
 import { showCaution } from './report-view.ts';
@@ -63,8 +65,20 @@ function showProgress({ suite, note: what, done, total }: BenchProgress): void {
   note(`${done} of ${total} · ${suite}: ${what}`);
 }
 
+/** What the form asks for, or why that can't be. */
+function optionsOrWords(): BenchOptions | string {
+  try {
+    return readRunForm(form);
+  } catch (error) {
+    if (error instanceof AddressError) return `${error.message} ${error.remedy}`;
+    throw error;
+  }
+}
+
 async function run(page: Page, results: Results): Promise<void> {
-  const options = readRunForm(form);
+  if (!form.reportValidity()) return note('A number is missing, or out of its range.');
+  const options = optionsOrWords();
+  if (typeof options === 'string') return note(options);
   if (options.suites?.length === 0) return note('Choose at least one suite.');
   const { refusal } = results;
   if (refusal !== null) return note(refusal);
@@ -134,6 +148,11 @@ await runPage(async (page) => {
   for (const id of ['engine', 'power']) {
     byId(id).addEventListener('change', () => void showAdapter(page));
   }
+  copiesAddress(
+    byId('copy-address'),
+    () => void readRunForm(form),
+    (text) => (byId('files-note').textContent = text),
+  );
   await showAdapter(page);
   if (query.has('auto')) await page.run(() => run(page, results));
 });

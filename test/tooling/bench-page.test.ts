@@ -432,6 +432,36 @@ describe.skipIf(!bundleRunsHere())('the copy benchmark (needs Linux x64)', () =>
     await expect.poll(() => rig.text('[data-status=adapter]')).toContain('no WebGPU adapter here');
   });
 
+  test('what the form can not ask for is said beside Start, and nothing runs', async () => {
+    await open('?engine=cpu&suite=mm');
+    await rig.page.fill('#goal', 'G99');
+    await rig.press('#start');
+    expect(await rig.text('#note')).toContain("There is no goal 'G99'. Use one of: G1, G2,");
+    await rig.page.fill('#goal', '');
+    for (const channels of ['0', '']) {
+      await rig.page.check('input[value=copy]');
+      await rig.page.fill('#channels', channels);
+      await rig.press('#start');
+      expect(await rig.text('#note')).toBe('A number is missing, or out of its range.');
+    }
+    expect(await rig.page.locator('#trouble').count()).toBe(0);
+    expect(await rig.marks()).not.toHaveProperty('cells');
+  });
+
+  test('the address can be copied before anything has been run', async () => {
+    await open('?engine=cpu&suite=mm');
+    await rig.page.context().grantPermissions(['clipboard-read', 'clipboard-write']);
+    await rig.page.fill('#seed', '77');
+    await rig.page.click('#copy-address');
+    await expect.poll(() => rig.text('#files-note')).toMatch(/^Copied/);
+    const copied = await rig.page.evaluate(() => navigator.clipboard.readText());
+    expect(Object.fromEntries(new URL(copied).searchParams)).toEqual({
+      engine: 'cpu',
+      suite: 'mm',
+      seed: '77',
+    });
+  });
+
   test('a file that is no report is refused with its reason', async () => {
     await open();
     const give = (name: string, body: string): Promise<void> =>
