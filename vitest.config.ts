@@ -26,6 +26,15 @@ const UNIT_FILES = [
   'test/unit/driver/*.test.ts',
   // These run long and leave much to collect.
   'test/unit/driver/policy/!(experiments).test.ts',
+  // Those here in the names have threads, or look at the whole process.
+  'test/unit/bench/!(run|heap|soak|device-loss|crossover).test.ts',
+  'test/unit/cpu/{doorbell,fault-ring,letter,shootdown,tlb,trap,walk}.test.ts',
+  'test/unit/worker/!(copy-*|core-slots|machine-end|poison|shutdown).test.ts',
+  'test/contract/!(cpu-crew|launch-cores-cpu|vm-cpu-waits-cpu|dawn*|chromium*).test.ts',
+  'test/{history,isolation}/*.test.ts',
+  'test/model/lockdep.test.ts',
+  'test/selftests/tap.test.ts',
+  'test/tooling/{checks,features,patch,scenarios}.test.ts',
 ];
 const CHROMIUM_FILES = ['test/browser/**/*.test.ts', 'test/contract/chromium*.test.ts'];
 
