@@ -154,12 +154,16 @@ function describeGone(engine: 'cpu' | 'webgpu', open: OpenMachine): void {
 }
 
 const HEAD = 'fn kernel(wg: u32, lid: u32) {';
+const COUNT = `var<workgroup> n: atomic<u32>; var<workgroup> t: u32; ${HEAD}`;
 
 /** Kernels that are refused: text, and line, column and reason of the first problem. */
 const REFUSED: readonly (readonly [string, number, number, RegExp])[] = [
   [`${HEAD}\n  let x: f32 = vm_load(0u);\n}`, 2, 7, /f32/],
   [`${HEAD}\n  for (;;) { let y: bool = 1u; }\n}`, 2, 18, /bool/],
   [`${HEAD}\n  let = 3;\n}`, 2, 7, /Expected name/],
+  [`${COUNT}\n  let a = atomicAdd(&n, 1.5);\n}`, 2, 25, /abstract-float/],
+  [`${COUNT}\n  let a = atomicAdd(&n, 1u); t = 2u; t = 0.5;\n}`, 2, 42, /abstract-float/],
+  [`${COUNT}\n  let a = atomicAdd(&n, 1u, t);\n}`, 2, 11, /'atomicAdd'/],
   [`${HEAD}\n  nowhere();\n}`, 2, 3, /nowhere/],
   ['', 1, 1, /no fn kernel/],
   ['fn kernel(wg: u32) {}', 1, 1, /must be fn kernel/],

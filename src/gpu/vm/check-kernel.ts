@@ -13,8 +13,9 @@ import type { VmProblem } from '../../engine/vm/vm-engine.ts';
 import { callOrder, circleProblem } from './call-graph.ts';
 import type { EffectOrder } from './effect-order.ts';
 import { effectOrder } from './effect-order.ts';
-import { guardLoops } from './guard-loops.ts';
+import { guardedText, guardLoops } from './guard-loops.ts';
 import { unguardable } from './guard-writes.ts';
+import type { Insert } from './guard-writes.ts';
 import { plainBlanks } from '../../engine/vm/kernel-text.ts';
 import {
   PRELUDE_USES,
@@ -32,6 +33,8 @@ import { everywhere, nodesIn, parseWgsl, withColumns } from './wgsl-tree.ts';
 export interface CheckedKernel {
   /** Its text with guarded loops; line numbers are those of the original. */
   readonly guarded: string;
+  /** What was changed for that, in order. */
+  readonly changes: readonly Insert[];
   /** Lines that it has. */
   readonly lines: number;
   readonly order: EffectOrder;
@@ -78,8 +81,10 @@ export function checkKernel(text: string): CheckedKernel | readonly VmProblem[] 
     return withColumns(plain, words, first).sort((a, b) => a.line - b.line || a.column - b.column);
   }
   const lines = plain.split('\n').length;
-  const guarded = guardLoops(plain, words, shared?.edits);
-  return { guarded, lines, order: effectOrder(functions, calls.names, shared !== null), shared };
+  const changes = guardLoops(plain, words, shared?.edits);
+  const guarded = guardedText(plain, changes);
+  const order = effectOrder(functions, calls.names, shared !== null);
+  return { guarded, changes, lines, order, shared };
 }
 
 function isProblems(

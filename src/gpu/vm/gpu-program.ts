@@ -32,6 +32,7 @@ import { unguardedColumn } from './guard-loops.ts';
 import type { RunParts } from './gpu-run.ts';
 import { GpuRun } from './gpu-run.ts';
 import type { VmLayout, VmSource, VmVariant } from './vm-source.ts';
+import { asWritten } from './shared-atomics.ts';
 import { layoutOf, vmSource } from './vm-source.ts';
 
 /** Most bytes of states and logs of one run. */
@@ -216,16 +217,17 @@ function problem(reason: string): VmProblem {
 
 /** The compiler's errors at the kernel's lines and columns. */
 function problemsOf(messages: readonly GPUCompilationMessage[], source: VmSource): VmProblem[] {
-  const compiled = source.code.split('\n');
+  const { guarded, changes, lines } = source.kernel;
   const isKernels = ({ lineNum }: GPUCompilationMessage): boolean =>
-    lineNum > source.linesBefore && lineNum <= source.linesBefore + source.lines;
+    lineNum > source.linesBefore && lineNum <= source.linesBefore + lines;
   return messages.flatMap((message, index) => {
     if (message.type !== 'error') return [];
     // What a kernel does wrong with a barrier is found in the barrier; notes lead to the kernel.
     const found = messages.slice(index).find(isKernels);
     if (found === undefined) return [problem(message.message)];
-    const column = unguardedColumn(compiled[found.lineNum - 1] ?? '', found.linePos);
-    return [{ line: found.lineNum - source.linesBefore, column, reason: inWords(message) }];
+    const line = found.lineNum - source.linesBefore;
+    const column = unguardedColumn(guarded, changes, line, found.linePos);
+    return [{ line, column, reason: asWritten(inWords(message)) }];
   });
 }
 

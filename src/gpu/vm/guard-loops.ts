@@ -13,7 +13,7 @@
  *
  * Locking. None; pure. Source: our own.
  */
-import { MEETINGS, WRITE_GUARDS, writeGuards } from './guard-writes.ts';
+import { MEETINGS, writeGuards } from './guard-writes.ts';
 import type { Insert } from './guard-writes.ts';
 import type { Word } from './wgsl-tree.ts';
 
@@ -22,7 +22,6 @@ const LEAVE = ' if (vm_tick()) { break; }';
 const ONLY_STOP = ' _ = vm_tick();';
 const MEET = ' _ = vm_tick(); if (!vm_barrier()) { return; }';
 const returning = (type: string): string => ` if (vm_tick()) { return ${type}(); }`;
-const RETURNING = / if \(vm_tick\(\)\) \{ return .*?\(\); \}/g;
 
 const LOOPS = new Set(['for', 'while', 'loop']);
 
@@ -32,13 +31,13 @@ const LOOPS = new Set(['for', 'while', 'loop']);
  * @param text the kernel
  * @param words its tokens
  * @param edits what else is to be changed, all of it elsewhere
- * @returns the text with `vm_tick` at the head of each loop's body, and guarded writes
+ * @returns all changes, in order: `vm_tick` at the head of each loop's body, guarded writes, edits
  */
 export function guardLoops(
   text: string,
   words: readonly Word[],
   edits: readonly Insert[] = [],
-): string {
+): Insert[] {
   const inserts: Insert[] = [];
   let type = '';
   for (const [index, { text: keyword }] of words.entries()) {
@@ -49,7 +48,11 @@ export function guardLoops(
   }
   // At one place a loop's check comes first, and what ends a statement before what begins one.
   inserts.push(...writeGuards(words), ...edits);
-  inserts.sort((a, b) => a.at - b.at);
+  return inserts.sort((a, b) => a.at - b.at);
+}
+
+/** The text with its changes. */
+export function guardedText(text: string, inserts: readonly Insert[]): string {
   let guarded = '';
   let from = 0;
   for (const { at, to = at, text: check } of inserts) {
@@ -104,13 +107,33 @@ function returnType(text: string, words: readonly Word[], keyword: number): stri
   return parts.join(' ');
 }
 
-/** The column that a place in a guarded line had before. */
-export function unguardedColumn(line: string, column: number): number {
-  let before = line.slice(0, column - 1);
-  // The longer first: one of them is how another begins.
-  for (const check of [MEET, LEAVE, ONLY_STOP, ...WRITE_GUARDS])
-    before = before.replaceAll(check, '');
-  return before.replaceAll(RETURNING, '').length + 1;
+/**
+ * The column that a place of the guarded text had before; of what was put in, that of its place.
+ *
+ * @param line both from 1
+ */
+export function unguardedColumn(
+  guarded: string,
+  inserts: readonly Insert[],
+  line: number,
+  column: number,
+): number {
+  const start = guarded
+    .split('\n')
+    .slice(0, line - 1)
+    .reduce((sum, { length }) => sum + length + 1, 0);
+  return placeBefore(inserts, start + column - 1) - placeBefore(inserts, start) + 1;
+}
+
+/** Where in the kernel's own text a place of the guarded one was. */
+function placeBefore(inserts: readonly Insert[], place: number): number {
+  let grown = 0;
+  for (const { at, to = at, text } of inserts) {
+    if (place < at + grown) break;
+    if (place < at + grown + text.length) return at;
+    grown += text.length - (to - at);
+  }
+  return place - grown;
 }
 
 /** The brace that begins a loop's body: the first outside parentheses. */

@@ -55,12 +55,26 @@ const FUNCTIONS: ReadonlyMap<string, string> = new Map([
   ),
   ['atomicCompareExchangeWeak', 'cas'],
 ]);
+/** What calls are changed to. */
+const CHANGED = new RegExp(
+  `\\bvm_wg_\\w+?_(${[...FUNCTIONS.values()].join('|')})(?:_only)?\\b`,
+  'g',
+);
 /** Most words: no device has more workgroup memory. */
 const MOST_WORDS = 16_384;
 
 /** Whether a call of this name gives a value that a log has to keep. */
 export function givesValue(name: string, isStatement: boolean): boolean {
   return FUNCTIONS.has(name) && name !== 'atomicStore' && !isStatement;
+}
+
+/** A compiler's message with the names that the kernel has. */
+export function asWritten(message: string): string {
+  return message.replaceAll(CHANGED, (_, does: string) => builtinOf(does));
+}
+
+function builtinOf(does: string): string {
+  return [...FUNCTIONS].find(([, short]) => short === does)![0];
 }
 
 /**
@@ -202,7 +216,7 @@ function functionOf(
   isUsed: boolean,
 ): { readonly name: string; readonly text: string } {
   const place = count === undefined ? `&${variable}` : `&${variable}[vm_i]`;
-  const builtin = [...FUNCTIONS].find(([, short]) => short === does)![0];
+  const builtin = builtinOf(does);
   const name = `vm_wg_${variable}_${does}${isUsed ? '' : '_only'}`;
   const id = `VM_WG_IDS + ${at}u + vm_i`;
   const replay = `if (vm_replaying()) {`;

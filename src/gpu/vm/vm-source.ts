@@ -91,8 +91,7 @@ export interface VmSource {
   readonly code: string;
   /** Lines before the kernel's first. */
   readonly linesBefore: number;
-  /** Lines of the kernel. */
-  readonly lines: number;
+  readonly kernel: CheckedKernel;
 }
 
 /** Lays out the control block and the memo. */
@@ -148,7 +147,7 @@ export function vmSource(kernel: CheckedKernel, layout: VmLayout, variant: VmVar
   const main = meets ? mainBarrier : mainFree;
   const behind = kernel.shared === null ? main : `${kernel.shared.text}\n${mainShared}`;
   const code = `${before}\n${kernel.guarded}\n${behind}`;
-  return { code, linesBefore: before.split('\n').length, lines: kernel.lines };
+  return { code, linesBefore: before.split('\n').length, kernel };
 }
 
 /** The text of the pass that collects stops. */
