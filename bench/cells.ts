@@ -17,6 +17,8 @@ export interface CellSpec {
   readonly pages: number;
   /** Nobody looks at the result. */
   readonly unchecked?: boolean;
+  /** Microseconds on the device; null where nobody can tell. */
+  readonly gpuUs?: number | null;
 }
 
 /** Nanoseconds of precision are noise; four significant digits after the point are not. */
@@ -65,6 +67,7 @@ export function makeCell(spec: CellSpec, sampled: Sampled, random: RandomSource)
     bytes: spec.bytes,
     gbPerSecond: spec.bytes > 0 && us > 0 ? significant(spec.bytes / us / 1000) : null,
     usPerPage: usPerPage(spec, median),
+    ...(typeof spec.gpuUs === 'number' ? { gpuUs: round(spec.gpuUs) } : {}),
     ...(sampled.phases === null ? {} : { phases: roundAll(sampled.phases) }),
     ...(sampled.counts === undefined ? {} : { counts: roundAll(sampled.counts) }),
   };

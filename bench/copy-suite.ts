@@ -10,13 +10,15 @@ import type { CellSpec } from './cells.ts';
 import { seedFor } from './content.ts';
 import { CopyOperation } from './copy-operation.ts';
 import type { CopySpec, Direction } from './copy-operation.ts';
+import { GpuTime } from './gpu-time.ts';
 import { takeFragments } from './fragments.ts';
 import type { Fragmentation, Frames } from './fragments.ts';
 import { FramePool } from './frames.ts';
 import type { Shuffler } from './frames.ts';
 import type { RunContext } from './run-context.ts';
 import { sampleOperation } from './sampler.ts';
-import type { SampleBox } from './sampler.ts';
+import type { SampleBox, Sampled } from './sampler.ts';
+import { median } from './stats.ts';
 
 /** A cell that is to be measured. */
 interface CopyCell {
@@ -202,6 +204,19 @@ function specOf(ctx: RunContext, cell: CopyCell, operation: CopyOperation): Cell
   return { suite: 'copy', id, params, unit: 'us', bytes, pages, unchecked: verify === 'off' };
 }
 
+/** What a cell takes on the device; null where nobody can tell. */
+async function gpuTimeOf(
+  gpuTime: GpuTime | null,
+  { strategy }: CopyCell,
+  operation: CopyOperation,
+  { failure, samples }: Sampled,
+): Promise<number | null> {
+  const path = strategy === 'auto' ? operation.chosenPath() : strategy;
+  // What `queue.writeBuffer` brings is in no submission.
+  if (gpuTime === null || failure !== null || path === 'writeBuffer') return null;
+  return gpuTime.measure(operation, median(samples));
+}
+
 /** Cells that move more than this are measured after all others. */
 const LARGE_CELL_BYTES = 32 * 2 ** 20;
 
@@ -214,6 +229,7 @@ export async function runCopySuite(ctx: RunContext): Promise<void> {
     Number(cells[at]!.folioBytes * cells[at]!.batch > LARGE_CELL_BYTES);
   order.sort((a, b) => isLarge(a) - isLarge(b));
   const pools = copyPools(ctx);
+  const gpuTime = GpuTime.of(ctx.copyMachine.engine);
   const begun = performance.now();
   const msLeft = (): number =>
     Math.max(ctx.msLeft, ctx.plan.copy.leastMs - (performance.now() - begun));
@@ -239,8 +255,10 @@ export async function runCopySuite(ctx: RunContext): Promise<void> {
         ctx.tickUs,
         ctx.signal,
       );
-      ctx.addCell(specOf(ctx, cell, operation), sampled);
+      const gpuUs = await gpuTimeOf(gpuTime, cell, operation, sampled);
+      ctx.addCell({ ...specOf(ctx, cell, operation), gpuUs }, sampled);
     }
     left -= 1;
   }
+  gpuTime?.close();
 }

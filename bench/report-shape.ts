@@ -89,6 +89,7 @@ const cell = object({
   gbPerSecond: figure,
   usPerPage: figure,
   phases: optional(mapOf(figure)),
+  gpuUs: optional(figure),
   counts: optional(mapOf(figure)),
 });
 

@@ -76,8 +76,26 @@ export function copyCells(report: BenchReport, direction: string): BenchCell[] {
     .toSorted((a, b) => rank(a) - rank(b));
 }
 
-/** GB/s by strategy (rows), folio size and batch (columns). */
-function copyTable(report: BenchReport, direction: string): Table {
+/** What a table of the copy suite shows of each cell. */
+interface CopyFigure {
+  readonly what: string;
+  readonly of: (cell: BenchCell) => number | null;
+}
+
+const RATE: CopyFigure = { what: 'GB/s moved once', of: (cell) => cell.gbPerSecond };
+const GPU_TIME: CopyFigure = {
+  what: 'us on the device by timestamp queries',
+  of: (cell) => cell.gpuUs ?? null,
+};
+
+/** What was measured in a direction; time on the device where anything is known of it. */
+function copyTables(report: BenchReport, direction: string): Table[] {
+  const isTimed = copyCells(report, direction).some((cell) => cell.gpuUs !== undefined);
+  return (isTimed ? [RATE, GPU_TIME] : [RATE]).map((what) => copyTable(report, direction, what));
+}
+
+/** A figure by strategy (rows), folio size and batch (columns). */
+function copyTable(report: BenchReport, direction: string, { what, of }: CopyFigure): Table {
   const cells = copyCells(report, direction);
   const how = fragmentsText(report.env.settings?.fragments ?? 'scattered');
   const strategies = valuesOf<string>(cells, 'strategy');
@@ -88,7 +106,7 @@ function copyTable(report: BenchReport, direction: string): Table {
     ).map((batch) => ({ folioBytes, batch })),
   );
   return {
-    title: `${directionName(direction)}, GB/s moved once, ${how} (size x batch)`,
+    title: `${directionName(direction)}, ${what}, ${how} (size x batch)`,
     columns: [
       'strategy',
       ...shapes.map(({ folioBytes, batch }) => `${shortBytes(folioBytes)} x${batch}`),
@@ -102,7 +120,7 @@ function copyTable(report: BenchReport, direction: string): Table {
             params['folioBytes'] === folioBytes &&
             params['batch'] === batch,
         );
-        return figure(cell, (one) => one.gbPerSecond);
+        return figure(cell, of);
       }),
     ]),
   };
@@ -319,7 +337,7 @@ function limitText({ limit }: Pick<GoalPart, 'limit'>): string {
 export function reportTables(report: BenchReport): Table[] {
   const tables: (Table | null)[] = [
     ...(report.presets ?? []).map(presetTextTable),
-    ...copyDirections(report).map((direction) => copyTable(report, direction)),
+    ...copyDirections(report).flatMap((direction) => copyTables(report, direction)),
     mixTable(report),
     migrateTable(report),
     phaseTable(report),

@@ -148,6 +148,11 @@ export interface BenchCell {
   readonly usPerPage: number | null;
   /** Median microseconds of one operation by phase, where the parts can be told apart. */
   readonly phases?: Readonly<Record<string, number>>;
+  /**
+   * Microseconds that the device took for one operation, by timestamp queries, in repeats of the
+   * cell. Absent where there are none, where the engine submits nothing, and for long cells.
+   */
+  readonly gpuUs?: number;
   /** What the engine did for one operation on average: lists, submissions, copy commands, ... */
   readonly counts?: Readonly<Record<string, number>>;
 }
