@@ -46,6 +46,8 @@ export interface CopySpec {
   readonly seed: number;
   /** Folios of one list; all of them by default. */
   readonly listFolios?: number;
+  /** Instead of that: how many lists, of as many folios each as can be. */
+  readonly lists?: number;
   /** Lists submitted before the first is waited for. Default 1. */
   readonly inFlight?: number;
   /** Who looks at the result. Default `device`. */
@@ -55,6 +57,18 @@ export interface CopySpec {
 /** Pages of folio i. */
 function pagesOf(folioPages: CopySpec['folioPages'], i: number): number {
   return typeof folioPages === 'number' ? folioPages : folioPages[i]!;
+}
+
+/** Where the lists of a copy end, in folios. */
+function listEnds({ source, listFolios, lists }: CopySpec): number[] {
+  const { length } = source;
+  const perList = listFolios ?? length;
+  const count = Math.min(length, lists ?? Math.ceil(length / perList));
+  return Array.from({ length: count }, (_, i) =>
+    lists === undefined
+      ? Math.min(length, (i + 1) * perList)
+      : Math.floor(((i + 1) * length) / count),
+  );
 }
 
 /** Records copies of folios source[i] to target[i], i from `from` to `to` - 1. */
@@ -94,10 +108,10 @@ export class CopyOperation implements Operation {
     this.bytes = this.pages * PAGE_SIZE;
     this.random = new Prng(seedFor(spec.seed, 'constants'));
     this.strayAtStart = machine.strayErrors();
-    const perList = spec.listFolios ?? spec.source.length;
-    for (let from = 0; from < spec.source.length; from += perList) {
-      const to = Math.min(spec.source.length, from + perList);
+    let from = 0;
+    for (const to of listEnds(spec)) {
       this.lists.push(recordCopies(spec.source, spec.target, spec.folioPages, from, to));
+      from = to;
     }
   }
 

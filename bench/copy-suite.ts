@@ -126,7 +126,10 @@ export function boxFor(ctx: RunContext, msLeft: number, cellsLeft: number): Samp
 }
 
 /** How a copy is made, where it is not as usual. */
-export interface CopyOptions extends Pick<CopySpec, 'listFolios' | 'inFlight' | 'verify'> {
+export interface CopyOptions extends Pick<
+  CopySpec,
+  'listFolios' | 'lists' | 'inFlight' | 'verify'
+> {
   /** Where false, frames of VRAM lie in order, as a driver's allocator hands them out. */
   readonly scatterVram?: boolean;
   readonly fragments?: Fragmentation;
@@ -188,10 +191,9 @@ export function takeFrames(
 }
 
 /** How the run wants its cells: where folios lie, lists in flight, who looks at results. */
-function copyOptions(ctx: RunContext, { batch }: CopyCell): CopyOptions {
+function copyOptions(ctx: RunContext): CopyOptions {
   const { fragments, channels, verify } = ctx.plan.settings;
-  const listFolios = Math.ceil(batch / channels);
-  return { fragments, verify, listFolios, inFlight: channels };
+  return { fragments, verify, lists: channels, inFlight: channels };
 }
 
 function specOf(ctx: RunContext, cell: CopyCell, operation: CopyOperation): CellSpec {
@@ -245,7 +247,7 @@ export async function runCopySuite(ctx: RunContext): Promise<void> {
     await ctx.say('copy', id);
     pools.ram.reset();
     pools.vram.reset();
-    const operation = takeCopy(ctx, pools, cell, copyOptions(ctx, cell));
+    const operation = takeCopy(ctx, pools, cell, copyOptions(ctx));
     if (operation === null) {
       ctx.omit(id, 'does not fit the machine');
     } else {

@@ -125,7 +125,7 @@ function takeCell(ctx: RunContext, pools: CopyPools, cell: MixCell): CopyOperati
     ...both,
     ...(scratch === null ? {} : { scratch }),
     seed: seedFor(ctx.plan.seed, id),
-    listFolios: Math.ceil(batch / channels),
+    lists: channels,
     inFlight: channels,
     verify,
   });

@@ -103,6 +103,8 @@ describe('channels', () => {
   test.each([
     { channels: 1, lists: 1 },
     { channels: 5, lists: 5 },
+    // In lists of equal length but the last they would be 12.
+    { channels: 14, lists: 14 },
   ])('$channels split a batch into $lists lists', async ({ channels, lists }) => {
     const report = await sweep({ channels });
     for (const direction of ['to-device', 'to-host', 'in-device', 'in-host']) {
