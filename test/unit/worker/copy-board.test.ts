@@ -18,6 +18,9 @@ import {
 /** Thrown where an actor is about to do an operation that it has not done before. */
 class Pause extends Error {}
 
+/** One for all: where it was made matters to nobody, and finding that out takes long. */
+const PAUSE = new Pause();
+
 type Step =
   | {
       readonly kind: 'load' | 'store' | 'add' | 'notify';
@@ -54,7 +57,7 @@ function advance(program: Program, log: readonly number[]): Step | null {
   const step = (one: Step): number => {
     if (at < log.length) return log[at++]!;
     next = one;
-    throw new Pause();
+    throw PAUSE;
   };
   const port: AtomicsPort = {
     load: (_words, where) => step({ kind: 'load', at: where, value: 0 }),
