@@ -9,6 +9,7 @@ import { seedFor } from './content.ts';
 import { CopyOperation } from './copy-operation.ts';
 import type { Direction } from './copy-operation.ts';
 import { copyPools } from './copy-suite.ts';
+import type { CopyPools } from './copy-suite.ts';
 import { FramePool } from './frames.ts';
 import { judge, withLimit } from './goal-parts.ts';
 import { compareSides, shuffledRounds, twoSided } from './goal-runs.ts';
@@ -41,7 +42,8 @@ export async function runEngineGoals(ctx: RunContext, raw: RawGpu): Promise<void
   if (ctx.wants('G17')) await measureLanes(ctx, raw);
 }
 
-type OwnEngine = CopyEngine & { readonly deviceErrors?: readonly string[] };
+/** See withEngines(). */
+export type OwnEngine = CopyEngine & { readonly deviceErrors?: readonly string[] };
 
 /** Opens an engine on the machine's RAM with VRAM of its own; null where it can't be had. */
 async function openEngine(
@@ -60,7 +62,8 @@ async function openEngine(
   return null;
 }
 
-interface OwnCopy {
+/** What an engine of its own copies. */
+export interface OwnCopy {
   readonly direction: Direction;
   readonly strategy: StrategyName;
   readonly pages: number;
@@ -69,11 +72,24 @@ interface OwnCopy {
   readonly scatterVram: boolean;
 }
 
-/** A copy by an engine of its own. */
-function copyBy(ctx: RunContext, engine: OwnEngine, goal: string, copy: OwnCopy): CopyOperation {
-  const { ram } = copyPools(ctx);
+/** Frames for copies by an engine of its own: those of the machine's RAM, and its device memory. */
+export function ownPools(ctx: RunContext, engine: OwnEngine): CopyPools {
   const { hostFrames, vramFrames } = engine.geometry;
-  const vram = new FramePool(hostFrames, vramFrames);
+  return { ram: copyPools(ctx).ram, vram: new FramePool(hostFrames, vramFrames) };
+}
+
+/**
+ * A copy by an engine of its own.
+ *
+ * @param pools Where its frames come from; default: frames that other copies have, too.
+ */
+export function copyBy(
+  ctx: RunContext,
+  engine: OwnEngine,
+  goal: string,
+  copy: OwnCopy,
+  { ram, vram }: CopyPools = ownPools(ctx, engine),
+): CopyOperation {
   const { direction, pages, scatterVram, ...rest } = copy;
   const shuffler = ctx.random.fork(goal);
   const inVram = scatterVram ? shuffler : null;
@@ -91,7 +107,8 @@ function copyBy(ctx: RunContext, engine: OwnEngine, goal: string, copy: OwnCopy)
   return new CopyOperation(machine, { direction, folioPages: 1, ...frames, ...rest, seed });
 }
 
-async function withEngines(
+/** Opens engines with these options, closes them after `work`; does neither without the first. */
+export async function withEngines(
   ctx: RunContext,
   pages: number,
   options: readonly Pick<WebGpuEngineOptions, 'tuning' | 'lanes'>[],

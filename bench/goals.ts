@@ -6,25 +6,19 @@ import { strain } from './goal-parts.ts';
 import type { GoalResult } from './run-context.ts';
 import type { BenchGoal, SuiteName } from './types.ts';
 
-/** A goal and the suite that decides it; null where no suite does yet. */
+/** A goal and the suite that decides it. */
 interface GoalDefinition {
   readonly id: string;
   readonly title: string;
-  readonly suite: SuiteName | null;
+  readonly suite: SuiteName;
   /** The goal is about WebGPU and means nothing on the CPU engine. */
   readonly needsWebGpu: boolean;
 }
-
-const NOT_MEASURED = 'not measured by this version';
 
 const NOT_ASKED = 'this run was not asked for it';
 
 function decided(id: string, title: string, suite: SuiteName, needsWebGpu = true): GoalDefinition {
   return { id, title, suite, needsWebGpu };
-}
-
-function undecided(id: string, title: string): GoalDefinition {
-  return { id, title, suite: null, needsWebGpu: true };
 }
 
 const DEFINITIONS: readonly GoalDefinition[] = [
@@ -43,7 +37,7 @@ const DEFINITIONS: readonly GoalDefinition[] = [
   decided('G13', 'A 2 MiB folio costs a fraction of 512 pages', 'migrate'),
   decided('G14', 'The first migration is as fast as later ones', 'migrate'),
   decided('G15', 'The copy kernel suits software adapters', 'copy'),
-  undecided('G16', 'On a real GPU a kernel copy is near the copy command'),
+  decided('G16', 'On a real GPU a kernel copy is near the copy command', 'copy'),
   decided('G17', 'Several channels gain on one', 'copy'),
   decided('G18', 'The harness reports no difference where there is none', 'copy', false),
   decided('G19', 'Verification does not change what is measured', 'copy', false),
@@ -73,7 +67,8 @@ export function goalRows(
       return decidedRow(definition, result);
     }
     const asked = isAsked(definition.id);
-    return openRow(definition, asked ? reason(definition, suites, engine) : NOT_ASKED);
+    const why = result?.why ?? reason(definition, suites, engine);
+    return openRow(definition, asked ? why : NOT_ASKED);
   });
 }
 
@@ -83,7 +78,6 @@ function reason(
   engine: 'webgpu' | 'cpu',
 ): string {
   const { suite, needsWebGpu } = definition;
-  if (suite === null) return NOT_MEASURED;
   if (!suites.includes(suite)) return `needs the suite ${suite}, which was not run`;
   if (needsWebGpu && engine === 'cpu')
     return 'needs a WebGPU adapter; this run used the CPU engine';

@@ -56,15 +56,16 @@ export class GpuTime {
     if (usual > MOST_US) return null;
     const taken: number[] = [];
     for (let i = 0; i < REPEATS; i++) {
-      const us = await this.once(operation);
+      await operation.prepare?.(false);
+      const us = await this.timeOf(operation);
       if (us === null) return null;
       taken.push(us);
     }
     return median(taken);
   }
 
-  private async once(operation: Operation): Promise<number | null> {
-    await operation.prepare?.(false);
+  /** Microseconds of one run, which is prepared; null where it failed or was in no submission. */
+  async timeOf(operation: Pick<Operation, 'run'>): Promise<number | null> {
     const { queue } = this.device;
     const submit = queue.submit.bind(queue);
     let submissions = 0;

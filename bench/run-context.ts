@@ -16,6 +16,8 @@ import type { BenchCell, BenchProgress, GoalPart, OmittedCell } from './types.ts
 export interface GoalResult {
   readonly id: string;
   readonly parts: readonly GoalPart[];
+  /** Why there are none. */
+  readonly why?: string;
 }
 
 /** Gives a port that leads through the page's main thread back to this one, to `answer`. */

@@ -13,6 +13,7 @@ import { countEngineCells, runEngineGoals } from './engine-goals.ts';
 import { FAULT_CELLS, runFaultSuite } from './fault-suite.ts';
 import { countCpuCurveCells, runCpuCurve } from './first-page.ts';
 import { FOLIO_CELLS, runFolioGoal } from './folio-goal.ts';
+import { GPU_CELLS, runGpuGoal } from './gpu-goal.ts';
 import { HARNESS_CELLS, runHarnessGoals } from './harness-goals.ts';
 import { countMigrateCells, runMigrateSuite } from './migrate-suite.ts';
 import { countMixCells, runMixSuite } from './mix-suite.ts';
@@ -105,6 +106,7 @@ function copies(ctx: RunContext, raw: RawGpu | null, gpu: OnGpu): Step[] {
     ...gpu((own) =>
       step(['copy'], ['G15', 'G17'], countEngineCells(ctx), () => runEngineGoals(ctx, own)),
     ),
+    ...gpu((own) => step(['copy'], ['G16'], GPU_CELLS, () => runGpuGoal(ctx, own))),
     step(['copy'], ['G20'], countCrossoverCells(ctx), () => runCrossoverGoal(ctx)),
     step(['copy'], ['G18', 'G19'], HARNESS_CELLS, () => runHarnessGoals(ctx)),
     step(['copy'], ['G1'], countRegretCells(ctx), () => runRegretGoal(ctx)),

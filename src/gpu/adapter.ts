@@ -191,7 +191,8 @@ function isWorker(): boolean {
   return 'WorkerGlobalScope' in globalThis;
 }
 
-function pause(ms: number): Promise<void> {
+/** Waits so long. */
+export function pause(ms: number): Promise<void> {
   return new Promise((resolve) => {
     setTimeout(resolve, ms);
   });

@@ -30,6 +30,7 @@ import type {
 } from '../engine/copy-engine.ts';
 import type { HostCopiers } from '../engine/host-copiers.ts';
 import { runHostJobs } from '../engine/host-jobs.ts';
+import { pause } from './adapter.ts';
 import { calibrate } from './calibrate.ts';
 import type { Scratch } from './calibrate.ts';
 import type { EngineParts } from './engine-parts.ts';
@@ -144,7 +145,7 @@ export class WebGpuEngine implements CopyEngine, FlightListener {
     return this.parts.resources.device;
   }
 
-  /** The arenas, for kernels of others. */
+  /** The arenas. */
   get vram(): Vram {
     return this.parts.resources.vram;
   }
@@ -397,6 +398,9 @@ export class WebGpuEngine implements CopyEngine, FlightListener {
     }
     this.room.uploadPages = staged ? (flight.upload?.pages ?? 0) : UNSTAGED_PAGES;
     this.room.readBytes = flight.readback?.bytes ?? 0;
+    const isOneArena = this.vram.arenas.length === 1;
+    this.room.bouncePages =
+      run.choice.move.movesInPlace && isOneArena ? Infinity : this.parts.bouncePages;
     return true;
   }
 
@@ -487,10 +491,4 @@ export class WebGpuEngine implements CopyEngine, FlightListener {
     }
     this.resolveLost(this.lostMessage);
   }
-}
-
-function pause(ms: number): Promise<void> {
-  return new Promise((resolve) => {
-    setTimeout(resolve, ms);
-  });
 }

@@ -20,6 +20,7 @@ export const computeStrategy: Strategy = {
   name: 'compute',
   sortsRows: false,
   stagesUploads: true,
+  movesInPlace: true,
   upload: scatterUploads,
   download: gatherDownloads,
   move: moveByKernels,

@@ -37,6 +37,7 @@ export function copyStrategy(name: StrategyName, grain: CopyGrain): Strategy {
     name,
     sortsRows: grain === 'run',
     stagesUploads: true,
+    movesInPlace: false,
     upload: (recording) => eachRun(recording, SEGMENT_UPLOAD, grain, emitUpload),
     download: (recording) => eachRun(recording, SEGMENT_DOWNLOAD, grain, emitDownload),
     move: (recording) => moveByCopies(recording, grain),

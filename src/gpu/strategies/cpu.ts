@@ -8,4 +8,5 @@ export const cpuStrategy: Strategy = {
   name: 'cpu',
   sortsRows: false,
   stagesUploads: false,
+  movesInPlace: false,
 };

@@ -39,6 +39,8 @@ export interface Strategy {
   readonly name: StrategyName;
   /** Whether rows should come sorted by VRAM frame. */
   readonly sortsRows: boolean;
+  /** Whether moves inside an arena need no room in the bounce buffer. */
+  readonly movesInPlace: boolean;
   /** Whether uploads go through an upload slot, filled before `upload` is called. */
   readonly stagesUploads: boolean;
   /** RAM to VRAM. */

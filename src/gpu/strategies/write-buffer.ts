@@ -11,6 +11,7 @@ export const writeBufferStrategy: Strategy = {
   name: 'writeBuffer',
   sortsRows: false,
   stagesUploads: false,
+  movesInPlace: false,
   upload: writeUploads,
   ...(runsStrategy.clear === undefined ? {} : { clear: runsStrategy.clear }),
 };
