@@ -11,7 +11,7 @@ test.for(['webgpu', 'cpu'] as const)(
     const seed = Date.now() % 2 ** 32;
     const program = new URL('../fixtures/programs/stress.js', import.meta.url).href;
     try {
-      const figures = await runStress(machine, { seconds: 6, seed, program, isEnough: isMuch });
+      const figures = await runStress(machine, { seconds: 3, seed, program, isEnough: isMuch });
       expect(isMuch(figures), describeFigures(figures)).toBe(true);
     } finally {
       await machine.close();

@@ -28,7 +28,7 @@ const RUN_PAGES = 32;
 /** A core that reports nothing for so long hangs. */
 const SILENT_MS = 60_000;
 /** How many times as long a run may take that has not done enough when its time is over. */
-const MAX_STRETCH = 4;
+const MAX_STRETCH = 8;
 
 /** Whether a run of some seconds was one: everything has happened again and again. */
 export function isMuch({
@@ -57,7 +57,7 @@ export interface StressOptions {
   readonly cores?: number;
   /** URL of fixtures/programs/stress.js. */
   readonly program: string;
-  /** It goes on beyond its time until this holds, and four times as long at most. */
+  /** It goes on beyond its time until this holds, and eight times as long at most. */
   readonly isEnough?: (figures: StressFigures) => boolean;
   /** Called some times a second. */
   readonly onProgress?: (figures: StressFigures) => void;

@@ -8,7 +8,7 @@ test('cores, devices and the kernel lose no store and tear no word', async () =>
   const seed = Date.now() % 2 ** 32;
   const program = new URL('../../fixtures/programs/stress.js', import.meta.url).href;
   try {
-    const figures = await runStress(machine, { seconds: 8, seed, program, isEnough: isMuch });
+    const figures = await runStress(machine, { seconds: 4, seed, program, isEnough: isMuch });
     expect(isMuch(figures), describeFigures(figures)).toBe(true);
   } finally {
     await machine.close();
