@@ -8,6 +8,7 @@
  *
  * Locking. None. Leaves out: who owns a frame; that is the driver's page allocator.
  */
+import { assert } from '../base/assert.ts';
 import { errno } from '../base/errno.ts';
 import { PAGE_SIZE, PMD_SIZE } from '../base/units.ts';
 import { BUFFER_COPY_DST, BUFFER_COPY_SRC, BUFFER_STORAGE } from './flags.ts';
@@ -57,6 +58,7 @@ export async function createVram(
   const { maxStorageBufferBindingSize, maxBufferSize } = device.limits;
   const limit = Math.min(maxStorageBufferBindingSize, maxBufferSize);
   const framesPerArena = arenaBytes(vramFrames * PAGE_SIZE, limit, maxArenaBytes) / PAGE_SIZE;
+  assert(vramFrames === 0 || framesPerArena >= 1, 'an arena holds at least a page');
   const arenas: GPUBuffer[] = [];
   device.pushErrorScope('out-of-memory');
   for (let first = 0; first < vramFrames; first += framesPerArena) {

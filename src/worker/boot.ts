@@ -186,6 +186,11 @@ function planMachine(options: MachineOptions): Plan | OpenFailure {
   if (!Number.isInteger(ringDepth) || ringDepth < 1 || ringDepth > MAX_RING_DEPTH) {
     return failure(errno.EINVAL, `rings of ${ringDepth} slots`, `give 1 to ${MAX_RING_DEPTH}`);
   }
+  const { maxArenaBytes = PAGE_SIZE } = options;
+  if (!isSize(maxArenaBytes, PAGE_SIZE, Number.MAX_SAFE_INTEGER)) {
+    // Arenas of no page would never be enough.
+    return failure(errno.EINVAL, `arenas of ${maxArenaBytes} bytes`, 'give 4 KiB or more');
+  }
   const engine = options.engine ?? 'webgpu';
   if (engine !== 'webgpu' && engine !== 'cpu') {
     return failure(errno.EINVAL, `engine ${String(engine)}`, 'give webgpu or cpu');
