@@ -31,16 +31,17 @@ export const GPU_CELLS = 5;
 /** Measures G16. Adds its cells and result to `ctx`; on a software adapter only why not. */
 export async function runGpuGoal(ctx: RunContext, raw: RawGpu): Promise<void> {
   const { isSoftware } = ctx.copyMachine.engine.adapter;
-  const why = isSoftware
-    ? 'needs a GPU: this adapter computes on the CPU'
-    : 'the adapter has no clock of its own (timestamp-query)';
-  const parts = isSoftware ? null : await measureGpuCopies(ctx, raw);
-  ctx.goals.push(parts === null ? { id: 'G16', parts: [], why } : { id: 'G16', parts });
+  const open = (why: string): void => void ctx.goals.push({ id: 'G16', parts: [], why });
+  if (isSoftware) return open('needs a GPU: this adapter computes on the CPU');
+  if (!raw.device.features.has('timestamp-query')) {
+    return open('the adapter has no clock of its own (timestamp-query)');
+  }
+  const parts = await measureGpuCopies(ctx, raw);
+  if (parts !== null) ctx.goals.push({ id: 'G16', parts });
 }
 
-/** The parts of G16, on any adapter that has a clock; null where it has none or a cell failed. */
-export async function measureGpuCopies(ctx: RunContext, raw: RawGpu): Promise<GoalPart[] | null> {
-  if (!raw.device.features.has('timestamp-query')) return null;
+/** The parts of G16, on an adapter that has a clock; null where a cell failed. */
+async function measureGpuCopies(ctx: RunContext, raw: RawGpu): Promise<GoalPart[] | null> {
   await ctx.say('goals', 'G16 kernels and the copy command');
   let parts: GoalPart[] | null = null;
   await withEngines(ctx, 8 * PAGES, [{}], async ([engine]) => {

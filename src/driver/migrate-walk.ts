@@ -20,7 +20,7 @@ import type { MigrateWindow } from './migrate-window.ts';
 
 /** Windows that are in progress at the same time. */
 export const IN_FLIGHT = 3;
-/** Pages of the first window of a long range: they take as long as one page does. */
+/** Pages of the first window of a long range: they take about as long as one page. */
 const FIRST_PAGES = 16;
 /** Pages of the others: enough to make a round trip cheap, few for those who wait for a page. */
 const FULL_PAGES = 2 * WINDOW_PAGES;

@@ -35,7 +35,7 @@ const DOUBTFUL_ROUNDS = 2;
 const DOUBTFUL_MS = 25;
 /** A way that took so many times as long as another is not tried again. */
 const HOPELESS = 2;
-/** Largest upload that may go by a `writeBuffer` a page: far beyond, it never was the best way. */
+/** Largest upload that may go by a `writeBuffer` a page: at 64 pages it never was the best way. */
 const MOST_WRITES = FEW;
 
 const UP = 'up';
@@ -59,7 +59,8 @@ const known = new Map<string, Paths>();
 /**
  * Measures an engine that nobody uses yet, or warms it up where its adapter is known.
  *
- * @returns what `auto` is to go by. Context: waits, for about 80 ms; scratch frames change.
+ * @returns what `auto` is to go by. Context: waits, for about 100 ms
+ * (docs/performance.md); scratch frames change.
  */
 export async function calibrate(engine: CopyEngine, scratch: Scratch): Promise<Paths> {
   const { adapter } = engine;
