@@ -25,7 +25,10 @@ afterEach(async () => {
   }
 });
 
-/** Loses the device as soon as `landed` flights have landed after this call. */
+/**
+ * Loses the device in the flight after `landed` ones, counted from this call: its commands have
+ * been handed over, their answer has been asked for, and nothing has come back.
+ */
 function loseAfter(engine: WebGpuEngine, landed: number): void {
   const { readbacks, uploads } = engine.parts;
   let seen = 0;
@@ -35,9 +38,16 @@ function loseAfter(engine: WebGpuEngine, landed: number): void {
     ring.give = (slot) => {
       give(slot);
       seen += 1;
-      if (seen === landed) setTimeout(() => engine.device.destroy(), 0);
     };
   }
+  const { queue } = engine.device;
+  const submit = queue.submit.bind(queue);
+  queue.submit = (lists) => {
+    const commands = [...lists];
+    submit(commands);
+    // Empty ones only ask for answers.
+    if (seen >= landed && commands.length > 0) queueMicrotask(() => engine.device.destroy());
+  };
 }
 
 async function openRig(): Promise<Rig> {

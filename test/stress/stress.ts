@@ -333,7 +333,8 @@ class Stress {
       seconds: (performance.now() - this.startMs) / 1000,
       operations: sum(({ ops }) => ops),
       migrations: vm['pgmigrate_to_device']! + vm['pgmigrate_to_ram']!,
-      faults: Array.from(this.reports, (report) => report?.faults ?? 0),
+      // A core that has not reported yet has no place among the reports.
+      faults: Array.from(this.heardMs, (_, core) => this.reports[core]?.faults ?? 0),
       signals: sum(({ signals }) => signals),
       ...this.tally,
       folios: vm['thp_fault_alloc']! + vm['thp_collapse_alloc']!,

@@ -70,7 +70,7 @@ describe.skipIf(!bundleRunsHere())('kernels of the lab (needs Linux x64)', SLOW,
     );
     await rig.press('#run-kernel');
     expect(await rig.page.locator('#kernel-editor [data-line="3"]').count()).toBeGreaterThan(0);
-    expect(rig.query().get('wgsl')).toMatch(/x \+ 1\.5/);
+    expect((await rig.query()).get('wgsl')).toMatch(/x \+ 1\.5/);
     await rig.page.fill('#kernel-editor textarea', '');
     await rig.press('#run-kernel');
     expect(await rig.text('#kernel-editor .problems')).toMatch(/^line 1\s+there is no fn kernel/);
@@ -78,7 +78,7 @@ describe.skipIf(!bundleRunsHere())('kernels of the lab (needs Linux x64)', SLOW,
     expect(await rig.page.locator('#kernel-editor [data-line]').count()).toBe(0);
     await rig.press('#run-kernel');
     expect(await rig.text('#kernel-verdict')).toMatch(/^Done/);
-    expect(rig.query().has('wgsl')).toBe(false);
+    expect((await rig.query()).has('wgsl')).toBe(false);
   });
 
   test('an access out of memory ends its invocation, and names it', async () => {
@@ -136,7 +136,7 @@ describe.skipIf(!bundleRunsHere())('kernels of the lab (needs Linux x64)', SLOW,
       expect(await rig.text('#kernel-service')).toMatch(new RegExp(`${what}\\s+[1-9]`));
       expect(await rig.page.isVisible('#kernel-timeline canvas')).toBe(true);
     }
-    expect(rig.query().get('mover')).toBe('none');
+    expect((await rig.query()).get('mover')).toBe('none');
     await rig.page.selectOption('#mover', 'single');
     await rig.press('#run-kernel');
     expect(await rig.text('#kernel-service')).toBe('');

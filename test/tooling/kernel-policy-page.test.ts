@@ -43,7 +43,7 @@ describe.skipIf(!bundleRunsHere())('real runs under policies (needs Linux x64)',
     await rig.press('#run-kernel');
     expect(await rig.text('#kernel-service thead')).toMatch(/mine & yours/);
     // It goes along in the address, and runs nowhere by itself.
-    const query = rig.query();
+    const query = await rig.query();
     expect(query.get('code')).toMatch(/mine & yours/);
     query.delete('manual');
     await rig.open(`05-fault-lab/?${query}`);

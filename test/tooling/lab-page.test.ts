@@ -77,7 +77,7 @@ describe.skipIf(!bundleRunsHere())('fault lab page (needs Linux x64)', () => {
     expect(await rig.text('#verdict')).toMatch(/^The settings have changed/);
     await rig.press('#step-batch');
     expect(await rig.marks()).toMatchObject({ aBatches: '1', bBatches: '1' });
-    expect(Object.fromEntries(rig.query())).toMatchObject({ size: '1', speed: '10000' });
+    expect(Object.fromEntries(await rig.query())).toMatchObject({ size: '1', speed: '10000' });
   });
 
   test('a failure is put in the way of one side, and the run still ends', async () => {
@@ -118,7 +118,7 @@ describe.skipIf(!bundleRunsHere())('fault lab page (needs Linux x64)', () => {
     await code(text.replace('two pages at a time', 'mine & yours'));
     await rig.press('#run');
     expect(await rig.text('#a-title')).toBe('A: mine & yours');
-    const query = rig.query();
+    const query = await rig.query();
     // Nobody's program runs because somebody followed a link.
     await rig.open(`05-fault-lab/?${query}`);
     expect(await rig.text('#verdict')).toMatch(/^This address brings a policy with it: read it/);
@@ -203,7 +203,7 @@ describe.skipIf(!bundleRunsHere())('fault lab page (needs Linux x64)', () => {
     expect(await rig.marks()).not.toHaveProperty('aDone');
     await rig.press('#run');
     expect(await rig.marks()).toMatchObject({ result: 'ok', aDone: 'true', bDone: 'true' });
-    expect(Object.fromEntries(rig.query())).toEqual({ workload: 'sweep' });
+    expect(Object.fromEntries(await rig.query())).toEqual({ workload: 'sweep' });
   });
 
   test('its address can be copied, with what is in its forms', async () => {
@@ -213,8 +213,8 @@ describe.skipIf(!bundleRunsHere())('fault lab page (needs Linux x64)', () => {
     await rig.page.click('#copy-address');
     await rig.page.waitForFunction(() => /^Copied/m.test(document.body.innerText));
     const copied = await rig.page.evaluate(() => navigator.clipboard.readText());
-    expect(copied).toBe(rig.page.url());
-    expect(Object.fromEntries(rig.query())).toMatchObject({ window: '16', kernel: 'chase' });
+    expect(copied).toBe(await rig.page.evaluate(() => location.href));
+    expect(Object.fromEntries(await rig.query())).toMatchObject({ window: '16', kernel: 'chase' });
     await rig.page.fill('#window', '0');
     await rig.page.click('#copy-address');
     expect(await rig.text('#files-note')).toMatch(/^'0' is no window\. Use a whole number/);

@@ -118,8 +118,8 @@ export class PageRig {
     });
   }
 
-  /** The parameters of the page's address. */
-  query(): URLSearchParams {
-    return new URL(this.page.url()).searchParams;
+  /** The parameters of the page's address, asked of the page: `page.url()` lags behind it. */
+  async query(): Promise<URLSearchParams> {
+    return new URL(await this.page.evaluate(() => location.href)).searchParams;
   }
 }

@@ -43,7 +43,7 @@ describe.skipIf(!bundleRunsHere())('oversubscription page (needs Linux x64)', ()
     await rig.page.selectOption('#evict', 'lfu2m');
     await rig.press('#start');
     expect(await rig.marks()).toMatchObject({ cells: '11' });
-    const query = rig.query();
+    const query = await rig.query();
     expect(Object.fromEntries(query)).toEqual({
       manual: '',
       workload: 'random',
@@ -138,7 +138,7 @@ describe.skipIf(!bundleRunsHere())('oversubscription page (needs Linux x64)', ()
     await rig.press('#start');
     expect(await line.innerText()).toMatch(/stuck at 1\.05×/);
     expect(await rig.text('#editor .problems')).toMatch(/^line 15\s+policy two .*nothing is not/);
-    const query = rig.query();
+    const query = await rig.query();
     rig.expected = /Unexpected|Invalid/;
     await rig.page.fill('#editor textarea', 'export const policy = {\n  onFaults( {},\n};\n');
     await rig.press('#start');
@@ -147,7 +147,7 @@ describe.skipIf(!bundleRunsHere())('oversubscription page (needs Linux x64)', ()
     await rig.page.uncheck('input[value=yours]');
     await rig.press('#start');
     expect(await rig.marks()).toMatchObject({ cells: '22' });
-    expect(rig.query().has('code')).toBe(false);
+    expect((await rig.query()).has('code')).toBe(false);
     query.delete('manual');
     await rig.open(`06-oversubscription/?${query}`);
     expect(await rig.text('#note')).toMatch(/^This address brings a policy with it: read it/);
