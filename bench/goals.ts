@@ -48,6 +48,18 @@ const DEFINITIONS: readonly GoalDefinition[] = [
 /** Ids of all goals, in order. */
 export const GOAL_IDS: readonly string[] = DEFINITIONS.map(({ id }) => id);
 
+/** Of the goals about WebGPU, those whose steps run on the CPU engine, too, to be tested there. */
+const RUN_ON_CPU = ['G1', 'G7', 'G20'];
+
+/** What a goal needs to be measured at all; undefined for an id that is none. */
+export function goalNeeds(
+  id: string,
+): { readonly suite: SuiteName; readonly device: boolean } | undefined {
+  const found = DEFINITIONS.find((definition) => definition.id === id);
+  if (found === undefined) return undefined;
+  return { suite: found.suite, device: found.needsWebGpu && !RUN_ON_CPU.includes(id) };
+}
+
 /**
  * The rows of all goals.
  *

@@ -10,6 +10,7 @@
 import { BATCH_NAMES, DIRECTION_NAMES, FOLIO_NAMES, STRATEGY_NAMES } from '../bench/copy-grid.ts';
 import { MOST_CHANNELS, MOST_RING_DEPTH, VERIFY_NAMES } from '../bench/copy-settings.ts';
 import { FRAGMENTATIONS } from '../bench/fragments.ts';
+import { contradictionIn } from '../bench/contradictions.ts';
 import { unusedBy } from '../bench/unused.ts';
 import { NO_GOALS, isSound } from '../bench/types.ts';
 import { GOAL_IDS } from '../bench/goals.ts';
@@ -219,6 +220,12 @@ export function refuseUnused(values: OptionValues<typeof OPTIONS>): void {
   throw new UsageError(`${names} would not be used: ${unused.why}`);
 }
 
+/** Refuses what can't be run together: it would measure nothing of what was asked for. */
+export function refuseContradiction(values: OptionValues<typeof OPTIONS>): void {
+  const found = contradictionIn(benchOptions(values), values.browser === 'node');
+  if (found !== null) throw new UsageError(`--goal: ${found.what}; ${found.remedy}`);
+}
+
 export function main(): Promise<never> {
   const [subcommand, ...rest] = process.argv.slice(2);
   if (subcommand === 'compare') return compareMain(rest);
@@ -231,6 +238,7 @@ export function main(): Promise<never> {
   const kind = values.quick ? 'quick' : '';
   return runCommand('bench', () => {
     refuseUnused(values);
+    refuseContradiction(values);
     return runAndPrint(benchOptions(values), values, kind);
   });
 }

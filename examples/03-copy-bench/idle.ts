@@ -1,7 +1,9 @@
 /*
  * Controls that the run would not use are off, and the page says why: a choice that does nothing
  * would be taken for what was measured. What was chosen there stays, for when it counts again.
+ * Choices that contradict each other are said there, too, before Start refuses them.
  */
+import { contradictionIn } from '../../bench/contradictions.ts';
 import { unusedBy } from '../../bench/unused.ts';
 import type { BenchOptions } from '../../bench/types.ts';
 import { AddressError } from '../_shell/address.ts';
@@ -37,8 +39,10 @@ export function showIdle(form: HTMLFormElement): void {
   // All count: a choice that is off may be what another one would be off for.
   for (const control of controls) control.disabled = false;
   let idle: Idle[];
+  let options: BenchOptions;
   try {
-    idle = idleBy(optionsOf(readForm(form, RUN_FIELDS)));
+    options = optionsOf(readForm(form, RUN_FIELDS));
+    idle = idleBy(options);
   } catch (error) {
     if (!(error instanceof AddressError)) throw error;
     // Something is only half typed.
@@ -62,6 +66,8 @@ export function showIdle(form: HTMLFormElement): void {
     );
     return `Off: ${fields.map(nameOf).join(', ')} (${why}).`;
   });
+  const found = contradictionIn(options);
+  if (found !== null) lines.push(`Can't be run: ${found.what}; ${found.remedy}.`);
   byId('unused').textContent = lines.join(' ');
   byId('unused').hidden = lines.length === 0;
 }

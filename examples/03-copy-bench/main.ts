@@ -6,6 +6,7 @@
  * `readWorkerHeap` tells how much of the worker's JS heap is in use.
  */
 import { runBench } from '../../bench/bench-client.ts';
+import { contradictionIn } from '../../bench/contradictions.ts';
 import { isSound } from '../../bench/types.ts';
 import type { BenchCell, BenchOptions, BenchProgress, BenchReport } from '../../bench/types.ts';
 import { AddressError } from '../_shell/address.ts';
@@ -51,6 +52,12 @@ function note(text: string): void {
   byId('note').textContent = text;
 }
 
+/** Says why nothing is run, also to a driver. */
+function decline(why: string): void {
+  note(why);
+  if (query.has('auto')) refuse(new Error(why));
+}
+
 /** The bar is full, and the note says what came of it. */
 function showEnd({ cells, omitted, wallSeconds }: BenchReport): void {
   const bar = byIdAs('bar', HTMLProgressElement);
@@ -68,7 +75,9 @@ function showProgress({ suite, note: what, done, total }: BenchProgress): void {
 /** What the form asks for, or why that can't be. */
 function optionsOrWords(): BenchOptions | string {
   try {
-    return readRunForm(form);
+    const options = readRunForm(form);
+    const found = options.suites?.length === 0 ? null : contradictionIn(options);
+    return found === null ? options : `${found.what}; ${found.remedy}.`;
   } catch (error) {
     if (error instanceof AddressError) return `${error.message} ${error.remedy}`;
     throw error;
@@ -76,12 +85,12 @@ function optionsOrWords(): BenchOptions | string {
 }
 
 async function run(page: Page, results: Results): Promise<void> {
-  if (!form.reportValidity()) return note('A number is missing, or out of its range.');
+  if (!form.reportValidity()) return decline('A number is missing, or out of its range.');
   const options = optionsOrWords();
-  if (typeof options === 'string') return note(options);
-  if (options.suites?.length === 0) return note('Choose at least one suite.');
+  if (typeof options === 'string') return decline(options);
+  if (options.suites?.length === 0) return decline('Choose at least one suite.');
   const { refusal } = results;
-  if (refusal !== null) return note(refusal);
+  if (refusal !== null) return decline(refusal);
   const cells: BenchCell[] = [];
   const abort = new AbortController();
   cancel.onclick = () => {

@@ -12,7 +12,7 @@ import { parseCommandLine, UsageError } from '../../cli/args.ts';
 import { prepareOutput } from '../../cli/bench-output.ts';
 import { pageQuery } from '../../cli/bench-run.ts';
 import { BENCH_COMMAND, SOAK_COMMAND, benchOptions, refuseUnused } from '../../cli/bench.ts';
-import { soakOptions } from '../../cli/bench.ts';
+import { refuseContradiction, soakOptions } from '../../cli/bench.ts';
 
 const ROOT = resolve(import.meta.dirname, '../..');
 const folder = mkdtempSync(join(tmpdir(), 'webhmm-bench-'));
@@ -127,6 +127,37 @@ describe('options that a run would not use', () => {
     { args: ['--suite', 'copy,mm', '--goal', 'G2'] },
   ])('$args is not', ({ args }) => {
     expect(refusalOf(...args)).toBe('accepted');
+  });
+});
+
+describe('options that contradict each other', () => {
+  const refusalOf = (...args: string[]): string => {
+    const line = parseCommandLine(BENCH_COMMAND, args);
+    if (line === 'help') throw new Error('help was asked for');
+    return refusal(() => refuseContradiction(line.values));
+  };
+
+  test.each([
+    { args: ['--suite', 'mm', '--goal', 'G2'], says: /^--goal: G2 needs the suite copy, .*; choo/ },
+    { args: ['--goal', 'none,G1'], says: /^--goal: none stands for .*; name goals alone, or none/ },
+    { args: ['--goal', 'G4', '--adapter', 'cpu'], says: /^--goal: G4 needs a WebGPU adapter/ },
+    { args: ['--goal', 'G8', '--browser', 'node'], says: /^--goal: G8 needs CPU cores/ },
+  ])('$args is refused, and says what helps', ({ args, says }) => {
+    expect(refusalOf(...args)).toMatch(says);
+  });
+
+  test.each([
+    { args: ['--suite', 'mm', '--goal', 'none'] },
+    { args: ['--goal', 'G8'] },
+    { args: ['--goal', 'G1', '--adapter', 'cpu'] },
+  ])('$args is not', ({ args }) => {
+    expect(refusalOf(...args)).toBe('accepted');
+  });
+
+  test('before a run begins: one line, status 1', async () => {
+    const ran = await bench('--browser', 'node', '--suite', 'mm', '--goal', 'G2');
+    expect(ran).toMatchObject({ status: 1, out: '' });
+    expect(ran.err).toMatch(/^bench: --goal: G2 needs the suite copy, [^\n]*\n$/);
   });
 });
 
