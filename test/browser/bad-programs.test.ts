@@ -2,7 +2,7 @@
  * Programs that misbehave in a real browser: what differs from Node is how a thread ends, and how
  * that is proven.
  */
-import { afterAll, beforeAll, expect, test } from 'vitest';
+import { afterAll, beforeAll, expect, test, vi } from 'vitest';
 import { Machine, PAGE_SIZE, PROT_READ, PROT_WRITE } from '../../src/index.ts';
 import type { RunningProgram } from '../../src/index.ts';
 
@@ -18,9 +18,15 @@ beforeAll(async () => {
 
 afterAll(async () => {
   await machine.close();
-  const { held = [], pending = [] } = await navigator.locks.query();
-  const ours = [...held, ...pending].filter(({ name }) => name?.startsWith('webhmm-core-'));
-  expect(ours).toEqual([]);
+  // The browser takes a moment for those of a worker that it has ended.
+  await vi.waitFor(
+    async () => {
+      const { held = [], pending = [] } = await navigator.locks.query();
+      const ours = [...held, ...pending].filter(({ name }) => name?.startsWith('webhmm-core-'));
+      expect(ours).toEqual([]);
+    },
+    { timeout: 30_000 },
+  );
 });
 
 /** Starts a program that prints `running` first, and waits for that. */

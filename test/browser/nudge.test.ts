@@ -22,7 +22,9 @@ function firstNudge(): Promise<number> {
 
 test('the first nudge comes after a quarter of a millisecond, not after a whole one', async () => {
   const times: number[] = [];
-  for (let i = 0; i < 100; i++) times.push(await firstNudge());
+  // A busy machine delays each of them, but hardly all.
+  do times.push(await firstNudge());
+  while (times.length < 100 || (times.length < 4000 && Math.min(...times) >= 1));
   // The page's own clock may go by tenths.
   expect(Math.min(...times)).toBeGreaterThanOrEqual(0.15);
   expect(Math.min(...times)).toBeLessThan(1);

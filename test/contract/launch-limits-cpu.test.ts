@@ -2,7 +2,7 @@
  * Launches at the edges of what callers may say, on the CPU engine: nothing of it may end more than
  * the launch.
  */
-import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import {
   bootMachine,
   errno,
@@ -102,11 +102,15 @@ describe('what callers may say of a launch', () => {
   it('a file that is closed while its policy is loaded runs no kernel', async () => {
     const placed = await place(rig, 'accumulate');
     const other = await rig.process.openDevice(0);
-    const loads = 'await new Promise((done) => setTimeout(done, 20));';
+    // Modules of the page's thread share its globals.
+    const gate = globalThis as { letPolicyLoad?: () => void };
+    const loads = 'await new Promise((done) => (globalThis.letPolicyLoad = done));';
     const policy = moduleOf(`${loads} export const policy = { ${POLICY} };`);
     const launch = launchPlaced({ ...rig, device: other }, kernel, placed, { policy });
     const refused = expect(launch).rejects.toMatchObject({ errno: errno.EBADF });
+    await vi.waitFor(() => expect(gate.letPolicyLoad).toBeDefined(), { timeout: 20_000 });
     await other.close();
+    gate.letPolicyLoad!();
     await refused;
     await expectUsable();
   });

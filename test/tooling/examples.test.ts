@@ -326,7 +326,9 @@ describe.skipIf(!bundleRunsHere())('pages in the bundled browser (needs Linux x6
         await page?.close();
         const viewport = { width: 390, height: 844 };
         await open(`${site.url}${folder}`, { viewport, reducedMotion: 'reduce' });
-        const row = await page.$eval('.bar nav', (nav) => {
+        const row = await page.$eval('.bar nav', async (nav) => {
+          // That it has been scrolled is said with the next frame, its size after that.
+          for (let i = 0; i < 2; i++) await new Promise((done) => requestAnimationFrame(done));
           const box = nav.getBoundingClientRect();
           const mark = Number.parseFloat(getComputedStyle(nav, '::after').width) || 0;
           const links = [...nav.querySelectorAll('a')].map((a) => {

@@ -207,7 +207,8 @@ describe.skipIf(!bundleRunsHere())('real runs under policies (needs Linux x64)',
     const [before, workers] = [await heap(), rig.page.workers().length];
     for (let i = 0; i < 12; i++) await round();
     expect(await verdict()).toMatch(/^Done\. Every word/);
-    expect(rig.page.workers()).toHaveLength(workers);
+    // Workers that have ended are told of late, and so they were at first.
+    await expect.poll(() => rig.page.workers().length).toBeLessThanOrEqual(workers);
     // What only waits for its turn to be collected goes in a moment.
     await expect.poll(async () => (await heap()) - before).toBeLessThan(2 ** 20);
   });
