@@ -13,7 +13,7 @@ import { watchPage } from './browser-page.ts';
 import type { BrowserPage } from './browser-page.ts';
 import { openBrowser } from './browser.ts';
 import type { BrowserRequest, OpenBrowser } from './browser.ts';
-import { onExit } from './cleanup.ts';
+import { isStopped, onExit } from './cleanup.ts';
 import { openNodeGpu } from './node-gpu.ts';
 import { bundleNodeWorker } from './node-worker.ts';
 import { startProgress } from './progress.ts';
@@ -68,12 +68,29 @@ function complete(report: BenchReport, facts: Partial<BenchEnvironment>): BenchR
   return { ...report, commit: currentCommit(), env };
 }
 
-/** A listener for progress messages that shows them on stderr, and its end. */
+/**
+ * A listener for progress messages that shows them on stderr, and its end. Of a run that is stopped
+ * it says how far it came: that is written nowhere.
+ */
 function showProgress(): { on: (progress: BenchProgress) => void; end: () => void } {
   const progress = startProgress('bench');
+  let cells = 0;
+  let isOver = false;
+  onExit(() => {
+    if (isOver) return;
+    const measured = cells === 1 ? '1 cell was' : `${cells} cells were`;
+    process.stderr.write(`bench: ${measured} measured; of a stopped run nothing is written\n`);
+  });
   return {
-    on: ({ note, done, total }) => progress.update(note, done, total),
-    end: () => progress.end(),
+    on: ({ note, done, total, cell }) => {
+      if (cell !== undefined) cells += 1;
+      if (!isStopped()) progress.update(note, done, total);
+    },
+    end: () => {
+      progress.end();
+      // A run that ends because it was stopped has not come to its end.
+      isOver = !isStopped();
+    },
   };
 }
 

@@ -22,7 +22,7 @@ import { refuseBrowser } from './browser.ts';
 import { compareMain, showMain } from './bench-files.ts';
 import { printReport, prepareOutput, writeReport } from './bench-output.ts';
 import { runInBrowser, runInNode } from './bench-run.ts';
-import { runCommand } from './cleanup.ts';
+import { runCommand, unlessStopped } from './cleanup.ts';
 
 const MAX_SEED = 2 ** 32 - 1;
 
@@ -168,7 +168,7 @@ export const SOAK_COMMAND = {
   summary:
     'Migrates pages to the device and home again for minutes, by migration and by CPU faults,\n' +
     'and compares every word in every round. The exit status is 1 when a word was wrong or\n' +
-    'memory did not stay flat: pages in use, heap, process. Ctrl-C ends it.',
+    'memory did not stay flat: pages in use, heap, process. Ctrl-C ends it, without a report.',
   options: SOAK_OPTIONS,
 } as const;
 
@@ -264,6 +264,8 @@ async function runAndPrint(
     choice === 'node'
       ? await runInNode(options, say)
       : await runInBrowser(options, { choice, power: values.power, say });
+  // The last part of a run may be over before it hears that it was stopped.
+  await unlessStopped();
   writeReport(report, output);
   printReport(report, output);
   return isSound(report) ? 0 : 1;
