@@ -130,8 +130,8 @@ function chromiumProject(launchOptions: ChromiumLaunch) {
       include: CHROMIUM_FILES,
       setupFiles: ['test/setup/chromium.ts'],
       provide,
-      testTimeout: 60_000,
-      hookTimeout: 60_000,
+      testTimeout: GPU_LIMIT_MS,
+      hookTimeout: GPU_LIMIT_MS,
       // Once in some thousand tests the browser's software GPU never answers. What is wrong fails
       // twice.
       retry: 1,

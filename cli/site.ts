@@ -82,9 +82,11 @@ async function removeLeftovers(cache: string): Promise<void> {
   for (const name of await readdir(cache)) {
     const path = join(cache, name);
     const pid = /^site\.pid(\d+)$/.exec(name)?.[1];
+    // Others may be removing leftovers, too.
+    const info = name.startsWith('site-') ? await stat(path).catch(() => undefined) : undefined;
     const isLeft =
       pid === undefined
-        ? name.startsWith('site-') && Date.now() - (await stat(path)).mtimeMs > STALE_MS
+        ? info !== undefined && Date.now() - info.mtimeMs > STALE_MS
         : !isAlive(Number(pid));
     if (isLeft) await rm(path, { recursive: true, force: true });
   }

@@ -104,7 +104,7 @@ async function smallRig(one: VmCase): Promise<{ rig: MachineRig; addr: number }>
   return { rig, addr: await mapCase(rig, one) };
 }
 
-describe('CPUs that a policy has wait', { timeout: 60_000 }, () => {
+describe('CPUs that a policy has wait', { timeout: 120_000 }, () => {
   it('M6: xe: a page that an atomic moved stays for its timeslice of virtual time', async () => {
     const one = counting(true);
     const { rig, addr } = await smallRig(one);

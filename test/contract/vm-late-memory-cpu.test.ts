@@ -115,7 +115,7 @@ async function mapAt(rig: MachineRig, addr: number, length: number, prot = RW): 
 
 const ALL = Array.from({ length: GROUPS }, () => 1);
 
-describe('memory of a kernel that runs', { timeout: 60_000 }, () => {
+describe('memory of a kernel that runs', { timeout: 120_000 }, () => {
   it.each(WAYS)('%s: mapped above all that was there before it is needed: served', async (way) => {
     const { rig, addr } = await rigWith(HALF);
     const outcome = await run(rig, way, addr, async (call) => {

@@ -75,7 +75,7 @@ async function run(
   return { report, refused };
 }
 
-describe('pages that others have, without the aperture', { timeout: 60_000 }, () => {
+describe('pages that others have, without the aperture', { timeout: 120_000 }, () => {
   it.each(WAYS)('%s: a pin that goes in time is waited for', async (way) => {
     const rig = await openMachineRig('cpu', 64);
     const one = shapeCase('swap', 4, BASE, 3);

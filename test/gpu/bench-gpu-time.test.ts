@@ -44,7 +44,6 @@ test('more work takes longer, and not longer than its submitter waits', async ({
   const time = GpuTime.of(engine);
   if (time === null) skip('this device has no timestamps');
   await time!.measure(clears(2048), USUAL);
-  const few = await time!.measure(clears(1), USUAL);
   let wall = 0;
   const timed = clears(2048);
   const many = await time!.measure(
@@ -58,9 +57,14 @@ test('more work takes longer, and not longer than its submitter waits', async ({
     },
     USUAL,
   );
-  expect(few).toBeGreaterThanOrEqual(0);
-  expect(many).toBeGreaterThan(5 * few!);
   expect(many).toBeLessThanOrEqual(wall);
+  // On a software device, whatever else the machine does is in these times, but not in each.
+  let few = Infinity;
+  for (let i = 0; i < 100 && many! <= 5 * few; i++) {
+    few = Math.min(few, (await time!.measure(clears(1), USUAL))!);
+  }
+  expect(few).toBeGreaterThanOrEqual(0);
+  expect(many).toBeGreaterThan(5 * few);
   time!.close();
 });
 

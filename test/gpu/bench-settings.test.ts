@@ -31,7 +31,6 @@ function sweep(change: Partial<CopySettings>): Promise<BenchReport> {
     suites: ['copy'],
     ramBytes: 64 * MIB,
     deviceBytes: 32 * MIB,
-    runBudgetMs: 120_000,
     onlyGoals: [NO_GOALS],
     copy: {
       ...usual.copy,

@@ -168,7 +168,7 @@ describe('lists of single pages', () => {
       }),
       { numRuns: 25 },
     );
-  }, 60_000);
+  }, 120_000);
 });
 
 /** Gives each 32-bit word a number of its own, none of them 0. */

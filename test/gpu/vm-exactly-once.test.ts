@@ -32,7 +32,7 @@ describe('exactly once', () => {
 
   it(
     `${KERNELS} random kernels from seed ${SEED}`,
-    { timeout: 60_000 + KERNELS * 4000 },
+    { timeout: 120_000 + KERNELS * 20_000 },
     async () => {
       const effort = { kernels: KERNELS, runsEach: 6, seed: SEED, checkpoints: CHECKPOINTS };
       const outcome = await tryKernels(engine, effort);
@@ -49,7 +49,7 @@ describe('exactly once', () => {
     expect(problem).not.toBe('');
   });
 
-  it('every shape, with a fault at some access positions', { timeout: 120_000 }, async () => {
+  it('every shape, with a fault at some access positions', { timeout: 240_000 }, async () => {
     for (const name of SHAPE_NAMES) {
       const one = shapeCase(name, 2, 0x4000_0000 - 4096, 1);
       const wanted = oracleOf(one);

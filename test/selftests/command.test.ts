@@ -9,7 +9,8 @@ import { selectInstances } from './selftest.ts';
 import { SUITE } from './suite.ts';
 
 const ROOT = resolve(import.meta.dirname, '../..');
-const LIMIT_MS = 120_000;
+/** All of them take a minute where nothing else runs. */
+const LIMIT_MS = 600_000;
 const MIB = 2 ** 20;
 const SHORT = { WEBHMM_BENCHMARK_ROUNDS: '1' };
 

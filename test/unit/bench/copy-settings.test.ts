@@ -53,7 +53,6 @@ function sweep(change: Partial<CopySettings>): Promise<BenchReport> {
     ...usual,
     suites: ['copy'],
     onlyGoals: [NO_GOALS],
-    runBudgetMs: 60_000,
     copy,
     settings: { ...usual.settings, ...change },
   });

@@ -25,6 +25,8 @@ function plan(copyWorker: string | undefined): BenchPlan {
     ...base,
     ramBytes: 64 * MIB,
     deviceBytes: 16 * MIB,
+    runBudgetMs: 3_600_000,
+    lastBudgetMs: 3_600_000,
     goals: { ...base.goals, crossover },
   };
 }

@@ -11,7 +11,7 @@ import type { BenchCell, BenchProgress, BenchReport } from '../../../bench/types
 import { tinyPlan } from './tiny-plan.ts';
 
 /** A run of everything takes seconds, on a busy machine a minute. */
-const PATIENCE_MS = 120_000;
+const PATIENCE_MS = 300_000;
 vi.setConfig({ testTimeout: PATIENCE_MS });
 
 /** Ids of the cells of a suite's sweep, without those of the goals. */

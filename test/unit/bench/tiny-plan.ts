@@ -29,6 +29,9 @@ export function tinyPlan(change: Partial<BenchPlan> = {}): BenchPlan {
     ...planRun({ quick: true, engine: 'cpu', seed: 42 }),
     ramBytes: 32 * 2 ** 20,
     deviceBytes: 16 * 2 ** 20,
+    // No cell of these is left out, however slow the machine is.
+    runBudgetMs: 3_600_000,
+    lastBudgetMs: 3_600_000,
     copy: {
       folios: [4096, 65536],
       batches: [1, 8],
