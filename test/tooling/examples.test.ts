@@ -14,6 +14,7 @@ import type { OpenBrowser } from '../../cli/browser.ts';
 import { bundleRunsHere } from '../../cli/chromium-bundle.ts';
 import { openSite } from '../../cli/site.ts';
 import type { Site } from '../../cli/site.ts';
+import { OPENING_MS } from './page-rig.ts';
 import { startStaticHost } from './static-host.ts';
 import type { StaticHost } from './static-host.ts';
 
@@ -32,7 +33,7 @@ describe.skipIf(!bundleRunsHere())('pages in the bundled browser (needs Linux x6
       openBrowser({ choice: 'bundled', say: () => {} }),
       openSite(),
     ]);
-  });
+  }, OPENING_MS);
 
   afterAll(async () => {
     await site.close();

@@ -11,6 +11,8 @@ import type { Site } from '../../cli/site.ts';
 
 /** For one step of a page on a machine that is busy. */
 const PATIENCE_MS = 60_000;
+/** For the browser and the site, which several test files may build at the same time. */
+export const OPENING_MS = 400_000;
 
 export class PageRig {
   /** Console errors and uncaught exceptions of the page. */
@@ -26,7 +28,7 @@ export class PageRig {
     beforeAll(async () => {
       const browser = openBrowser({ choice: 'bundled', say: () => {} });
       [this.browser, this.site] = await Promise.all([browser, openSite()]);
-    }, 120_000);
+    }, OPENING_MS);
     afterAll(async () => {
       await this.site?.close();
       await this.browser?.close();
