@@ -6,6 +6,9 @@
 // Their addresses in the hash of a replay: above all pages that a kernel could have.
 const VM_WG_IDS: u32 = 0xffff0000u;
 
+// What an index is made: a kernel's own name for something may be that of the type.
+alias VmWord = u32;
+
 fn vm_shared_at() -> u32 {
   return VM_SHARED_AT + vm_slot * VM_SHARED_WORDS;
 }

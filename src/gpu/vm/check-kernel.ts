@@ -17,14 +17,8 @@ import { guardedText, guardLoops } from './guard-loops.ts';
 import { unguardable } from './guard-writes.ts';
 import type { Insert } from './guard-writes.ts';
 import { plainBlanks } from '../../engine/vm/kernel-text.ts';
-import {
-  PRELUDE_USES,
-  PUBLIC_LIST,
-  PUBLIC_NAMES,
-  REFUSED_BUILTINS,
-  REFUSED_PREFIXES,
-} from './public-names.ts';
-import { sharedAtomics } from './shared-atomics.ts';
+import { PUBLIC_LIST, PUBLIC_NAMES, REFUSED_BUILTINS, REFUSED_PREFIXES } from './public-names.ts';
+import { asWritten as builtinsAsWritten, sharedAtomics } from './shared-atomics.ts';
 import type { SharedAtomics } from './shared-atomics.ts';
 import type { KernelProblem, Tree, Word } from './wgsl-tree.ts';
 import { everywhere, nodesIn, parseWgsl, withColumns } from './wgsl-tree.ts';
@@ -35,6 +29,8 @@ export interface CheckedKernel {
   readonly guarded: string;
   /** What was changed for that, in order. */
   readonly changes: readonly Insert[];
+  /** A compiler's message with the names that the kernel has. */
+  readonly asWritten: (message: string) => string;
   /** Lines that it has. */
   readonly lines: number;
   readonly order: EffectOrder;
@@ -62,29 +58,38 @@ export function checkKernel(text: string): CheckedKernel | readonly VmProblem[] 
   const plain = plainBlanks(text);
   const parsed = parseWgsl(plain);
   if ('reason' in parsed) return [parsed];
-  const { declarations, words } = parsed;
+  const { declarations, words, renames } = parsed;
   const functions = new Map(
     declarations.filter(({ kind }) => kind === 'function').map((one) => [one.name, one]),
   );
   const calls = callOrder(functions);
   const shared = sharedAtomics(words);
   const problems = [
-    ...(isProblems(shared) ? shared : shared === null ? [] : withCheckpoints(words)),
     ...declarations.flatMap(checkDeclaration),
-    ...checkWords(words),
+    ...(isProblems(shared) ? shared : shared === null ? [] : withCheckpoints(words)),
+    ...checkWords(words, callable(declarations)),
     ...calls.circles.map(circleProblem),
     ...checkShape(declarations),
     ...unguardable(words).map(headWrite),
   ];
   if (isProblems(shared) || problems.length > 0) {
     const first = problems.sort((a, b) => a.line - b.line).slice(0, MAX_PROBLEMS);
-    return withColumns(plain, words, first).sort((a, b) => a.line - b.line || a.column - b.column);
+    return withColumns(plain, words, first)
+      .map((one) => ({ ...one, reason: parsed.asWritten(one.reason) }))
+      .sort((a, b) => a.line - b.line || a.column - b.column);
   }
   const lines = plain.split('\n').length;
-  const changes = guardLoops(plain, words, shared?.edits);
+  const changes = guardLoops(plain, words, shared?.edits, renames);
   const guarded = guardedText(plain, changes);
   const order = effectOrder(functions, calls.names, shared !== null);
-  return { guarded, changes, lines, order, shared };
+  const asWritten = (message: string): string => parsed.asWritten(builtinsAsWritten(message));
+  return { guarded, changes, asWritten, lines, order, shared };
+}
+
+/** Names that mean the kernel's own where they are called. */
+function callable(declarations: readonly Tree[]): ReadonlySet<string> {
+  const kinds = ['function', 'struct', 'alias'];
+  return new Set(declarations.filter(({ kind }) => kinds.includes(kind)).map(({ name }) => name));
 }
 
 function isProblems(
@@ -110,7 +115,6 @@ export function isRefused(
 
 function checkDeclaration(one: Tree): KernelProblem[] {
   const refuse = (reason: string): KernelProblem[] => [{ line: one.line, reason }];
-  if (PRELUDE_USES.has(one.name)) return refuse(`${one.name} is used by the prelude`);
   switch (one.kind) {
     case 'function': {
       const attributes = nodesIn(one.fields['attributes']);
@@ -138,16 +142,20 @@ function checkDeclaration(one: Tree): KernelProblem[] {
 }
 
 /** The first of the words that must not be there. */
-function checkWords(words: readonly Word[]): KernelProblem[] {
+function checkWords(words: readonly Word[], own: ReadonlySet<string>): KernelProblem[] {
   const problems: KernelProblem[] = [];
   for (let index = 0; index < words.length && problems.length < MAX_PROBLEMS; index++) {
-    problems.push(...checkWord(words, index));
+    problems.push(...checkWord(words, index, own));
   }
   return problems;
 }
 
 /** Names: the prelude's own are reserved, some built-ins would break a replay. */
-function checkWord(words: readonly Word[], index: number): KernelProblem[] {
+function checkWord(
+  words: readonly Word[],
+  index: number,
+  own: ReadonlySet<string>,
+): KernelProblem[] {
   const { text, line } = words[index]!;
   const called = words[index + 1]?.text === '(';
   const declared = /^(fn|var|let|const|struct|alias)$/.test(words[index - 1]?.text ?? '');
@@ -157,7 +165,7 @@ function checkWord(words: readonly Word[], index: number): KernelProblem[] {
     if (declared || !called) return refuse(`${text} can only be called: it is the prelude's`);
     return [];
   }
-  if (!called || declared) return [];
+  if (!called || declared || own.has(text)) return [];
   const instead = REFUSED_BUILTINS.get(text);
   if (instead !== undefined) return refuse(`${text} is not allowed: ${instead}`);
   if (REFUSED_PREFIXES.some((prefix) => text.startsWith(prefix)) && /^[a-z]+[A-Z]/.test(text)) {
@@ -178,7 +186,8 @@ function reserved(text: string): string {
     (name) => [editDistance(text, name), name] as const,
   );
   const [distance, name] = distances.reduce((a, b) => (b[0] < a[0] ? b : a));
-  const meant = distance <= 2 ? `; is ${name} meant?` : `; kernels may call ${PUBLIC_LIST}`;
+  const others = `; give a name of your own another beginning; kernels may call ${PUBLIC_LIST}`;
+  const meant = distance <= 2 ? `; is ${name} meant?` : others;
   return `${text} belongs to the prelude or is not there${meant}`;
 }
 

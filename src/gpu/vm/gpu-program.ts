@@ -32,7 +32,6 @@ import { unguardedColumn } from './guard-loops.ts';
 import type { RunParts } from './gpu-run.ts';
 import { GpuRun } from './gpu-run.ts';
 import type { VmLayout, VmSource, VmVariant } from './vm-source.ts';
-import { asWritten } from './shared-atomics.ts';
 import { layoutOf, vmSource } from './vm-source.ts';
 
 /** Most bytes of states and logs of one run. */
@@ -217,7 +216,7 @@ function problem(reason: string): VmProblem {
 
 /** The compiler's errors at the kernel's lines and columns. */
 function problemsOf(messages: readonly GPUCompilationMessage[], source: VmSource): VmProblem[] {
-  const { guarded, changes, lines } = source.kernel;
+  const { guarded, changes, lines, asWritten } = source.kernel;
   const isKernels = ({ lineNum }: GPUCompilationMessage): boolean =>
     lineNum > source.linesBefore && lineNum <= source.linesBefore + lines;
   return messages.flatMap((message, index) => {

@@ -31,14 +31,17 @@ const LOOPS = new Set(['for', 'while', 'loop']);
  * @param text the kernel
  * @param words its tokens
  * @param edits what else is to be changed, all of it elsewhere
+ * @param renames endings of names
  * @returns all changes, in order: `vm_tick` at the head of each loop's body, guarded writes, edits
  */
 export function guardLoops(
   text: string,
   words: readonly Word[],
   edits: readonly Insert[] = [],
+  renames: readonly Insert[] = [],
 ): Insert[] {
-  const inserts: Insert[] = [];
+  // At one place a name's ending comes first.
+  const inserts = notReplaced(renames, edits);
   let type = '';
   for (const [index, { text: keyword }] of words.entries()) {
     if (keyword === 'fn') type = returnType(text, words, index);
@@ -49,6 +52,17 @@ export function guardLoops(
   // At one place a loop's check comes first, and what ends a statement before what begins one.
   inserts.push(...writeGuards(words), ...edits);
   return inserts.sort((a, b) => a.at - b.at);
+}
+
+/** Endings of names that no edit takes the place of. */
+function notReplaced(renames: readonly Insert[], edits: readonly Insert[]): Insert[] {
+  const inOrder = edits.toSorted((a, b) => a.at - b.at);
+  let next = 0;
+  let end = -1;
+  return renames.filter(({ at }) => {
+    for (; next < inOrder.length && inOrder[next]!.at < at; next++) end = inOrder[next]!.to ?? end;
+    return at > end;
+  });
 }
 
 /** The text with its changes. */

@@ -73,7 +73,7 @@ export const REFUSED_PREFIXES: readonly string[] = ['subgroup', 'quad'];
 
 /**
  * Predeclared names that the prelude uses. A kernel that declared one of them at module scope would
- * change what the prelude means.
+ * change what the prelude means (own-names.ts).
  */
 export const PRELUDE_USES: ReadonlySet<string> = new Set([
   'array',
@@ -94,11 +94,17 @@ export const PRELUDE_USES: ReadonlySet<string> = new Set([
   'f32',
   'i32',
   'max',
+  'private',
+  'read',
+  'read_write',
   'select',
+  'storage',
   'storageBarrier',
   'u32',
+  'uniform',
   'vec2u',
   'vec3u',
   'vec4u',
+  'workgroup',
   'workgroupUniformLoad',
 ]);

@@ -5,7 +5,7 @@
  * aside when their workgroup stops, and put back before it is replayed. The prelude's part of this
  * is shaders/vm/shared.wgsl.
  *
- * A call `atomicAdd(&n[i], 1u)` becomes `vm_wg_n_add(u32(i), 1u)`, whose text is made here: it
+ * A call `atomicAdd(&n[i], 1u)` becomes `vm_wg_n_add(VmWord(i), 1u)`, whose text is made here: it
  * needs no pointers as parameters, which not every browser lets lead into arrays. Lines stay.
  *
  * Leaves out: atomics within structures or arrays of arrays, and through pointers: refused where a
@@ -194,7 +194,7 @@ function constantOf(words: readonly Word[], name: string): number | undefined {
   return numberOf(words[equals + 1]!.text);
 }
 
-/** `atomicAdd(&n[i], 1u)` becomes `vm_wg_n_add(u32(i), 1u)`; for `n` alone the index is 0. */
+/** `atomicAdd(&n[i], 1u)` becomes `vm_wg_n_add(VmWord(i), 1u)`; for `n` alone the index is 0. */
 function editsOf(words: readonly Word[], call: Call, name: string): Insert[] {
   const { start, end } = words[call.first]!;
   const place = words[call.ampersand]!;
@@ -205,7 +205,7 @@ function editsOf(words: readonly Word[], call: Call, name: string): Insert[] {
   const [open, close] = [words[call.ampersand + 2]!, words[call.bracket]!];
   return [
     called,
-    { at: place.start, to: open.end, text: 'u32(' },
+    { at: place.start, to: open.end, text: 'VmWord(' },
     { at: close.start, to: close.end, text: ')' },
   ];
 }

@@ -5,7 +5,11 @@
  */
 import { Node } from 'wgsl_reflect/wgsl_reflect.module.js';
 import { withoutComments } from '../../engine/vm/kernel-text.ts';
-import { KernelParser, scanKernel } from './kernel-parser.ts';
+import type { Insert } from './guard-writes.ts';
+import { KernelParser } from './kernel-parser.ts';
+import { withOwnNames } from './own-names.ts';
+import { parserTokens } from './parser-tokens.ts';
+import { NoToken, scanWgsl } from './wgsl-scanner.ts';
 
 /** A node of the tree; its other fields depend on `kind`. */
 export interface Tree {
@@ -23,6 +27,16 @@ export interface Word {
   /** Where it begins and ends in the text. */
   readonly start: number;
   readonly end: number;
+}
+
+/** A text that was parsed. */
+export interface Parsed {
+  readonly declarations: readonly Tree[];
+  readonly words: readonly Word[];
+  /** Endings of names that the prelude uses, too; words and declarations have them. */
+  readonly renames: readonly Insert[];
+  /** A message without these endings. */
+  readonly asWritten: (message: string) => string;
 }
 
 /** Something wrong with a kernel. */
@@ -75,38 +89,43 @@ const TOO_DEEP = 'expressions or blocks are in each other too deep';
 /**
  * The declarations of a text and its tokens, or why it is no WGSL.
  *
- * @param text with plain blanks (kernel-parser.ts)
+ * @param text with plain blanks (kernel-text.ts)
  */
-export function parseWgsl(
-  text: string,
-):
-  | { readonly declarations: readonly Tree[]; readonly words: readonly Word[] }
-  | (KernelProblem & { readonly column: number }) {
+export function parseWgsl(text: string): Parsed | (KernelProblem & { readonly column: number }) {
   let words: readonly Word[] = [];
+  let asWritten = (message: string): string => message;
   const parser = new KernelParser();
   try {
     const code = withoutComments(text);
     const early = typeof code === 'number' ? problemAt(text, code, NO_END) : longWord(code);
     if (early !== undefined) return at(text, early.start, early);
-    const tokens = scanKernel(code as string);
-    words = tokens.map(({ lexeme, line, start, end }) => ({ text: lexeme, line, start, end }));
-    const wrong = noName(words) ?? tooDeep(words);
+    const own = withOwnNames(scanWgsl(code as string));
+    const { tokens, renames } = own;
+    words = tokens;
+    asWritten = own.asWritten;
+    const wrong = tooDeep(words);
     if (wrong !== undefined) return at(text, wrong.start, wrong);
-    const declarations = parser.parse(tokens).map((node) => tree(node));
+    const declarations = parser.parse(parserTokens(tokens)).map((node) => tree(node));
     const deep = declarations.map(deepest).find((one) => one !== undefined);
-    if (deep === undefined) return { declarations, words };
+    if (deep === undefined) return { declarations, words, renames, asWritten };
     const place = words.find(({ line }) => line === deep.line)?.start ?? 0;
     return at(text, place, { line: deep.line, reason: TOO_DEEP });
   } catch (error) {
-    if (isOverflow(error)) {
-      // Prefixes and else-ifs in a row have no brackets that could be counted.
-      const { line, start } = words[parser.place] ?? { line: 1, start: 0 };
-      return at(text, start, { line, reason: TOO_DEEP });
+    if (error instanceof NoToken) {
+      return at(text, error.start, { line: error.line, reason: error.message });
     }
+    const { line: here, start, lexeme } = parser.token ?? { line: 1, start: 0, lexeme: '' };
+    // Prefixes and else-ifs in a row have no brackets that could be counted.
+    if (isOverflow(error)) return at(text, start, { line: here, reason: TOO_DEEP });
     const message = error instanceof Error ? error.message : readMessage(error);
-    const line = Number(/[Ll]ine:? (\d+)/.exec(message)?.[1] ?? 1);
-    const reason = message.replace(/\.*\s*(?:at line|Line:) \d+\.?\s*$/, '');
-    return { line, column: columnOf(text, words, line, parser.place), reason };
+    const told = /[Ll]ine:? (\d+)/.exec(message)?.[1];
+    // The parser stumbles where a type or a value is missing.
+    const reason =
+      told === undefined
+        ? `${lexeme === '' ? 'the end of the text' : lexeme} is not expected here`
+        : message.replace(/\.*\s*(?:at line|Line:) \d+\.?\s*$/, '');
+    const line = Number(told ?? here);
+    return { line, column: columnOf(text, words, line, start), reason: asWritten(reason) };
   }
 }
 
@@ -117,7 +136,7 @@ function problemAt(text: string, start: number, reason: string): KernelProblem &
   return { line: text.slice(0, start).split('\n').length, start, reason };
 }
 
-/** A word whose length the scanner would feel: it looks at a number anew with each digit. */
+/** A word that is too long to be told whole, and longer than anybody needs. */
 function longWord(code: string): (KernelProblem & { start: number }) | undefined {
   const start = LONG_WORD.exec(code)?.index;
   return start === undefined ? undefined : problemAt(code, start, TOO_LONG);
@@ -130,15 +149,6 @@ function at(
   { line, reason }: KernelProblem,
 ): KernelProblem & { readonly column: number } {
   return { line, column: place - text.lastIndexOf('\n', place - 1), reason };
-}
-
-const PLAIN = /^[\x20-\x7E]*$/;
-const NAME = /^[\p{XID_Start}_]\p{XID_Continue}*$/u;
-
-/** The first word that is none: about what else there is compilers and our parser may differ. */
-function noName(words: readonly Word[]): (KernelProblem & { start: number }) | undefined {
-  const word = words.find(({ text }) => !PLAIN.test(text) && !NAME.test(text));
-  return word && { ...word, reason: 'there is a character that no name has' };
 }
 
 /** The first bracket that is too deep, if any is. */
@@ -167,10 +177,11 @@ function deepest(one: Tree): Tree | undefined {
   return undefined;
 }
 
-/** The column of a token if it is on this line, else that of the line's first. */
-function columnOf(text: string, words: readonly Word[], line: number, place: number): number {
-  const word = words[place]?.line === line ? words[place] : words.find((one) => one.line === line);
-  return word === undefined ? 1 : word.start - text.lastIndexOf('\n', word.start - 1);
+/** The column of the token that begins here if it is on this line, else that of its first. */
+function columnOf(text: string, words: readonly Word[], line: number, start: number): number {
+  const onLine = words.filter((one) => one.line === line);
+  const place = (onLine.find((one) => one.start === start) ?? onLine[0])?.start;
+  return place === undefined ? 1 : place - text.lastIndexOf('\n', place - 1);
 }
 
 /** The nodes right below one, in the order of its fields. */

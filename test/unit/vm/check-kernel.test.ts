@@ -109,14 +109,6 @@ describe('refusals', () => {
     expect(problemsOf(`struct VmX { a: u32 }\n${withBody('')}`)).toHaveLength(1);
   });
 
-  it('redeclaring a built-in that the prelude uses is refused', () => {
-    expect(problemsOf(`fn max(a: u32, b: u32) -> u32 { return 0u; }\n${withBody('')}`)).toEqual([
-      '1: max is used by the prelude',
-    ]);
-    expect(problemsOf(`alias u32 = i32;\n${withBody('')}`)).toHaveLength(1);
-    expect(problemsOf(`fn min(a: u32, b: u32) -> u32 { return 0u; }\n${withBody('')}`)).toEqual([]);
-  });
-
   it('a barrier outside the kernel function is refused', () => {
     const text = `fn helper() {\n  if (!vm_barrier()) { return; }\n}\n${withBody('helper();')}`;
     expect(problemsOf(text)).toEqual(['2: vm_barrier may be called in fn kernel only']);

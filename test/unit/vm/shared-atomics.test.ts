@@ -22,11 +22,11 @@ const lineOf = ({ guarded }: CheckedKernel): string => guarded.split('\n')[2]!;
 describe('atomics on workgroup memory', () => {
   it.each([
     ['let a = atomicAdd(&n, 1u);', 'let a = vm_wg_n_add(0u, 1u);'],
-    ['let a = atomicSub(&m[lid & 3u], -1);', 'let a = vm_wg_m_sub(u32(lid & 3u), -1);'],
-    ['_ = atomicLoad(&m[(1)]);', '_ = vm_wg_m_load(u32((1)));'],
+    ['let a = atomicSub(&m[lid & 3u], -1);', 'let a = vm_wg_m_sub(VmWord(lid & 3u), -1);'],
+    ['_ = atomicLoad(&m[(1)]);', '_ = vm_wg_m_load(VmWord((1)));'],
     [
       'let a = atomicExchange(&m[atomicLoad(&n)], 2);',
-      'let a = vm_wg_m_exchange(u32(vm_wg_n_load(0u)), 2);',
+      'let a = vm_wg_m_exchange(VmWord(vm_wg_n_load(0u)), 2);',
     ],
     [
       'if (atomicCompareExchangeWeak(&n, 1u, 2u).exchanged) { atomicStore(&n, 3u); }',
