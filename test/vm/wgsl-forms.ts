@@ -67,8 +67,10 @@ const TEXTS: readonly (readonly [name: string, body: string, before?: string])[]
   [
     'attributes',
     '@diagnostic(off, derivative_uniformity) if lid == 0 {} ' +
-      '@diagnostic(off, chromium.unreachable_code,) loop @diagnostic(off, derivative_uniformity) { break; }',
-    'struct S { @align(16) a: u32, @size(4 * N) b: u32 } const N = 4; @must_use fn g() -> u32 { return 1; }',
+      '@diagnostic(off, chromium.unreachable_code,) ' +
+      'loop @diagnostic(off, derivative_uniformity) { break; }',
+    'struct S { @align(16) a: u32, @size(4 * N) b: u32 } const N = 4; ' +
+      '@must_use fn g() -> u32 { return 1; }',
   ],
   ['numbers', 'let a = 1.f + .5 + 1. + 1e5 + 0x1p4 + 0X1.8p1f + 0f; _ = a; _ = 0xFFi; _ = 0X1Fu;'],
   [
@@ -83,7 +85,8 @@ const TEXTS: readonly (readonly [name: string, body: string, before?: string])[]
   ],
   [
     'a word in both meanings',
-    'let workgroup = 2u; t[lid] = workgroup; let a = bitcast<f32>(lid); { let bitcast = a; _ = bitcast; }',
+    'let workgroup = 2u; t[lid] = workgroup; let a = bitcast<f32>(lid); ' +
+      '{ let bitcast = a; _ = bitcast; }',
     'var<workgroup> t: array<u32, 64>;',
   ],
 ];

@@ -1,7 +1,7 @@
 /*
  * The tokens of a kernel as wgsl_reflect's parser knows them. It has keywords for what are names in
- * WGSL (`bitcast`, `workgroup`, `read`); so a word is one of its keywords only where it can be meant
- * as such, and a name elsewhere. What the parser knows nothing of and the tree does not need is
+ * WGSL (`bitcast`, `workgroup`, `read`); so a word is one of its keywords only where it can be
+ * meant as such, and a name elsewhere. What the parser knows nothing of and the tree does not need is
  * left out: the comma behind the last of a list, and the arguments of attributes.
  *
  * Locking. None; pure. Source: our own.
@@ -98,7 +98,7 @@ function twoMinuses({ line, start, end }: WgslToken): Token[] {
   ];
 }
 
-/** The parenthesis that ends an attribute's arguments; where none does, the attribute's own token. */
+/** The parenthesis that ends an attribute's arguments; where none does, the attribute itself. */
 function closing(tokens: readonly WgslToken[], open: number): number {
   let depth = 0;
   for (let at = open; at < tokens.length; at++) {

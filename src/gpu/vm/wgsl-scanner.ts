@@ -170,7 +170,7 @@ class Scan {
     return true;
   }
 
-  /** A `>` ends the list that began at this depth, if one did; else it is taken with what follows. */
+  /** A `>` ends the list that began at this depth, if one did, or is part of an operator. */
   private greater(): void {
     const last = this.open.at(-1);
     if (last === undefined || last.depth !== this.depth) {
