@@ -1,8 +1,8 @@
 /*
  * The tokens of a kernel as wgsl_reflect's parser knows them. It has keywords for what are names in
  * WGSL (`bitcast`, `workgroup`, `read`); so a word is one of its keywords only where it can be
- * meant as such, and a name elsewhere. What the parser knows nothing of and the tree does not need is
- * left out: the comma behind the last of a list, and the arguments of attributes.
+ * meant as such, and a name elsewhere. What the parser knows nothing of and the tree does not need
+ * is left out: the comma behind the last of a list, and the arguments of attributes.
  *
  * Locking. None; pure. Source: our own.
  */
