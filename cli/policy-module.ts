@@ -5,7 +5,6 @@
 import { readFileSync } from 'node:fs';
 import { resolve } from 'node:path';
 import { pathToFileURL } from 'node:url';
-import { parseAst } from 'vite';
 import { PolicyError, policyErrorText, userPolicy } from '../src/index.ts';
 import type { PolicyFactory } from '../src/index.ts';
 import { UsageError } from './args.ts';
@@ -35,7 +34,9 @@ export async function loadPolicyModule(
   const file = resolve(folder, name);
   const url = pathToFileURL(file).href;
   const text = readModule(name, file);
-  checkSyntax(name, text);
+  await checkSyntax(name, text);
+  // What it imports may be TypeScript of this tree.
+  await import('./typescript.mjs');
   let module: unknown;
   try {
     module = await import(/* @vite-ignore */ url);
@@ -71,7 +72,9 @@ function readModule(name: string, file: string): string {
 }
 
 /** Node says of a module that does not parse what is wrong, but not where. */
-function checkSyntax(name: string, text: string): void {
+async function checkSyntax(name: string, text: string): Promise<void> {
+  // Loading it takes longer than most runs, which have no such module.
+  const { parseAst } = await import('vite');
   try {
     parseAst(text);
   } catch (error) {

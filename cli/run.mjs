@@ -2,14 +2,13 @@
  * Starts a command: `node --enable-source-maps cli/run.mjs NAME [options]` runs main() of
  * cli/NAME.ts.
  *
- * Node 20 can't run TypeScript: hooks of ours write blanks over the types (typescript-hooks.mjs).
+ * Node 20 can't run TypeScript: a command is bundled when it is first started (command-bundle.mjs).
  * The command's name is taken out of process.argv, so that a command sees its own options from
  * index 2 on.
  */
 import { existsSync, readFileSync } from 'node:fs';
 import { resolve } from 'node:path';
-import { pathToFileURL } from 'node:url';
-import './typescript.mjs';
+import { importCommand } from './command-bundle.mjs';
 
 const root = resolve(import.meta.dirname, '..');
 const name = process.argv[2] ?? '';
@@ -31,7 +30,7 @@ if (!/^[a-z][a-z-]*$/.test(name) || !existsSync(file)) {
 }
 process.argv.splice(2, 1);
 
-const { main } = await import(pathToFileURL(file).href);
+const { main } = await importCommand(name);
 if (typeof main !== 'function') {
   refuse(`cli/${name}.ts is a part of commands, not one`);
 }

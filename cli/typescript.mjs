@@ -9,6 +9,8 @@ import { register } from 'node:module';
 /** Vitest evaluates this file for each test file of a process. */
 const DONE = Symbol.for('webhmm.typescript');
 
+export const isRegistered = true;
+
 if (!(DONE in globalThis)) {
   globalThis[DONE] = true;
   register('./typescript-hooks.mjs', import.meta.url);

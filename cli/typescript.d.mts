@@ -1,0 +1,2 @@
+/** See typescript.mjs, which Node has to load before it can load TypeScript. */
+export const isRegistered: true;
