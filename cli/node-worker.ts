@@ -4,18 +4,19 @@
  * A new worker thread refuses a `.ts` file. So the entry is bundled into one ES module first,
  * `?raw` shader imports included, with packages left as imports. It goes to
  * node_modules/.cache/webhmm/node/, from where these imports resolve, under a name with the key of
- * the tree that it was made of: as long as nothing changes the next command finds it there, and
- * processes that bundle at the same time can't disturb each other. What was made while somebody
- * edited the tree is of no version of it, and gets a name that nobody finds.
+ * the tree that it was made of: as long as nothing changes the next command finds it there, and of
+ * processes that want it at the same time one makes it. What was made while somebody edited the
+ * tree is of no version of it, and gets a name that nobody finds.
  *
  * In the bundle `import.meta.url` is the bundle's own, so an entry that starts further workers must
  * be given their URLs.
  */
 import { existsSync } from 'node:fs';
-import { mkdir, readdir, rename, rm, stat, utimes, writeFile } from 'node:fs/promises';
-import { basename, join, relative, resolve } from 'node:path';
+import { readdir, rename, rm, stat, utimes, writeFile } from 'node:fs/promises';
+import { basename, dirname, join, relative, resolve } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import type { Rolldown } from 'vite';
+import { buildOnce } from './build-once.ts';
 import { cacheFolder } from './chromium-bundle.ts';
 import { treeKey } from './tree-key.ts';
 
@@ -39,22 +40,27 @@ export async function bundleNodeWorker(entry: string, keyOf = treeKey): Promise<
   const name = basename(file, '.ts');
   const key = keyOf(relative(ROOT, file));
   const found = join(folder, `${name}-${key}.mjs`);
-  if (existsSync(found)) {
-    // Whoever asked starts threads from it for as long as he runs.
-    const now = new Date();
-    await utimes(found, now, now);
-    return pathToFileURL(found);
-  }
+  const find = (): string | undefined => (existsSync(found) ? found : undefined);
+  const made = await buildOnce(`${found}.lock`, find, async () => {
+    const target = await makeBundle(file, found, () => keyOf(relative(ROOT, file)) === key);
+    await removeStale(folder, name);
+    return target;
+  });
+  // Whoever asked starts threads from it for as long as he runs.
+  const now = new Date();
+  await utimes(made, now, now);
+  return pathToFileURL(made);
+}
+
+/** Makes a bundle. Answers where it is: under another name if the tree has changed meanwhile. */
+async function makeBundle(file: string, found: string, isOfKey: () => boolean): Promise<string> {
   const code = await bundle(file);
   const own = `pid${process.pid}-${(attempts += 1)}`;
-  const isOfKey = keyOf(relative(ROOT, file)) === key;
-  const target = isOfKey ? found : join(folder, `${name}-${own}.mjs`);
-  await mkdir(folder, { recursive: true });
+  const target = isOfKey() ? found : join(dirname(found), `${basename(file, '.ts')}-${own}.mjs`);
   const partial = `${target}.${own}`;
   await writeFile(partial, code);
   await rename(partial, target);
-  await removeStale(folder, name);
-  return pathToFileURL(target);
+  return target;
 }
 
 async function bundle(file: string): Promise<string> {

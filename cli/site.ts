@@ -3,9 +3,9 @@
  *
  * The build goes to a folder under node_modules/.cache/webhmm, so that `dist/` stays what `npm run
  * build` made. It is made in a folder of this process's own, which is then given a name with the
- * key of the tree that it was made of: as long as nothing changes the next command finds it there,
- * and commands can run at the same time. What a killed process left behind is removed by the next
- * build, as are builds that nobody has asked for in a day.
+ * key of the tree that it was made of: as long as nothing changes the next command finds it there.
+ * Of commands that run at the same time one builds it (build-once.ts). What a killed process left
+ * behind is removed by the next build, as are builds that nobody has asked for in a day.
  *
  * It is served from 127.0.0.1 on a free port with the headers that make pages cross-origin
  * isolated, until the command ends.
@@ -14,6 +14,7 @@ import { existsSync } from 'node:fs';
 import { mkdir, readdir, rename, rm, stat, utimes } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { build, preview } from 'vite';
+import { buildOnce } from './build-once.ts';
 import { cacheFolder, isAlive } from './chromium-bundle.ts';
 import { onExit } from './cleanup.ts';
 import { withProgress } from './progress.ts';
@@ -58,11 +59,16 @@ async function buildSite(configFile: string): Promise<string> {
   const cache = cacheFolder();
   const key = treeKey('site');
   const found = join(cache, `site-${key}`);
-  if (existsSync(found)) {
-    const now = new Date();
-    await utimes(found, now, now);
-    return found;
-  }
+  const find = (): string | undefined => (existsSync(found) ? found : undefined);
+  const folder = await buildOnce(`${found}.lock`, find, () => makeSite(configFile, cache, key));
+  const now = new Date();
+  await utimes(folder, now, now);
+  return folder;
+}
+
+/** Builds the site. Answers where it is. */
+async function makeSite(configFile: string, cache: string, key: string): Promise<string> {
+  const found = join(cache, `site-${key}`);
   await mkdir(cache, { recursive: true });
   await removeLeftovers(cache);
   const partial = join(cache, `site.pid${process.pid}`);
