@@ -4,7 +4,11 @@
 import { readFile } from 'node:fs/promises';
 import { describe, expect, test } from 'vitest';
 import { bundleRunsHere } from '../../cli/chromium-bundle.ts';
+import { openWhileRunning } from './open-while-running.ts';
 import { PageRig } from './page-rig.ts';
+
+/** Sizes of copies whose run takes twenty seconds: nobody is too late to cancel it. */
+const LONG = 'folios=4K,16K,64K,256K&batches=1,4,16,64,256';
 
 describe.skipIf(!bundleRunsHere())('the copy benchmark (needs Linux x64)', () => {
   const rig = new PageRig();
@@ -166,7 +170,7 @@ describe.skipIf(!bundleRunsHere())('the copy benchmark (needs Linux x64)', () =>
   });
 
   test('the keyboard alone starts a run and cancels it, and every control has a name', async () => {
-    await open('?engine=cpu&suite=copy');
+    await open(`?engine=cpu&suite=copy&${LONG}`);
     const unnamed = await rig.page.$$eval('main :is(input, select, button)', (all) =>
       all
         .filter((one) => {
@@ -309,19 +313,11 @@ describe.skipIf(!bundleRunsHere())('the copy benchmark (needs Linux x64)', () =>
     await open('?auto&engine=cpu&preset=xe-phases');
     const report = JSON.stringify(await rig.page.evaluate(() => window.webhmmBench));
     await open('?engine=cpu&suite=copy&goal=none');
-    await rig.page.click('#start');
-    await rig.page.waitForFunction(() => /copy\//.test(document.body.innerText));
-    await rig.give('#open', 'early.json', report);
-    await rig.page.waitForSelector('[data-run=A]');
-    const [note, value, max] = await rig.page.$eval('#bar', (bar) => {
-      const { value, max } = bar as HTMLProgressElement;
-      return [document.getElementById('note')!.textContent, value, max] as const;
-    });
-    expect(note).toMatch(/^\d+ of \d+ · /);
-    expect(value).toBeLessThan(max);
-    expect(await rig.text('#files-note')).toContain('Opened early.json as run A');
-    expect(await rig.page.isVisible('[data-needs=preset]')).toBe(false);
-    expect(await rig.page.isDisabled('[data-run=A] input')).toBe(true);
+    const seen = await rig.page.evaluate(openWhileRunning, report);
+    expect(seen.note).toMatch(/^\d+ of \d+ · /);
+    expect(seen.value).toBeLessThan(seen.max);
+    expect(seen.said).toContain('Opened early.json as run A');
+    expect([seen.showsPreset, seen.isLocked]).toEqual([false, true]);
     await rig.page.waitForSelector('html:not([data-busy])');
     expect(await rig.text('#note')).toMatch(/^\d+ cells in /);
     expect(await rig.page.isChecked('[data-run=B] input')).toBe(true);
@@ -380,7 +376,7 @@ describe.skipIf(!bundleRunsHere())('the copy benchmark (needs Linux x64)', () =>
   });
 
   test('on a phone Cancel is in reach wherever the page is scrolled to', async () => {
-    await rig.open('03-copy-bench/?engine=cpu&suite=copy', {
+    await rig.open(`03-copy-bench/?engine=cpu&suite=copy&${LONG}`, {
       viewport: { width: 390, height: 844 },
       hasTouch: true,
     });
@@ -404,7 +400,7 @@ describe.skipIf(!bundleRunsHere())('the copy benchmark (needs Linux x64)', () =>
   });
 
   test('a cancelled run hides what is of the run before it, until that is chosen', async () => {
-    await open('?engine=cpu&suite=mm');
+    await open(`?engine=cpu&suite=mm&${LONG}`);
     await rig.press('#start');
     expect(await rig.page.isVisible('#goals')).toBe(true);
     await rig.page.uncheck('input[value=mm]');
@@ -486,7 +482,7 @@ describe.skipIf(!bundleRunsHere())('the copy benchmark (needs Linux x64)', () =>
   });
 
   test('a run can be cancelled, and no suite is no run', async () => {
-    await open('?engine=cpu&suite=copy');
+    await open(`?engine=cpu&suite=copy&${LONG}`);
     await rig.page.click('#start');
     await rig.page.click('#cancel');
     await rig.page.waitForSelector('html:not([data-busy])');
