@@ -8,6 +8,7 @@
  */
 import { settingsText } from './copy-settings.ts';
 import { adapterName, formatNumber } from './format.ts';
+import { GPU_TIME_NOTES, hasGpuTime } from './gpu-time-notes.ts';
 import { quantile } from './stats.ts';
 import type { Table } from './tables.ts';
 import { isBroken } from './types.ts';
@@ -26,6 +27,11 @@ export interface CellChange {
   readonly ratio: number;
   readonly ci: readonly [number, number];
   readonly verdict: Verdict;
+  /**
+   * Microseconds on the device before and after, null where there are none; absent where neither
+   * run has them. Medians of a few repeats: without an interval they have no verdict.
+   */
+  readonly gpuUs?: readonly [before: number | null, after: number | null];
 }
 
 /** One goal in both reports. */
@@ -112,6 +118,7 @@ function judgeRatio(ci: Interval, drift: number): Verdict {
 function compareCells(a: BenchCell, b: BenchCell, drift: number): CellChange {
   const ci = ratioInterval({ value: a.median, ci: a.ci }, { value: b.median, ci: b.ci });
   const isRight = !isBroken(a) && !isBroken(b);
+  const gpuUs = [a.gpuUs ?? null, b.gpuUs ?? null] as const;
   return {
     id: a.id,
     before: a.median,
@@ -120,6 +127,7 @@ function compareCells(a: BenchCell, b: BenchCell, drift: number): CellChange {
     ratio: b.median / a.median,
     ci,
     verdict: isRight ? judgeRatio(ci, drift) : 'not verified',
+    ...(hasGpuTime([a, b]) ? { gpuUs } : {}),
   };
 }
 
@@ -197,6 +205,14 @@ function interval(ci: Interval): string {
   return `${formatNumber(ci[0])} to ${formatNumber(ci[1])}`;
 }
 
+const CELL_COLUMNS = ['cell', 'before', 'after', 'unit', 'ratio', '95% interval', ''];
+const NO_VERDICT =
+  'It is the median of three repeats, without an interval: no verdict rests on it.';
+
+function deviceTimes({ gpuUs = [null, null] }: CellChange): string[] {
+  return gpuUs.map((us) => formatNumber(us ?? Number.NaN));
+}
+
 /**
  * The comparison as tables.
  *
@@ -206,10 +222,11 @@ export function comparisonTables(comparison: Comparison, all: boolean): Table[] 
   const shown = comparison.cells
     .filter(({ verdict }) => all || (verdict !== 'noise' && verdict !== 'drift'))
     .toSorted((a, b) => Math.abs(Math.log(b.ratio)) - Math.abs(Math.log(a.ratio)));
+  const isTimed = shown.some(({ gpuUs }) => gpuUs !== undefined);
   return [
     {
       title: `Cells, time after over time before (${all ? 'all' : 'those that differ'})`,
-      columns: ['cell', 'before', 'after', 'unit', 'ratio', '95% interval', ''],
+      columns: isTimed ? [...CELL_COLUMNS, 'us on the device before', 'after'] : CELL_COLUMNS,
       rows: shown.map((cell) => [
         cell.id,
         formatNumber(cell.before),
@@ -218,7 +235,9 @@ export function comparisonTables(comparison: Comparison, all: boolean): Table[] 
         formatNumber(cell.ratio),
         interval(cell.ci),
         cell.verdict,
+        ...(isTimed ? deviceTimes(cell) : []),
       ]),
+      ...(isTimed ? { notes: [...GPU_TIME_NOTES, NO_VERDICT] } : {}),
     },
     {
       title: 'Goals, value after over value before',

@@ -5,6 +5,7 @@
 import { DIRECTION_NAMES, MIX_NAME, STRATEGY_NAMES } from './copy-grid.ts';
 import { fragmentsText } from './copy-settings.ts';
 import { directionName, formatNumber, ranOn, shortBytes } from './format.ts';
+import { hasGpuTime } from './gpu-time-notes.ts';
 import type { Table } from './tables.ts';
 import { isBroken } from './types.ts';
 import type { BenchCell, BenchReport } from './types.ts';
@@ -30,22 +31,28 @@ function field(value: string | number | boolean | null): string {
 }
 
 const FIXED = ['commit', 'browser', 'adapter', 'suite', 'cell', 'verified', 'unit', 'bytes'];
+/** The cell's time on the device, microseconds; only where some cell has one. */
+const GPU_TIME = 'gpu_us';
 
 /**
  * Tidy CSV: a header, then a row for each sample. Parameters that cells differ in have a column
- * each, named "param_...", empty where a cell has none.
+ * each, named "param_...", empty where a cell has none; "gpu_us", the cell's time on the device, is
+ * a column only where some cell has it.
  */
 export function tidyCsv(report: BenchReport): string {
   const names = [...new Set(report.cells.flatMap((cell) => Object.keys(cell.params)))].toSorted();
   const { browser, version } = report.env;
   const about = [report.commit, `${browser} ${version}`, ranOn(report.env)];
+  const isTimed = hasGpuTime(report.cells);
   const rows = report.cells.flatMap((cell) => {
     const { suite, id, verified, unit, bytes } = cell;
     const params = names.map((name) => cell.params[name] ?? null);
-    const fixed = [...about, suite, id, verified, unit, bytes, ...params];
+    const device = isTimed ? [cell.gpuUs ?? null] : [];
+    const fixed = [...about, suite, id, verified, unit, bytes, ...device, ...params];
     return cell.samples.map((value, at) => [...fixed, at, value]);
   });
-  const header = [...FIXED, ...names.map((name) => `param_${name}`), 'sample', 'value'];
+  const fixedNames = isTimed ? [...FIXED, GPU_TIME] : FIXED;
+  const header = [...fixedNames, ...names.map((name) => `param_${name}`), 'sample', 'value'];
   return [header, ...rows]
     .map((row) => row.map(field).join(','))
     .join('\r\n')

@@ -6,6 +6,7 @@ import { makeCell } from './cells.ts';
 import { settingsText } from './copy-settings.ts';
 import { adapterName } from './format.ts';
 import { wrongField } from './report-shape.ts';
+import { median } from './stats.ts';
 import type { RandomSource } from './stats.ts';
 import { BENCH_SCHEMA, isBroken } from './types.ts';
 import type { BenchCell, BenchReport } from './types.ts';
@@ -98,8 +99,8 @@ function poolCells(cells: readonly BenchCell[], random: RandomSource): BenchCell
   const first = cells[0]!;
   if (cells.length === 1) return first;
   const { suite, id, params, unit, bytes } = first;
-  const { usPerPage, median } = first;
-  const pages = usPerPage === null || usPerPage === 0 ? 0 : Math.round(median / usPerPage);
+  const { usPerPage } = first;
+  const pages = usPerPage === null || usPerPage === 0 ? 0 : Math.round(first.median / usPerPage);
   const failure = cells.find(isBroken)?.failure ?? null;
   const unchecked = cells.some((cell) => cell.unchecked === true);
   const sampled = {
@@ -109,6 +110,8 @@ function poolCells(cells: readonly BenchCell[], random: RandomSource): BenchCell
     failure,
     phases: null,
   };
-  const spec = { suite, id, params, unit, bytes, pages, unchecked };
+  const onDevice = cells.flatMap(({ gpuUs }) => (gpuUs === undefined ? [] : [gpuUs]));
+  const gpuUs = onDevice.length === 0 ? null : median(onDevice);
+  const spec = { suite, id, params, unit, bytes, pages, unchecked, gpuUs };
   return makeCell(spec, sampled, random);
 }

@@ -37,6 +37,7 @@ button{font:inherit;color:inherit;background:var(--card);border:1px solid var(--
 button:focus-visible,.scroll:focus-visible{outline:2px solid var(--series-0);outline-offset:2px}
 .warning{background:var(--warn-paper);color:var(--warn-ink);padding:.6rem .8rem;font-weight:600;
   border-radius:.3rem;margin:.8rem 0}
+.note{color:var(--soft);font-size:.9rem;margin:.4rem 0 0;max-width:46rem}
 dl{display:grid;grid-template-columns:max-content 1fr;gap:.1rem 1rem;margin:1rem 0}
 dt{color:var(--soft)}dd{margin:0;overflow-wrap:anywhere}
 .scroll{overflow-x:auto;border:1px solid var(--rule);border-radius:.3rem;background:var(--card)}
@@ -93,7 +94,9 @@ function tableMarkup(table: Table): string {
   const rows = table.rows.map((row) => `<tr>${row.map(cellMarkup).join('')}</tr>`).join('');
   const body = `<table><thead><tr>${head}</tr></thead><tbody>${rows}</tbody></table>`;
   const scroll = `<div class="scroll" tabindex="0" role="region" aria-label="${title}">`;
-  return `<h2>${title}</h2>${scroll}${body}</div>`;
+  const notes = table.notes === undefined ? '' : escapeHtml(table.notes.join(' '));
+  const below = notes === '' ? '' : `<p class="note">${notes}</p>`;
+  return `<h2>${title}</h2>${scroll}${body}</div>${below}`;
 }
 
 function failures(report: BenchReport): string {

@@ -23,7 +23,8 @@ export function textTable(table: Table): string {
       )
       .join('  ')
       .trimEnd();
-  return [table.title, ...all.map((row) => `  ${line(row)}`)].join('\n');
+  const { title, notes = [] } = table;
+  return [title, ...all.map((row) => `  ${line(row)}`), ...notes].join('\n');
 }
 
 /** Groups what was left out by reason: "copy/...: moves more than 256 MiB (and 9 more)". */

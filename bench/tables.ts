@@ -4,6 +4,7 @@
  */
 import { fragmentsText, unusualText } from './copy-settings.ts';
 import { FIRST_PAGE } from './first-page-cells.ts';
+import { GPU_TIME_NOTES, hasGpuTime } from './gpu-time-notes.ts';
 import { PHASES, PHASE_ORDER } from './phase-names.ts';
 import { presetTextTable } from './presets.ts';
 import { askedFor, settingsFact, directionName, formatNumber, shortBytes } from './format.ts';
@@ -16,6 +17,8 @@ export interface Table {
   readonly title: string;
   readonly columns: readonly string[];
   readonly rows: readonly (readonly string[])[];
+  /** Sentences on what the figures are, below them. */
+  readonly notes?: readonly string[];
 }
 
 /** What the report must say before anything else; null for a real GPU in a visible tab. */
@@ -80,22 +83,25 @@ export function copyCells(report: BenchReport, direction: string): BenchCell[] {
 interface CopyFigure {
   readonly what: string;
   readonly of: (cell: BenchCell) => number | null;
+  readonly notes?: readonly string[];
 }
 
 const RATE: CopyFigure = { what: 'GB/s moved once', of: (cell) => cell.gbPerSecond };
 const GPU_TIME: CopyFigure = {
   what: 'us on the device by timestamp queries',
   of: (cell) => cell.gpuUs ?? null,
+  notes: GPU_TIME_NOTES,
 };
 
 /** What was measured in a direction; time on the device where anything is known of it. */
 function copyTables(report: BenchReport, direction: string): Table[] {
-  const isTimed = copyCells(report, direction).some((cell) => cell.gpuUs !== undefined);
+  const isTimed = hasGpuTime(copyCells(report, direction));
   return (isTimed ? [RATE, GPU_TIME] : [RATE]).map((what) => copyTable(report, direction, what));
 }
 
 /** A figure by strategy (rows), folio size and batch (columns). */
-function copyTable(report: BenchReport, direction: string, { what, of }: CopyFigure): Table {
+function copyTable(report: BenchReport, direction: string, copy: CopyFigure): Table {
+  const { what, of, notes } = copy;
   const cells = copyCells(report, direction);
   const how = fragmentsText(report.env.settings?.fragments ?? 'scattered');
   const strategies = valuesOf<string>(cells, 'strategy');
@@ -123,6 +129,7 @@ function copyTable(report: BenchReport, direction: string, { what, of }: CopyFig
         return figure(cell, of);
       }),
     ]),
+    ...(notes === undefined ? {} : { notes }),
   };
 }
 

@@ -3,6 +3,7 @@
  * reports, from this run or from files.
  */
 import { unusualText } from '../../bench/copy-settings.ts';
+import { GPU_TIME_NOTES, hasGpuTime } from '../../bench/gpu-time-notes.ts';
 import { soakTable } from '../../bench/tables.ts';
 import { SUITE_NAMES, isBroken } from '../../bench/types.ts';
 import type { BenchCell, BenchReport } from '../../bench/types.ts';
@@ -25,6 +26,7 @@ export class ReportView {
   private readonly heat: PathHeat;
 
   constructor(view: ViewSettings, map: MapSettings, onView: (view: ViewSettings) => void) {
+    byId('cells-notes').textContent = GPU_TIME_NOTES.join(' ');
     this.heat = new PathHeat(map);
     this.plots = new BenchPlots(view, onView);
   }
@@ -59,6 +61,7 @@ export class ReportView {
     const verdict = bad === 0 ? unseen : `${bad} not verified`;
     byId('cells-summary').textContent = `${plural(cells.length, 'cell')}, ${verdict}`;
     byId('cells').replaceChildren(cellTable(cells));
+    byId('cells-notes').hidden = !hasGpuTime(cells);
     Object.assign(document.documentElement.dataset, { cells: cells.length, unverified: bad });
     return bad;
   }

@@ -9,6 +9,7 @@ import type {
   OmittedCell,
 } from '../../bench/types.ts';
 import { askedFor, settingsFact } from '../../bench/format.ts';
+import { hasGpuTime } from '../../bench/gpu-time-notes.ts';
 import type { Table } from '../../bench/tables.ts';
 import { isBroken } from '../../bench/types.ts';
 import { el, row } from '../_shell/dom.ts';
@@ -75,18 +76,24 @@ function badgeOf(tone: 'good' | 'warn' | 'bad', text: string): HTMLSpanElement {
 }
 
 /** A table that is printed on terminals, too: its title and itself. */
-export function plainTable({ title, columns, rows }: Table): HTMLElement[] {
+export function plainTable({ title, columns, rows, notes = [] }: Table): HTMLElement[] {
   const lines = rows.map(([head = '', ...cells]) => row(head, ...cells));
-  return [el('p', { class: 'muted' }, title), table('numbers', columns, lines)];
+  const below = notes.length === 0 ? [] : [el('p', { class: 'muted' }, notes.join(' '))];
+  return [el('p', { class: 'muted' }, title), table('numbers', columns, lines), ...below];
 }
 
 /** One line a cell. */
 export function cellTable(cells: readonly BenchCell[]): HTMLTableElement {
-  const names = ['Cell', 'p50', 'p90', 'p99', '', 'n', 'CV', 'GB/s', 'µs a page', 'Verified'];
+  const isTimed = hasGpuTime(cells);
+  const device = isTimed ? ['µs on the device'] : [];
+  const times = ['Cell', 'p50', 'p90', 'p99', ''];
+  const names = [...times, ...device, 'n', 'CV', 'GB/s', 'µs a page', 'Verified'];
   const rows = cells.map((cell) => {
     const unit = cell.unit === 'us' ? 'µs' : cell.unit;
     const verified = verifiedBadge(cell);
+    const onDevice = cell.gpuUs === undefined ? '–' : digits(cell.gpuUs);
     const figures = [digits(cell.p50), digits(cell.p90), digits(cell.p99), unit];
+    if (isTimed) figures.push(onDevice);
     const more = [formatCount(cell.samples.length), `${(cell.cv * 100).toFixed(0)} %`];
     const derived = [cell.gbPerSecond, cell.usPerPage].map((x) => (x === null ? '–' : digits(x)));
     const line = row(el('code', {}, cell.id), ...figures, ...more, ...derived, verified);
