@@ -159,7 +159,7 @@ function faultName({ id, params }: BenchCell): string {
   const { access, what } = params;
   if (what === undefined) return `CPU ${String(access)}`;
   const bare = what === 'bare' || what === 'bare-blocked';
-  if (!bare) return `core, ${String(what)}`;
+  if (!bare) return `core, ${String(what).replace('KiB', ' KiB')}`;
   return `bare copy and map${what === 'bare' ? '' : ', a thread waiting'}`;
 }
 
@@ -172,6 +172,12 @@ export function distribution(runs: readonly DrawnRun[]): PlotData {
     return { letter, cells: [...faults, ...copies] };
   });
   const names = [...new Set(drawn.flatMap(({ cells }) => cells.map(faultName)))];
+  const faults = names.filter((name) => name !== PAGE_COPY_NAME);
+  // Lines of several runs differ in dashes: the CPU's copy must have its colour for itself.
+  const slotOf = (name: string): number => {
+    const at = faults.indexOf(name);
+    return at < 0 ? CPU_SLOT : at + Number(at >= CPU_SLOT);
+  };
   const all = ascending(drawn.flatMap(({ cells }) => cells.flatMap(({ samples }) => samples)));
   // Below the clock's tick a sample is 0, which a logarithmic axis does not have.
   const x = all.filter((time) => time > 0);
@@ -185,7 +191,7 @@ export function distribution(runs: readonly DrawnRun[]): PlotData {
       });
       const name = faultName(cell);
       const isAside = cell.id === PAGE_COPY;
-      const slot = isAside ? CPU_SLOT : names.indexOf(name);
+      const slot = slotOf(name);
       const ownDash = isAside ? { dash: CPU_DASH } : {};
       const place = letter === '' ? { slot, ...ownDash } : { slot, dash };
       return { label: withLetter(name, letter), ...place, values };

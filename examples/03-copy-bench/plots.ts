@@ -8,7 +8,7 @@ import { shortBytes } from '../../bench/format.ts';
 import { isBroken } from '../../bench/types.ts';
 import type { BenchCell } from '../../bench/types.ts';
 import { byId, byIdAs, el } from '../_shell/dom.ts';
-import { digits, formatBytes } from '../_shell/numbers.ts';
+import { digits, formatBytes, plural } from '../_shell/numbers.ts';
 import { Plot } from '../_shell/plot.ts';
 import type { Picture, PlotData, PlotSeries } from '../_shell/plot.ts';
 import { readForm } from '../_shell/settings.ts';
@@ -87,7 +87,8 @@ export class BenchPlots {
       cells: cells.filter((cell) => !isBroken(cell)),
     }));
     const batches = this.valuesOf((cell) => String(cell.params['batch']));
-    fillSelect('batch', batches, (value) => `${value} folios`, String(this.view.batch ?? ''));
+    const batchName = (value: string): string => plural(Number(value), 'folio');
+    fillSelect('batch', batches, batchName, String(this.view.batch ?? ''));
     fillSelect('folio', this.valuesOf(folioOf), folioName, this.view.folio);
     this.drawCopies();
     this.migrate.update(migrationData(this.runs));
@@ -136,7 +137,8 @@ export class BenchPlots {
     const where = (isMeant: (cell: BenchCell) => boolean): DrawnRun[] =>
       drawn.map(({ letter, cells }) => ({ letter, cells: cells.filter(isMeant) }));
     const twice = factor === 2 ? ', bytes read and written' : '';
-    byId('by-folio-title').textContent = `Against folio size, ${batch ?? 0} folios a batch${twice}`;
+    byId('by-folio-title').textContent =
+      `Against folio size, ${plural(batch ?? 0, 'folio')} a batch${twice}`;
     byId('by-batch-title').textContent = `Against batch, folios of ${folioName(folio)}${twice}`;
     byId('by-size-title').textContent = `Against bytes of a copy, the fastest folio${twice}`;
     // A mix has no place on an axis of sizes.
@@ -183,7 +185,10 @@ function folioName(value: string): string {
   return value === MIX_NAME ? '4 KiB, 64 KiB and 2 MiB' : formatBytes(Number(value));
 }
 
-/** Offers the values that there are, keeping the choice; the largest batch but one at first. */
+/**
+ * Offers the values that there are, keeping the choice; without one, the largest batch but one,
+ * also when larger ones come in during a run.
+ */
 function fillSelect(
   id: string,
   values: readonly string[],
@@ -193,8 +198,7 @@ function fillSelect(
   const select = byIdAs(id, HTMLSelectElement);
   const known = [...select.options].map(({ value }) => value).join();
   if (known === values.join()) return;
-  const chosen = select.value === '' ? wanted : select.value;
   select.replaceChildren(...values.map((value) => el('option', { value }, nameOf(value))));
   const first = id === 'folio' ? values[0] : values[Math.max(values.length - 2, 0)];
-  select.value = values.includes(chosen) ? chosen : (first ?? '');
+  select.value = values.includes(wanted) ? wanted : (first ?? '');
 }
