@@ -94,11 +94,10 @@ export class BareUpload implements Operation {
       const slot = this.free.pop() ?? (await pending.shift()!);
       gather(new BigUint64Array(slot.range), this.longs, frames, first, pages);
       slot.buffer.unmap();
-      const begun = nowUs();
+      const gathered = nowUs();
       this.submit(slot.buffer, first, pages);
-      const answer = slot.buffer.mapAsync(MODE_WRITE);
-      this.spentUs += nowUs() - begun;
-      pending.push(mappedAgain(slot, answer));
+      pending.push(mappedAgain(slot, slot.buffer.mapAsync(MODE_WRITE)));
+      this.spentUs += nowUs() - gathered;
     }
     for (const slot of pending) this.free.push(await slot);
     return 0;

@@ -97,18 +97,18 @@ async function measureSubmitOf(
     pages,
   });
   const shuffler = ctx.random.fork('descriptors');
+  const slotPages = Math.min(pages, SLOT_PAGES);
   const alone = new BareDescriptors(raw.device, pages, seed, shuffler);
   const sides = [
     side('compute'),
     side('commands'),
-    bare('webgpu-upload', bareUpload(ctx, raw, pools, pages, SLOT_PAGES, true)),
+    bare('webgpu-upload', bareUpload(ctx, raw, pools, pages, slotPages, true)),
     bare('webgpu-descriptors', alone),
   ];
+  // Each comes behind the engine as often as behind bare WebGPU: what the engine leaves under way
+  // keeps the GPU process awake, and the next submission is a quarter cheaper.
   const order = (pairs: number): number[] =>
-    pairedOrder(pairs).flatMap((which, i) => {
-      const turn = which === 'a' ? 0 : 1;
-      return i % 2 === 0 ? [turn] : [turn, 2, 3];
-    });
+    Array.from({ length: pairs }, (_, i) => (i % 2 === 0 ? [0, 2, 3, 1] : [1, 3, 2, 0])).flat();
   const results = await compareSides(ctx, sides, order);
   if (results === null) return null;
   const [compute, commands, least] = results.map((result) => result.samples);
@@ -116,7 +116,7 @@ async function measureSubmitOf(
   const part = judge(`JS time a page, descriptors / commands, n = ${pages}`, ratio, '<=', target);
   const samples = least!.map((time, i) => time / commands![i]!);
   const what =
-    `bare WebGPU, a staging buffer, 8 bytes a page and a dispatch for each ${SLOT_PAGES} pages, ` +
+    `bare WebGPU, a staging buffer, 8 bytes a page and a dispatch for each ${slotPages} pages, ` +
     `/ commands, n = ${pages}`;
   return withLimit(part, { what, value: median(samples), samples });
 }

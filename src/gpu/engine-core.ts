@@ -33,6 +33,7 @@ import { runHostJobs } from '../engine/host-jobs.ts';
 import { pause } from './adapter.ts';
 import { calibrate } from './calibrate.ts';
 import type { Scratch } from './calibrate.ts';
+import { DeviceErrors } from './device-errors.ts';
 import type { EngineParts } from './engine-parts.ts';
 import { Fifo } from './fifo.ts';
 import { Flight } from './flight.ts';
@@ -40,7 +41,8 @@ import { planFlight, type FlightRoom, type FrameLayout } from './flight-planner.
 import { nudgerOf } from './nudge.ts';
 import type { Nudger } from './nudge.ts';
 import { landFlight } from './landing.ts';
-import { dropUnusedSlots, isRobbed, Launcher, type FlightListener } from './launcher.ts';
+import { dropUnusedSlots, isRobbed, takeSlots } from './flight-slots.ts';
+import { Launcher, type FlightListener } from './launcher.ts';
 import { createListShape, ListRun, measureList, routeOf, ROUTES } from './list-run.ts';
 import { ROUTE_CLEAR, ROUTE_DOWNLOAD, ROUTE_MOVE, ROUTE_UPLOAD } from './list-run.ts';
 import { RamHazards } from './ram-hazards.ts';
@@ -57,14 +59,10 @@ import type { Vram } from './vram.ts';
 
 /** Segments of a flight at most. */
 const FLIGHT_SEGMENTS = 4096;
-/** Pages that a flight uploads at most when it needs no slot. */
-const UNSTAGED_PAGES = 1024;
 /** How long a refused map waits for the news that the device is lost, milliseconds. */
 const LOSS_GRACE_MS = 200;
 /** How long `close` waits for the device's last answers, milliseconds. */
 const CLOSE_GRACE_MS = 1000;
-/** Messages kept in `deviceErrors`. */
-const ERRORS_KEPT = 16;
 
 /** See the file header. */
 export class WebGpuEngine implements CopyEngine, FlightListener {
@@ -76,9 +74,10 @@ export class WebGpuEngine implements CopyEngine, FlightListener {
   readonly hostCopiers: HostCopiers | undefined;
   readonly lost: Promise<string>;
   /** Errors that the device reported, the last few, newest last. */
-  readonly deviceErrors: string[] = [];
+  readonly deviceErrors: readonly string[];
   /** The device and its memory, for those who run kernels of their own over VRAM. */
   readonly parts: EngineParts;
+  private readonly errors = new DeviceErrors();
   private readonly launcher: Launcher;
   private readonly nudger: Nudger;
   private readonly scratch: CheckScratch;
@@ -100,7 +99,6 @@ export class WebGpuEngine implements CopyEngine, FlightListener {
   private lastReadyAt = 0;
   /** Since when the time of this thread counts as encoding (ms). */
   private encodingSince = 0;
-  private errorCount = 0;
   private outstanding = 0;
   private lostMessage = '';
   private resolveLost: (message: string) => void = () => {};
@@ -133,7 +131,9 @@ export class WebGpuEngine implements CopyEngine, FlightListener {
     this.lost = new Promise((resolve) => {
       this.resolveLost = resolve;
     });
-    this.watchDevice();
+    this.deviceErrors = this.errors.messages;
+    this.errors.watch(resources.device);
+    void resources.device.lost.then((info) => this.lose(info.message || info.reason));
   }
 
   get isLost(): boolean {
@@ -241,7 +241,7 @@ export class WebGpuEngine implements CopyEngine, FlightListener {
   }
 
   reported(message: string): void {
-    this.noteError(message);
+    this.errors.note(message);
   }
 
   caught(flight: Flight): void {
@@ -253,7 +253,7 @@ export class WebGpuEngine implements CopyEngine, FlightListener {
     const news = Promise.race([this.lost, pause(LOSS_GRACE_MS)]);
     void news.then(() => {
       if (!this.isLost) {
-        this.noteError(String(reason));
+        this.errors.note(String(reason));
         this.replaceUploadSlot(flight);
       }
       flight.failure = errno.EIO;
@@ -274,22 +274,32 @@ export class WebGpuEngine implements CopyEngine, FlightListener {
 
   /** Plans and launches as much of the queue as slots, flights and hazards allow. */
   private pump(): void {
-    while (this.queue.length > 0 && !this.isLost) {
-      const run = this.queue.first()!;
-      this.encodingSince = performance.now();
-      if (!run.started && !this.start(run)) return;
-      while (!run.isPlanned) {
-        if (!this.launchBurst(run)) return;
+    try {
+      while (this.queue.length > 0 && !this.isLost) {
+        const run = this.queue.first()!;
+        this.encodingSince = performance.now();
+        if (!run.started && !this.start(run)) return;
+        while (!run.isPlanned) {
+          if (this.isLost || !this.launchBurst(run)) return;
+        }
+        this.queue.shift();
+        if (run.flights === 0) run.settle();
       }
-      this.queue.shift();
-      if (run.flights === 0) run.settle();
+    } catch (error) {
+      // What was planned never leaves: nobody may wait for it, or be told that it was done.
+      this.markLost(`a launch failed: ${String(error)}`);
+      throw error;
     }
   }
 
-  /** Runs the RAM jobs of a list and orders the rest; false when a hazard stands before it. */
+  /**
+   * Runs the RAM jobs of a list and orders the rest, or launches all of it; false when a hazard
+   * stands before it.
+   */
   private start(run: ListRun): boolean {
     if (this.hazards.blocks(run.list)) return false;
     run.started = true;
+    if (run.isScattered && this.launchWhole(run)) return true;
     const { list } = run;
     const { hostFrames } = this.geometry;
     if (run.hostRows > 0) {
@@ -310,20 +320,13 @@ export class WebGpuEngine implements CopyEngine, FlightListener {
    * behind the filling of the first one's; others leave at once.
    */
   private launchBurst(run: ListRun): boolean {
-    try {
-      this.planBurst(run);
-      return this.burst.length > 0 && !this.isLost && this.launchPlanned(run);
-    } catch (error) {
-      // What was planned never leaves: nobody may wait for it, or be told that it was done.
-      this.markLost(`a launch failed: ${String(error)}`);
-      throw error;
-    } finally {
-      this.burst.length = 0;
-    }
+    this.planBurst(run);
+    return this.burst.length > 0 && !this.isLost && this.launchPlanned(run);
   }
 
   private planBurst(run: ListRun): void {
     const { jobCapacity } = this.parts.resources.jobs;
+    this.burst.length = 0;
     this.room.jobs = jobCapacity;
     for (let more = true; more && !run.isPlanned && 2 * this.room.jobs > jobCapacity;) {
       const flight = this.planNext(run);
@@ -344,14 +347,53 @@ export class WebGpuEngine implements CopyEngine, FlightListener {
       if (this.losesRobbed(flight)) burst.length = i;
       else {
         now = launcher.launch(flight, now);
-        this.outstanding += flight.pending;
-        this.nudger.begin(flight.pending);
-        run.flights += 1;
-        this.air.push(flight);
+        this.begin(run, flight);
       }
     }
     this.encodingSince = launcher.close(burst, now);
     return !this.isLost;
+  }
+
+  /** Keeps account of a flight that was submitted. */
+  private begin(run: ListRun, flight: Flight): void {
+    this.outstanding += flight.pending;
+    this.nudger.begin(flight.pending);
+    run.flights += 1;
+    this.air.push(flight);
+  }
+
+  /**
+   * The short way of a list whose pages a kernel scatters: one flight, of which nothing has to be
+   * planned. False where the list is too long for that, or a slot or a flight is missing.
+   */
+  private launchWhole(run: ListRun): boolean {
+    const { list } = run;
+    const { uploads, resources } = this.parts;
+    if (list.length > uploads.largestPages || resources.vram.arenas.length > 1) return false;
+    const flight = this.idle.pop();
+    if (flight === undefined) return false;
+    flight.upload = uploads.take(list.length);
+    if (flight.upload === null || this.losesRobbed(flight)) {
+      this.idle.push(flight);
+      return false;
+    }
+    this.number(run, flight);
+    flight.readback = null;
+    flight.plan.makeWhole(list.length);
+    const base = this.geometry.hostFrames;
+    this.encodingSince = this.launcher.launchWhole(flight, list, base, this.encodingSince);
+    run.uploadPagesLeft = 0;
+    run.cursor = run.deviceRows;
+    this.begin(run, flight);
+    return true;
+  }
+
+  /** Gives a flight its list, and its place in the order of all flights. */
+  private number(run: ListRun, flight: Flight): void {
+    flight.run = run;
+    this.sequence += 1;
+    flight.sequence = this.sequence;
+    flight.errorsBefore = this.errors.uncaptured;
   }
 
   /** Nothing but the end of the device takes the memory of a mapped buffer away. */
@@ -365,50 +407,23 @@ export class WebGpuEngine implements CopyEngine, FlightListener {
   private planNext(run: ListRun): Flight | null {
     const flight = this.idle.pop();
     if (flight === undefined) return null;
-    if (!this.takeSlots(run, flight)) {
+    const isOneArena = this.vram.arenas.length === 1;
+    if (!takeSlots(run, flight, this.parts, isOneArena, this.room) || this.losesRobbed(flight)) {
       this.idle.push(flight);
       return null;
     }
     planFlight(run, this.order.rows, flight.plan, this.room, this.layout);
     dropUnusedSlots(flight, this.parts.uploads, this.parts.readbacks);
-    flight.run = run;
-    this.sequence += 1;
-    flight.sequence = this.sequence;
-    flight.errorsBefore = this.errorCount;
+    this.number(run, flight);
     this.hazards.launch(flight.plan, flight.sequence);
     return flight;
-  }
-
-  private takeSlots(run: ListRun, flight: Flight): boolean {
-    const { uploads, readbacks } = this.parts;
-    flight.upload = null;
-    flight.readback = null;
-    const staged = run.choice.upload.stagesUploads;
-    if (run.uploadPagesLeft > 0 && staged) {
-      flight.upload = uploads.take(run.uploadPagesLeft);
-      if (flight.upload === null) return false;
-      if (this.losesRobbed(flight)) return false;
-    }
-    if (run.downloadPagesLeft > 0 || run.sumPagesLeft > 0) {
-      flight.readback = readbacks.take(run.downloadPagesLeft + run.sumPagesLeft / 1024);
-      if (flight.readback === null) {
-        if (flight.upload !== null) uploads.give(flight.upload);
-        return false;
-      }
-    }
-    this.room.uploadPages = staged ? (flight.upload?.pages ?? 0) : UNSTAGED_PAGES;
-    this.room.readBytes = flight.readback?.bytes ?? 0;
-    const isOneArena = this.vram.arenas.length === 1;
-    this.room.bouncePages =
-      run.choice.move.movesInPlace && isOneArena ? Infinity : this.parts.bouncePages;
-    return true;
   }
 
   /** Lands the oldest flights that are ready, then goes on with the queue. */
   private landReady(): void {
     while (this.air.first()?.isReady === true && !this.isLost) {
       const flight = this.air.shift()!;
-      if (flight.failure === 0 && flight.errorsBefore !== this.errorCount) {
+      if (flight.failure === 0 && flight.errorsBefore !== this.errors.uncaptured) {
         flight.failure = errno.EIO;
       }
       this.stats.waitMs += flight.readyAt - Math.max(flight.submittedAt, this.lastReadyAt);
@@ -457,24 +472,10 @@ export class WebGpuEngine implements CopyEngine, FlightListener {
     if (this.outstanding === 0) this.onQuiet();
   }
 
-  private watchDevice(): void {
-    const { device } = this.parts.resources;
-    device.addEventListener('uncapturederror', (event) => {
-      this.errorCount += 1;
-      this.noteError(event.error.message);
-    });
-    void device.lost.then((info) => this.lose(info.message || info.reason));
-  }
-
   /** After a failure: whether a kernel refused a job, which would be why. */
   private async noteKernelStatus(): Promise<void> {
     const refused = await this.kernelStatus();
-    if (refused !== '') this.noteError(refused);
-  }
-
-  private noteError(message: string): void {
-    this.deviceErrors.push(message);
-    if (this.deviceErrors.length > ERRORS_KEPT) this.deviceErrors.shift();
+    if (refused !== '') this.errors.note(refused);
   }
 
   /** Settles everything with ENODEV, once. */

@@ -58,6 +58,8 @@ export class FlightPlan {
   jobs = 0;
   /** Whether `makePlain` made it. */
   isPlain = false;
+  /** Whether `makeWhole` did: but for `length`, the rest says nothing then. */
+  isWhole = false;
   /** What the columns hold that `makePlain` fills, and how far. */
   private plainKind = 0;
   private plainLength = 0;
@@ -81,6 +83,7 @@ export class FlightPlan {
 
   reset(): void {
     this.length = 0;
+    this.isWhole = false;
     this.pagesOf.fill(0);
     this.bouncePages = 0;
     this.jobs = 0;
@@ -104,6 +107,12 @@ export class FlightPlan {
     this.length = length;
     this.pagesOf[kind] = length;
     this.jobs = length;
+  }
+
+  /** Makes it the plan of a whole list of `length` rows, each of which uploads a page. */
+  makeWhole(length: number): void {
+    this.isWhole = true;
+    this.length = length;
   }
 
   /** Says that any column may be written to from now on. */

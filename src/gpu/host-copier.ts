@@ -47,7 +47,10 @@ export class HostCopier {
 
   /** Copies the RAM pages of the plan's segments of `kind` into a slot's mapped range. */
   fill(slot: ArrayBuffer, plan: FlightPlan, kind: number): void {
-    // Each is made when it is wanted: most flights have runs of one sort only.
+    if (plan.isPlain) {
+      this.fillPages(slot, plan.host, plan.length);
+      return;
+    }
     let slotLongs: BigUint64Array | null = null;
     let slotBytes: Uint8Array | null = null;
     for (let i = 0; i < plan.length; i++) {
@@ -56,12 +59,6 @@ export class HostCopier {
       const to = plan.slot[i]!;
       const end = endOfRun(plan, kind, i);
       const pages = plan.slot[end]! + plan.pages[end]! - to;
-      if (pages < FOUR && plan.isPlain && i + FOUR <= plan.length) {
-        slotLongs ??= longsOf(slot);
-        copyFourUp(slotLongs, to * LONGS_PER_PAGE, this.longs, plan.host, i);
-        i += FOUR - 1;
-        continue;
-      }
       i = end;
       if (pages < LOOP_PAGES) {
         slotLongs ??= longsOf(slot);
@@ -74,8 +71,34 @@ export class HostCopier {
     }
   }
 
+  /** Copies RAM pages one behind the other into a slot's mapped range: the first `length`. */
+  fillPages(slot: ArrayBuffer, hosts: Uint32Array, length: number): void {
+    // Each is made when it is wanted: most flights have runs of one sort only.
+    let slotLongs: BigUint64Array | null = null;
+    let slotBytes: Uint8Array | null = null;
+    for (let i = 0, pages = 0; i < length; i += pages) {
+      pages = neighbours(hosts, i, length);
+      if (pages >= LOOP_PAGES) {
+        const start = hosts[i]! * PAGE_SIZE;
+        slotBytes ??= new Uint8Array(slot);
+        slotBytes.set(this.ram.subarray(start, start + pages * PAGE_SIZE), i * PAGE_SIZE);
+      } else if (pages < FOUR && i + FOUR <= length) {
+        slotLongs ??= longsOf(slot);
+        copyFourUp(slotLongs, i * LONGS_PER_PAGE, this.longs, hosts, i);
+        pages = FOUR;
+      } else {
+        slotLongs ??= longsOf(slot);
+        copyUp(slotLongs, i * LONGS_PER_PAGE, this.longs, hosts[i]! * LONGS_PER_PAGE, pages);
+      }
+    }
+  }
+
   /** Copies a slot's mapped range to the RAM pages of the plan's segments of `kind`. */
   empty(slot: ArrayBuffer, plan: FlightPlan, kind: number): void {
+    if (plan.isPlain) {
+      this.emptyPages(slot, plan.host, plan.length);
+      return;
+    }
     let slotLongs: BigUint64Array | null = null;
     let slotBytes: Uint8Array | null = null;
     for (let i = 0; i < plan.length; i++) {
@@ -84,12 +107,6 @@ export class HostCopier {
       const from = plan.slot[i]!;
       const end = endOfRun(plan, kind, i);
       const pages = plan.slot[end]! + plan.pages[end]! - from;
-      if (pages < FOUR && plan.isPlain && i + FOUR <= plan.length) {
-        slotLongs ??= longsOf(slot);
-        copyFourDown(this.longs, plan.host, i, slotLongs, from * LONGS_PER_PAGE);
-        i += FOUR - 1;
-        continue;
-      }
       i = end;
       if (pages < LOOP_PAGES) {
         slotLongs ??= longsOf(slot);
@@ -98,6 +115,27 @@ export class HostCopier {
         const start = from * PAGE_SIZE;
         slotBytes ??= new Uint8Array(slot);
         this.ram.set(slotBytes.subarray(start, start + pages * PAGE_SIZE), to * PAGE_SIZE);
+      }
+    }
+  }
+
+  /** Copies the first pages of a slot's mapped range to the RAM pages `hosts`, one each. */
+  emptyPages(slot: ArrayBuffer, hosts: Uint32Array, length: number): void {
+    let slotLongs: BigUint64Array | null = null;
+    let slotBytes: Uint8Array | null = null;
+    for (let i = 0, pages = 0; i < length; i += pages) {
+      pages = neighbours(hosts, i, length);
+      if (pages >= LOOP_PAGES) {
+        const start = i * PAGE_SIZE;
+        slotBytes ??= new Uint8Array(slot);
+        this.ram.set(slotBytes.subarray(start, start + pages * PAGE_SIZE), hosts[i]! * PAGE_SIZE);
+      } else if (pages < FOUR && i + FOUR <= length) {
+        slotLongs ??= longsOf(slot);
+        copyFourDown(this.longs, hosts, i, slotLongs, i * LONGS_PER_PAGE);
+        pages = FOUR;
+      } else {
+        slotLongs ??= longsOf(slot);
+        copyDown(this.longs, hosts[i]! * LONGS_PER_PAGE, slotLongs, i * LONGS_PER_PAGE, pages);
       }
     }
   }
@@ -161,6 +199,13 @@ function endOfRun(plan: FlightPlan, kind: number, first: number): number {
     last += 1;
   }
   return last;
+}
+
+/** How many RAM pages from `hosts[first]` on lie one behind the other. */
+function neighbours(hosts: Uint32Array, first: number, length: number): number {
+  let end = first + 1;
+  while (end < length && hosts[end] === hosts[end - 1]! + 1) end += 1;
+  return end - first;
 }
 
 function copyUp(

@@ -135,6 +135,20 @@ export class JobBuffer {
     return firstGroup;
   }
 
+  /**
+   * Adds the only group of a burst: page `i` of the bounce buffer goes to the arena's frame
+   * `frames[i] - base`. There must be one arena only.
+   */
+  addPages(frames: Uint32Array, base: number, length: number): void {
+    const { words } = this;
+    this.reset();
+    let at = this.openGroup(0, length);
+    for (let i = 0; i < length; i++, at += JOB_WORDS) {
+      words[at + JOB_FRAME] = frames[i]! - base;
+      words[at + JOB_OTHER] = i;
+    }
+  }
+
   /** The jobs of segments of one page each, all of the kind whose groups are open. */
   private writePlainJobs(
     length: number,
@@ -202,28 +216,34 @@ export class JobBuffer {
 
   /** Lays out the groups of one kernel and leaves in `arenaNext` where each group's jobs start. */
   private openGroups(plan: FlightPlan, kind: number, arena: Uint32Array): void {
-    const { arenaCount, arenaNext, words } = this;
+    const { arenaCount, arenaNext } = this;
     arenaCount.fill(0);
     if (arenaCount.length === 1) arenaCount[0] = plan.pagesOf[kind]!;
     else countByArena(plan, kind, arena, arenaCount);
     for (let index = 0; index < arenaCount.length; index++) {
       const jobs = arenaCount[index]!;
       if (jobs === 0) continue;
-      const start = Math.ceil(this.used / GROUP_ALIGN_WORDS) * GROUP_ALIGN_WORDS;
-      const end = start + BATCH_HEADER_WORDS + jobs * JOB_WORDS;
-      assert(end <= words.length, 'a flight has more jobs than the job buffer holds');
-      const group = this.groups;
-      this.groups = group + 1;
-      this.groupArena[group] = index;
-      this.groupJobs[group] = jobs;
-      this.groupOffset[group] = start * 4;
-      words[start + BATCH_JOB_COUNT] = jobs;
-      words[start + BATCH_GRID_WIDTH] = this.gridWidth(group);
-      words[start + BATCH_FIRST_RESULT] = 0;
-      words[start + 3] = 0;
-      arenaNext[index] = start + BATCH_HEADER_WORDS;
-      this.used = end;
+      arenaNext[index] = this.openGroup(index, jobs);
     }
+  }
+
+  /** Lays out a group of `jobs` jobs in an arena. @returns where its jobs start */
+  private openGroup(arena: number, jobs: number): number {
+    const { words } = this;
+    const start = Math.ceil(this.used / GROUP_ALIGN_WORDS) * GROUP_ALIGN_WORDS;
+    const end = start + BATCH_HEADER_WORDS + jobs * JOB_WORDS;
+    assert(end <= words.length, 'a flight has more jobs than the job buffer holds');
+    const group = this.groups;
+    this.groups = group + 1;
+    this.groupArena[group] = arena;
+    this.groupJobs[group] = jobs;
+    this.groupOffset[group] = start * 4;
+    words[start + BATCH_JOB_COUNT] = jobs;
+    words[start + BATCH_GRID_WIDTH] = this.gridWidth(group);
+    words[start + BATCH_FIRST_RESULT] = 0;
+    words[start + 3] = 0;
+    this.used = end;
+    return start + BATCH_HEADER_WORDS;
   }
 }
 

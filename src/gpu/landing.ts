@@ -23,7 +23,7 @@ export function landFlight(flight: Flight, resources: EncodeResources): boolean 
   if (flight.failure !== 0) {
     const { plan } = flight;
     const last = plan.length - 1;
-    if (plan.ends[last] === 0) run.brokenRow = plan.row[last]!;
+    if (!plan.isWhole && plan.ends[last] === 0) run.brokenRow = plan.row[last]!;
     flight.readback?.buffer.unmap();
     return true;
   }
@@ -75,6 +75,10 @@ function addSums(flight: Flight, sums: Uint32Array): void {
 function markDone(flight: Flight): void {
   const { plan, run } = flight;
   const { list, brokenRow } = run!;
+  if (plan.isWhole) {
+    list.done.fill(1, 0, plan.length);
+    return;
+  }
   for (let i = 0; i < plan.length; i++) {
     const row = plan.row[i]!;
     if (plan.ends[i] === 1 && row !== brokenRow) list.done[row] = 1;

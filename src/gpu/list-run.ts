@@ -57,6 +57,7 @@ export function measureList(list: CommandList, hostFrames: number, shape: ListSh
 
 /** The only route of a list of single pages between RAM and VRAM, which most lists are. */
 function plainRouteOf(rows: number, shape: ListShape): number {
+  if (rows === 0) return ROUTE_HOST;
   if (shape.rows[ROUTE_UPLOAD] === rows && shape.pages[ROUTE_UPLOAD] === rows) return ROUTE_UPLOAD;
   const { pages } = shape;
   const downloads = shape.rows[ROUTE_DOWNLOAD] === rows && pages[ROUTE_DOWNLOAD] === rows;
@@ -81,6 +82,8 @@ export class ListRun {
   readonly deviceRows: number;
   /** Where all rows copy a page each, and all up or all down: their route. Else ROUTE_HOST. */
   readonly plainRoute: number;
+  /** Whether all that it asks for is to upload pages, in any order, by kernel. */
+  readonly isScattered: boolean;
   /** Next row to plan, as an index into the order of rows, and pages of it that are planned. */
   cursor = 0;
   offset = 0;
@@ -107,6 +110,7 @@ export class ListRun {
     this.deviceRows = list.length - this.hostRows;
     this.plainRoute = plainRouteOf(list.length, shape);
     this.isSorted = sortsRows(choice, this.plainRoute);
+    this.isScattered = this.plainRoute === ROUTE_UPLOAD && choice.upload.name === 'compute';
   }
 
   /** True when every row is planned. */

@@ -9,40 +9,9 @@ import { CommandList } from '../../src/engine/command-list.ts';
 import type { WebGpuEngine } from '../../src/gpu/engine-core.ts';
 import type { Slot } from '../../src/gpu/rings.ts';
 import { HOST, openSmall } from '../contract/refused-submissions.ts';
+import { copies, listen } from './page-lists.ts';
 
 const WORDS = 1024;
-
-/** What the engine tells the device from now on, in order. */
-function listen({ device }: WebGpuEngine): string[] {
-  const said: string[] = [];
-  const create = device.createCommandEncoder.bind(device);
-  const submit = device.queue.submit.bind(device.queue);
-  const write = device.queue.writeBuffer.bind(device.queue);
-  device.createCommandEncoder = () => {
-    said.push('record');
-    return create();
-  };
-  device.queue.submit = (commands) => {
-    said.push('submit');
-    submit(commands);
-  };
-  device.queue.writeBuffer = (...args: Parameters<GPUQueue['writeBuffer']>) => {
-    said.push('write');
-    write(...args);
-  };
-  return said;
-}
-
-function copies(pages: number, way: 'up' | 'down'): CommandList {
-  const list = new CommandList(pages);
-  for (let i = 0; i < pages; i++) {
-    // Backwards, so that nothing merges.
-    const host = pages - i;
-    if (way === 'up') list.copy(host, HOST + 2 * i);
-    else list.copy(HOST + 2 * i, HOST - 1 - i);
-  }
-  return list;
-}
 
 it('uploads by kernel: all slots recorded, one write of descriptors, then submitted', async () => {
   const { engine, words } = await openSmall({ checked: true, slotPages: [16], lanes: 3 });
