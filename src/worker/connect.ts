@@ -28,6 +28,7 @@ export async function connectKernel(
   platform: Platform,
   options: CreateOptions,
 ): Promise<{ readonly link: KernelLink; readonly report: MachineReport }> {
+  const told = bootOptions(options);
   const thread = await platform.startKernel(options);
   const remote = Comlink.wrap<KernelWorkerApi>(thread.endpoint);
   const dispose = (): void => {
@@ -42,7 +43,7 @@ export async function connectKernel(
   // A worker that dies after `close` must not become an unhandled rejection.
   died.catch(() => undefined);
   try {
-    const failure = await Promise.race([remote.boot(bootOptions(options)), died]);
+    const failure = await Promise.race([remote.boot(told), died]);
     if (failure !== null) throw new OpenError(failure);
     const report = await Promise.race([remote.report(), died]);
     const vmstat = await Promise.race([remote.liveCounters(), died]);

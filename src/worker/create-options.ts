@@ -1,4 +1,7 @@
 /** What `Machine.create` may be told. */
+import { errno } from '../base/errno.ts';
+import { isRecord } from '../base/is-record.ts';
+import { OpenError } from './errors.ts';
 import type { MachineOptions } from './protocol.ts';
 
 /** Files that Node starts threads from, as URLs. */
@@ -26,9 +29,21 @@ export interface BootOptions extends MachineOptions {
   readonly copyWorker?: string;
 }
 
-/** What the kernel's thread is told of `options`. */
+/** What the kernel's thread is told of `options`. Throws OpenError for what can't be told. */
 export function bootOptions(options: CreateOptions): BootOptions {
+  if (!isRecord(options)) throw refused('the options are no object');
   const { workers, ...machine } = options;
+  for (const [name, value] of Object.entries(machine)) {
+    const type = value === null ? '' : typeof (value as unknown);
+    // What has no text could not even be told.
+    const isNone = type === 'object' || type === 'function' || type === 'symbol';
+    if (isNone) throw refused(`${name} is neither a number nor a word`);
+  }
   const copy = workers?.copy;
   return copy === undefined ? machine : { ...machine, copyWorker: copy.href };
+}
+
+function refused(cause: string): OpenError {
+  const remedy = 'give an object with the names and values of MachineOptions';
+  return new OpenError({ errno: errno.EINVAL, cause, remedy });
 }

@@ -1,5 +1,6 @@
 /** The facade's handles of kernels over virtual memory, and of their launches. */
 import { errno } from '../base/errno.ts';
+import { isRecord } from '../base/is-record.ts';
 import { ErrnoError, checked, disposed } from './errors.ts';
 import type { Machine } from './machine.ts';
 import {
@@ -98,28 +99,36 @@ export class RunningLaunch implements AsyncDisposable {
 
   /** @internal */
   constructor(machine: Machine, fd: number, kernel: DeviceKernel, options: LaunchOptions) {
-    const { signal, ...request } = options;
     const control = new SharedArrayBuffer(LAUNCH_BYTES);
     this.words = new Int32Array(control);
     this.counts = new Float64Array(control, LAUNCH_COUNTS_AT, LAUNCH_COUNTS.length);
+    this.report = this.start(machine, fd, kernel, options, control);
+    // Whoever asks for the report hears of it; until then a failure is nobody's.
+    this.report.catch(() => {});
+  }
+
+  private async start(
+    machine: Machine,
+    fd: number,
+    kernel: DeviceKernel,
+    options: LaunchOptions,
+    control: SharedArrayBuffer,
+  ): Promise<KernelReport> {
+    const wrong = whatIsWrong(kernel, options);
+    if (wrong !== null) throw wrong;
+    const { signal, ...request } = options;
     const abort = (): void => this.abort();
     if (signal?.aborted === true) this.abort();
     signal?.addEventListener('abort', abort, { once: true });
     const { handle } = kernel;
     const call = machine.api.launchKernel(fd, handle, { ...request, control });
-    this.report = machine.call<KernelReport>(call).then(
-      (report) => {
-        signal?.removeEventListener('abort', abort);
-        if (!report.hasBegun) throw new ErrnoError(report.errno, 'launch', report.cause);
-        return report;
-      },
-      (error: unknown) => {
-        signal?.removeEventListener('abort', abort);
-        throw error;
-      },
-    );
-    // Whoever asks for the report hears of it; until then a failure is nobody's.
-    this.report.catch(() => {});
+    try {
+      const report = await machine.call<KernelReport>(call);
+      if (!report.hasBegun) throw new ErrnoError(report.errno, 'launch', report.cause);
+      return report;
+    } finally {
+      signal?.removeEventListener('abort', abort);
+    }
   }
 
   /** What it has done so far, without asking the kernel. */
@@ -178,4 +187,21 @@ export class RunningLaunch implements AsyncDisposable {
     this.abort();
     await this.report.catch(() => {});
   }
+}
+
+/** What is wrong with what callers without types give, as far as the kernel does not see it. */
+function whatIsWrong(kernel: unknown, options: unknown): ErrnoError | null {
+  const refuse = (value: number, why: string): ErrnoError => new ErrnoError(value, 'launch', why);
+  if (!(kernel instanceof DeviceKernel)) return refuse(errno.EBADF, 'no kernel');
+  if (!isRecord(options)) return refuse(errno.EFAULT, 'options are no object');
+  const { signal } = options as { readonly signal?: unknown };
+  if (signal === undefined || isSignal(signal)) return null;
+  return refuse(errno.EINVAL, 'signal is an AbortSignal');
+}
+
+/** One of another window is one, too. */
+function isSignal(signal: unknown): boolean {
+  if (!isRecord(signal)) return false;
+  const { aborted, addEventListener } = signal as Record<keyof AbortSignal, unknown>;
+  return typeof aborted === 'boolean' && typeof addEventListener === 'function';
 }

@@ -93,6 +93,20 @@ const REMEDIES: Readonly<Record<MachineEnd, string>> = {
   closed: '',
 };
 
+/**
+ * @internal Why a call was not answered: arguments that can't be sent to another thread are bad
+ * ones like others.
+ */
+export function reasonOf(error: unknown): unknown {
+  const isUnsendable = error instanceof Error && error.name === 'DataCloneError';
+  return isUnsendable ? new ErrnoError(errno.EINVAL, 'call', error.message) : error;
+}
+
+/** @internal A word of a caller without types, for a message. */
+export function wordOf(value: unknown): string {
+  return typeof value === 'string' ? value : `(${typeof value})`;
+}
+
 /** @internal The value of a call, or the exception for its errno. */
 export function checked(value: number, syscall: string): number {
   if (isErr(value)) throw new ErrnoError(value, syscall);

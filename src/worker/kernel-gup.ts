@@ -3,6 +3,7 @@
  * given back, and the checks of arguments that come from outside.
  */
 import { errno, isErr } from '../base/errno.ts';
+import { isRecord } from '../base/is-record.ts';
 import { TASK_SIZE, isAddress } from '../base/units.ts';
 import { accessRemoteVm } from '../mm/access-remote-vm.ts';
 import {
@@ -116,11 +117,6 @@ export class KernelGup {
 
 function refused(code: number): GupResult {
   return { errno: code, handle: 0, npages: 0 };
-}
-
-/** Callers without types: whether a request is an object at all, a pointer that can be read. */
-function isRecord(request: unknown): boolean {
-  return typeof request === 'object' && request !== null;
 }
 
 function isUserRange(addr: number, length: number): boolean {

@@ -3,6 +3,7 @@
  * callers without types.
  */
 import { errno } from '../base/errno.ts';
+import { isRecord } from '../base/is-record.ts';
 import { PAGE_SIZE, isAddress } from '../base/units.ts';
 import { CostError, readCostModel } from '../driver/policy/cost-model.ts';
 import { EVICTIONS } from '../driver/policy/eviction.ts';
@@ -19,7 +20,6 @@ import type { ServicePagerOptions } from '../driver/service-options.ts';
 import { VM_SPACE_BYTES } from '../engine/vm/abi.ts';
 import { isCount } from './kernel-launch-args.ts';
 import type { RefusedOrder } from './kernel-launch-args.ts';
-import { isRecord } from './kernel-results.ts';
 import type { KernelLaunchRequest, LaunchServiceOptions, RangeHint } from './protocol-launch.ts';
 
 /**

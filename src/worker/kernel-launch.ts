@@ -4,6 +4,7 @@
  * What ends one early: the caller (by a shared word), its file's `close`, its process's exit.
  */
 import { errno, errnoName } from '../base/errno.ts';
+import { isRecord } from '../base/is-record.ts';
 import type { Dmirror } from '../driver/dmirror.ts';
 import type { LaunchPager } from '../driver/launch-pager.ts';
 import { MachinePager } from '../driver/machine-pager.ts';
@@ -24,7 +25,6 @@ import { vmEventIndex } from '../mm/vmstat.ts';
 import { problem, readKernel, readOptions, readOrder } from './kernel-launch-args.ts';
 import type { Order } from './kernel-launch-args.ts';
 import { readPolicy } from './kernel-launch-policy.ts';
-import { isRecord } from './kernel-results.ts';
 import { accessName, causeOf, causeOfRefusal } from './launch-cause.ts';
 import { LaunchFailures } from './launch-failures.ts';
 import { LaunchHold } from './launch-hold.ts';

@@ -62,11 +62,6 @@ export function refused(code: number): AccessResult {
   return { errno: code, outcome: ACCESS_OK, address: 0 };
 }
 
-/** Callers without types: whether a request is an object at all, a pointer that can be read. */
-export function isRecord(request: unknown): boolean {
-  return typeof request === 'object' && request !== null;
-}
-
 /** True when [addr, addr + length) is a range of addresses that a process can name. */
 export function isUserRange(addr: number, length: number): boolean {
   return isAddress(addr) && isAddress(length) && addr + length <= TASK_SIZE;

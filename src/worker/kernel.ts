@@ -7,6 +7,7 @@
  * closes its devices.
  */
 import { errno, isErr } from '../base/errno.ts';
+import { isRecord } from '../base/is-record.ts';
 import type { MaybePromise } from '../base/maybe.ts';
 import { PAGE_SIZE, isAddress, isPageAligned } from '../base/units.ts';
 import type { CoreImage } from '../cpu/core.ts';
@@ -44,7 +45,7 @@ import { KernelFiles } from './kernel-files.ts';
 import { KernelGup } from './kernel-gup.ts';
 import { KernelMemory } from './kernel-mm-calls.ts';
 import { KernelLaunches } from './kernel-launch.ts';
-import { allCounters, failedCommand, isRecord, skippedByName } from './kernel-results.ts';
+import { allCounters, failedCommand, skippedByName } from './kernel-results.ts';
 import { KernelTrace } from './kernel-trace.ts';
 import { UffdFiles } from './kernel-uffd.ts';
 import type { GupRequest, GupResult, ProcMemResult, ProcessVmRange } from './protocol-gup.ts';

@@ -8,13 +8,14 @@ import { errno } from '../base/errno.ts';
 import type { StrategyName } from '../engine/copy-engine.ts';
 import { connectKernel } from './connect.ts';
 import type { CoreHost } from './core-host.ts';
-import { ErrnoError, MachineError, checked } from './errors.ts';
+import { ErrnoError, MachineError, checked, reasonOf } from './errors.ts';
 import type { Kernel } from './kernel.ts';
 import { FaultLatency } from '../cpu/fault-latency.ts';
 import { LiveCounters } from './live-counters.ts';
 import type { CreateOptions } from './create-options.ts';
 import { Process } from './process.ts';
 import type { Counters, KernelApi, MachineReport } from './protocol.ts';
+import { wrongEvents } from './running-program.ts';
 import type { ProgramEvents, RunningProgram } from './running-program.ts';
 import { TmpFile } from './tmp-file.ts';
 import { TraceSubscription } from './trace.ts';
@@ -105,7 +106,8 @@ export class Machine implements AsyncDisposable {
    */
   call<T>(result: Promise<T> | T): Promise<T> {
     return new Promise<T>((resolve, reject) => {
-      const settled = Promise.resolve(result).then(resolve, reject);
+      const failed = (error: unknown): void => reject(reasonOf(error));
+      const settled = Promise.resolve(result).then(resolve, failed);
       if (this.death !== null) return reject(this.death);
       this.pending.add(reject);
       void settled.then(() => this.pending.delete(reject));
@@ -131,6 +133,8 @@ export class Machine implements AsyncDisposable {
   ): Promise<RunningProgram> {
     const cores = this.link.cores ?? null;
     if (this.death !== null) return Promise.reject(this.death);
+    const wrong = wrongEvents(events);
+    if (wrong !== 0) return Promise.reject(new ErrnoError(wrong, 'run', 'what is to be told'));
     if (cores === null) return Promise.reject(new ErrnoError(errno.EOPNOTSUPP, 'run'));
     return this.call(cores.run(pid, entry, args, events));
   }

@@ -1,5 +1,6 @@
 /** The facade's handle of a process, beside the others in machine.ts. */
 import { errno } from '../base/errno.ts';
+import { isRecord } from '../base/is-record.ts';
 import { SignalError, checked, disposed, ErrnoError } from './errors.ts';
 import type { Machine } from './machine.ts';
 import { ACCESS_OK, ACCESS_OOM, ACCESS_SIGBUS } from './protocol.ts';
@@ -218,15 +219,20 @@ export class Process implements AsyncDisposable {
    */
   async processVmReadv(remote: Process, range: ProcessVmRange): Promise<number> {
     const { machine, pid } = this;
-    const copied = machine.api.processVmReadv(pid, remote.pid, range);
+    const copied = machine.api.processVmReadv(pid, this.pidOf(remote), range);
     return checked(await machine.call<number>(copied), 'process_vm_readv');
   }
 
   /** Copies from this process's memory to another one's (process_vm_writev). */
   async processVmWritev(remote: Process, range: ProcessVmRange): Promise<number> {
     const { machine, pid } = this;
-    const copied = machine.api.processVmWritev(pid, remote.pid, range);
+    const copied = machine.api.processVmWritev(pid, this.pidOf(remote), range);
     return checked(await machine.call<number>(copied), 'process_vm_writev');
+  }
+
+  /** Number of a process of this machine; of anything else, one that nobody has. */
+  private pidOf(process: unknown): number {
+    return process instanceof Process && process.machine === this.machine ? process.pid : -1;
   }
 
   /**
@@ -257,15 +263,17 @@ export class Process implements AsyncDisposable {
   /**
    * Runs a program on a CPU core of this process: an ES module with `export default main(cpu,
    * args)`. Several may run at the same time. Throws ErrnoError (EAGAIN when there are 64 cores,
-   * EOPNOTSUPP for a machine without a kernel worker).
+   * EINVAL for arguments that can't be sent, EOPNOTSUPP for a machine without a kernel worker).
    *
    * @param entry Absolute URL of the module.
    */
-  run(
+  async run(
     entry: string | URL,
     args: unknown = null,
     events: ProgramEvents = {},
   ): Promise<RunningProgram> {
+    const isEntry = typeof entry === 'string' || (isRecord(entry) && 'href' in entry);
+    if (!isEntry) throw new ErrnoError(errno.EINVAL, 'run', 'entry is a URL');
     return this.machine.runProgram(this.pid, String(entry), args, events);
   }
 

@@ -1,4 +1,6 @@
 /** The facade's handle of a program on a CPU core, and what the program tells. */
+import { errno } from '../base/errno.ts';
+import { isRecord } from '../base/is-record.ts';
 import type { ExitStatus } from '../cpu/program.ts';
 
 /** A program that runs on a core. Disposing of it ends it, and waits until it is gone. */
@@ -19,4 +21,12 @@ export interface ProgramEvents {
   readonly onOutput?: (text: string, pid: number) => void;
   /** A child has been started on a core of its own. */
   readonly onSpawn?: (child: RunningProgram) => void;
+}
+
+/** @internal Callers without types: 0 if these can be told of a program, EFAULT, EINVAL. */
+export function wrongEvents(events: unknown): number {
+  if (!isRecord(events)) return errno.EFAULT;
+  const { onOutput, onSpawn } = events as Record<keyof ProgramEvents, unknown>;
+  const canCall = (one: unknown): boolean => one === undefined || typeof one === 'function';
+  return canCall(onOutput) && canCall(onSpawn) ? 0 : errno.EINVAL;
 }

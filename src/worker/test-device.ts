@@ -1,8 +1,9 @@
 /** The facade's handle of an open test device, beside the others in machine.ts. */
 import { isErr } from '../base/errno.ts';
+import { isRecord } from '../base/is-record.ts';
 import { DeviceKernel, KernelCompileError, RunningLaunch } from './device-kernel.ts';
 import type { LaunchOptions } from './device-kernel.ts';
-import { ErrnoError, checked, disposed } from './errors.ts';
+import { ErrnoError, checked, disposed, wordOf } from './errors.ts';
 import type { Machine } from './machine.ts';
 import type { KernelReport, KernelSource } from './protocol-launch.ts';
 import type { DmirrorCommand, DmirrorRequest, DmirrorResult } from './protocol.ts';
@@ -29,7 +30,7 @@ export class TestDevice implements AsyncDisposable {
     if (!isErr(result.errno)) return result;
     const skipped = Object.entries(result.skipped).map(([reason, n]) => `${reason}: ${n}`);
     const detail = skipped.length === 0 ? '' : `left behind: ${skipped.join(', ')}`;
-    throw new ErrnoError(result.errno, `ioctl HMM_DMIRROR_${command}`, detail);
+    throw new ErrnoError(result.errno, `ioctl HMM_DMIRROR_${wordOf(command)}`, detail);
   }
 
   /** Like `ioctl`, with the errno as data, and the pages left behind by reason in `skipped`. */
@@ -46,7 +47,9 @@ export class TestDevice implements AsyncDisposable {
     const { machine, fd } = this;
     const made = await machine.call(machine.api.compileKernel(fd, source));
     if (made.problems.length > 0) {
-      throw new KernelCompileError(made.errno, source.name ?? 'kernel', made.problems);
+      // Callers without types: there may be no source at all.
+      const { name = 'kernel' } = isRecord(source) ? source : {};
+      throw new KernelCompileError(made.errno, wordOf(name), made.problems);
     }
     checked(made.errno, 'compileKernel');
     return new DeviceKernel(machine, made);

@@ -1,5 +1,7 @@
 /** The facade's trace: what a machine does, as a stream of typed events. */
 import * as Comlink from 'comlink';
+import { errno } from '../base/errno.ts';
+import { isRecord } from '../base/is-record.ts';
 import {
   FAULT_FLAG_REMOTE,
   FAULT_FLAG_UNSHARE,
@@ -18,7 +20,7 @@ import {
   TRACE_MIGRATE_END,
   TRACE_TLB_SHOOTDOWN,
 } from '../mm/trace.ts';
-import { checked, disposed } from './errors.ts';
+import { ErrnoError, checked, disposed } from './errors.ts';
 import type { Machine } from './machine.ts';
 import { TRACE_COLUMNS } from './protocol-trace.ts';
 import type { TraceBatch } from './protocol-trace.ts';
@@ -193,7 +195,11 @@ export class TraceSubscription implements AsyncDisposable {
     listener: TraceListener,
     options: TraceOptions,
   ): Promise<TraceSubscription> {
+    if (!isRecord(options)) throw new ErrnoError(errno.EFAULT, 'trace', 'options are no object');
     const { events = ALL, capacity = DEFAULT_CAPACITY } = options;
+    if (typeof listener !== 'function' || !Array.isArray(events as unknown)) {
+      throw new ErrnoError(errno.EINVAL, 'trace', 'a listener, and a list of events');
+    }
     // A kind that there is not makes the mask NaN, which the kernel refuses.
     const kinds = [...new Set(events)].reduce(
       (mask, type) => mask + 2 ** (KINDS[type] ?? Number.NaN),

@@ -1,5 +1,6 @@
 /** The facade's handle of a userfaultfd. */
 import { errno, isErr } from '../base/errno.ts';
+import { isRecord } from '../base/is-record.ts';
 import {
   UFFDIO_REGISTER_MODE_MISSING,
   UFFDIO_REGISTER_MODE_WP,
@@ -55,7 +56,12 @@ export class Userfaultfd implements AsyncDisposable {
    * Registers [start, start + length); missing pages by default. Returns a bit per allowed ioctl.
    * Throws ErrnoError (EINVAL, EBUSY, ENOMEM).
    */
-  register(start: number, length: number, modes: UffdModes = { missing: true }): Promise<number> {
+  async register(
+    start: number,
+    length: number,
+    modes: UffdModes = { missing: true },
+  ): Promise<number> {
+    if (!isRecord(modes)) throw new ErrnoError(errno.EFAULT, 'ioctl UFFDIO_REGISTER');
     const mode =
       (modes.missing === true ? UFFDIO_REGISTER_MODE_MISSING : 0) |
       (modes.writeProtect === true ? UFFDIO_REGISTER_MODE_WP : 0);
