@@ -97,8 +97,9 @@ const REMEDIES: Readonly<Record<MachineEnd, string>> = {
  * @internal Why a call was not answered: arguments that can't be sent to another thread are bad
  * ones like others.
  */
-export function reasonOf(error: unknown): unknown {
-  const isUnsendable = error instanceof Error && error.name === 'DataCloneError';
+export function reasonOf(error: unknown): Error {
+  if (!(error instanceof Error)) return new Error(String(error));
+  const isUnsendable = error.name === 'DataCloneError';
   return isUnsendable ? new ErrnoError(errno.EINVAL, 'call', error.message) : error;
 }
 

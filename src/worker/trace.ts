@@ -197,7 +197,8 @@ export class TraceSubscription implements AsyncDisposable {
   ): Promise<TraceSubscription> {
     if (!isRecord(options)) throw new ErrnoError(errno.EFAULT, 'trace', 'options are no object');
     const { events = ALL, capacity = DEFAULT_CAPACITY } = options;
-    if (typeof listener !== 'function' || !Array.isArray(events as unknown)) {
+    const isList: boolean = Array.isArray(events);
+    if (typeof listener !== 'function' || !isList) {
       throw new ErrnoError(errno.EINVAL, 'trace', 'a listener, and a list of events');
     }
     // A kind that there is not makes the mask NaN, which the kernel refuses.
