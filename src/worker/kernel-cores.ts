@@ -30,7 +30,7 @@ import type { MmStruct, System } from '../mm/mm-types.ts';
 import { PTE_PRESENT, PTE_YOUNG } from '../mm/swapops.ts';
 import { addTlbListener, removeTlbListener } from '../mm/tlb.ts';
 import { FAULT_OK, accessiblePage, faultInUser } from '../mm/uaccess.ts';
-import { CoreSet, LIMIT_MS, silence } from './core-set.ts';
+import { CoreSet, LIMIT_MS, MOST_AT_ONCE_MS, silence } from './core-set.ts';
 import type { FlushTarget } from './core-set.ts';
 import { PrefetchQueue } from './kernel-prefetch.ts';
 import { Later } from './later.ts';
@@ -245,10 +245,14 @@ export class KernelCores {
 
   /** Some cores are busy without touching memory: others may run while they get their second. */
   private async awaitSilent(set: CoreSet, silent: FlushTarget[]): Promise<void> {
-    const deadline = this.port.nowMs() + LIMIT_MS;
+    let last = this.port.nowMs();
+    let spent = 0;
     let left = silent;
-    while (left.length > 0 && this.port.nowMs() < deadline) {
+    while (left.length > 0 && spent < LIMIT_MS) {
       await new Promise((resolve) => setTimeout(resolve, 1));
+      const now = this.port.nowMs();
+      spent += Math.min(now - last, MOST_AT_ONCE_MS);
+      last = now;
       left = left.filter((core) => this.current(core) !== null && !set.hasAnswered(core));
     }
     for (const core of left) {

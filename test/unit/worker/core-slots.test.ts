@@ -2,7 +2,7 @@
  * Slots of cores are used again: what the kernel wants of a core that has gone must not happen to
  * the one that got its slot.
  */
-import { expect, test } from 'vitest';
+import { expect, test, vi } from 'vitest';
 import { atomicsOf } from '../../../src/cpu/atomics-port.ts';
 import { CORE_FAULT_KIND, CORE_TRAPS } from '../../../src/cpu/control.ts';
 import { FAULT_MAJOR } from '../../../src/cpu/fault-latency.ts';
@@ -110,6 +110,24 @@ test('a core that stays silent is ended, once', async () => {
   scene.die(first.slot);
   await settled;
   expect(scene.condemned).toEqual([first.serial]);
+});
+
+test('a core that answers after all threads stood still is not ended', async () => {
+  const scene = new Scene();
+  const mm = makeMm(scene.sys);
+  const first = scene.run(1, mm);
+  first.gate.unpark();
+  const settled = scene.cores.settle(mm);
+  const begun = performance.now();
+  const clock = vi.spyOn(performance, 'now').mockReturnValue(begun + 60_000);
+  try {
+    for (let turn = 0; turn < 5; turn++) await new Promise((resolve) => setTimeout(resolve, 2));
+    first.gate.park();
+    await settled;
+  } finally {
+    clock.mockRestore();
+  }
+  expect(scene.condemned).toEqual([]);
 });
 
 test('a fault served when its core has gone says nothing to whoever has its slot', async () => {
