@@ -7,6 +7,7 @@ import { CommandList, PAGE_SIZE, errnoName } from '../src/index.ts';
 import type { LocalMachine } from '../src/index.ts';
 import { nowUs } from './clock.ts';
 import { fillPage } from './content.ts';
+import type { GpuTime } from './gpu-time.ts';
 import {
   NO_FAULT_PAGE,
   migrateDeviceUnmap,
@@ -16,10 +17,17 @@ import {
 } from './insides.ts';
 import { NullMigration, WINDOW } from './null-migration.ts';
 import type { Range, Way } from './null-migration.ts';
+import { WAIT } from './phase-names.ts';
 import { OperationFailure } from './sampler.ts';
 
 /** Microseconds by phase, in the order of a migration. */
 export type CopiedPhases = Readonly<Record<string, number>>;
+
+/** What the copies of a window took on the device, in that many submissions. */
+export interface DeviceTime {
+  readonly us: number;
+  readonly submissions: number;
+}
 
 const WORDS_PER_PAGE = PAGE_SIZE / 4;
 
@@ -48,8 +56,33 @@ export class CopiedMigration extends NullMigration {
     this.check(await this.machine.kernel.engine.submit(list));
   }
 
-  /** Migrates the window. The mmap lock is held. */
-  async copy(way: Way): Promise<CopiedPhases> {
+  /**
+   * Migrates the window as copy() does, untimed but for what its submissions take on the device.
+   *
+   * @returns null where nobody can tell, also of pages that `queue.writeBuffer` brings
+   */
+  async timeOnDevice(way: Way, clock: GpuTime): Promise<DeviceTime | null> {
+    const { engine } = this.machine.kernel;
+    let us: number | null = null;
+    let submissions = 0;
+    await this.copy(way, async () => {
+      const isWritten = engine.pathOf?.(this.descriptors) === 'writeBuffer';
+      const before = engine.stats.submissions;
+      let status = 0;
+      const run = async (): Promise<number> => (status = await engine.submit(this.descriptors));
+      const taken = await clock.timeOf({ run });
+      submissions = engine.stats.submissions - before;
+      us = isWritten ? null : taken;
+      return status;
+    });
+    return us === null ? null : { us, submissions };
+  }
+
+  /** Migrates the window. The mmap lock is held. @param submit Makes the copies. */
+  async copy(
+    way: Way,
+    submit = (): number | Promise<number> => this.machine.kernel.engine.submit(this.descriptors),
+  ): Promise<CopiedPhases> {
     const { engine, sys } = this.machine.kernel;
     const { stats } = engine;
     const request = this.begin(way, this.vma.vmStart);
@@ -64,7 +97,7 @@ export class CopiedMigration extends NullMigration {
     const unmapped = nowUs();
     this.allocateAll(request, this.allocate[way]);
     const allocated = nowUs();
-    const status = await engine.submit(this.descriptors);
+    const status = await submit();
     const copied = nowUs();
     if (status !== 0) this.undo(request, WINDOW);
     this.check(status);
@@ -73,7 +106,7 @@ export class CopiedMigration extends NullMigration {
     const ended = nowUs();
     const us = (now: number, before: number): number => (now - before) * 1000;
     const encode = us(stats.encodeMs, encodeMs);
-    const submit = us(stats.submitMs, submitMs);
+    const submitted = us(stats.submitMs, submitMs);
     const moved = us(stats.hostCopyMs, hostCopyMs);
     return {
       collect: collected - begun,
@@ -81,8 +114,8 @@ export class CopiedMigration extends NullMigration {
       alloc: allocated - unmapped,
       [way === 'toDevice' ? 'copy-in' : 'copy-out']: moved,
       encode,
-      submit,
-      'GPU and map': Math.max(0, copied - allocated - moved - encode - submit),
+      submit: submitted,
+      [WAIT]: Math.max(0, copied - allocated - moved - encode - submitted),
       remap: ended - copied,
     };
   }

@@ -1,7 +1,12 @@
 /**
- * Names of the phases of a migration, in their order: xe's, as far as JS can tell them apart. A map
- * resolves when the GPU is done, so what the GPU takes and what mapping takes are one phase.
+ * Names of the phases of a migration, in their order: xe's, as far as they can be told apart. A map
+ * resolves when the GPU is done, so JS sees one wait for both; phase-split.ts takes it apart where
+ * timestamp queries allow it.
  */
+
+/** What JS sees as one. */
+export const WAIT = 'GPU and map';
+
 export const PHASE_ORDER: readonly string[] = [
   'collect',
   'unmap',
@@ -9,7 +14,9 @@ export const PHASE_ORDER: readonly string[] = [
   'copy-in',
   'encode',
   'submit',
-  'GPU and map',
+  WAIT,
+  'GPU',
+  'map',
   'copy-out',
   'remap',
 ];

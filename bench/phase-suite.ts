@@ -1,12 +1,14 @@
 /**
  * Where the time of a migration goes: a batch of 512 pages to the device and home again, phase by
  * phase, as xe's statistics split it. Between the ways the device adds a constant drawn only then
- * to every word; at the end the CPU compares all of them.
+ * to every word; at the end the CPU compares all of them. A few rounds behind the timed ones tell
+ * what the copies take on the device, where it has timestamps.
  */
 import { PAGE_SIZE, Prng } from '../src/index.ts';
 import { checkPage, seedFor } from './content.ts';
 import { CopiedMigration } from './copied-migration.ts';
-import type { CopiedPhases } from './copied-migration.ts';
+import type { CopiedPhases, DeviceTime } from './copied-migration.ts';
+import { GpuTime } from './gpu-time.ts';
 import { scatterFreePages } from './mm-suite.ts';
 import { PHASES } from './phase-names.ts';
 import { WINDOW, mapRange } from './null-migration.ts';
@@ -22,6 +24,9 @@ const WAYS: readonly (readonly [way: Way, direction: string])[] = [
   ['toRam', 'to-host'],
 ];
 
+/** Rounds that tell the time on the device, the median of which counts. */
+const DEVICE_ROUNDS = 3;
+
 /** Cells that the suite adds. */
 export const PHASE_CELLS = WAYS.length;
 
@@ -30,23 +35,28 @@ export async function runPhaseSuite(ctx: RunContext): Promise<void> {
   await ctx.say('migrate', 'phases of a migration of 512 pages');
   scatterFreePages(ctx, Math.min(4 * WINDOW, ctx.machine.kernel.sys.pageAllocator.freePages));
   const taken: Record<Way, CopiedPhases[]> = { toDevice: [], toRam: [] };
+  const onDevice: Record<Way, DeviceTime[]> = { toDevice: [], toRam: [] };
   const range = await mapRange(ctx.machine, WINDOW);
   await range.process.openDevice(0);
   let failure: string | null = null;
   try {
-    failure = await measure(ctx, range, taken);
+    failure = await measure(ctx, range, taken, onDevice);
   } catch (error) {
     failure = failureText(error);
   }
   await range.process.exit();
   for (const [way, direction] of WAYS) {
-    const sampled = summary(taken[way].slice(ctx.plan.migrate.box.warmups), failure);
+    const timed = summary(taken[way].slice(ctx.plan.migrate.box.warmups), failure);
+    const known = failure === null && onDevice[way].length === DEVICE_ROUNDS;
+    const gpuUs = known ? median(onDevice[way].map(({ us }) => us)) : null;
+    const submissions = known ? median(onDevice[way].map((one) => one.submissions)) : 0;
+    const sampled = known ? { ...timed, counts: { submissions } } : timed;
     const params = { direction, batch: WINDOW, pages: WINDOW, strategy: 'auto', by: 'hand' };
     const id = `${PHASES}${direction}/${WINDOW}`;
     const bytes = WINDOW * PAGE_SIZE;
     const dropped = ctx.plan.migrate.box.warmups;
     const spec = { suite: 'migrate' as const, id, params, unit: 'us' as const };
-    ctx.addCell({ ...spec, bytes, pages: WINDOW }, { ...sampled, dropped });
+    ctx.addCell({ ...spec, bytes, pages: WINDOW, gpuUs }, { ...sampled, dropped });
   }
 }
 
@@ -55,6 +65,7 @@ async function measure(
   ctx: RunContext,
   range: Range,
   taken: Record<Way, CopiedPhases[]>,
+  onDevice: Record<Way, DeviceTime[]>,
 ): Promise<string | null> {
   const { minSamples, maxSamples, budgetMs, warmups } = ctx.plan.migrate.box;
   const seed = seedFor(ctx.plan.seed, PHASES);
@@ -75,10 +86,31 @@ async function measure(
       taken.toRam.push(await migration.copy('toRam'));
       ctx.signal?.throwIfAborted();
     }
+    await timeOnDevice(ctx, migration, onDevice);
   } finally {
     range.mm.mmapLock.readUnlock();
   }
   return compare(range, seed, added);
+}
+
+/** Rounds of their own: noting times costs time itself. */
+async function timeOnDevice(
+  ctx: RunContext,
+  migration: CopiedMigration,
+  onDevice: Record<Way, DeviceTime[]>,
+): Promise<void> {
+  const clock = GpuTime.of(ctx.copyMachine.engine);
+  if (clock === null) return;
+  try {
+    for (let round = 0; round < DEVICE_ROUNDS; round++) {
+      for (const [way] of WAYS) {
+        const time = await migration.timeOnDevice(way, clock);
+        if (time !== null) onDevice[way].push(time);
+      }
+    }
+  } finally {
+    clock.close();
+  }
 }
 
 async function compare(range: Range, seed: number, added: number): Promise<string | null> {

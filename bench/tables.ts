@@ -6,6 +6,7 @@ import { fragmentsText, unusualText } from './copy-settings.ts';
 import { FIRST_PAGE } from './first-page-cells.ts';
 import { GPU_TIME_NOTES, hasGpuTime } from './gpu-time-notes.ts';
 import { PHASES, PHASE_ORDER } from './phase-names.ts';
+import { splitWait, waitNotes } from './phase-split.ts';
 import { presetTextTable } from './presets.ts';
 import { askedFor, settingsFact, directionName, formatNumber, shortBytes } from './format.ts';
 import { median } from './stats.ts';
@@ -183,18 +184,20 @@ function migrateTable(report: BenchReport): Table | null {
 /** Phases of a migration, driven by hand; microseconds of the whole batch. */
 function phaseTable(report: BenchReport): Table | null {
   const cells = report.cells.filter(({ id }) => id.startsWith(PHASES));
-  const names = [...new Set(cells.flatMap(({ phases = {} }) => Object.keys(phases)))];
+  const phases = cells.map((cell) => splitWait(cell).phases);
+  const names = [...new Set(phases.flatMap((one) => Object.keys(one)))];
   if (names.length === 0) return null;
   const rank = (name: string): number => PHASE_ORDER.indexOf(name);
   const columns = names.toSorted((a, b) => rank(a) - rank(b));
   return {
     title: 'Phases of a migration of 512 pages, us',
     columns: ['direction', 'us', ...columns],
-    rows: cells.map((cell) => [
+    rows: cells.map((cell, at) => [
       directionName(String(cell.params['direction'])),
       figure(cell, (one) => one.median),
-      ...columns.map((name) => formatNumber(cell.phases?.[name] ?? Number.NaN)),
+      ...columns.map((name) => formatNumber(phases[at]?.[name] ?? Number.NaN)),
     ]),
+    notes: waitNotes(cells),
   };
 }
 

@@ -150,7 +150,8 @@ export interface BenchCell {
   readonly phases?: Readonly<Record<string, number>>;
   /**
    * Microseconds that the device took for one operation, by timestamp queries, in repeats of the
-   * cell. Absent where there are none, where the engine submits nothing, and for long cells.
+   * cell; of copies alone, and of migrations by hand. Absent where there are no such queries, where
+   * the engine submits nothing, for what `queue.writeBuffer` brings, and for copies over 50 ms.
    */
   readonly gpuUs?: number;
   /** What the engine did for one operation on average: lists, submissions, copy commands, ... */

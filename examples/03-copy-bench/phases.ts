@@ -2,7 +2,8 @@
  * Where the time of migrations went, as stacked bars.
  */
 import type { BenchCell } from '../../bench/types.ts';
-import { PHASES, PHASE_ORDER } from '../../bench/phase-names.ts';
+import { PHASES, PHASE_ORDER, WAIT } from '../../bench/phase-names.ts';
+import { splitWait, waitNotes } from '../../bench/phase-split.ts';
 import { el } from '../_shell/dom.ts';
 import { digits } from '../_shell/numbers.ts';
 import type { Picture } from '../_shell/plot.ts';
@@ -10,8 +11,12 @@ import { fineCanvas } from '../_shell/png.ts';
 import { colour } from '../_shell/theme.ts';
 import type { DrawnRun } from './plot-data.ts';
 
-/** Colours of series; what comes after them is grey. */
-const COLOURS = 7;
+/** Colours by place: those of series, and greys for what comes after them. */
+const INKS = [
+  ...Array.from({ length: 7 }, (_, at) => `--series-${at + 1}`),
+  '--line-strong',
+  '--space-ahead',
+];
 
 /** A bar: what it is of, and its parts with their shares of the whole and their colours. */
 interface Bar {
@@ -28,17 +33,29 @@ interface Bar {
  * driven by hand have the finest split.
  */
 export function phaseBars(runs: readonly DrawnRun[], suite: BenchCell['suite']): HTMLElement[] {
-  return barsOf(runs, suite).map(elementOf);
+  const groups = cellsOf(runs, suite);
+  const notes = groups.flatMap(({ letter, cells }) =>
+    waitNotes(cells).map((note) => (letter === '' ? note : `${letter}: ${note}`)),
+  );
+  const said = notes.map((note) => el('p', { class: 'muted phase-note' }, note));
+  return [...barsOf(groups).map(elementOf), ...said];
 }
 
-function barsOf(runs: readonly DrawnRun[], suite: BenchCell['suite']): Bar[] {
-  return runs.flatMap(({ letter, cells }) => {
+/** The cells of each run that have a bar. */
+function cellsOf(runs: readonly DrawnRun[], suite: BenchCell['suite']): DrawnRun[] {
+  return runs.map(({ letter, cells }) => {
     const starting = (start: string): BenchCell[] =>
       cells.filter((cell) => cell.id.startsWith(start) && cell.phases);
     const fine = suite === 'migrate' ? starting(PHASES) : [];
     const own = fine.length > 0 ? fine : starting(`${suite}/`);
     const largest = Math.max(...own.map(({ params }) => Number(params['batch'])));
-    const shown = own.filter(({ params }) => params['batch'] === largest);
+    return { letter, cells: own.filter(({ params }) => params['batch'] === largest) };
+  });
+}
+
+function barsOf(groups: readonly DrawnRun[]): Bar[] {
+  return groups.flatMap(({ letter, cells }) => {
+    const shown = cells.map((cell) => ({ ...cell, phases: splitWait(cell).phases }));
     const order = orderOf(shown);
     return shown.map((cell) => barOf(cell, letter, order));
   });
@@ -59,6 +76,7 @@ function orderOf(cells: readonly BenchCell[]): string[] {
 }
 
 function placeOf(phase: string): string {
+  if (phase === WAIT) return 'GPU';
   return phase === 'copy-out' ? 'copy-in' : phase;
 }
 
@@ -74,7 +92,7 @@ function barOf(cell: BenchCell, letter: string, order: readonly string[]): Bar {
   const run = letter === '' ? '' : `${letter}: `;
   const parts = entries.map(([name, us]) => {
     const place = rank(name);
-    const ink = place < COLOURS ? `--series-${place + 1}` : '--line-strong';
+    const ink = INKS[place] ?? INKS.at(-1)!;
     return { text: `${name} ${((100 * us) / whole).toFixed(0)} %`, share: us / whole, ink };
   });
   return { title: `${run}${String(params['batch'])} pages ${where}: ${time} a page`, parts };
@@ -100,10 +118,10 @@ export function phasePicture(
   runs: readonly DrawnRun[],
   suite: BenchCell['suite'],
 ): Picture | null {
-  const bars = barsOf(runs, suite);
+  const bars = barsOf(cellsOf(runs, suite));
   if (bars.length === 0) return null;
-  // A legend has two lines at most: eight phases of a dozen letters each.
-  const height = BAR + 3 * LINE + 8;
+  // A legend has three lines at most: nine phases of a dozen letters each.
+  const height = BAR + 4 * LINE + 8;
   const context = fineCanvas(WIDTH, bars.length * height);
   context.font = `13px ${getComputedStyle(document.body).fontFamily}`;
   context.textBaseline = 'middle';

@@ -105,6 +105,18 @@ test('there is no such time for what fails, submits nothing, or takes too long',
   time.close();
 });
 
+test('migrations by hand have it from rounds of their own, and bytes are as without', async () => {
+  const usual = tinyPlan();
+  const suites = ['migrate'] as const;
+  const plan = { ...usual, engine: 'webgpu' as const, suites, ramBytes: 64 * 2 ** 20 };
+  const report = await runPlan({ ...plan, onlyGoals: [NO_GOALS] });
+  const cell = report.cells.find(({ id }) => id === 'phases/to-host/512')!;
+  expect(cell.verified).toBe(true);
+  expect(cell.gpuUs).toBeGreaterThanOrEqual(0);
+  expect(cell.counts!['submissions']).toBeGreaterThan(0);
+  expect(cell.samples).toHaveLength(3);
+});
+
 test('cells of the copy suite have it, those of the CPU have not', async () => {
   const usual = tinyPlan();
   const report = await runPlan({

@@ -107,9 +107,11 @@ describe('a run of all suites on the CPU engine', () => {
       }
       return Object.keys(cell.phases!);
     };
-    expect(phasesOf('to-device')).toEqual(PHASE_ORDER.filter((name) => name !== 'copy-out'));
+    // Only where the device tells its time is the wait for it split, and when it is shown.
+    const measured = PHASE_ORDER.filter((name) => !['GPU', 'map'].includes(name));
+    expect(phasesOf('to-device')).toEqual(measured.filter((name) => name !== 'copy-out'));
     expect(phasesOf('to-host').toSorted()).toEqual(
-      PHASE_ORDER.filter((name) => name !== 'copy-in').toSorted(),
+      measured.filter((name) => name !== 'copy-in').toSorted(),
     );
   });
 
