@@ -122,6 +122,9 @@ export function ring(port: AtomicsPort, words: Int32Array, helper: number): void
   port.notify(words, bell);
 }
 
+/** How often somebody looks, at least, before nothing is taken for done. */
+const LOOKS = 10;
+
 /**
  * Waits until all chunks are done.
  *
@@ -135,14 +138,18 @@ export function awaitChunks(
   chunks: number,
   limitMs: number,
 ): boolean {
-  let since = port.nowMs();
+  // What stops all threads for a while stops the helpers, too: it counts as one look.
+  const lookMs = limitMs / LOOKS;
+  let spentMs = 0;
+  let lastMs = port.nowMs();
   for (let seen = port.load(words, DONE); seen !== chunks;) {
-    port.wait(words, DONE, seen, limitMs);
+    port.wait(words, DONE, seen, lookMs);
     const now = port.load(words, DONE);
+    const nowMs = port.nowMs();
     // A helper may wake this thread for chunks of before: that is no reason to give up.
-    if (now !== seen) since = port.nowMs();
-    else if (port.nowMs() - since >= limitMs) return false;
-    seen = now;
+    spentMs = now === seen ? spentMs + Math.min(nowMs - lastMs, lookMs) : 0;
+    if (spentMs >= limitMs) return false;
+    [seen, lastMs] = [now, nowMs];
   }
   return true;
 }

@@ -15,9 +15,16 @@ import type { Selftest } from './selftest.ts';
 const BOTH = ['private', 'coherent'] as const;
 const ROUNDS = 20;
 const PAGES = 256;
+/** HMM_RANGE_DEFAULT_TIMEOUT, milliseconds. */
+const DEVICE_FAULT_MS = 1000;
 /** Ends the test unless `status` is one of these. */
 function assertOneOf(test: HmmTest, allowed: readonly number[], status: number, what: string) {
   if (!allowed.includes(status)) test.assertErrno(allowed[0]!, status, `${what}, seed ${SEED}`);
+}
+
+/** A device fault that is disturbed for a second is EBUSY, as on machines that are slow enough. */
+function lateAnswers(begun: number): readonly number[] {
+  return performance.now() - begun < DEVICE_FAULT_MS ? [] : [errno.EBUSY];
 }
 
 /** Moves the range to and fro, and reads it on the device, in a random order. */
@@ -27,9 +34,11 @@ async function moveAbout(test: HmmTest, buffer: HmmBuffer, prng: Prng): Promise<
     await pause(prng);
     const device = move % 2 === 0 ? test.fd : test.fd1;
     const command = move < 2 ? 'MIGRATE_TO_DEV' : move === 2 ? 'MIGRATE_TO_SYS' : 'READ';
+    const begun = performance.now();
     const status = await test.cmd(device, command, buffer, buffer.npages);
     // A page that the CPU or the other device has taken meanwhile is not there to be read.
-    assertOneOf(test, [0, errno.ENOENT], status, `${command} in a race`);
+    const allowed = [0, errno.ENOENT, ...lateAnswers(begun)];
+    assertOneOf(test, allowed, status, `${command} in a race`);
   });
   await Promise.all(running);
 }
@@ -82,11 +91,12 @@ async function unmapDuringMigration(test: HmmTest): Promise<void> {
     await test.fill(buffer, index);
     if (prng.chance(0.5)) await test.cmdOk(test.fd1, 'MIGRATE_TO_DEV', buffer, PAGES / 2);
     const command = prng.chance(0.5) ? 'MIGRATE_TO_DEV' : 'READ';
+    const begun = performance.now();
     const running = test.cmd(test.fd, command, buffer, PAGES);
     await pause(prng);
     await test.process.munmap(buffer.ptr, (PAGES / 2) * PAGE_SIZE);
     const status = await running;
-    const allowed = [0, errno.ENOENT, errno.EINVAL, errno.EFAULT];
+    const allowed = [0, errno.ENOENT, errno.EINVAL, errno.EFAULT, ...lateAnswers(begun)];
     assertOneOf(test, allowed, status, `${command} of memory that goes away`);
     await test.assertMemory(
       buffer.ptr + (PAGES / 2) * PAGE_SIZE,

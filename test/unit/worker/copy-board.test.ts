@@ -226,6 +226,38 @@ test('a wake-up that is left over from earlier chunks is not taken for a stuck h
   expect([...ends]).toEqual([everyChunk([1, 1])]);
 });
 
+describe('chunks that nobody does', () => {
+  /** Waits of a leader, each so long, for a helper that is done in that one. */
+  function waits(waitMs: number, doneIn: number): [boolean, number] {
+    let [clock, count] = [0, 0];
+    const port: AtomicsPort = {
+      load: (at, where) => at[where]!,
+      store: (at, where, value) => void (at[where] = value),
+      add: (at, where, value) => (at[where] = at[where]! + value) - value,
+      compareExchange: () => 0,
+      wait: (at, where) => {
+        count += 1;
+        clock += waitMs;
+        if (count === doneIn) at[where] = 1;
+      },
+      notify: () => undefined,
+      nowMs: () => clock,
+    };
+    const own = CopyBoard.create(1).words;
+    putUp(port, own, 1);
+    return [awaitChunks(port, own, 1, 10_000), count];
+  }
+
+  test('are given up in the end, whose last moment is early enough', () => {
+    expect(waits(1000, 11)).toEqual([false, 10]);
+    expect(waits(1000, 10)).toEqual([true, 10]);
+  });
+
+  test('are waited for after all threads stood still', () => {
+    expect(waits(60_000, 2)).toEqual([true, 2]);
+  });
+});
+
 test('bells have cache lines of their own', () => {
   const board = CopyBoard.create(3);
   expect([0, 1, 2].map((helper) => CopyBoard.bell(helper) % 16)).toEqual([0, 0, 0]);
