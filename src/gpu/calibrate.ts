@@ -30,9 +30,14 @@ const ROUNDS = 5;
 /** Times in a row that a small trial is made: they take little, and are disturbed most. */
 const SMALL_TIMES = 2;
 const BUDGET_MS = 45;
-/** Rounds more over what turned out other than usual, in so much more time. */
+/** More rounds over what is other than usual, and the time kept for them: some at least. */
 const DOUBTFUL_ROUNDS = 2;
 const DOUBTFUL_MS = 25;
+const LEAST_DOUBTFUL_MS = 12;
+/** What all of it may take with its warm-up, but for the trial that is under way then. */
+const LIMIT_MS = 90;
+/** Rows and pages of a list of folios far larger than any that is tried. */
+const LARGE_FOLIOS = [8, 8 * 512];
 /** A way that took so many times as long as another is not tried again. */
 const HOPELESS = 2;
 /** Largest upload that may go by a `writeBuffer` a page: at 64 pages it never was the best way. */
@@ -59,8 +64,8 @@ const known = new Map<string, Paths>();
 /**
  * Measures an engine that nobody uses yet, or warms it up where its adapter is known.
  *
- * @returns what `auto` is to go by. Context: waits, for about 100 ms
- * (docs/performance.md); scratch frames change.
+ * @returns what `auto` is to go by. Context: waits, for at most 100 ms where one round over
+ * all trials takes less than that (docs/performance.md); scratch frames change.
  */
 export async function calibrate(engine: CopyEngine, scratch: Scratch): Promise<Paths> {
   const { adapter } = engine;
@@ -68,26 +73,26 @@ export async function calibrate(engine: CopyEngine, scratch: Scratch): Promise<P
   const usual = usualPaths(isSoftware);
   const most = Math.min(MANY, Math.floor(scratch.frames / 2));
   if (most < 2 * FEW) return usual;
+  const limit = performance.now() + LIMIT_MS;
   const key = JSON.stringify([vendor, architecture, device, description, most]);
   const before = known.get(key);
   const trials = makeTrials(most);
   const list = new CommandList(most);
-  // The first round only warms up; of a known adapter the ways that most lists go.
   for (const trial of trials) {
-    if (trial.strategy !== 'runs' && (before !== undefined || trial.pages === most)) continue;
+    if (!warmsUp(trial, before !== undefined, most)) continue;
     if (!(await runTrial(engine, scratch, list, trial))) return usual;
     trial.best = Number.POSITIVE_INFINITY;
   }
   if (before !== undefined) return before;
-  const end = performance.now() + BUDGET_MS;
-  for (let round = 0; round < ROUNDS && performance.now() < end; round++) {
+  const end = Math.min(performance.now() + BUDGET_MS, limit - DOUBTFUL_MS);
+  for (let round = 0; round < ROUNDS && (round === 0 || performance.now() < end); round++) {
     const hopeful = round < 2 ? [...trials] : trials.filter((one) => !isHopeless(one, trials));
     // What comes later finds code and memory warmer: each way in turn.
     if (round % 2 === 1) hopeful.reverse();
     if (!(await runRound(engine, scratch, list, hopeful, end))) return usual;
   }
   let paths = judge(trials, most, usual);
-  const latest = end + DOUBTFUL_MS;
+  const latest = Math.max(limit, performance.now() + LEAST_DOUBTFUL_MS);
   for (let round = 0; round < DOUBTFUL_ROUNDS && performance.now() < latest; round++) {
     const doubtful = trials.filter(({ kind }) => isUnusual(kind, paths, usual, most));
     if (!(await runRound(engine, scratch, list, doubtful, latest))) return usual;
@@ -95,6 +100,15 @@ export async function calibrate(engine: CopyEngine, scratch: Scratch): Promise<P
   }
   known.set(key, paths);
   return paths;
+}
+
+/**
+ * Whether a trial is made once before all else: of each way the small ones, and the large ones that
+ * use large staging slots; of a known adapter the ways that most lists go.
+ */
+function warmsUp({ kind, strategy, pages }: Trial, isKnown: boolean, most: number): boolean {
+  if (strategy !== 'runs') return !isKnown && pages < most;
+  return isKnown || pages < most || kind === UP || kind === DOWN;
 }
 
 function makeTrials(most: number): Trial[] {
@@ -118,7 +132,8 @@ function makeTrials(most: number): Trial[] {
 }
 
 /**
- * Runs trials in turn, small ones more than once as long as there is time.
+ * Runs trials in turn, small ones more than once as long as there is time. When it is over, only
+ * those are run that never were.
  *
  * @returns false when the engine failed: then nothing was learned
  */
@@ -130,6 +145,7 @@ async function runRound(
   end: number,
 ): Promise<boolean> {
   for (const trial of trials) {
+    if (performance.now() >= end && Number.isFinite(trial.best)) continue;
     let left = trial.pages <= FEW ? SMALL_TIMES : 1;
     do {
       if (!(await runTrial(engine, scratch, list, trial))) return false;
@@ -154,10 +170,10 @@ function isUnusual(kind: Kind, paths: Paths, usual: Paths, most: number): boolea
     case CLEAR:
       return isOther(paths.clearKernelRows, usual.clearKernelRows);
     case MOVE:
-      return [FEW, most, 1].some((rows) => {
-        const pages = rows === 1 ? most : rows;
-        return movesByKernel(paths, rows, pages) !== movesByKernel(usual, rows, pages);
-      });
+      return [[FEW, FEW], [most, most], [1, most], LARGE_FOLIOS].some(
+        ([rows, pages]) =>
+          movesByKernel(paths, rows!, pages!) !== movesByKernel(usual, rows!, pages!),
+      );
   }
 }
 

@@ -4,6 +4,7 @@
  */
 import { afterEach, describe, expect, test, vi } from 'vitest';
 import { CpuEngine } from '../../../src/engine/cpu-engine.ts';
+import { JOB_COPY } from '../../../src/engine/command-list.ts';
 import type { CommandList } from '../../../src/engine/command-list.ts';
 import type { StrategyName } from '../../../src/engine/copy-engine.ts';
 import { calibrate } from '../../../src/gpu/calibrate.ts';
@@ -19,8 +20,8 @@ let adapters = 0;
 class TimedEngine extends CpuEngine {
   readonly lists: string[] = [];
   fails = false;
-  /** Added to the time of the lists that it answers true for. */
-  disturbs: (list: CommandList, strategy: StrategyName, count: number) => boolean = () => false;
+  /** Milliseconds that a list takes longer. */
+  disturbs: (list: CommandList, strategy: StrategyName, count: number) => number = () => 0;
   private readonly costs: Costs;
   private readonly clock: { ms: number };
 
@@ -36,7 +37,7 @@ class TimedEngine extends CpuEngine {
     const [base, row, page = 0] = this.costs[strategy]!;
     const pages = list.count.subarray(0, list.length).reduce((sum, count) => sum + count, 0);
     this.clock.ms += base + row * list.length + page * pages;
-    if (this.disturbs(list, strategy, this.lists.length)) this.clock.ms += 5;
+    this.clock.ms += this.disturbs(list, strategy, this.lists.length);
     return this.fails ? -5 : 0;
   }
 }
@@ -59,12 +60,13 @@ function measure(
   return [calibrate(engine, SCRATCH), engine];
 }
 
-/** How lists of moves would go: few single pages, many, and as many as one row. */
+/** How lists of moves go: few single pages, many, as many as one row, and large folios. */
 function moves(paths: Paths): boolean[] {
   const sizes = [
     [32, 32],
     [256, 256],
     [1, 256],
+    [8, 8 * 512],
   ] as const;
   return sizes.map(([rows, pages]) => movesByKernel(paths, rows, pages));
 }
@@ -80,7 +82,7 @@ describe('calibrate', () => {
       downloadKernelRows: Number.POSITIVE_INFINITY,
       clearKernelRows: Number.POSITIVE_INFINITY,
     });
-    expect(moves(await paths)).toEqual([false, false, false]);
+    expect(moves(await paths)).toEqual([false, false, false, false]);
   });
 
   test('what large folios cost by kernel is not guessed from what single pages cost', async () => {
@@ -89,7 +91,7 @@ describe('calibrate', () => {
       runs: [0.1, 0.0045, 0.0005],
       compute: [0.1, 0, 0.0025],
     });
-    expect(moves(await paths)).toEqual([true, true, false]);
+    expect(moves(await paths)).toEqual([true, true, false, false]);
     const { kernelMoves, commandMoves } = await paths;
     expect(kernelMoves.page).toBeCloseTo(2.5);
     expect(commandMoves.row).toBeCloseTo(4.5, 1);
@@ -104,33 +106,48 @@ describe('calibrate', () => {
   test('kernels of a CPU must win by far, those of a GPU by little', async () => {
     const costs: Costs = { writeBuffer: [9, 0], runs: [0.1, 0.005], compute: [0.1, 0.0042] };
     const [onCpu] = measure(costs);
-    expect(moves(await onCpu)).toEqual([false, false, false]);
+    expect(moves(await onCpu)).toEqual([false, false, false, false]);
     expect(await onCpu).toMatchObject({ uploadKernelRows: Number.POSITIVE_INFINITY });
     const [onGpu] = measure(costs, undefined, undefined, false);
-    expect(moves(await onGpu)).toEqual([true, true, false]);
+    expect(moves(await onGpu)).toEqual([true, true, false, true]);
     expect(await onGpu).toMatchObject({ uploadKernelRows: 32 });
   });
 
   test('a way that one disturbance put behind is tried again', async () => {
     const costs: Costs = { writeBuffer: [0.1, 0.02], runs: [0.1, 0.004], compute: [0.5, 0.01] };
-    for (const rows of [32, 256]) {
+    for (const rows of [1, 32, 256]) {
       const isFirst = new Set<string>();
       const [paths] = measure(costs, undefined, (list, strategy, count) => {
+        if (rows === 1 && list.count[0] === 1) return 0;
         const id = `${list.op[0]} ${list.source[0]! < 2048} ${list.target[0]! < 2048}`;
         // Past the warm-up, whose time nobody looks at.
-        if (count < 20 || strategy !== 'runs' || list.length !== rows || isFirst.has(id))
-          return false;
+        if (count < 20 || strategy !== 'runs' || list.length !== rows || isFirst.has(id)) return 0;
         isFirst.add(id);
-        return true;
+        return 5;
       });
       expect(await paths).toMatchObject({
         uploadKernelRows: Number.POSITIVE_INFINITY,
         downloadKernelRows: Number.POSITIVE_INFINITY,
         clearKernelRows: Number.POSITIVE_INFINITY,
       });
-      expect(moves(await paths)).toEqual([false, false, false]);
-      expect(isFirst.size).toBe(4);
+      expect(moves(await paths)).toEqual([false, false, false, false]);
+      expect(isFirst.size).toBe(rows === 1 ? 1 : 4);
     }
+  });
+
+  test('small disturbances do not decide for folios larger than any tried', async () => {
+    const costs: Costs = { writeBuffer: [2, 0], runs: [1.2, 0.0002], compute: [1.2, 0, 0.0005] };
+    const disturbed = new Set<number>();
+    const [paths] = measure(costs, undefined, (list, strategy, count) => {
+      const isMove = list.op[0] === JOB_COPY && list.source[0]! >= 2048 && list.target[0]! >= 2048;
+      const pages = list.length * list.count[0]!;
+      if (count < 20 || strategy !== 'runs' || !isMove || pages < 256) return 0;
+      if (disturbed.has(list.length)) return 0;
+      disturbed.add(list.length);
+      return 0.3;
+    });
+    expect(moves(await paths)).toEqual([false, false, false, false]);
+    expect(disturbed).toEqual(new Set([1, 256]));
   });
 
   test('kernels are taken from where they cross the commands', async () => {
@@ -147,7 +164,7 @@ describe('calibrate', () => {
   test('nothing goes by writeBuffer where that is slow from the first page on', async () => {
     const [paths] = measure({ writeBuffer: [2, 0.1], runs: [0.1, 0.005], compute: [0.1, 0.001] });
     expect(await paths).toMatchObject({ writePages: 0, uploadKernelRows: 32 });
-    expect(moves(await paths)).toEqual([true, true, false]);
+    expect(moves(await paths)).toEqual([true, true, false, true]);
   });
 
   test('it takes a bounded time, and the same adapter is only warmed up later', async () => {
