@@ -27,9 +27,11 @@ export async function openNodeMachine(
   await unlessStopped();
   // The main thread has to have loaded the driver before a worker's Dawn looks for it.
   if (options.engine !== 'cpu') await openNodeGpu(say);
-  const kernel = await bundleNodeWorker('src/worker/kernel-worker-node.ts');
-  const core = await bundleNodeWorker('src/worker/core-worker-node.ts');
-  const copy = await bundleNodeWorker('src/worker/copy-worker-node.ts');
+  const [kernel, core, copy] = await Promise.all([
+    bundleNodeWorker('src/worker/kernel-worker-node.ts'),
+    bundleNodeWorker('src/worker/core-worker-node.ts'),
+    bundleNodeWorker('src/worker/copy-worker-node.ts'),
+  ]);
   const opening = Machine.create({ ...options, workers: { kernel, core, copy } });
   onExit(async () => {
     const closed = opening.then((machine) => machine.close()).catch(() => {});

@@ -75,7 +75,8 @@ class Bucket {
   }
 
   take(i: number, into: Int32Array): number {
-    into.set(this.rows.subarray(i * this.width, (i + 1) * this.width));
+    const { rows, width } = this;
+    for (let word = 0, at = i * width; word < width; word++, at++) into[word] = rows[at]!;
     return this.indices[i]!;
   }
 }
@@ -130,9 +131,11 @@ export class Explorer {
     start.set(this.state);
     this.enqueue(start, -1, 0);
     let failed = -1;
+    // Two that take turns: what one has grown to, the next but one needs as well.
+    let bucket = new Bucket(start.length);
     while (this.later.count > 0 && failed < 0 && this.visited.count <= limits.states) {
-      const bucket = this.later;
-      this.later = new Bucket(start.length);
+      [bucket, this.later] = [this.later, bucket];
+      this.later.count = 0;
       failed = await this.exploreBucket(bucket);
     }
     const isComplete = this.visited.count <= limits.states && failed < 0;
@@ -154,7 +157,8 @@ export class Explorer {
         this.ends++;
       }
       for (const move of moves) {
-        const [actor, choice] = [Math.floor(move / MOVES_PER_ACTOR), move % MOVES_PER_ACTOR];
+        const actor = Math.floor(move / MOVES_PER_ACTOR);
+        const choice = move % MOVES_PER_ACTOR;
         if (!this.tryStep(actor, choice)) await this.go(actor, choice);
         this.steps++;
         if (this.failure !== '') {
