@@ -65,8 +65,12 @@ function booksOf({ service }: Books, reports: boolean): unknown {
     where: Buffer.from(space.where.subarray(0, space.pageCount)).toString('hex'),
     mapped: Buffer.from(space.mapped.subarray(0, space.pageCount)).toString('hex'),
   };
-  // Whether a prefetched page was used nobody knows who does not see accesses.
-  if (!reports) books.counts.prefetchedUnused = 0;
+  // Whether a prefetched page was used nobody knows who does not see accesses, nor how often pages
+  // in RAM were.
+  if (!reports) {
+    books.counts.prefetchedUnused = 0;
+    books.counts.remoteUses = 0;
+  }
   return books;
 }
 
@@ -79,7 +83,8 @@ export async function expectSameRuns(
   options: EqualityOptions,
 ): Promise<ServicePager> {
   const { policy, window, devicePages, dedup = false, reports = true } = options;
-  const cost = reports ? COST_MODEL : { ...COST_MODEL, accessUs: 0 };
+  // What is not seen takes no time.
+  const cost = reports ? COST_MODEL : { ...COST_MODEL, accessUs: 0, remoteUs: 0 };
   const served: ServedOptions = {
     policy,
     cost,

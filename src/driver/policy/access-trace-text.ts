@@ -10,6 +10,8 @@
  * Access is R, W, A (atomic), S (atomic to all processors), P (prefetch) or B (barrier; its page is
  * not looked at). Without `# region` lines all pages up to the last one are one writable region.
  */
+import { isRecord } from '../../base/is-record.ts';
+import { jsonMistake } from '../../base/json-mistake.ts';
 import { BARRIER, plainRegion, TraceError, TraceWriter } from './access-trace.ts';
 import type { AccessTrace } from './access-trace.ts';
 import { BLOCK_PAGES } from './block.ts';
@@ -18,8 +20,8 @@ import type { Region } from './policy.ts';
 
 /** Pages that a trace may name: 16 GiB. */
 export const MAX_TRACE_PAGES = 2 ** 22;
-/** Workgroups, lanes and contexts that a trace may name. */
-const MAX_NUMBER = 2 ** 20;
+/** Workgroups and lanes that a trace may name: a launch has up to 2^31 workgroups. */
+const MAX_NUMBER = 2 ** 31 - 1;
 
 const HEADER = 'workgroup,lane,page,access';
 const SCHEMA = 'webhmm-access-trace-1';
@@ -71,15 +73,18 @@ function* rowsOf(trace: AccessTrace): Generator<Row> {
 }
 
 /**
- * Reads a trace: JSON where the text begins with a brace, else CSV.
+ * Reads a trace: JSON where the text begins like it, or is called so, else CSV.
  *
- * @param name the trace's name where the text has none
+ * @param name the trace's name where the text has none; that of its file, if there is one
  * @throws TraceError that names the line and what is wrong with it
  *
  * Context: pure.
  */
 export function readTrace(text: string, name = 'trace'): AccessTrace {
-  return text.trimStart().startsWith('{') ? readJson(text, name) : readCsv(text, name);
+  const begin = text.trimStart();
+  // What is called JSON and is a trace as CSV all the same can be read.
+  const isCalled = /\.json$/i.test(name) && !/^(#|workgroup *,)/.test(begin);
+  return isCalled || /^[[{"]/.test(begin) ? readJson(text, name) : readCsv(text, name);
 }
 
 function readCsv(text: string, name: string): AccessTrace {
@@ -154,12 +159,14 @@ function readCount(value: unknown, what: string, max: number, where: string): nu
 }
 
 function readJson(text: string, name: string): AccessTrace {
-  let value: Readonly<Record<string, unknown>>;
+  let parsed: unknown;
   try {
-    value = JSON.parse(text) as Readonly<Record<string, unknown>>;
-  } catch (error) {
-    throw new TraceError(`this is no JSON: ${(error as Error).message}`);
+    parsed = JSON.parse(text);
+  } catch {
+    throw new TraceError(`this is no JSON: ${jsonMistake(text)}`);
   }
+  if (!isRecord(parsed)) throw new TraceError(`a trace as JSON is an object, not '${cut(text)}'`);
+  const value = parsed as Readonly<Record<string, unknown>>;
   if (value['schema'] !== SCHEMA) {
     throw new TraceError(`schema is '${SCHEMA}', not '${cut(plainText(value['schema']))}'`);
   }

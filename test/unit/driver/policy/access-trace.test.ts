@@ -85,6 +85,8 @@ describe('what is no trace', () => {
     [`${head}0,0,1.5,R`, "not '1.5'"],
     [`${head}0,0,4194304,R`, "not '4194304'"],
     [`${head}0,0,1e3,R`, "not '1e3'"],
+    [`${head}2147483648,0,1,R`, "workgroup is a whole number up to 2147483647, not '2147483648'"],
+    [`${head}0,2147483648,1,R`, 'lane is a whole number up to 2147483647'],
     [`${head}0,0,1,X`, "line 2: access is R, W, A, S, P or B, not 'X'"],
     [`${head}0,0,1,`, "not ''"],
     [`# region 5,5\n${head}0,0,1,R`, 'line 1: region 5,5 is empty'],
@@ -92,7 +94,10 @@ describe('what is no trace', () => {
     [`# region 0,9\n# region 8,20\n${head}0,0,1,R`, 'regions at pages 0 and 8 overlap'],
     [`# region 0,9\n# region 9,20 context=1\n${head}0,0,1,R`, 'begins at a 2 MiB block'],
     ['{"schema":1}', "schema is 'webhmm-access-trace-1'"],
-    ['{"schema"', 'this is no JSON'],
+    ['{"schema"', 'this is no JSON: line 1, column 10: the text ends too early'],
+    ['{"schema": 1,\n "a": x}', 'this is no JSON: line 2, column 7: x is not expected'],
+    ['[]', "schema is 'webhmm-access-trace-1', not ''"],
+    ['"a"', 'a trace as JSON is an object, not \'"a"\''],
     ['{"schema":"webhmm-access-trace-1"}', 'accesses is a list'],
     ['{"schema":"webhmm-access-trace-1","accesses":[7]}', 'access 0: expected 4 fields'],
     ['{"schema":"webhmm-access-trace-1","accesses":[[0,0,{},"R"]]}', 'page is a whole number'],
@@ -100,6 +105,32 @@ describe('what is no trace', () => {
   ])('%j: %s', (text, message) => {
     expect(() => readTrace(text)).toThrow(message);
   });
+});
+
+test.each([
+  ['workgroups 0,0', 'this is no JSON: line 1, column 1: w is not expected'],
+  ['', 'this is no JSON: line 1, column 1: the text ends too early'],
+  ['null', "a trace as JSON is an object, not 'null'"],
+  ['7', "a trace as JSON is an object, not '7'"],
+  ['\u0000\u0001', 'this is no JSON: line 1, column 1: ? is not expected'],
+])('%j in a file that is called JSON is bad JSON', (text, message) => {
+  expect(() => readTrace(text, 'mine.json')).toThrow(message);
+  expect(() => readTrace(text, 'mine.csv')).not.toThrow(message);
+});
+
+test('a trace is read by what it is, whatever its file is called', () => {
+  const trace = plain(awkward());
+  for (const name of ['mine.json', 'mine.csv', 'mine']) {
+    expect(plain(readTrace(traceToCsv(awkward()), name))).toEqual(trace);
+    expect(plain(readTrace(traceToJson(awkward()), name))).toEqual(trace);
+  }
+});
+
+test('workgroups may have any number that a launch gives them', () => {
+  const most = 2 ** 31 - 1;
+  const csv = `workgroup,lane,page,access\n${most},${most},1,R\n0,0,2,W\n`;
+  const { workgroups, pages } = readTrace(csv);
+  expect([workgroups, [...pages]]).toEqual([2, [1, 2]]);
 });
 
 test('a barrier holds the lanes of its workgroup, not those of others', () => {
