@@ -40,9 +40,9 @@ const WIDE_UNSEEN = ['column', 'stages', 'drawn'];
 
 /**
  * On a GPU, whose runs take long, one policy for each mechanism: blocks and a detector of
- * thrashing, windows, ranges all or nothing, nothing moved at all, neighbours, single pages. `sl64k`
- * and `random` differ from `tbn` in the pages that they choose, which no engine sees; `adaptive`
- * hangs on uses of remote pages, which a GPU does not report.
+ * thrashing, windows, ranges all or nothing, nothing moved at all, neighbours, single pages.
+ * `sl64k` and `random` differ from `tbn` in the pages that they choose, which no engine sees;
+ * `adaptive` hangs on uses of remote pages, which a GPU does not report.
  */
 const GPU_POLICIES = ['uvm', 'kfd', 'xe', 'nouveau', 'tbn', 'none'] as const;
 /** Of these those that run all kernels; of the others one with evictions is enough. */
