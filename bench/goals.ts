@@ -45,6 +45,9 @@ const DEFINITIONS: readonly GoalDefinition[] = [
   decided('TLB', 'A TLB hit costs a few times a typed array access', 'fault', false),
 ];
 
+/** All goals by name, in order. */
+export const GOALS: readonly Pick<GoalDefinition, 'id' | 'title' | 'suite'>[] = DEFINITIONS;
+
 /** Ids of all goals, in order. */
 export const GOAL_IDS: readonly string[] = DEFINITIONS.map(({ id }) => id);
 

@@ -7,10 +7,11 @@
  */
 import { runBench } from '../../bench/bench-client.ts';
 import { contradictionIn } from '../../bench/contradictions.ts';
+import { GOALS } from '../../bench/goals.ts';
 import { isSound } from '../../bench/types.ts';
 import type { BenchCell, BenchOptions, BenchProgress, BenchReport } from '../../bench/types.ts';
 import { AddressError } from '../_shell/address.ts';
-import { byId, byIdAs } from '../_shell/dom.ts';
+import { byId, byIdAs, el } from '../_shell/dom.ts';
 import { digits, plural } from '../_shell/numbers.ts';
 import { runPage } from '../_shell/page.ts';
 import type { Page } from '../_shell/page.ts';
@@ -152,6 +153,9 @@ await runPage(async (page) => {
   form.addEventListener('input', () => showIdle(form));
   const viewed = settingsFrom(VIEW_FIELDS, query);
   fillForm(byIdAs('view', HTMLFormElement), VIEW_FIELDS, viewed);
+  for (const { id, title, suite } of GOALS) {
+    byId('goal-names').append(el('dt', {}, id), el('dd', {}, `${title} (${suite})`));
+  }
   const results = new Results(page, viewed, settingsFrom(MAP_FIELDS, query));
   page.action('start', () => run(page, results));
   for (const id of ['engine', 'power']) {

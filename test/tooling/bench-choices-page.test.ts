@@ -3,6 +3,7 @@
  * made, and refused by Start and by an address that starts by itself.
  */
 import { describe, expect, test } from 'vitest';
+import { GOAL_IDS } from '../../bench/goals.ts';
 import { bundleRunsHere } from '../../cli/chromium-bundle.ts';
 import { PageRig } from './page-rig.ts';
 
@@ -27,6 +28,16 @@ describe.skipIf(!bundleRunsHere())('contradicting choices (needs Linux x64)', ()
     expect(await rig.text('#note')).toContain('name goals alone, or none alone.');
     await rig.page.fill('#goal', 'none');
     expect(await rig.text('#unused')).not.toContain("Can't be run");
+  });
+
+  test('what the goals are is on the page', async () => {
+    await open('');
+    await rig.page.click('.goal-names summary');
+    const names = await rig.page.$$eval('#goal-names dt', (all) =>
+      all.map((one) => one.textContent),
+    );
+    expect(names).toEqual(GOAL_IDS);
+    expect(await rig.text('#goal-names')).toContain('Clustered 4 KiB pages coalesce to 64 KiB');
   });
 
   test('an address that starts by itself refuses, and its report fails', async () => {

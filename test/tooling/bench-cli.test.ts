@@ -8,6 +8,7 @@ import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { afterAll, describe, expect, test } from 'vitest';
 import type { BenchReport } from '../../bench/types.ts';
+import { GOAL_IDS } from '../../bench/goals.ts';
 import { parseCommandLine, UsageError } from '../../cli/args.ts';
 import { prepareOutput } from '../../cli/bench-output.ts';
 import { pageQuery } from '../../cli/bench-run.ts';
@@ -226,6 +227,12 @@ describe('the command itself', () => {
     const ran = await bench('--adapter', 'cpu', '--json', '/no/such/folder/x.json');
     expect(ran).toMatchObject({ status: 1, out: '' });
     expect(ran.err).toMatch(/^bench: --json: can't write [^\n]*\n$/);
+  });
+
+  test('goals are listed by id, with their suites', async () => {
+    const ran = await bench('goals');
+    expect(ran).toMatchObject({ status: 0, err: '' });
+    for (const id of GOAL_IDS) expect(ran.out).toMatch(new RegExp(`^  ${id} +[a-z]+ +[A-Z]`, 'm'));
   });
 
   test('--help lists every option', async () => {
