@@ -98,7 +98,7 @@ test(
 
 describe.skipIf(!bundleRunsHere())('a benchmark that is stopped (needs Linux x64)', () => {
   test.each(['node', 'bundled'])(
-    'on --browser %s says so last and leaves no file',
+    'on --browser %s says so, and how far it came, last, and leaves no file',
     async (browser) => {
       const folder = mkdtempSync(join(tmpdir(), 'webhmm-stop-'));
       const args = ['cli/run.mjs', 'bench', '--quick', '--browser', browser];
@@ -107,7 +107,10 @@ describe.skipIf(!bundleRunsHere())('a benchmark that is stopped (needs Linux x64
         // The first progress line comes two seconds after the run began.
         const began = /^bench: .*\d+\/\d+/m;
         const ended = await runUntil([...args, ...files], { TMPDIR: folder }, began, ['SIGINT']);
-        expect(ended.err).toMatch(/\n\nbench: stopped by SIGINT\n$/);
+        const said = ended.err.slice(ended.err.indexOf('\n\nbench: stopped by'));
+        expect(said).toMatch(
+          /^\n\nbench: stopped by SIGINT\nbench: (1 cell was|\d+ cells were) measured; of a stopped [^\n]*\n$/,
+        );
         expect(ended).toMatchObject({ status: 130, out: '' });
         expect(readdirSync(folder)).toEqual([]);
       } finally {
