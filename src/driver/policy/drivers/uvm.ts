@@ -215,6 +215,8 @@ export class UvmPolicy implements FaultPolicy {
     const start = blockStart(page);
     if (!this.mayPrefetch(start >>> BLOCK_SHIFT, CPU, 1)) return;
     const region = view.regionOf(page)!;
+    // Pages are prefetched to where they are preferred only.
+    if (region.hints.preferred === 'device') return;
     const first = Math.max(region.first, start) - start;
     const outer = Math.min(region.outer, start + BLOCK_PAGES) - start;
     this.faulted.fill(0);

@@ -75,12 +75,30 @@ export class XePolicy implements FaultPolicy {
   /** The range of a page, which is made where there is none. @returns its first page */
   private findOrInsert(page: number, view: PolicyView): number {
     const known = this.rangeOf[page]!;
-    if (known > 0) return known - 1;
+    if (known > 0) {
+      const region = view.regionOf(page)!;
+      const isInside =
+        known - 1 >= region.first && known - 1 + this.sizeAt[known - 1]! <= region.outer;
+      if (isInside) return known - 1;
+      // Something of it was unmapped since: ranges do not outlive that.
+      this.destroy(known - 1, view);
+    }
     const size = XE_RANGE_PAGES.find((one) => this.fits(page, one, view))!;
     const start = page - (page % size);
     this.sizeAt[start] = size;
     this.rangeOf.fill(start + 1, start, start + size);
     return start;
+  }
+
+  /** Forgets a range. What of it is on the device still can be evicted, page by page. */
+  private destroy(start: number, view: PolicyView): void {
+    const end = start + this.sizeAt[start]!;
+    this.order.remove(start);
+    this.sizeAt[start] = this.tries[start] = this.keptUntil[start] = 0;
+    this.rangeOf.fill(0, start, end);
+    for (let at = start; at < end; at++) {
+      if ((view.where[at]! & ON_DEVICE) !== 0) this.order.toEnd(at);
+    }
   }
 
   private fits(page: number, size: number, view: PolicyView): boolean {
@@ -133,6 +151,8 @@ export class XePolicy implements FaultPolicy {
 
   left(page: number, _cause: Cause, view: PolicyView): void {
     const start = this.rangeStart(page);
+    // It may have been in the order by itself, before its range was made.
+    if (start !== page) this.order.remove(page);
     const end = start + Math.max(1, this.sizeAt[start]!);
     for (let at = start; at < end; at++) if ((view.where[at]! & ON_DEVICE) !== 0) return;
     this.order.remove(start);

@@ -100,6 +100,49 @@ describe('H1: UVM, by preferred location, accessed-by, read-mostly, place and ac
     expect(answerTo(new UvmPolicy(setup), space, ACCESS_READ)).toEqual({ duplicate: [20] });
   });
 
+  test('nothing is prefetched to RAM either where the device is preferred', () => {
+    const homeWith = (hints: Partial<Hints>): number => {
+      const space = new Residency([hinted(hints)], 512);
+      space.where.fill(ON_DEVICE);
+      const policy = new UvmPolicy({ pageCount: space.pageCount, devicePages: 512, seed: 1 });
+      let pages = 0;
+      const nothing = (): void => undefined;
+      const migrate = (): void => void pages++;
+      const others = { remote: nothing, pin: nothing, duplicate: nothing, throttle: nothing };
+      policy.onCpuFault(20, ACCESS_READ, space, { migrate, ...others });
+      return pages;
+    };
+    // The page itself; without a preference its group, too.
+    expect(homeWith({ preferred: 'device' })).toBe(1);
+    expect(homeWith({})).toBe(16);
+  });
+
+  test('a range of xe ends where something of it is unmapped', () => {
+    const space = new Residency([hinted({})], 512);
+    const policy = new XePolicy({ pageCount: space.pageCount, devicePages: 512, seed: 1 });
+    expect(answerTo(policy, space, ACCESS_READ)['migrate']!.length).toBe(512);
+    space.where[20] = space.where[40] = ON_DEVICE;
+    policy.arrived(20);
+    policy.arrived(40);
+    // As long as all of it is mapped it is the range of the next fault.
+    expect(answerTo(policy, space, ACCESS_READ, 30)['migrate']!.length).toBe(512);
+    space.replaceRegions([{ ...hinted({}), outer: 100 }]);
+    space.where.fill(IN_RAM, 0, 20);
+    expect(answerTo(policy, space, ACCESS_READ, 5)['migrate']).toEqual(
+      Array.from({ length: 16 }, (_, at) => at),
+    );
+    // What is still on the device can be evicted, and is forgotten when it has left.
+    const named: number[] = [];
+    const victims = { evict: (page: number) => void named.push(page), count: 0 };
+    policy.chooseVictims({ pages: 9 }, space, victims);
+    expect(named).toEqual([20, 40]);
+    space.where[20] = IN_RAM;
+    policy.left(20, 'eviction', space);
+    named.length = 0;
+    policy.chooseVictims({ pages: 9 }, space, victims);
+    expect(named).toEqual([40]);
+  });
+
   test('a block needs min_faults before anything is prefetched', () => {
     const space = new Residency([hinted({})], 512);
     const setup = { pageCount: space.pageCount, devicePages: 512, seed: 1 };
