@@ -212,7 +212,8 @@ async function measureReadback(ctx: RunContext, raw: RawGpu): Promise<void> {
 
 /** G6: no batch pays more than a round trip and its pages; none is worse than a smaller one. */
 async function measureCurve(ctx: RunContext): Promise<void> {
-  const { curve } = ctx.plan.goals;
+  const { curve, curvePairs } = ctx.plan.goals;
+  const box = { ...ctx.plan.goals, maxPairs: curvePairs };
   const parts: GoalPart[] = [];
   for (const direction of ['to-device', 'to-host'] as const) {
     await ctx.say('goals', `G6 batching curve ${direction}`);
@@ -225,7 +226,7 @@ async function measureCurve(ctx: RunContext): Promise<void> {
       Array.from({ length: rounds }, () =>
         Array.from(shuffler.shuffle(Uint32Array.from(curve, (_, at) => at))),
       ).flat();
-    const results = await compareSides(ctx, sides, order);
+    const results = await compareSides(ctx, sides, order, box);
     if (results === null) return;
     const samples = results.map((result) => result.samples);
     const excess = bootstrap(samples, (groups) => curveExcess(curve, groups), ctx.resampling);

@@ -51,6 +51,8 @@ export interface GoalPlan {
   readonly batchPages: number;
   /** Batch sizes of the batching curve (G6), ascending from 1. */
   readonly curve: readonly number[];
+  /** Most samples of each of them: the worst one decides, so they have to be steady. */
+  readonly curvePairs: number;
   /** Pages in the batch of G2. */
   readonly coalescePages: number;
   /** Most samples of each side of G19, whose bound is narrow. */
@@ -228,6 +230,7 @@ function quickPlan(): Sizes {
       streamPages: 4096,
       batchPages: 512,
       curve: CURVE,
+      curvePairs: 40,
       coalescePages: 1024,
       verifyPairs: 400,
       harness: { minComparisons: 40, maxComparisons: 200 },
@@ -278,10 +281,11 @@ function fullPlan(): Sizes {
       streamPages: 4096,
       batchPages: 512,
       curve: CURVE,
+      curvePairs: 300,
       coalescePages: 4096,
       verifyPairs: 3000,
       harness: { minComparisons: 200, maxComparisons: 400 },
-      boots: 15,
+      boots: 31,
       lanes: [2, 3, 4],
       crossover: {
         folios: [4 * KIB, 64 * KIB, 2 * MIB],
