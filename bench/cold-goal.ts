@@ -68,7 +68,10 @@ async function measureFirst(ctx: RunContext): Promise<GoalPart | null> {
   return judge('first migration after boot over later ones', ratio, '<=', MAX_FIRST);
 }
 
-/** Microseconds of the migrations to the device of a machine of its own, the first one first. */
+/**
+ * Microseconds of the migrations to the device of a machine of its own, the first one first, each
+ * of content that was just written.
+ */
 async function bootAndMigrate(ctx: RunContext): Promise<number[]> {
   const { engine, powerPreference } = ctx.plan;
   const power = powerPreference === undefined ? {} : { powerPreference };
@@ -78,15 +81,18 @@ async function bootAndMigrate(ctx: RunContext): Promise<number[]> {
     const subject = await MigratingProcess.start({ plan: ctx.plan, machine }, WINDOW, 'goal/G14');
     const times: number[] = [];
     for (let i = 0; i <= STEADY; i++) {
+      // What was just written, while the device had nothing to do, goes more slowly than what has
+      // just come from there: that is no cold start, so all of them are such.
+      if (i > 0) await subject.write();
       const begun = nowUs();
       const there = await subject.migrate('MIGRATE_TO_DEV');
       times.push(nowUs() - begun);
-      if (i === 0) await subject.addOnDevice();
+      await subject.addOnDevice();
       const back = await subject.migrate('MIGRATE_TO_SYS');
       if (there !== 0 || back !== 0) throw new OperationFailure(`errnos ${there} and ${back}`);
+      const wrong = await subject.compare();
+      if (wrong !== null) throw new OperationFailure(wrong);
     }
-    const wrong = await subject.compare();
-    if (wrong !== null) throw new OperationFailure(wrong);
     await subject.end();
     return times;
   } finally {

@@ -67,13 +67,21 @@ export class MigratingProcess {
     const mapped = await process.mmap({ length: room, prot: PROT_READ | PROT_WRITE });
     const addr = huge ? Math.ceil(mapped / PMD_SIZE) * PMD_SIZE : mapped;
     if (huge) await process.madvise(addr, length, MADV_HUGEPAGE);
+    const device = await process.openDevice(0);
+    const subject = new MigratingProcess(process, device, addr, pages, seed);
+    await subject.write();
+    return subject;
+  }
+
+  /** Writes the content of all pages, which the device has then added nothing to. */
+  async write(): Promise<void> {
+    const { pages, seed, addr } = this;
     const words = new Uint32Array(pages * WORDS_PER_PAGE);
     for (let page = 0; page < pages; page++) {
       fillPage(words, page * WORDS_PER_PAGE, seed, 0, page);
     }
-    await process.write(addr, new Uint8Array(words.buffer));
-    const device = await process.openDevice(0);
-    return new MigratingProcess(process, device, addr, pages, seed);
+    await this.process.write(addr, new Uint8Array(words.buffer));
+    this.added = 0;
   }
 
   /** Migrates everything one way. Answers an errno. */

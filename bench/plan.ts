@@ -285,7 +285,7 @@ function fullPlan(): Sizes {
       coalescePages: 4096,
       verifyPairs: 3000,
       harness: { minComparisons: 200, maxComparisons: 400 },
-      boots: 31,
+      boots: 45,
       lanes: [2, 3, 4],
       crossover: {
         folios: [4 * KIB, 64 * KIB, 2 * MIB],
