@@ -16,7 +16,8 @@
  */
 import { createHash } from 'node:crypto';
 import {
-  existsSync,
+  accessSync,
+  constants,
   lstatSync,
   mkdirSync,
   readdirSync,
@@ -61,26 +62,33 @@ export async function importCommand(name) {
 async function bundleOf(name) {
   if (lstatSync(join(ROOT, 'node_modules')).isSymbolicLink()) return undefined;
   const list = join(CACHE, `${name}.json`);
-  const known = bundleFor(name, readList(list), (path) => readFileSync(join(ROOT, path)));
-  if (known !== undefined && existsSync(known)) return known;
+  const known = knownBundle(name, list);
+  if (known !== undefined) return known;
+  // Where nothing can be kept, that is known before anything is made.
+  mkdirSync(CACHE, { recursive: true });
+  accessSync(CACHE, constants.W_OK);
   const { code, texts } = await build(name);
   const paths = [...texts.keys()];
   const bundle = bundleFor(name, paths, (path) => texts.get(path));
-  mkdirSync(CACHE, { recursive: true });
   replace(bundle, code);
   replace(list, JSON.stringify(paths));
   removeOld(name, bundle);
   return bundle;
 }
 
-/** The files that a command was made of when it was made last. */
-function readList(list) {
-  return existsSync(list) ? JSON.parse(readFileSync(list, 'utf8')) : [];
+/** The bundle that is there and not empty; undefined also where a file of its list is gone. */
+function knownBundle(name, list) {
+  try {
+    const paths = JSON.parse(readFileSync(list, 'utf8'));
+    const bundle = bundleFor(name, paths, (path) => readFileSync(join(ROOT, path)));
+    return statSync(bundle).size > 0 ? bundle : undefined;
+  } catch {
+    return undefined;
+  }
 }
 
-/** Where the bundle of these files, with what is in them, lies. Undefined without files. */
+/** Where the bundle of these files, with what is in them, lies. */
 function bundleFor(name, paths, textOf) {
-  if (paths.length === 0) return undefined;
   // The lock file stands for the packages.
   const salt = ['cli/command-bundle.mjs', 'package.json', 'package-lock.json'];
   const hash = createHash('sha256').update(ROOT);

@@ -5,11 +5,12 @@
  */
 
 const TOKEN = new RegExp(
-  '[ \\t\\n\\r]*(?:([{}[\\],:])|' +
-    '("[^"\\\\\\x00-\\x1f]*(?:\\\\(?:["\\\\/bfnrt]|u[0-9a-fA-F]{4})[^"\\\\\\x00-\\x1f]*)*")|' +
+  '[ \\t\\n\\r]*(?:([{}[\\],:])|(")|' +
     '(-?(?:0|[1-9]\\d*)(?:\\.\\d+)?(?:[eE][+-]?\\d+)?|true|false|null))',
   'y',
 );
+/** Characters of a string up to the next escape, and that. */
+const STRING_PART = /[ !#-[\]-\uffff]*(\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4}))?/y;
 const BLANKS = /[ \t\n\r]*/y;
 
 /**
@@ -29,7 +30,9 @@ export function jsonMistake(text: string): string {
     if (at >= text.length && next === 'comma' && open.length === 0) return '';
     TOKEN.lastIndex = at;
     const token = TOKEN.exec(text);
-    const [whole = '', mark = '', string = ''] = token ?? [];
+    const [whole = '', mark = '', quote = ''] = token ?? [];
+    const end = quote === '' ? at + whole.length : stringEnd(text, at + whole.length);
+    if (end < 0) return mistakeAt(text, at);
     const inObject = open.at(-1) === '{';
     const isClosing = mark === (inObject ? '}' : ']') && open.length > 0;
     if (isClosing && (next === 'comma' || mayClose)) {
@@ -40,7 +43,7 @@ export function jsonMistake(text: string): string {
       next = inObject ? 'name' : 'value';
     } else if (next === 'colon' && mark === ':') {
       next = 'value';
-    } else if (next === 'name' && string !== '') {
+    } else if (next === 'name' && quote !== '') {
       next = 'colon';
       mayClose = false;
     } else if (next === 'value' && (mark === '{' || mark === '[')) {
@@ -53,7 +56,17 @@ export function jsonMistake(text: string): string {
     } else {
       return mistakeAt(text, at);
     }
-    at += whole.length;
+    at = end;
+  }
+}
+
+/** Where a string ends whose characters begin at `at`, part by part; -1 where it does not. */
+function stringEnd(text: string, at: number): number {
+  for (;;) {
+    STRING_PART.lastIndex = at;
+    const [part = '', escape] = STRING_PART.exec(text) ?? [];
+    at += part.length;
+    if (escape === undefined) return text[at] === '"' ? at + 1 : -1;
   }
 }
 

@@ -369,7 +369,8 @@ export class WebGpuEngine implements CopyEngine, FlightListener {
   private launchWhole(run: ListRun): boolean {
     const { list } = run;
     const { uploads, resources } = this.parts;
-    if (list.length > uploads.largestPages || resources.vram.arenas.length > 1) return false;
+    const fits = Math.min(uploads.largestPages, resources.jobs.jobCapacity);
+    if (list.length > fits || resources.vram.arenas.length > 1) return false;
     const flight = this.idle.pop();
     if (flight === undefined) return false;
     flight.upload = uploads.take(list.length);

@@ -30,6 +30,9 @@ const LOADER = [
   'using.mjs',
 ];
 
+/** Where bundles are kept, as seen from the cli folder. */
+const KEPT = '../node_modules/.cache/webhmm/commands';
+
 /** A tree with a command, `probe`, and packages of its own. */
 let tree = '';
 
@@ -183,8 +186,24 @@ test('a command runs by the hooks where nothing can be kept', () => {
   expect(bundles()).toEqual([]);
 });
 
-test('a list of files that can not be read does not matter', () => {
+test.each([
+  ['a list of files that can not be read', () => write(join(KEPT, 'probe.json'), '[')],
+  ['a bundle that was cut off when it was written', () => write(join(KEPT, bundles()[0]!), '')],
+  [
+    'a module that has another name now',
+    () => {
+      renameSync(join(tree, 'cli', 'part.ts'), join(tree, 'cli', 'piece.ts'));
+      write(
+        'probe.ts',
+        'import { part } from "./piece.ts"; export const main = () => say(part());',
+      );
+    },
+  ],
+])('after %s it is bundled again', (_, change) => {
   probe();
-  writeFileSync(join(tree, 'node_modules/.cache/webhmm/commands/probe.json'), '[');
+  change();
+  expect(probe()).toEqual({ status: 0, out: 'old\n', err: '' });
+  // It is what runs: the hooks would need this file.
+  rmSync(join(tree, 'cli', 'typescript-hooks.mjs'));
   expect(probe()).toEqual({ status: 0, out: 'old\n', err: '' });
 });

@@ -65,3 +65,10 @@ test('a long text takes no long time, nor the stack', () => {
   expect(jsonMistake(`[${'['.repeat(100_000)}`)).toMatch(/^line 1, column 100002: the text ends/);
   expect(jsonMistake(`"${'\\n'.repeat(200_000)}`)).toBe('line 1, column 1: " is not expected');
 });
+
+test('long strings with many escapes are looked at part by part', () => {
+  const text = `["${'\\n'.repeat(3_000_000)}"`;
+  expect(jsonMistake(`${text}]`)).toBe('');
+  expect(jsonMistake(`${text}x`)).toBe('line 1, column 6000004: x is not expected');
+  expect(jsonMistake(text.slice(0, -1))).toBe('line 1, column 2: " is not expected');
+});
