@@ -11,11 +11,11 @@ import type { Direction } from './copy-operation.ts';
 import { copyPools } from './copy-suite.ts';
 import { CLUSTER_FOLIOS, takeFragments } from './fragments.ts';
 import type { Fragments } from './fragments.ts';
-import { judge, withLimit } from './goal-parts.ts';
-import { compareSides, shuffledRounds } from './goal-runs.ts';
+import { judge, limitOf, withLimit } from './goal-parts.ts';
+import { boxOfNear, compareSides, shuffledRounds } from './goal-runs.ts';
 import type { Side } from './goal-runs.ts';
 import type { RunContext } from './run-context.ts';
-import { median, pairedRatio } from './stats.ts';
+import { pairedRatio } from './stats.ts';
 import type { GoalPart } from './types.ts';
 
 const MIN_OF_FOLIOS = 0.9;
@@ -75,15 +75,15 @@ async function measure(
     side('single', single.by('commands'), 1),
   ];
   const order = shuffledRounds(ctx, sides.length, `G2 ${direction}`);
-  const results = await compareSides(ctx, sides, order);
+  const results = await compareSides(ctx, sides, order, boxOfNear(ctx.plan.goals));
   if (results === null) return null;
   const [merged, whole, alone] = results.map((result) => result.samples);
   const ofFolios = pairedRatio(whole!, merged!, ctx.resampling);
   const overSingle = pairedRatio(alone!, merged!, ctx.resampling);
   const where = `${direction}, ${pages} shuffled pages in clusters of 64 KiB`;
-  const samples = alone!.map((time, i) => time / whole![i]!);
   const what = `${direction}: 64 KiB folios over a command a page`;
-  const limit = { what, value: median(samples), samples };
+  const beside = { over: alone!, under: whole!, ours: merged!, least: whole! };
+  const limit = limitOf(what, beside, ctx.resampling);
   return [
     judge(`${where}: speed over 64 KiB folios`, ofFolios, '>=', MIN_OF_FOLIOS),
     withLimit(

@@ -14,14 +14,15 @@ import { seedFor } from './content.ts';
 import type { CopyOperation } from './copy-operation.ts';
 import { copyPools } from './copy-suite.ts';
 import type { CopyPools } from './copy-suite.ts';
-import { curveExcess, curveSetback, judge, withLimit } from './goal-parts.ts';
-import { compareSides, strategySide, twoSided } from './goal-runs.ts';
+import { curveExcess, curveSetback, judge, limitOf, withLimit } from './goal-parts.ts';
+import { boxOfNear, compareSides, strategySide, twoSided } from './goal-runs.ts';
 import type { Side } from './goal-runs.ts';
 import type { RawGpu } from './raw-gpu.ts';
 import { ramBytes } from './reference-suite.ts';
 import type { RunContext } from './run-context.ts';
 import type { Operation } from './sampler.ts';
-import { bootstrap, median, pairedOrder, pairedRatio } from './stats.ts';
+import { bootstrap, pairedOrder, pairedRatio } from './stats.ts';
+import type { Estimate } from './stats.ts';
 import type { GoalPart } from './types.ts';
 
 const MIN_UPLOAD_GAIN = 2.5;
@@ -109,16 +110,16 @@ async function measureSubmitOf(
   // keeps the GPU process awake, and the next submission is a quarter cheaper.
   const order = (pairs: number): number[] =>
     Array.from({ length: pairs }, (_, i) => (i % 2 === 0 ? [0, 2, 3, 1] : [1, 3, 2, 0])).flat();
-  const results = await compareSides(ctx, sides, order);
+  const results = await compareSides(ctx, sides, order, boxOfNear(ctx.plan.goals));
   if (results === null) return null;
   const [compute, commands, least] = results.map((result) => result.samples);
   const ratio = pairedRatio(compute!, commands!, ctx.resampling);
   const part = judge(`JS time a page, descriptors / commands, n = ${pages}`, ratio, '<=', target);
-  const samples = least!.map((time, i) => time / commands![i]!);
   const what =
     `bare WebGPU, a staging buffer, 8 bytes a page and a dispatch for each ${slotPages} pages, ` +
     `/ commands, n = ${pages}`;
-  return withLimit(part, { what, value: median(samples), samples });
+  const limit = { over: least!, under: commands!, ours: compute!, least: least! };
+  return withLimit(part, limitOf(what, limit, ctx.resampling));
 }
 
 /** The least upload of scattered pages: see BareUpload. */
@@ -181,9 +182,9 @@ async function measureUpload(ctx: RunContext, raw: RawGpu): Promise<void> {
     '>=',
     MIN_UPLOAD_GAIN,
   );
-  const samples = least!.map((time, i) => perPage![i]! / time);
   const what = 'bare WebGPU by three staging buffers of 2 MiB, over a writeBuffer a page';
-  ctx.goals.push({ id: 'G4', parts: [withLimit(part, { what, value: median(samples), samples })] });
+  const sides4 = { over: perPage!, under: least!, ours: auto!, least: least! };
+  ctx.goals.push({ id: 'G4', parts: [withLimit(part, limitOf(what, sides4, ctx.resampling))] });
 }
 
 /** G5: pages from the device to scattered RAM, against a contiguous readback by bare WebGPU. */
@@ -229,8 +230,11 @@ async function measureCurve(ctx: RunContext): Promise<void> {
     const results = await compareSides(ctx, sides, order, box);
     if (results === null) return;
     const samples = results.map((result) => result.samples);
-    const excess = bootstrap(samples, (groups) => curveExcess(curve, groups), ctx.resampling);
-    const setback = bootstrap(samples, (groups) => curveSetback(curve, groups), ctx.resampling);
+    const rounds = [samples[0]!.map((_, round) => round)];
+    const estimate = (of: typeof curveExcess): Estimate =>
+      bootstrap(rounds, ([drawn]) => of(curve, samples, drawn), ctx.resampling);
+    const excess = estimate(curveExcess);
+    const setback = estimate(curveSetback);
     const over = `${direction}: worst time(n) over time(1) + (n - 1) x best time a page`;
     const worse = `${direction}: worst time a page over that of a smaller batch`;
     parts.push(judge(over, excess, '<=', MAX_CURVE_EXCESS));

@@ -9,15 +9,15 @@ import { answerByLoop, blockedOn, questionWords, timedElsewhere } from './blocke
 import type { HopTimes } from './core-worker.ts';
 import { seedFor } from './content.ts';
 import { FaultAround } from './insides.ts';
-import { judge, withLimit } from './goal-parts.ts';
+import { judge, limitOf, withLimit } from './goal-parts.ts';
 import { withProcess } from './migrate-suite.ts';
 import type { MigratingProcess } from './migrate-suite.ts';
 import type { RawGpu } from './raw-gpu.ts';
 import type { RunContext } from './run-context.ts';
 import { OperationFailure, interleave } from './sampler.ts';
 import type { Operation, Sampled } from './sampler.ts';
-import { bootstrap, median, pairedRatio, quantile } from './stats.ts';
-import type { GoalLimit, GoalPart } from './types.ts';
+import { bootstrap, pairedRatio, quantile } from './stats.ts';
+import type { GoalPart } from './types.ts';
 
 /** Pages of the range: 2 MiB, aligned within the mapping. */
 const RANGE_PAGES = 512;
@@ -195,8 +195,8 @@ function report(ctx: RunContext, faults: readonly Sampled[], sweeps: readonly Sa
   const fault = 'fault of a core on 4 KiB over bare copy and mapAsync';
   const limit = limitOf(
     'the bare operation for a thread blocked on it, over bare',
-    blocked!,
-    bare!,
+    { over: blocked!, under: bare!, ours: single!, least: blocked! },
+    random,
   );
   ctx.goals.push({
     id: 'G8',
@@ -284,14 +284,16 @@ function reportHops(ctx: RunContext, times: HopTimes): void {
     judge('round trip through the main thread over a trap', ratio(main, trap), '>=', MIN_OVER_MAIN),
   ];
   const limits = [
-    limitOf('bare round trip to an event loop over one between two sleepers', loop, raw),
-    limitOf('round trip through the main thread over a bare one to an event loop', main, loop),
+    limitOf(
+      'bare round trip to an event loop over one between two sleepers',
+      { over: loop, under: raw, ours: trap, least: loop },
+      ctx.resampling,
+    ),
+    limitOf(
+      'round trip through the main thread over a bare one to an event loop',
+      { over: main, under: loop, ours: trap, least: loop },
+      ctx.resampling,
+    ),
   ];
   ctx.goals.push({ id: 'G10', parts: parts.map((part, i) => withLimit(part, limits[i]!)) });
-}
-
-/** A ratio of bare operations, as the limit of one of ours. */
-function limitOf(what: string, over: readonly number[], under: readonly number[]): GoalLimit {
-  const samples = over.map((us, i) => us / under[i]!);
-  return { what, value: median(samples), samples };
 }

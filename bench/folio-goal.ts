@@ -7,7 +7,7 @@
 import { PAGE_DEVICE, PAGE_RAM, PAGE_SIZE, PMD_SIZE } from '../src/index.ts';
 import { BareFolios } from './bare-folio.ts';
 import { seedFor } from './content.ts';
-import { judge, withLimit } from './goal-parts.ts';
+import { judge, limitOf, withLimit } from './goal-parts.ts';
 import { compareSides, shuffledRounds } from './goal-runs.ts';
 import type { Side } from './goal-runs.ts';
 import { MigratingProcess } from './migrate-suite.ts';
@@ -19,7 +19,7 @@ import { contiguousUpload } from './raw-upload.ts';
 import type { RunContext } from './run-context.ts';
 import { OperationFailure } from './sampler.ts';
 import type { Operation } from './sampler.ts';
-import { median, pairedRatio } from './stats.ts';
+import { pairedRatio } from './stats.ts';
 import type { GoalPart } from './types.ts';
 
 /** Folios, and windows of as many pages, of one sample of bookkeeping. */
@@ -150,9 +150,10 @@ async function measureBookkeeping(ctx: RunContext): Promise<GoalPart | null> {
   const perFolio = ours!.samples.map((us) => us / REPEATED);
   const ratio = pairedRatio(perFolio, theirs!.samples, ctx.resampling);
   const part = judge('bookkeeping of a 2 MiB folio over 512 pages', ratio, '<=', MAX_BOOKKEEPING);
-  const samples = least!.samples.map((us, i) => us / REPEATED / theirs!.samples[i]!);
+  const bareFolio = least!.samples.map((us) => us / REPEATED);
   const what = 'a bare exchange of one entry over bookkeeping of 512 pages';
-  return withLimit(part, { what, value: median(samples), samples });
+  const beside = { over: bareFolio, under: theirs!.samples, ours: perFolio, least: bareFolio };
+  return withLimit(part, limitOf(what, beside, ctx.resampling));
 }
 
 function expectMoved(errno: number): void {
@@ -204,8 +205,8 @@ async function measureWhole(ctx: RunContext, raw: RawGpu): Promise<GoalPart | nu
   if (results === null) return null;
   const [pages, folio, bare] = results.map((result) => result.samples);
   const gain = pairedRatio(pages!, folio!, ctx.resampling);
-  const samples = pages!.map((time, i) => time / bare![i]!);
   const what = 'whole migration of 512 pages over a bare WebGPU upload of 2 MiB';
   const part = judge('whole migration of 512 pages over a 2 MiB folio', gain, '>=', MIN_WHOLE);
-  return withLimit(part, { what, value: median(samples), samples });
+  const beside = { over: pages!, under: bare!, ours: folio!, least: bare! };
+  return withLimit(part, limitOf(what, beside, ctx.resampling));
 }

@@ -2,8 +2,8 @@
  * Arithmetic of the goals that more than one file needs: a bound held against an estimate, and the
  * batching curve.
  */
-import { median } from './stats.ts';
-import type { Estimate } from './stats.ts';
+import { median, pairedRatio } from './stats.ts';
+import type { Estimate, RandomSource } from './stats.ts';
 import type { GoalLimit, GoalPart } from './types.ts';
 
 /** Holds an estimate against its bound. The value decides, not its interval. */
@@ -30,29 +30,71 @@ export function strain(part: GoalPart): number {
   return part.comparison === '<=' ? part.value / part.target : part.target / part.value;
 }
 
-/**
- * G6, first half: the worst time(n) / (time(1) + (n - 1) * best time per page).
- *
- * @param sizes Batch sizes, ascending from 1. @param times Samples of each size.
- */
-export function curveExcess(sizes: readonly number[], times: readonly ArrayLike<number>[]): number {
-  const medians = times.map(median);
-  const best = Math.min(...medians.map((time, i) => time / sizes[i]!));
-  const single = medians[0]!;
-  return Math.max(...medians.map((time, i) => time / (single + (sizes[i]! - 1) * best)));
+/** Sides of a limit, sampled round by round beside the side that it limits. */
+export interface LimitSides {
+  /** Their quotient, round by round, is the limit. */
+  readonly over: readonly number[];
+  readonly under: readonly number[];
+  /** The side of ours, and the one of the two that can't be faster. */
+  readonly ours: readonly number[];
+  readonly least: readonly number[];
 }
 
-/** G6, second half: the worst ratio of a size's time per page to that of any smaller size. */
+/** A limit that is a quotient of two sides, and how far ours is from it. */
+export function limitOf(what: string, sides: LimitSides, random: RandomSource): GoalLimit {
+  const { over, under, ours, least } = sides;
+  const samples = over.map((time, i) => time / under[i]!);
+  return { what, value: median(samples), samples, beyond: pairedRatio(ours, least, random) };
+}
+
+/**
+ * G6, first half: the worst time(n) / (time(1) + (n - 1) * best time per page). Times are compared
+ * within a round, as in all ratios here: in a browser an answer takes half a millisecond or two, and
+ * a median of one size alone lies anywhere between them when half of the answers are late.
+ *
+ * @param sizes Batch sizes, ascending from 1.
+ * @param times Samples of each size; those of the same number belong to the same round.
+ * @param rounds Numbers of the rounds to look at, each as often as it is named; default: all.
+ */
+export function curveExcess(
+  sizes: readonly number[],
+  times: readonly ArrayLike<number>[],
+  rounds: ArrayLike<number> = roundsOf(times),
+): number {
+  const [single] = times;
+  const best = Math.min(...times.map((samples, i) => median(pick(samples, rounds)) / sizes[i]!));
+  const excess = times.map((samples, i) => {
+    const rest = (sizes[i]! - 1) * best;
+    return median(Array.from(rounds, (round) => samples[round]! / (single![round]! + rest)));
+  });
+  return Math.max(...excess);
+}
+
+/**
+ * G6, second half: the worst ratio of a size's time per page to that of the best smaller size, by
+ * rounds, too.
+ */
 export function curveSetback(
   sizes: readonly number[],
   times: readonly ArrayLike<number>[],
+  rounds: ArrayLike<number> = roundsOf(times),
 ): number {
-  const perPage = times.map((samples, i) => median(samples) / sizes[i]!);
-  let least = perPage[0]!;
+  const perPage = times.map((samples, i) => median(pick(samples, rounds)) / sizes[i]!);
+  let least = 0;
   let worst = 0;
-  for (const time of perPage.slice(1)) {
-    worst = Math.max(worst, time / least);
-    least = Math.min(least, time);
+  for (let i = 1; i < sizes.length; i++) {
+    const [ours, theirs] = [times[i]!, times[least]!];
+    const ratios = Array.from(rounds, (round) => ours[round]! / theirs[round]!);
+    worst = Math.max(worst, (median(ratios) * sizes[least]!) / sizes[i]!);
+    if (perPage[i]! < perPage[least]!) least = i;
   }
   return worst;
+}
+
+function roundsOf(times: readonly ArrayLike<number>[]): number[] {
+  return Array.from(times[0]!, (_, round) => round);
+}
+
+function pick(samples: ArrayLike<number>, rounds: ArrayLike<number>): number[] {
+  return Array.from(rounds, (round) => samples[round]!);
 }

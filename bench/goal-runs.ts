@@ -7,6 +7,7 @@ import type { StrategyName } from '../src/index.ts';
 import type { CopyOperation, Direction } from './copy-operation.ts';
 import { takeCopy } from './copy-suite.ts';
 import type { CopyPools } from './copy-suite.ts';
+import type { GoalPlan } from './plan.ts';
 import type { RunContext } from './run-context.ts';
 import { interleave } from './sampler.ts';
 import type { Operation, Sampled } from './sampler.ts';
@@ -50,6 +51,11 @@ export interface PairBox {
   readonly maxPairs: number;
   /** Milliseconds of the comparison, preparation included. */
   readonly budgetMs: number;
+}
+
+/** The box of a comparison whose value lies near its bound: it has to be steady. */
+export function boxOfNear({ minPairs, maxPairs, budgetMs, nearTimes }: GoalPlan): PairBox {
+  return { minPairs, maxPairs: nearTimes * maxPairs, budgetMs: nearTimes * budgetMs };
 }
 
 /** How many rounds fit a box when one took `roundMs`. */

@@ -45,6 +45,8 @@ export interface GoalPlan {
   readonly maxPairs: number;
   /** Milliseconds of one comparison, preparation included. */
   readonly budgetMs: number;
+  /** Times as many samples, and time, of comparisons whose value lies near its bound (G2, G3). */
+  readonly nearTimes: number;
   /** Pages in a stream of batches (G4, G5) and in the large batch of G3. */
   readonly streamPages: number;
   /** Pages in the small batch of G3, and of one list in a stream. */
@@ -227,6 +229,7 @@ function quickPlan(): Sizes {
       minPairs: 15,
       maxPairs: 40,
       budgetMs: 250,
+      nearTimes: 1,
       streamPages: 4096,
       batchPages: 512,
       curve: CURVE,
@@ -278,6 +281,7 @@ function fullPlan(): Sizes {
       minPairs: 15,
       maxPairs: 100,
       budgetMs: 8000,
+      nearTimes: 3,
       streamPages: 4096,
       batchPages: 512,
       curve: CURVE,

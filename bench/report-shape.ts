@@ -93,7 +93,8 @@ const cell = object({
   counts: optional(mapOf(figure)),
 });
 
-const limit = optional(object({ what: text, value: figure, samples: listOf(figure) }));
+const beyond = optional(object({ value: figure, ci: interval }));
+const limit = optional(object({ what: text, value: figure, samples: listOf(figure), beyond }));
 
 const part = object({
   what: text,

@@ -11,7 +11,14 @@ import { presetTextTable } from './presets.ts';
 import { askedFor, settingsFact, directionName, formatNumber, shortBytes } from './format.ts';
 import { median } from './stats.ts';
 import { isBroken } from './types.ts';
-import type { BenchCell, BenchEnvironment, BenchGoal, BenchReport, GoalPart } from './types.ts';
+import type {
+  BenchCell,
+  BenchEnvironment,
+  BenchGoal,
+  BenchReport,
+  GoalLimit,
+  GoalPart,
+} from './types.ts';
 
 /** A table: cells are text, the first column names the row. */
 export interface Table {
@@ -340,7 +347,15 @@ function goalText(goal: BenchGoal): string {
 }
 
 function limitText({ limit }: Pick<GoalPart, 'limit'>): string {
-  return limit === undefined ? '' : `; limit here ${formatNumber(limit.value)}: ${limit.what}`;
+  if (limit === undefined) return '';
+  const { what, value, beyond } = limit;
+  return `; limit here ${formatNumber(value)}${beyondText(beyond)}: ${what}`;
+}
+
+function beyondText(beyond: GoalLimit['beyond']): string {
+  if (beyond === undefined) return '';
+  const [low, high] = beyond.ci.map(formatNumber);
+  return `, ours ${formatNumber(beyond.value)} times as long (${low} to ${high})`;
 }
 
 /** All tables of the report, in the order to read them. */

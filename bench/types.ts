@@ -181,6 +181,8 @@ export interface GoalLimit {
   readonly what: string;
   readonly value: number;
   readonly samples: readonly number[];
+  /** How many times as long ours takes as what forbids it, of the same rounds; in pairs only. */
+  readonly beyond?: { readonly value: number; readonly ci: readonly [number, number] };
 }
 
 /** One goal. `value`, `ci`, `target` and `limit` are those of the part with the least margin. */

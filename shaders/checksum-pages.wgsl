@@ -10,7 +10,7 @@
 #import page
 
 @group(0) @binding(0) var<storage, read> arena: array<Unit>;
-@group(1) @binding(1) var<storage, read_write> sums: array<u32>;
+@group(0) @binding(3) var<storage, read_write> sums: array<u32>;
 
 // One for each job of the workgroup.
 var<workgroup> page_sums: array<atomic<u32>, lanes>;

@@ -9,7 +9,7 @@
 #import page
 
 @group(0) @binding(0) var<storage, read> arena: array<Unit>;
-@group(1) @binding(1) var<storage, read_write> bounce: array<Unit>;
+@group(0) @binding(3) var<storage, read_write> bounce: array<Unit>;
 
 @compute @workgroup_size(lanes)
 fn gather_pages(

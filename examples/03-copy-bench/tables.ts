@@ -42,7 +42,12 @@ function goalRows({ id, title, holds, parts }: BenchGoal): HTMLTableRowElement[]
   head.append(...(parts.length === 1 && only !== undefined ? partCells(only) : [spanning('')]));
   for (const { limit } of parts) {
     if (limit === undefined) continue;
-    const text = `limit of this platform: ${digits(limit.value)} (${limit.what})`;
+    const { what, value, beyond } = limit;
+    const ours =
+      beyond === undefined
+        ? ''
+        : `, ours ${digits(beyond.value)} times as long (${beyond.ci.map(digits).join(' to ')})`;
+    const text = `limit of this platform: ${digits(value)}${ours} (${what})`;
     lines.push(el('tr', { class: 'part' }, el('td', { colspan: 3 }), spanning(text)));
   }
   return [head, ...lines];

@@ -34,7 +34,7 @@ override lanes: u32 = 64;
 override page_lanes: u32 = 64;
 
 @group(0) @binding(1) var<storage, read_write> status: Status;
-@group(1) @binding(0) var<storage, read> batch: JobBatch;
+@group(0) @binding(2) var<storage, read> batch: JobBatch;
 
 // The job that a lane of a workgroup works on; grids of more than 65,535 workgroups have several
 // rows.

@@ -35,7 +35,7 @@ export type BindingAccess = 'read' | 'read_write';
 export interface KernelInterface {
   readonly entryPoint: string;
   readonly arena: BindingAccess;
-  /** Name and access of group 1 binding 1, where the kernel has one. */
+  /** Name and access of binding 3, where the kernel has one. */
   readonly extra?: { readonly name: 'bounce' | 'sums'; readonly access: BindingAccess };
 }
 
@@ -65,9 +65,9 @@ export const KERNELS: Readonly<Record<KernelName, KernelInterface>> = {
 export const BINDINGS = {
   arena: { group: 0, binding: 0 },
   status: { group: 0, binding: 1 },
-  batch: { group: 1, binding: 0 },
-  bounce: { group: 1, binding: 1 },
-  sums: { group: 1, binding: 1 },
+  batch: { group: 0, binding: 2 },
+  bounce: { group: 0, binding: 3 },
+  sums: { group: 0, binding: 3 },
 } as const;
 
 /** Names of the `override` constants. */

@@ -42,7 +42,7 @@ import { nudgerOf } from './nudge.ts';
 import type { Nudger } from './nudge.ts';
 import { landFlight } from './landing.ts';
 import { dropUnusedSlots, isRobbed, takeSlots } from './flight-slots.ts';
-import { Launcher, type FlightListener } from './launcher.ts';
+import { flightsTogether, Launcher, type FlightListener } from './launcher.ts';
 import { createListShape, ListRun, measureList, routeOf, ROUTES } from './list-run.ts';
 import { ROUTE_CLEAR, ROUTE_DOWNLOAD, ROUTE_MOVE, ROUTE_UPLOAD } from './list-run.ts';
 import { RamHazards } from './ram-hazards.ts';
@@ -167,7 +167,7 @@ export class WebGpuEngine implements CopyEngine, FlightListener {
     this.stats.lists += 1;
     this.stats.jobs += list.length;
     for (let route = 0; route < ROUTES; route++) this.stats.pages += this.shape.pages[route]!;
-    const run = new ListRun(list, choice, this.shape);
+    const run = new ListRun(list, choice, this.shape, this.vram.arenas.length === 1);
     this.queue.push(run);
     this.pump();
     return run.settled ? run.result : run.whenSettled();
@@ -342,12 +342,12 @@ export class WebGpuEngine implements CopyEngine, FlightListener {
     const { burst, launcher } = this;
     if (this.losesRobbed(burst[0]!)) return false;
     let now = launcher.recordAll(burst, run.choice, this.encodingSince);
-    for (let i = 0; i < burst.length; i++) {
-      const flight = burst[i]!;
-      if (this.losesRobbed(flight)) burst.length = i;
+    for (let from = 0, end = 0; from < burst.length; from = end) {
+      end = from + flightsTogether(run, burst, from);
+      if (this.losesRobbed(burst[from]!)) burst.length = from;
       else {
-        now = launcher.launch(flight, now);
-        this.begin(run, flight);
+        now = launcher.launch(burst, from, end, now);
+        for (let i = from; i < end; i++) this.begin(run, burst[i]!);
       }
     }
     this.encodingSince = launcher.close(burst, now);

@@ -89,8 +89,8 @@ function planRows(
 
 /**
  * Plans as many rows as fit of a list in which each copies one page, all in one direction. What it
- * does for them is what `planSinglePages` does, at a fifth of the time: columns in which all such
- * plans are alike are filled once.
+ * does for them is what `planSinglePages` and `planSingleMoves` do, at a fifth of the time: columns
+ * in which all such plans are alike are filled once.
  */
 function planPlainPages(
   run: ListRun,
@@ -99,33 +99,36 @@ function planPlainPages(
   room: FlightRoom,
   layout: FrameLayout,
 ): void {
-  const isUpload = run.plainRoute === ROUTE_UPLOAD;
-  const kind = isUpload ? SEGMENT_UPLOAD : SEGMENT_DOWNLOAD;
-  const fits = Math.min(plan.capacity, pagesThatFit(run.plainRoute, plan, room));
+  const { plainRoute: route, list } = run;
+  const isDownload = route === ROUTE_DOWNLOAD;
+  const fits = Math.min(plan.capacity, pagesThatFit(route, plan, room));
   const length = Math.min(run.deviceRows - run.cursor, fits);
-  const { source, target } = run.list;
-  const vram = isUpload ? target : source;
-  const ram = isUpload ? source : target;
-  plan.makePlain(kind, length);
+  plan.makePlain(segmentKind(route), length);
+  const vram = isDownload ? list.source : list.target;
+  const other = isDownload ? list.target : list.source;
+  const others = route === ROUTE_MOVE ? plan.sourceFrame : plan.host;
   const last = run.isSorted
-    ? takeRows(order, run.cursor, length, vram, ram, plan)
-    : takeInOrder(run.cursor, length, vram, ram, plan);
+    ? takeRows(order, run.cursor, length, vram, other, plan.row, plan.frame, others)
+    : takeInOrder(run.cursor, length, vram, other, plan.row, plan.frame, others);
   placePages(length, last, layout, plan);
-  if (isUpload) run.uploadPagesLeft -= length;
-  else run.downloadPagesLeft -= length;
+  if (route === ROUTE_MOVE) placeSources(length, layout.hostFrames, plan);
+  else if (isDownload) run.downloadPagesLeft -= length;
+  else run.uploadPagesLeft -= length;
   run.cursor += length;
 }
 
 // Loops of their own over few columns: the compiler keeps these in registers. Both answer the last
-// frame of VRAM, and leave in `frame` the frames as the list names them.
+// frame of VRAM, and leave in `frame` and `others` the frames as the list names them.
 
 function takeRows(
   order: Uint32Array,
   from: number,
   length: number,
   vram: Uint32Array,
-  ram: Uint32Array,
-  { row: rows, frame, host }: FlightPlan,
+  other: Uint32Array,
+  rows: Uint32Array,
+  frame: Uint32Array,
+  others: Uint32Array,
 ): number {
   let last = 0;
   for (let i = 0; i < length; i++) {
@@ -133,7 +136,7 @@ function takeRows(
     const at = vram[row]!;
     rows[i] = row;
     frame[i] = at;
-    host[i] = ram[row]!;
+    others[i] = other[row]!;
     if (at > last) last = at;
   }
   return last;
@@ -143,18 +146,28 @@ function takeInOrder(
   from: number,
   length: number,
   vram: Uint32Array,
-  ram: Uint32Array,
-  { row: rows, frame, host }: FlightPlan,
+  other: Uint32Array,
+  rows: Uint32Array,
+  frame: Uint32Array,
+  others: Uint32Array,
 ): number {
   let last = 0;
   for (let i = 0; i < length; i++) {
     const at = vram[from + i]!;
     rows[i] = from + i;
     frame[i] = at;
-    host[i] = ram[from + i]!;
+    others[i] = other[from + i]!;
     if (at > last) last = at;
   }
   return last;
+}
+
+/** Sources of moves lie in the only arena, too. */
+function placeSources(length: number, first: number, plan: FlightPlan): void {
+  const { sourceFrame } = plan;
+  for (let i = 0; i < length; i++) sourceFrame[i] = sourceFrame[i]! - first;
+  plan.sourceArena.fill(0, 0, length);
+  plan.bouncePages = length;
 }
 
 /** Finds the arena of each page. */
@@ -367,6 +380,8 @@ function segmentKind(route: number): number {
       return SEGMENT_UPLOAD;
     case ROUTE_DOWNLOAD:
       return SEGMENT_DOWNLOAD;
+    case ROUTE_MOVE:
+      return SEGMENT_WITHIN;
     case ROUTE_CLEAR:
       return SEGMENT_CLEAR;
     case ROUTE_ADD:

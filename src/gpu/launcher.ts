@@ -1,7 +1,7 @@
 /*
- * Turns planned flights into queue submissions, one each, and asks the device to say when each is
- * done. Flights come in bursts: `recordAll`, `launch` for each, `close`. A burst has one write of
- * descriptors and at most one error scope.
+ * Turns planned flights into queue submissions, mostly one each, and asks the device to say when
+ * each is done. Flights come in bursts: `recordAll`, `launch` for each submission, `close`. A burst
+ * has one write of descriptors and at most one error scope.
  *
  * Order inside a flight: uploads, moves, clears, additions, checksums, downloads. The jobs of a
  * list are unordered and free of conflicts, so any order would do.
@@ -16,6 +16,8 @@ import { assert } from '../base/assert.ts';
 import { PAGE_SIZE } from '../base/units.ts';
 import type { CommandList } from '../engine/command-list.ts';
 import type { Flight } from './flight.ts';
+import { isRobbed } from './flight-slots.ts';
+import type { ListRun } from './list-run.ts';
 import {
   SEGMENT_ACROSS,
   SEGMENT_ADD,
@@ -54,6 +56,8 @@ export class Launcher {
   private readonly recording: Recording;
   /** Hears each error scope before its flights do. */
   private readonly onScope: (error: GPUError | null) => void;
+  /** What a submission consists of, while it is made. */
+  private readonly commands: GPUCommandBuffer[] = [];
   /** Whether the burst is in an error scope. */
   private isScoped = false;
 
@@ -143,11 +147,10 @@ export class Launcher {
     jobs.write(queue);
     const encoder = device.createCommandEncoder();
     encoder.copyBufferToBuffer(buffer, 0, bounce, 0, pages * PAGE_SIZE);
-    const { pipeline, arenaGroups, batchGroup } = kernels.kernels['scatter-pages'];
+    const { pipeline, groups } = kernels.kernels['scatter-pages'];
     const pass = encoder.beginComputePass();
     pass.setPipeline(pipeline);
-    pass.setBindGroup(0, arenaGroups[0]);
-    pass.setBindGroup(1, batchGroup, jobs.groupOffset, 0, 1);
+    pass.setBindGroup(0, groups[0], jobs.groupOffset, 0, 1);
     pass.dispatchWorkgroups(jobs.gridWidth(0), jobs.gridRows(0));
     pass.end();
     const commands = encoder.finish();
@@ -171,31 +174,40 @@ export class Launcher {
   }
 
   /**
-   * Submits a recorded flight, after filling its upload slot if that is not done.
+   * Submits recorded flights `from` to `end` of a burst in one submission, after filling those of
+   * their upload slots that are not.
    *
    * @param begun the time now (ms)
    * @returns the time now
    *
    * Context: no lock; never waits. Source: our own.
    */
-  launch(flight: Flight, begun: number): number {
+  launch(burst: readonly Flight[], from: number, end: number, begun: number): number {
     const { stats, device } = this.resources;
+    const { commands } = this;
     let filled = begun;
-    if (flight.upload !== null && flight.upload.range !== null) {
-      this.fillUpload(flight);
-      filled = performance.now();
+    commands.length = 0;
+    for (let i = from; i < end; i++) {
+      const flight = burst[i]!;
+      if (flight.upload !== null && flight.upload.range !== null) {
+        this.fillUpload(flight);
+        filled = performance.now();
+      }
+      stats.bytesToDevice += flight.plan.pagesOf[SEGMENT_UPLOAD]! * PAGE_SIZE;
+      flight.pending = this.isScoped ? 1 : 0;
+      flight.failure = 0;
+      commands.push(flight.commands!);
+      flight.commands = null;
     }
-    stats.bytesToDevice += flight.plan.pagesOf[SEGMENT_UPLOAD]! * PAGE_SIZE;
-    flight.pending = this.isScoped ? 1 : 0;
-    flight.failure = 0;
-    device.queue.submit([flight.commands!]);
-    flight.commands = null;
+    device.queue.submit(commands);
     const submitted = performance.now();
     stats.hostCopyMs += filled - begun;
     stats.submitMs += submitted - filled;
     stats.submissions += 1;
-    flight.submittedAt = submitted;
-    this.expectAnswers(flight);
+    for (let i = from; i < end; i++) {
+      burst[i]!.submittedAt = submitted;
+      this.expectAnswers(burst[i]!);
+    }
     const asked = performance.now();
     stats.encodeMs += asked - submitted;
     return asked;
@@ -261,6 +273,22 @@ export class Launcher {
       device.queue.onSubmittedWorkDone().then(onAnswer, onRefusal);
     }
   }
+}
+
+/**
+ * How many flights of a burst, from number `from` on, leave in one submission. A submission costs 30
+ * to 100 us of this thread. Two uploads by kernel share one where that delays nothing: not the first
+ * of a burst, for which the device waits, and not the last of a list, which the list waits for. Copy
+ * commands are so fast that the device would wait for the second to be filled.
+ *
+ * Source: our own; measured in docs/performance.md.
+ */
+export function flightsTogether(run: ListRun, burst: readonly Flight[], from: number): number {
+  const second = from + 1;
+  if (from === 0 || second === burst.length || run.choice.upload.name !== 'compute') return 1;
+  const isLast = second === burst.length - 1 && run.isPlanned;
+  const other = burst[second]!;
+  return isLast || other.upload === null || isRobbed(other) ? 1 : 2;
 }
 
 /**

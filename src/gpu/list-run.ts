@@ -55,18 +55,26 @@ export function measureList(list: CommandList, hostFrames: number, shape: ListSh
   }
 }
 
-/** The only route of a list of single pages between RAM and VRAM, which most lists are. */
-function plainRouteOf(rows: number, shape: ListShape): number {
+/**
+ * The only route of a list of single pages that are all copied one way, which most lists are.
+ * Moves count where VRAM is one arena: between two a page goes another way than within one.
+ */
+function plainRouteOf(
+  rows: number,
+  { rows: rowsOf, pages }: ListShape,
+  isOneArena: boolean,
+): number {
   if (rows === 0) return ROUTE_HOST;
-  if (shape.rows[ROUTE_UPLOAD] === rows && shape.pages[ROUTE_UPLOAD] === rows) return ROUTE_UPLOAD;
-  const { pages } = shape;
-  const downloads = shape.rows[ROUTE_DOWNLOAD] === rows && pages[ROUTE_DOWNLOAD] === rows;
-  return downloads ? ROUTE_DOWNLOAD : ROUTE_HOST;
+  if (rowsOf[ROUTE_UPLOAD] === rows && pages[ROUTE_UPLOAD] === rows) return ROUTE_UPLOAD;
+  if (rowsOf[ROUTE_DOWNLOAD] === rows && pages[ROUTE_DOWNLOAD] === rows) return ROUTE_DOWNLOAD;
+  const moves = isOneArena && rowsOf[ROUTE_MOVE] === rows && pages[ROUTE_MOVE] === rows;
+  return moves ? ROUTE_MOVE : ROUTE_HOST;
 }
 
 function sortsRows({ upload, download, move, clear }: StrategyChoice, plainRoute: number): boolean {
   if (plainRoute === ROUTE_UPLOAD) return upload.sortsRows;
   if (plainRoute === ROUTE_DOWNLOAD) return download.sortsRows;
+  if (plainRoute === ROUTE_MOVE) return move.sortsRows;
   return upload.sortsRows || download.sortsRows || move.sortsRows || clear.sortsRows;
 }
 
@@ -80,7 +88,7 @@ export class ListRun {
   sumPagesLeft: number;
   readonly hostRows: number;
   readonly deviceRows: number;
-  /** Where all rows copy a page each, and all up or all down: their route. Else ROUTE_HOST. */
+  /** Where all rows copy a page each, all up, all down or all in VRAM: their route, or ROUTE_HOST. */
   readonly plainRoute: number;
   /** Whether all that it asks for is to upload pages, in any order, by kernel. */
   readonly isScattered: boolean;
@@ -100,7 +108,8 @@ export class ListRun {
   settled = false;
   private resolve: ((result: number) => void) | null = null;
 
-  constructor(list: CommandList, choice: StrategyChoice, shape: ListShape) {
+  /** @param isOneArena whether VRAM is one buffer */
+  constructor(list: CommandList, choice: StrategyChoice, shape: ListShape, isOneArena: boolean) {
     this.list = list;
     this.choice = choice;
     this.uploadPagesLeft = shape.pages[ROUTE_UPLOAD]!;
@@ -108,7 +117,7 @@ export class ListRun {
     this.sumPagesLeft = shape.pages[ROUTE_SUM]!;
     this.hostRows = shape.rows[ROUTE_HOST]!;
     this.deviceRows = list.length - this.hostRows;
-    this.plainRoute = plainRouteOf(list.length, shape);
+    this.plainRoute = plainRouteOf(list.length, shape, isOneArena);
     this.isSorted = sortsRows(choice, this.plainRoute);
     this.isScattered = this.plainRoute === ROUTE_UPLOAD && choice.upload.name === 'compute';
   }

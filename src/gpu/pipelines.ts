@@ -5,15 +5,14 @@
  * the tests, which refuse them. Steady state makes no bind group: arenas, bounce buffer, results
  * and job buffer never change, and dispatches differ in a dynamic offset only.
  *
- * Bind groups. Group 0: an arena and the status block, once for kernels that write the arena and
- * once for those that read it. Group 1: the job batch, alone or with the bounce buffer or the
- * results.
+ * Bind groups. One for each kernel and arena, with all that a dispatch binds: the arena, the status
+ * block, the job batch, and the bounce buffer or the results. Setting a second one costs 3 to 5 us.
  *
  * Locking. None. Source: our own.
  */
 import { errno } from '../base/errno.ts';
 import type { BindingAccess, KernelName } from './abi.ts';
-import { KERNELS } from './abi.ts';
+import { BINDINGS, KERNELS } from './abi.ts';
 import { STAGE_COMPUTE } from './flags.ts';
 import type { JobBuffer } from './job-buffer.ts';
 import type { EngineOpenError } from './open-error.ts';
@@ -41,10 +40,8 @@ export interface KernelBuffers {
 /** A compiled kernel with everything that a dispatch of it binds. */
 export interface Kernel {
   readonly pipeline: GPUComputePipeline;
-  /** Group 0 by arena. */
-  readonly arenaGroups: readonly GPUBindGroup[];
-  /** Group 1. */
-  readonly batchGroup: GPUBindGroup;
+  /** Group 0, by arena. */
+  readonly groups: readonly GPUBindGroup[];
 }
 
 /** All kernels, and what the compiler said about them. */
@@ -74,12 +71,12 @@ export async function createKernels(
   buffers: KernelBuffers,
   tuning: KernelTuning,
 ): Promise<KernelSet | EngineOpenError> {
-  const bindings = new Bindings(device, arenas, buffers);
   const messages: string[] = [];
   const kernels: Partial<Record<KernelName, Kernel>> = {};
   try {
     const names = Object.keys(KERNELS) as KernelName[];
-    const compiled = names.map((name) => compile(device, name, bindings, tuning, messages));
+    const memory = { arenas, ...buffers };
+    const compiled = names.map((name) => compile(device, name, memory, tuning, messages));
     for (const [index, kernel] of (await Promise.all(compiled)).entries()) {
       kernels[names[index]!] = kernel;
     }
@@ -97,7 +94,7 @@ export async function createKernels(
 async function compile(
   device: GPUDevice,
   name: KernelName,
-  bindings: Bindings,
+  memory: KernelMemory,
   tuning: KernelTuning,
   messages: string[],
 ): Promise<Kernel> {
@@ -105,82 +102,65 @@ async function compile(
   const module = device.createShaderModule({ label: name, code: linked.code });
   const info = await module.getCompilationInfo();
   for (const message of info.messages) messages.push(describeMessage(message, linked));
-  const { arena, entryPoint } = KERNELS[name];
-  const batch = bindings.batch(name);
+  const layout = device.createBindGroupLayout({ label: name, entries: layoutEntries(name) });
   const pipeline = await device.createComputePipelineAsync({
     label: name,
-    layout: device.createPipelineLayout({
-      label: name,
-      bindGroupLayouts: [bindings.arenaLayouts[arena], batch.layout],
-    }),
+    layout: device.createPipelineLayout({ label: name, bindGroupLayouts: [layout] }),
     compute: {
       module,
-      entryPoint,
+      entryPoint: KERNELS[name].entryPoint,
       constants: { lanes: tuning.lanes, page_lanes: tuning.pageLanes },
     },
   });
-  return { pipeline, arenaGroups: bindings.arenaGroups[arena], batchGroup: batch.group };
+  const groups = memory.arenas.map((arena) =>
+    device.createBindGroup({ label: name, layout, entries: groupEntries(name, arena, memory) }),
+  );
+  return { pipeline, groups };
 }
 
-/** Layouts and groups, shared between kernels where they are equal. */
-class Bindings {
-  readonly arenaLayouts: Readonly<Record<BindingAccess, GPUBindGroupLayout>>;
-  readonly arenaGroups: Readonly<Record<BindingAccess, readonly GPUBindGroup[]>>;
-  private readonly device: GPUDevice;
-  private readonly buffers: KernelBuffers;
-
-  constructor(device: GPUDevice, arenas: readonly GPUBuffer[], buffers: KernelBuffers) {
-    this.device = device;
-    this.buffers = buffers;
-    this.arenaLayouts = {
-      read: this.arenaLayout('read'),
-      read_write: this.arenaLayout('read_write'),
-    };
-    const groups = (access: BindingAccess): GPUBindGroup[] =>
-      arenas.map((arena) =>
-        device.createBindGroup({
-          label: `arena ${access}`,
-          layout: this.arenaLayouts[access],
-          entries: [
-            { binding: 0, resource: { buffer: arena } },
-            { binding: 1, resource: { buffer: buffers.status } },
-          ],
-        }),
-      );
-    this.arenaGroups = { read: groups('read'), read_write: groups('read_write') };
-  }
-
-  /** Layout and group of a kernel's group 1. */
-  batch(name: KernelName): { layout: GPUBindGroupLayout; group: GPUBindGroup } {
-    const { extra } = KERNELS[name];
-    const { jobs } = this.buffers;
-    const layoutEntries: GPUBindGroupLayoutEntry[] = [
-      {
-        binding: 0,
-        visibility: STAGE_COMPUTE,
-        buffer: { type: 'read-only-storage', hasDynamicOffset: true },
-      },
-    ];
-    const entries: GPUBindGroupEntry[] = [
-      { binding: 0, resource: { buffer: jobs.buffer, size: jobs.bindingBytes } },
-    ];
-    if (extra !== undefined) {
-      layoutEntries.push(storageEntry(1, extra.access));
-      entries.push({ binding: 1, resource: { buffer: this.buffers[extra.name] } });
-    }
-    const layout = this.device.createBindGroupLayout({ label: name, entries: layoutEntries });
-    return { layout, group: this.device.createBindGroup({ label: name, layout, entries }) };
-  }
-
-  private arenaLayout(access: BindingAccess): GPUBindGroupLayout {
-    return this.device.createBindGroupLayout({
-      label: `arena ${access}`,
-      entries: [storageEntry(0, access), storageEntry(1, 'read_write')],
-    });
-  }
+/** What kernels bind. */
+interface KernelMemory extends KernelBuffers {
+  readonly arenas: readonly GPUBuffer[];
 }
 
-function storageEntry(binding: number, access: BindingAccess): GPUBindGroupLayoutEntry {
+function layoutEntries(name: KernelName): GPUBindGroupLayoutEntry[] {
+  const { arena, extra } = KERNELS[name];
+  const entries = [
+    storageEntry(BINDINGS.arena.binding, arena),
+    storageEntry(BINDINGS.status.binding, 'read_write'),
+    storageEntry(BINDINGS.batch.binding, 'read', true),
+  ];
+  if (extra !== undefined) {
+    entries.push(storageEntry(BINDINGS[extra.name].binding, extra.access));
+  }
+  return entries;
+}
+
+function groupEntries(
+  name: KernelName,
+  arena: GPUBuffer,
+  memory: KernelMemory,
+): GPUBindGroupEntry[] {
+  const { extra } = KERNELS[name];
+  const { status, jobs } = memory;
+  const batch = { buffer: jobs.buffer, size: jobs.bindingBytes };
+  const entries: GPUBindGroupEntry[] = [
+    { binding: BINDINGS.arena.binding, resource: { buffer: arena } },
+    { binding: BINDINGS.status.binding, resource: { buffer: status } },
+    { binding: BINDINGS.batch.binding, resource: batch },
+  ];
+  if (extra !== undefined) {
+    const { binding } = BINDINGS[extra.name];
+    entries.push({ binding, resource: { buffer: memory[extra.name] } });
+  }
+  return entries;
+}
+
+function storageEntry(
+  binding: number,
+  access: BindingAccess,
+  hasDynamicOffset = false,
+): GPUBindGroupLayoutEntry {
   const type = access === 'read' ? 'read-only-storage' : 'storage';
-  return { binding, visibility: STAGE_COMPUTE, buffer: { type } };
+  return { binding, visibility: STAGE_COMPUTE, buffer: { type, hasDynamicOffset } };
 }

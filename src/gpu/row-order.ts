@@ -4,14 +4,14 @@
  * together.
  *
  * Sorting is a byte-wise radix sort over typed arrays, skipped where the rows are in order already:
- * about 10 ns a row.
+ * about 10 ns a row. Keys count from the first frame of VRAM, so that two bytes do for 256 MiB.
  *
  * Locking. None. Source: our own.
  */
 import { assert } from '../base/assert.ts';
 import { PFN_LIMIT } from '../base/units.ts';
 import type { CommandList } from '../engine/command-list.ts';
-import { ROUTE_DOWNLOAD, ROUTE_HOST, ROUTE_SUM, ROUTE_UPLOAD, routeOf } from './list-run.ts';
+import { ROUTE_DOWNLOAD, ROUTE_HOST, ROUTE_SUM, routeOf } from './list-run.ts';
 
 const DIGIT_BITS = 8;
 const DIGITS = 1 << DIGIT_BITS;
@@ -38,7 +38,8 @@ export class RowOrder {
   build(list: CommandList, hostFrames: number, sort: boolean, plainRoute = ROUTE_HOST): void {
     if (this.rows.length < list.length) this.grow(list.capacity);
     if (plainRoute !== ROUTE_HOST) {
-      this.buildPlain(list.length, plainRoute === ROUTE_UPLOAD ? list.target : list.source, sort);
+      const frames = plainRoute === ROUTE_DOWNLOAD ? list.source : list.target;
+      this.buildPlain(list.length, frames, hostFrames, sort);
       return;
     }
     const { rows, keys } = this;
@@ -50,7 +51,7 @@ export class RowOrder {
       const route = routeOf(list, row, hostFrames);
       if (route === ROUTE_HOST) continue;
       const bySource = route === ROUTE_DOWNLOAD || route === ROUTE_SUM;
-      const key = bySource ? source[row]! : target[row]!;
+      const key = (bySource ? source[row]! : target[row]!) - hostFrames;
       rows[length] = row;
       keys[length] = key;
       if (key < last) sorted = false;
@@ -61,8 +62,12 @@ export class RowOrder {
     if (sort && !sorted) this.sort();
   }
 
-  /** The same where every row copies one page: nothing has to be looked at to know its route. */
-  private buildPlain(length: number, frames: Uint32Array, sort: boolean): void {
+  /**
+   * The same where every row copies one page: nothing has to be looked at to know its route.
+   *
+   * @param frames of VRAM by row. @param first the first frame of VRAM
+   */
+  private buildPlain(length: number, frames: Uint32Array, first: number, sort: boolean): void {
     const { rows, keys } = this;
     this.length = length;
     // The planner takes the rows of such a list one by one where they are not sorted.
@@ -71,7 +76,7 @@ export class RowOrder {
     let sorted = true;
     let last = 0;
     for (let row = 0; row < length; row++) {
-      const key = frames[row]!;
+      const key = frames[row]! - first;
       keys[row] = key;
       if (key < last) sorted = false;
       last = key;

@@ -79,7 +79,7 @@ describe.each([true, false])('by reflection, whole lines %s', (wholeLines) => {
 const PROBE = `#import abi
 #import page
 @group(0) @binding(0) var<storage, read> line: Unit;
-@group(1) @binding(1) var<storage, read_write> seen: array<u32>;
+@group(0) @binding(3) var<storage, read_write> seen: array<u32>;
 @compute @workgroup_size(lanes)
 fn probe() {
   seen[0] = batch.job_count;
@@ -135,16 +135,17 @@ describe('by a probe', () => {
     const compute = { module, entryPoint: 'probe', constants: { lanes: 1 } };
     const pipeline = device.createComputePipeline({ layout: 'auto', compute });
     const [line, status, batch, seen] = [buffer(16), buffer(4), buffer(64), buffer(16)];
-    const group = (index: number, first: GPUBuffer, second: GPUBuffer): GPUBindGroup =>
-      device.createBindGroup({
-        layout: pipeline.getBindGroupLayout(index),
-        entries: [first, second].map((made, binding) => ({ binding, resource: { buffer: made } })),
-      });
+    const group = device.createBindGroup({
+      layout: pipeline.getBindGroupLayout(0),
+      entries: [line, status, batch, seen].map((made, binding) => ({
+        binding,
+        resource: { buffer: made },
+      })),
+    });
     const encoder = device.createCommandEncoder();
     const pass = encoder.beginComputePass();
     pass.setPipeline(pipeline);
-    pass.setBindGroup(0, group(0, line, status));
-    pass.setBindGroup(1, group(1, batch, seen));
+    pass.setBindGroup(0, group);
     pass.dispatchWorkgroups(1);
     pass.end();
     device.queue.submit([encoder.finish()]);

@@ -1,6 +1,7 @@
 /*
  * Bursts: flights that fill upload slots are recorded together, with one write of descriptors, and
- * then filled and submitted one by one; what has no slot to fill leaves at once.
+ * then filled and submitted one by one, or two by two by kernel where that delays nothing; what has
+ * no slot to fill leaves at once.
  */
 import { describe, expect, it } from 'vitest';
 import { errno } from '../../src/base/errno.ts';
@@ -26,6 +27,57 @@ it('uploads by kernel: all slots recorded, one write of descriptors, then submit
   );
   expect(wrong).toEqual([]);
   await engine.close();
+});
+
+describe('a burst of uploads from the middle of a list', () => {
+  /** What the engine says in the first burst of a list that fills so many slots of 16 pages. */
+  async function saidBy(slots: number, lanes: number, strategy: 'compute' | 'runs') {
+    const options = { checked: true, slotPages: [16], lanes, maxArenaBytes: 2 ** 22 };
+    const { engine, words } = await openSmall(options);
+    const pages = 16 * slots;
+    const said = listen(engine);
+    const before = engine.stats.submissions;
+    const answer = engine.submit(copies(pages, 'up'), strategy);
+    const burst = said.filter((one) => one.startsWith('submit'));
+    expect(await answer).toBe(0);
+    const submissions = engine.stats.submissions - before;
+    expect(said.filter((one) => one.startsWith('submit'))).toHaveLength(submissions);
+    expect(await engine.submit(copies(pages, 'down'), 'runs')).toBe(0);
+    const wrong = Array.from({ length: pages }, (_, i) => i).filter(
+      (i) => words[(HOST - 1 - i) * WORDS + 9] !== (pages - i) * WORDS + 9,
+    );
+    expect(wrong).toEqual([]);
+    await engine.close();
+    return burst;
+  }
+
+  it.each([
+    // The first never shares a submission, nor does the last of a list.
+    [3, 3, ['submit', 'submit', 'submit']],
+    [4, 3, ['submit', 'submit 2']],
+    [4, 2, ['submit', 'submit']],
+    [4, 4, ['submit', 'submit 2', 'submit']],
+    [5, 4, ['submit', 'submit 2', 'submit']],
+    [6, 5, ['submit', 'submit 2', 'submit 2']],
+  ])('by kernel, of %i slots, %i in the burst: %j', async (slots, lanes, burst) => {
+    expect(await saidBy(slots, lanes, 'compute')).toEqual(burst);
+  });
+
+  it('by copy command: each has its own submission', async () => {
+    expect(await saidBy(4, 3, 'runs')).toEqual(['submit', 'submit', 'submit']);
+  });
+
+  it('is refused two by two: neither is done', async () => {
+    const options = { checked: true, slotPages: [16], lanes: 3, maxArenaBytes: 2 ** 22 };
+    const { engine } = await openSmall(options);
+    engine.vram.arenas[0]!.destroy();
+    const list = copies(64, 'up');
+    const said = listen(engine);
+    expect(await engine.submit(list, 'compute')).toBe(errno.EIO);
+    expect(said).toContain('submit 2');
+    expect([...list.done].includes(1)).toBe(false);
+    await engine.close();
+  });
 });
 
 it('readbacks and uploads without slots: each submitted before the next is recorded', async () => {
@@ -141,6 +193,30 @@ describe('memory of a mapped slot that the device takes back between planning an
     expect(said).toEqual(['record', 'record', 'record', 'submit']);
     await engine.close();
   });
+});
+
+it('memory of the second of two that leave together, robbed while the first leaves', async () => {
+  const options = { checked: true, slotPages: [16], lanes: 3, maxArenaBytes: 2 ** 22 };
+  const { engine } = await openSmall(options);
+  const { uploads } = engine.parts;
+  const taken: Slot[] = [];
+  const take = uploads.take.bind(uploads);
+  uploads.take = (pages) => {
+    const slot = take(pages);
+    if (slot !== null) taken.push(slot);
+    return slot;
+  };
+  const said = listen(engine);
+  const submit = engine.device.queue.submit.bind(engine.device.queue);
+  engine.device.queue.submit = (commands) => {
+    submit(commands);
+    if (taken[2]!.range !== null) taken[2]!.range = new ArrayBuffer(0);
+  };
+  const list = copies(64, 'up');
+  expect(await engine.submit(list, 'compute')).toBe(errno.ENODEV);
+  expect(said.filter((one) => one.startsWith('submit'))).toEqual(['submit', 'submit']);
+  expect([...list.done].includes(1)).toBe(false);
+  await engine.close();
 });
 
 it('a launch that throws ends the engine: what was planned is neither done nor sent', async () => {

@@ -130,13 +130,12 @@ describe.each(TUNINGS)('lanes $lanes, $pageLanes a page, whole lines $wholeLines
   };
 
   const dispatch = (name: KernelName, batch: Uint32Array<ArrayBuffer>, spec: BatchSpec): void => {
-    const { pipeline, arenaGroups, batchGroup } = set.kernels[name];
+    const { pipeline, groups } = set.kernels[name];
     device.queue.writeBuffer(jobs.buffer, 0, batch);
     const encoder = device.createCommandEncoder();
     const pass = encoder.beginComputePass();
     pass.setPipeline(pipeline);
-    pass.setBindGroup(0, arenaGroups[0]);
-    pass.setBindGroup(1, batchGroup, [0]);
+    pass.setBindGroup(0, groups[0], [0]);
     // One row more than needed: workgroups without a job must do nothing.
     const rows = Math.ceil(spec.jobs.length / spec.gridWidth) + 1;
     pass.dispatchWorkgroups(spec.gridWidth, rows);

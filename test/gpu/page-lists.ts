@@ -3,7 +3,7 @@ import { CommandList } from '../../src/engine/command-list.ts';
 import type { WebGpuEngine } from '../../src/gpu/engine-core.ts';
 import { HOST } from '../contract/refused-submissions.ts';
 
-/** What the engine tells the device from now on, in order. */
+/** What the engine tells the device from now on, in order; submissions of several by number. */
 export function listen({ device }: WebGpuEngine): string[] {
   const said: string[] = [];
   const create = device.createCommandEncoder.bind(device);
@@ -14,7 +14,8 @@ export function listen({ device }: WebGpuEngine): string[] {
     return create();
   };
   device.queue.submit = (commands) => {
-    said.push('submit');
+    const { length } = [...commands];
+    said.push(length === 1 ? 'submit' : `submit ${length}`);
     submit(commands);
   };
   device.queue.writeBuffer = (...args: Parameters<GPUQueue['writeBuffer']>) => {

@@ -1,6 +1,6 @@
 /*
- * Lists in which each row copies one page, all up or all down, have a shorter way through planner,
- * job buffer and host copier. It has to come to what the long way comes to.
+ * Lists in which each row copies one page, all up, all down or all inside VRAM, have a shorter way
+ * through planner, job buffer and host copier. It has to come to what the long way comes to.
  */
 import * as fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
@@ -10,6 +10,7 @@ import {
   SEGMENT_CLEAR,
   SEGMENT_DOWNLOAD,
   SEGMENT_UPLOAD,
+  SEGMENT_WITHIN,
 } from '../../src/gpu/flight-plan.ts';
 import { planFlight } from '../../src/gpu/flight-planner.ts';
 import { HostCopier } from '../../src/gpu/host-copier.ts';
@@ -20,6 +21,7 @@ import {
   measureList,
   ROUTE_DOWNLOAD,
   ROUTE_HOST,
+  ROUTE_MOVE,
   ROUTE_UPLOAD,
 } from '../../src/gpu/list-run.ts';
 import { RowOrder } from '../../src/gpu/row-order.ts';
@@ -30,11 +32,21 @@ const HOST = 64;
 const PER_ARENA = 40;
 const PAGE = 4096;
 const layout = { hostFrames: HOST, framesPerArena: PER_ARENA };
+/** As much VRAM in one arena, which moves need to be plain. */
+const oneArena = { hostFrames: HOST, framesPerArena: 3 * PER_ARENA + HOST };
 const room = { uploadPages: 24, readBytes: 24 * PAGE, bouncePages: 24, jobs: 1000 };
 
+type Way = 'up' | 'down' | 'move';
+
+const KINDS: Readonly<Record<Way, number>> = {
+  up: SEGMENT_UPLOAD,
+  down: SEGMENT_DOWNLOAD,
+  move: SEGMENT_WITHIN,
+};
+
 interface Spec {
-  readonly up: boolean;
-  /** RAM frame and VRAM frame of each row. */
+  readonly way: Way;
+  /** RAM frame and VRAM frame of each row; a move comes from behind the others by the first. */
   readonly ram: readonly number[];
   readonly vram: readonly number[];
   /** Whether a row that is no single page ends the list. */
@@ -44,7 +56,7 @@ interface Spec {
 
 const specs = fc
   .record({
-    up: fc.boolean(),
+    way: fc.constantFrom<Way>('up', 'down', 'move'),
     rows: fc.integer({ min: 1, max: 60 }),
     ram: fc.shuffledSubarray(
       Array.from({ length: HOST }, (_, i) => i),
@@ -58,26 +70,32 @@ const specs = fc
     mixed: fc.boolean(),
     sort: fc.boolean(),
   })
-  .map(({ up, rows, ram, vram, inOrder, mixed, sort }): Spec => {
+  .map(({ way, rows, ram, vram, inOrder, mixed, sort }): Spec => {
     const hosts = ram.slice(0, rows);
     // Pages in order make runs of neighbours.
-    return { up, ram: inOrder ? hosts.toSorted((a, b) => a - b) : hosts, vram, mixed, sort };
+    return { way, ram: inOrder ? hosts.toSorted((a, b) => a - b) : hosts, vram, mixed, sort };
   });
 
-function listOf({ up, ram, vram, mixed }: Spec): CommandList {
+const SOURCES = HOST + 3 * PER_ARENA;
+
+function listOf({ way, ram, vram, mixed }: Spec): CommandList {
   const list = new CommandList(ram.length + 1);
-  ram.forEach((host, i) => list.copy(up ? host : vram[i]!, up ? vram[i]! : host));
+  ram.forEach((host, i) => {
+    if (way === 'down') list.copy(vram[i]!, host);
+    else list.copy(way === 'up' ? host : SOURCES + host, vram[i]!);
+  });
   if (mixed) list.clear(HOST + 3 * PER_ARENA - 2, 2);
   return list;
 }
 
-function runOf(list: CommandList, sort = false): ListRun {
+function runOf(list: CommandList, sort = false, isOneArena = true): ListRun {
   const shape = createListShape();
   measureList(list, HOST, shape);
   return new ListRun(
     list,
     chooseStrategy(sort ? 'runs' : 'staging', shape, usualPaths(true)),
     shape,
+    isOneArena,
   );
 }
 
@@ -90,17 +108,21 @@ function planAll(spec: Spec, plan: FlightPlan, theLongWay: boolean): unknown[] {
   order.build(run.list, HOST, run.isSorted, run.plainRoute);
   const flights: unknown[] = [];
   while (run.cursor < run.deviceRows) {
-    planFlight(run, order.rows, plan, room, layout);
+    planFlight(run, order.rows, plan, room, spec.way === 'move' ? oneArena : layout);
     const columns = [plan.kind, plan.row, plan.pages, plan.arena, plan.frame, plan.ends];
     // The row at the end of a mixed list has neither.
     const copies = plan.length - (plan.pagesOf[SEGMENT_CLEAR] === 0 ? 0 : 1);
     flights.push({
       columns: columns.map((column) => [...column.subarray(0, plan.length)]),
-      copies: [plan.host, plan.slot].map((column) => [...column.subarray(0, copies)]),
+      copies: [
+        plan.slot,
+        ...(spec.way === 'move' ? [plan.sourceArena, plan.sourceFrame] : [plan.host]),
+      ].map((column) => [...column.subarray(0, copies)]),
       pagesOf: [...plan.pagesOf],
       jobs: plan.jobs,
+      bouncePages: plan.bouncePages,
       left: [run.uploadPagesLeft, run.downloadPagesLeft],
-      words: jobWords(plan, spec.up ? SEGMENT_UPLOAD : SEGMENT_DOWNLOAD),
+      words: jobWords(plan, KINDS[spec.way]),
     });
   }
   return flights;
@@ -115,20 +137,33 @@ function jobWords(plan: FlightPlan, kind: number): number[] {
     },
   } as unknown as GPUQueue;
   const jobs = new JobBuffer(device, 3, 1000, 65_535);
-  jobs.addGroups(plan, kind, plan.arena, plan.frame, plan.slot, 1);
+  const other = kind === SEGMENT_WITHIN ? plan.sourceFrame : plan.slot;
+  jobs.addGroups(plan, kind, plan.arena, plan.frame, other, 1);
   jobs.write(queue);
   return written;
 }
 
 describe('lists of single pages', () => {
   it('have a route where all rows go the same way, and none where one row does not', () => {
-    const up = runOf(listOf({ up: true, ram: [1, 2], vram: [70, 80], mixed: false, sort: true }));
-    const down = runOf(listOf({ up: false, ram: [1], vram: [70], mixed: false, sort: true }));
-    const mixed = runOf(listOf({ up: true, ram: [1, 2], vram: [70, 80], mixed: true, sort: true }));
+    const spec = { ram: [1, 2], vram: [70, 80], mixed: false, sort: true };
+    const [up, down, move] = (['up', 'down', 'move'] as const).map((way) => ({ ...spec, way }));
+    const mixed = (['up', 'move'] as const).map((way) => ({ ...spec, way, mixed: true }));
     const long = new CommandList(1);
     long.copy(1, 70, 2);
-    const routes = [up, down, mixed, runOf(long)].map((run) => run.plainRoute);
-    expect(routes).toEqual([ROUTE_UPLOAD, ROUTE_DOWNLOAD, ROUTE_HOST, ROUTE_HOST]);
+    const longMove = new CommandList(1);
+    longMove.copy(90, 70, 2);
+    const lists = [...[up!, down!, move!, ...mixed].map(listOf), long, longMove];
+    const routes = lists.map((list) => runOf(list).plainRoute);
+    const none = [ROUTE_HOST, ROUTE_HOST, ROUTE_HOST, ROUTE_HOST];
+    expect(routes).toEqual([ROUTE_UPLOAD, ROUTE_DOWNLOAD, ROUTE_MOVE, ...none]);
+  });
+
+  it('have a route in any number of arenas, but for moves: those only in one', () => {
+    const spec = { ram: [1, 2], vram: [70, 80], mixed: false, sort: true };
+    const routes = (['up', 'down', 'move'] as const).map(
+      (way) => runOf(listOf({ ...spec, way }), true, false).plainRoute,
+    );
+    expect(routes).toEqual([ROUTE_UPLOAD, ROUTE_DOWNLOAD, ROUTE_HOST]);
   });
 
   it('are planned as by the long way, whatever the plan held before', () => {
@@ -148,13 +183,14 @@ describe('lists of single pages', () => {
       fc.property(specs, (spec) => {
         const ram = new Uint8Array(new SharedArrayBuffer(HOST * PAGE));
         const copier = new HostCopier(ram, false);
+        fc.pre(spec.way !== 'move');
         const run = runOf(listOf({ ...spec, mixed: false }), false);
         const plan = new FlightPlan(64);
         const order = new RowOrder();
         order.build(run.list, HOST, run.isSorted, run.plainRoute);
         planFlight(run, order.rows, plan, { ...room, uploadPages: 64, readBytes: 2 ** 20 }, layout);
         const slot = new Uint8Array(64 * PAGE);
-        if (spec.up) {
+        if (spec.way === 'up') {
           mark(ram);
           copier.fill(slot.buffer, plan, SEGMENT_UPLOAD);
         } else {
@@ -163,7 +199,7 @@ describe('lists of single pages', () => {
         }
         const wrong = spec.ram.findIndex((host, i) => !isSame(ram, host, slot, i));
         expect(wrong).toBe(-1);
-        const touched = spec.up ? countMarked(slot) : countMarked(ram);
+        const touched = spec.way === 'up' ? countMarked(slot) : countMarked(ram);
         expect(touched).toBe(spec.ram.length);
       }),
       { numRuns: 25 },

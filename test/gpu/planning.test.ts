@@ -33,7 +33,7 @@ const room = { uploadPages: 64, readBytes: 64 * 4096, bouncePages: 64, jobs: 100
 function runOf(list: CommandList): ListRun {
   const shape = createListShape();
   measureList(list, HOST, shape);
-  return new ListRun(list, chooseStrategy('staging', shape, usualPaths(true)), shape);
+  return new ListRun(list, chooseStrategy('staging', shape, usualPaths(true)), shape, false);
 }
 
 /** Plans a list to its end; returns each flight's segments as plain objects. */

@@ -62,29 +62,30 @@ function eachRun(
   emit: Emit,
   frames: Uint32Array = recording.plan.frame,
 ): void {
-  const { plan } = recording;
+  const { kind: kinds, arena: arenas, slot: slots, pages: counts, length } = recording.plan;
+  const joins = grain === 'run';
   let arena = -1;
   let frame = 0;
   let slot = 0;
   let pages = 0;
-  for (let i = 0; i < plan.length; i++) {
-    if (plan.kind[i] !== kind) continue;
+  for (let i = 0; i < length; i++) {
+    if (kinds[i] !== kind) continue;
     const nextFrame = frames[i]!;
-    const nextSlot = plan.slot[i]!;
+    const nextSlot = slots[i]!;
     const follows =
-      grain === 'run' &&
-      plan.arena[i] === arena &&
+      joins &&
       nextFrame === frame + pages &&
+      arenas[i] === arena &&
       (nextSlot === slot + pages || kind === SEGMENT_CLEAR);
     if (follows) {
-      pages += plan.pages[i]!;
+      pages += counts[i]!;
       continue;
     }
     if (pages > 0) emitGrain(recording, grain, emit, arena, frame, slot, pages);
-    arena = plan.arena[i]!;
+    arena = arenas[i]!;
     frame = nextFrame;
     slot = nextSlot;
-    pages = plan.pages[i]!;
+    pages = counts[i]!;
   }
   if (pages > 0) emitGrain(recording, grain, emit, arena, frame, slot, pages);
 }

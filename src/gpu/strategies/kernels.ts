@@ -17,11 +17,11 @@ export function dispatchGroups(
   firstGroup: number,
 ): void {
   const { jobs, kernels, stats } = recording.resources;
-  const { pipeline, arenaGroups, batchGroup } = kernels.kernels[name];
+  const { pipeline, groups } = kernels.kernels[name];
   pass.setPipeline(pipeline);
   for (let group = firstGroup; group < jobs.groups; group++) {
-    pass.setBindGroup(0, arenaGroups[jobs.groupArena[group]!]);
-    pass.setBindGroup(1, batchGroup, jobs.groupOffset, group, 1);
+    const bound = groups[jobs.groupArena[group]!];
+    pass.setBindGroup(0, bound, jobs.groupOffset, group, 1);
     pass.dispatchWorkgroups(jobs.gridWidth(group), jobs.gridRows(group));
     stats.dispatches += 1;
   }

@@ -3,10 +3,19 @@
  * without a suite says.
  */
 import { describe, expect, test } from 'vitest';
-import { curveExcess, curveSetback, judge, strain, withLimit } from '../../../bench/goal-parts.ts';
+import {
+  curveExcess,
+  curveSetback,
+  judge,
+  limitOf,
+  strain,
+  withLimit,
+} from '../../../bench/goal-parts.ts';
 import { GOAL_IDS, goalRows } from '../../../bench/goals.ts';
+import { median } from '../../../bench/stats.ts';
 import { SUITE_NAMES } from '../../../bench/types.ts';
 import type { GoalPart } from '../../../bench/types.ts';
+import { Prng } from '../../../src/base/prng.ts';
 
 const SIZES = [1, 2, 4, 8];
 
@@ -46,6 +55,32 @@ describe('the batching curve', () => {
 
   test('one batch size that waits twice is found', () => {
     expect(curveExcess(SIZES, around([100, 110, 300, 120]))).toBeCloseTo(300 / 145, 6);
+  });
+
+  test('answers at two speeds, slow ones a bit more often for one size, are no excess', () => {
+    const random = new Prng(7);
+    const of = (late: number): number[] =>
+      Array.from({ length: 300 }, () => (random.below(100) < late ? 900 : 300));
+    const sizes = [1, 2, 4, 512];
+    const times = [of(45), of(55), of(50), of(55)];
+    expect(median(times[1]!) / median(times[0]!)).toBe(3);
+    expect(curveExcess(sizes, times)).toBeLessThan(1.1);
+    const slower = times.with(
+      2,
+      times[2]!.map((time) => time * 1.5),
+    );
+    expect(curveExcess(sizes, slower)).toBeGreaterThan(1.3);
+  });
+
+  test('only the rounds that are named count, as often as they are', () => {
+    const times = [
+      [100, 100, 100],
+      [100, 400, 100],
+    ];
+    expect(curveExcess([1, 2], times)).toBeCloseTo(1, 6);
+    expect(curveExcess([1, 2], times, [1, 1, 0])).toBeCloseTo(400 / 200, 6);
+    expect(curveSetback([1, 2], times)).toBeCloseTo(0.5, 6);
+    expect(curveSetback([1, 2], times, [1, 1, 0])).toBeCloseTo(2, 6);
   });
 
   test('time a page that only falls has no setback', () => {
@@ -98,6 +133,14 @@ describe('rows', () => {
     const slow = { ...bad, comparison: '>=', target: 4 } as const;
     expect(withLimit(slow, limit)).toEqual({ ...slow, limit });
     expect(withLimit(slow, { ...limit, value: 4 })).toEqual(slow);
+  });
+
+  test('a limit is the quotient of its sides by rounds, and tells how far ours is from it', () => {
+    const sides = { over: [3, 1, 2], under: [1, 1, 4], ours: [3.3, 1.2, 1.8], least: [3, 1, 2] };
+    const { beyond, ...rest } = limitOf('a wall', sides, new Prng(1));
+    expect(rest).toEqual({ what: 'a wall', value: 1, samples: [3, 1, 0.5] });
+    expect(beyond!.value).toBeCloseTo(1.1, 12);
+    expect(beyond!.ci.map((end) => end.toFixed(2))).toEqual(['0.90', '1.20']);
   });
 
   test('a goal that this adapter can not decide is neither held nor missed, and says why', () => {

@@ -54,8 +54,9 @@ describe('the text report', () => {
     );
   });
 
-  test('goals say MISS with the limit', () => {
-    expect(line('G4')).toMatch(/MISS +2\.10 >= 2\.50 .*limit here 2\.30: a wall <here>$/);
+  test('goals say MISS with the limit, and how far ours is from it', () => {
+    expect(line('G4')).toMatch(/MISS +2\.10 >= 2\.50 .*; limit here 2\.30, ours 1\.04 times/);
+    expect(line('G4')).toMatch(/ times as long \(0\.980 to 1\.13\): a wall <here>$/);
   });
 
   test('goals that were not measured share one line', () => {

@@ -57,7 +57,12 @@ export function syntheticReport(): BenchReport {
     target: 2.5,
     holds: false,
   } as const;
-  const limit = { what: 'a wall <here>', value: 2.3, samples: [2.3] };
+  const limit = {
+    what: 'a wall <here>',
+    value: 2.3,
+    samples: [2.3],
+    beyond: { value: 1.04, ci: [0.98, 1.125] as const },
+  };
   return {
     schema: 'webhmm-bench/1',
     commit: 'abc123',
