@@ -3,7 +3,8 @@
  * WebGPU with a few mapped staging buffers. Each in turn is filled by the fastest JS loop that we
  * know, unmapped, submitted with one copy, and mapped again; nothing is planned or checked, and
  * everything that can be is made beforehand. By descriptors, the copy goes to a second buffer, from
- * which one dispatch takes the pages to their places.
+ * which one dispatch takes the pages to their places, and where more than three buffers are needed
+ * the second and third are submitted together, as the engine does it.
  */
 import code from './bare-descriptors.wgsl?raw';
 import { nowUs } from './clock.ts';
@@ -15,6 +16,8 @@ const WORDS = PAGE / 4;
 const LONGS = PAGE / 8;
 /** Staging buffers: as many as the engine has of each size. */
 const SLOTS = 3;
+/** Most of them that are submitted together. */
+const TOGETHER = 2;
 // Usage flags; Node has no globals for them when this file is loaded.
 const MAP_READ = 0x1;
 const MAP_WRITE = 0x2;
@@ -49,7 +52,8 @@ interface Scatter {
   readonly descriptors: GPUBuffer;
   readonly bounce: GPUBuffer;
   readonly pipeline: GPUComputePipeline;
-  readonly bindGroup: GPUBindGroup;
+  /** For the first and the second of two that are submitted together. */
+  readonly bindGroups: readonly GPUBindGroup[];
 }
 
 export class BareUpload implements Operation {
@@ -59,6 +63,8 @@ export class BareUpload implements Operation {
   private readonly free: Slot[];
   private readonly target: GPUBuffer;
   private readonly scatter: Scatter | null;
+  /** Recorded and not submitted. */
+  private readonly commands: GPUCommandBuffer[] = [];
   private iteration = 0;
   private spentUs = 0;
 
@@ -89,18 +95,34 @@ export class BareUpload implements Operation {
   async run(): Promise<number> {
     const { frames, slotPages } = this.spec;
     const pending: Promise<Slot>[] = [];
+    const waiting: Slot[] = [];
+    const joined = this.joinsUntil();
     for (let first = 0; first < frames.length; first += slotPages) {
       const pages = Math.min(slotPages, frames.length - first);
       const slot = this.free.pop() ?? (await pending.shift()!);
       gather(new BigUint64Array(slot.range), this.longs, frames, first, pages);
       slot.buffer.unmap();
       const gathered = nowUs();
-      this.submit(slot.buffer, first, pages);
-      pending.push(mappedAgain(slot, slot.buffer.mapAsync(MODE_WRITE)));
+      this.commands.push(this.record(slot.buffer, first, pages));
+      waiting.push(slot);
+      if (first === 0 || first + slotPages >= joined) {
+        this.submit((waiting.length - 1) * slotPages + pages);
+        for (const one of waiting) {
+          pending.push(mappedAgain(one, one.buffer.mapAsync(MODE_WRITE)));
+        }
+        waiting.length = 0;
+      }
       this.spentUs += nowUs() - gathered;
     }
     for (const slot of pending) this.free.push(await slot);
     return 0;
+  }
+
+  /** All but the first buffer wait for the one that reaches this page. */
+  private joinsUntil(): number {
+    const { frames, slotPages } = this.spec;
+    const isLong = this.scatter !== null && frames.length > SLOTS * slotPages;
+    return isLong ? SLOTS * slotPages : 0;
   }
 
   async verify(): Promise<string | null> {
@@ -125,20 +147,32 @@ export class BareUpload implements Operation {
     return wrong < 0 ? null : `page ${wrong} is wrong`;
   }
 
-  private submit(from: GPUBuffer, first: number, pages: number): void {
+  private record(from: GPUBuffer, first: number, pages: number): GPUCommandBuffer {
     const { device, scatter } = this;
-    if (scatter !== null) writeDescriptors(device.queue, scatter, first, pages);
+    const { slotPages } = this.spec;
+    const slot = this.commands.length;
+    if (scatter !== null) noteDescriptors(scatter, slot * slotPages, first, pages);
     const encoder = device.createCommandEncoder();
     const at = scatter === null ? first * PAGE : 0;
     encoder.copyBufferToBuffer(from, 0, scatter?.bounce ?? this.target, at, pages * PAGE);
     if (scatter !== null) {
       const pass = encoder.beginComputePass();
       pass.setPipeline(scatter.pipeline);
-      pass.setBindGroup(0, scatter.bindGroup);
+      pass.setBindGroup(0, scatter.bindGroups[slot]);
       pass.dispatchWorkgroups(pages);
       pass.end();
     }
-    device.queue.submit([encoder.finish()]);
+    return encoder.finish();
+  }
+
+  /** @param pages that the recorded commands bring, all in all */
+  private submit(pages: number): void {
+    const { commands, device, scatter } = this;
+    if (scatter !== null) {
+      device.queue.writeBuffer(scatter.descriptors, 0, scatter.words, 0, 2 * pages);
+    }
+    device.queue.submit(commands);
+    commands.length = 0;
   }
 
   private deviceBuffer(size: number): GPUBuffer {
@@ -148,19 +182,23 @@ export class BareUpload implements Operation {
   private makeScatter(places: Uint32Array): Scatter {
     const { device, target } = this;
     const { slotPages } = this.spec;
-    const descriptors = this.deviceBuffer(8 * slotPages);
+    const half = 8 * slotPages;
+    const descriptors = this.deviceBuffer(TOGETHER * half);
     const bounce = this.deviceBuffer(slotPages * PAGE);
     const module = device.createShaderModule({ code });
     const pipeline = device.createComputePipeline({ layout: 'auto', compute: { module } });
-    const bindGroup = device.createBindGroup({
-      layout: pipeline.getBindGroupLayout(0),
-      entries: [descriptors, bounce, target].map((buffer, binding) => ({
-        binding,
-        resource: { buffer },
-      })),
-    });
-    const words = new Uint32Array(2 * slotPages);
-    return { places, words, descriptors, bounce, pipeline, bindGroup };
+    const bindGroups = Array.from({ length: TOGETHER }, (_, slot) =>
+      device.createBindGroup({
+        layout: pipeline.getBindGroupLayout(0),
+        entries: [
+          { binding: 0, resource: { buffer: descriptors, offset: slot * half, size: half } },
+          { binding: 1, resource: { buffer: bounce } },
+          { binding: 2, resource: { buffer: target } },
+        ],
+      }),
+    );
+    const words = new Uint32Array(TOGETHER * 2 * slotPages);
+    return { places, words, descriptors, bounce, pipeline, bindGroups };
   }
 }
 
@@ -170,13 +208,13 @@ async function mappedAgain(slot: Slot, answer: Promise<undefined>): Promise<Slot
   return slot;
 }
 
-function writeDescriptors(queue: GPUQueue, scatter: Scatter, first: number, pages: number): void {
+/** Notes where pages go, from number `at` of those that are submitted together on. */
+function noteDescriptors(scatter: Scatter, at: number, first: number, pages: number): void {
   const { words, places } = scatter;
   for (let page = 0; page < pages; page++) {
-    words[2 * page] = page;
-    words[2 * page + 1] = places[first + page]!;
+    words[2 * (at + page)] = page;
+    words[2 * (at + page) + 1] = places[first + page]!;
   }
-  queue.writeBuffer(scatter.descriptors, 0, words, 0, 2 * pages);
 }
 
 /** Copies pages one behind the other, four at a time. */

@@ -235,8 +235,8 @@ async function measureCurve(ctx: RunContext): Promise<void> {
       bootstrap(rounds, ([drawn]) => of(curve, samples, drawn), ctx.resampling);
     const excess = estimate(curveExcess);
     const setback = estimate(curveSetback);
-    const over = `${direction}: worst time(n) over time(1) + (n - 1) x best time a page`;
-    const worse = `${direction}: worst time a page over that of a smaller batch`;
+    const over = `${direction}: worst time(n) over time(1) + (n - 1) x best time a page, by rounds`;
+    const worse = `${direction}: worst time a page over that of a smaller batch, by rounds`;
     parts.push(judge(over, excess, '<=', MAX_CURVE_EXCESS));
     parts.push(judge(worse, setback, '<=', MAX_SETBACK));
   }

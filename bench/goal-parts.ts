@@ -2,7 +2,7 @@
  * Arithmetic of the goals that more than one file needs: a bound held against an estimate, and the
  * batching curve.
  */
-import { median, pairedRatio } from './stats.ts';
+import { median, middleMean, pairedRatio } from './stats.ts';
 import type { Estimate, RandomSource } from './stats.ts';
 import type { GoalLimit, GoalPart } from './types.ts';
 
@@ -49,8 +49,9 @@ export function limitOf(what: string, sides: LimitSides, random: RandomSource): 
 
 /**
  * G6, first half: the worst time(n) / (time(1) + (n - 1) * best time per page). Times are compared
- * within a round, as in all ratios here: in a browser an answer takes half a millisecond or two, and
- * a median of one size alone lies anywhere between them when half of the answers are late.
+ * within a round, as in all ratios here, and of the quotients the middle half is averaged: in a
+ * browser an answer takes half a millisecond or two, and a median of one size alone lies anywhere
+ * between them when half of the answers are late, while a size that is late more often has to show.
  *
  * @param sizes Batch sizes, ascending from 1.
  * @param times Samples of each size; those of the same number belong to the same round.
@@ -61,40 +62,36 @@ export function curveExcess(
   times: readonly ArrayLike<number>[],
   rounds: ArrayLike<number> = roundsOf(times),
 ): number {
-  const [single] = times;
-  const best = Math.min(...times.map((samples, i) => median(pick(samples, rounds)) / sizes[i]!));
+  const single = times[0]!;
+  const pick = (of: ArrayLike<number>): number[] => Array.from(rounds, (round) => of[round]!);
+  const best = Math.min(...times.map((samples, i) => middleMean(pick(samples)) / sizes[i]!));
   const excess = times.map((samples, i) => {
     const rest = (sizes[i]! - 1) * best;
-    return median(Array.from(rounds, (round) => samples[round]! / (single![round]! + rest)));
+    return middleMean(Array.from(rounds, (round) => samples[round]! / (single[round]! + rest)));
   });
   return Math.max(...excess);
 }
 
 /**
- * G6, second half: the worst ratio of a size's time per page to that of the best smaller size, by
- * rounds, too.
+ * G6, second half: the worst ratio of a size's time per page to that of any smaller size, by the
+ * same rule.
  */
 export function curveSetback(
   sizes: readonly number[],
   times: readonly ArrayLike<number>[],
   rounds: ArrayLike<number> = roundsOf(times),
 ): number {
-  const perPage = times.map((samples, i) => median(pick(samples, rounds)) / sizes[i]!);
-  let least = 0;
   let worst = 0;
-  for (let i = 1; i < sizes.length; i++) {
-    const [ours, theirs] = [times[i]!, times[least]!];
-    const ratios = Array.from(rounds, (round) => ours[round]! / theirs[round]!);
-    worst = Math.max(worst, (median(ratios) * sizes[least]!) / sizes[i]!);
-    if (perPage[i]! < perPage[least]!) least = i;
+  for (let large = 1; large < sizes.length; large++) {
+    for (let small = 0; small < large; small++) {
+      const [ours, theirs] = [times[large]!, times[small]!];
+      const ratio = middleMean(Array.from(rounds, (round) => ours[round]! / theirs[round]!));
+      worst = Math.max(worst, (ratio * sizes[small]!) / sizes[large]!);
+    }
   }
   return worst;
 }
 
 function roundsOf(times: readonly ArrayLike<number>[]): number[] {
   return Array.from(times[0]!, (_, round) => round);
-}
-
-function pick(samples: ArrayLike<number>, rounds: ArrayLike<number>): number[] {
-  return Array.from(rounds, (round) => samples[round]!);
 }

@@ -68,7 +68,7 @@ function curvePlot(report: BenchReport): string {
         })),
       },
       {
-        name: `${directionName(direction)}, bound of G6`,
+        name: `${directionName(direction)}, bound of G6 for these medians`,
         points: cells.map((cell) => ({ x: x(cell), y: bound(cell) })),
         onlyLine: true,
       },

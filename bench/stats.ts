@@ -54,6 +54,16 @@ export function median(values: ArrayLike<number>): number {
   return quantile(values, 0.5);
 }
 
+/**
+ * Mean of the middle half: as blind to outliers as it has to be, and, unlike a median, no jump where
+ * values have two modes and half of them lie in each. NaN for an empty array.
+ */
+export function middleMean(values: ArrayLike<number>): number {
+  const ascending = sorted(values);
+  const cut = Math.floor(ascending.length / 4);
+  return mean([...ascending.subarray(cut, ascending.length - cut)]);
+}
+
 /** Arithmetic mean; NaN for an empty array. */
 export function mean(values: readonly number[]): number {
   return values.reduce((sum, value) => sum + value, 0) / values.length;

@@ -1,7 +1,7 @@
 // Adds a constant to every 32-bit word of arena pages, modulo 2^32: the smallest work that only the
 // device can have done.
 //
-// Bindings: group 0: arena (read and write), status; group 1: batch.
+// Bindings: arena (read and write), status, batch.
 // Job: frame = target frame, other = the constant. page_lanes lanes share a page, each works
 // on every page_lanes-th unit of it.
 // Bounds: a job outside the arena sets STATUS_BAD_FRAME and touches nothing.

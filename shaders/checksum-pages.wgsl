@@ -1,6 +1,6 @@
 // Writes one partial checksum for each page of a batch; the host adds those of a job's pages.
 //
-// Bindings: group 0: arena (read), status; group 1: batch, sums (read and write).
+// Bindings: arena (read), status, batch, sums (read and write).
 // Job: frame = source frame, other = the page's position in the range that the checksum is over, in
 // pages. page_lanes lanes read a page and add up in workgroup memory; the first of them writes the
 // sum to sums[batch.first_result + job].

@@ -1,6 +1,6 @@
 // Fills arena pages with zeroes.
 //
-// Bindings: group 0: arena (read and write), status; group 1: batch.
+// Bindings: arena (read and write), status, batch.
 // Job: frame = target frame, other = not used. page_lanes lanes clear a page, each
 // every page_lanes-th unit of it.
 // Bounds: a job outside the arena sets STATUS_BAD_FRAME and touches nothing.

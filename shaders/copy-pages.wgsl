@@ -1,6 +1,6 @@
 // Copies pages inside one arena.
 //
-// Bindings: group 0: arena (read and write), status; group 1: batch.
+// Bindings: arena (read and write), status, batch.
 // Job: frame = target frame, other = source frame. page_lanes lanes copy a page, each every
 // page_lanes-th unit of it. Jobs of a batch run in any order: no target is another's source.
 // Bounds: a job whose target or source lies outside the arena sets STATUS_BAD_FRAME or

@@ -1,6 +1,6 @@
 // Copies scattered arena pages into the bounce buffer.
 //
-// Bindings: group 0: arena (read), status; group 1: batch, bounce (read and write).
+// Bindings: arena (read), status, batch, bounce (read and write).
 // Job: frame = source frame in the arena, other = target page of the bounce buffer. page_lanes
 // lanes copy a page, each every page_lanes-th unit of it.
 // Bounds: a job outside the arena sets STATUS_BAD_FRAME, one outside the bounce buffer

@@ -1,6 +1,6 @@
 // Copies the pages of the bounce buffer to scattered arena pages.
 //
-// Bindings: group 0: arena (read and write), status; group 1: batch, bounce (read).
+// Bindings: arena (read and write), status, batch, bounce (read).
 // Job: frame = target frame in the arena, other = source page of the bounce buffer. page_lanes
 // lanes copy a page, each every page_lanes-th unit of it.
 // Bounds: a job outside the arena sets STATUS_BAD_FRAME, one outside the bounce buffer

@@ -91,8 +91,8 @@ export class FlightPlan {
 
   /**
    * Makes the empty plan one of `length` segments of `kind`, each of one page, a whole row, and in
-   * the slot of its number. The caller fills `row`, `arena`, `frame` and `host`; the other columns
-   * are alike in all such plans and stay from flight to flight.
+   * the slot of its number. The caller fills `row`, `arena`, `frame`, and `host` or what only moves
+   * have; the other columns are alike in all such plans and stay from flight to flight.
    */
   makePlain(kind: number, length: number): void {
     if (this.plainKind !== kind || this.plainLength < length) {

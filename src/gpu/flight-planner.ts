@@ -118,7 +118,7 @@ function planPlainPages(
 }
 
 // Loops of their own over few columns: the compiler keeps these in registers. Both answer the last
-// frame of VRAM, and leave in `frame` and `others` the frames as the list names them.
+// frame of `vram`, and leave in `frame` and `others` the frames as the list names them.
 
 function takeRows(
   order: Uint32Array,

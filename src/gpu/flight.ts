@@ -1,5 +1,5 @@
 /*
- * One submission on its way: the part of a list that it carries, the staging slots that it holds,
+ * A flight: what goes to the device as one piece, alone in a submission or as one of two. The part of a list that it carries, the staging slots that it holds,
  * and what it still waits for. Flights are made once and reused.
  *
  * Locking. None. Source: our own.

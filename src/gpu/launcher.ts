@@ -186,7 +186,6 @@ export class Launcher {
     const { stats, device } = this.resources;
     const { commands } = this;
     let filled = begun;
-    commands.length = 0;
     for (let i = from; i < end; i++) {
       const flight = burst[i]!;
       if (flight.upload !== null && flight.upload.range !== null) {
@@ -200,6 +199,7 @@ export class Launcher {
       flight.commands = null;
     }
     device.queue.submit(commands);
+    commands.length = 0;
     const submitted = performance.now();
     stats.hostCopyMs += filled - begun;
     stats.submitMs += submitted - filled;
@@ -277,18 +277,18 @@ export class Launcher {
 
 /**
  * How many flights of a burst, from number `from` on, leave in one submission. A submission costs 30
- * to 100 us of this thread. Two uploads by kernel share one where that delays nothing: not the first
- * of a burst, for which the device waits, and not the last of a list, which the list waits for. Copy
- * commands are so fast that the device would wait for the second to be filled.
+ * to 100 us of this thread. Where all of a list is uploaded by kernel, two share one where nobody
+ * waits for the first of them: it is not the first of the burst, for which the device waits, and the
+ * second is not the last of the list. Copy commands are so fast on a software adapter that the device
+ * would wait for the second to be filled.
  *
- * Source: our own; measured in docs/performance.md.
+ * Source: our own; measured on a software adapter, docs/performance.md.
  */
 export function flightsTogether(run: ListRun, burst: readonly Flight[], from: number): number {
   const second = from + 1;
-  if (from === 0 || second === burst.length || run.choice.upload.name !== 'compute') return 1;
+  if (from === 0 || second === burst.length || !run.isScattered) return 1;
   const isLast = second === burst.length - 1 && run.isPlanned;
-  const other = burst[second]!;
-  return isLast || other.upload === null || isRobbed(other) ? 1 : 2;
+  return isLast || isRobbed(burst[second]!) ? 1 : 2;
 }
 
 /**

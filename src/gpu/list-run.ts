@@ -46,13 +46,33 @@ export function createListShape(): ListShape {
 
 /** Counts pages and rows of a checked list by route. */
 export function measureList(list: CommandList, hostFrames: number, shape: ListShape): void {
-  shape.pages.fill(0);
-  shape.rows.fill(0);
-  for (let row = 0; row < list.length; row++) {
-    const route = routeOf(list, row, hostFrames);
-    shape.pages[route] = shape.pages[route]! + list.count[row]!;
-    shape.rows[route] = shape.rows[route]! + 1;
+  const { pages, rows } = shape;
+  const { op, source, target, count, length } = list;
+  pages.fill(0);
+  rows.fill(0);
+  // Single pages are the common row: they are counted in variables, by where they come from and go.
+  let [uploads, downloads, moves] = [0, 0, 0];
+  for (let row = 0; row < length; row++) {
+    const fromHost = source[row]! < hostFrames;
+    const toHost = target[row]! < hostFrames;
+    if (op[row] === JOB_COPY && count[row] === 1 && !(fromHost && toHost)) {
+      if (fromHost) uploads += 1;
+      else if (toHost) downloads += 1;
+      else moves += 1;
+    } else {
+      const route = routeOf(list, row, hostFrames);
+      pages[route] = pages[route]! + count[row]!;
+      rows[route] = rows[route]! + 1;
+    }
   }
+  countSingle(shape, ROUTE_UPLOAD, uploads);
+  countSingle(shape, ROUTE_DOWNLOAD, downloads);
+  countSingle(shape, ROUTE_MOVE, moves);
+}
+
+function countSingle({ pages, rows }: ListShape, route: number, count: number): void {
+  pages[route] = pages[route]! + count;
+  rows[route] = rows[route]! + count;
 }
 
 /**

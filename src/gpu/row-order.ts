@@ -47,6 +47,7 @@ export class RowOrder {
     let length = 0;
     let sorted = true;
     let last = 0;
+    let bits = 0;
     for (let row = 0; row < list.length; row++) {
       const route = routeOf(list, row, hostFrames);
       if (route === ROUTE_HOST) continue;
@@ -56,10 +57,11 @@ export class RowOrder {
       keys[length] = key;
       if (key < last) sorted = false;
       last = key;
+      bits |= key;
       length += 1;
     }
     this.length = length;
-    if (sort && !sorted) this.sort();
+    if (sort && !sorted) this.sort(bits);
   }
 
   /**
@@ -72,21 +74,24 @@ export class RowOrder {
     this.length = length;
     // The planner takes the rows of such a list one by one where they are not sorted.
     if (!sort) return;
-    for (let row = 0; row < length; row++) rows[row] = row;
     let sorted = true;
     let last = 0;
+    let bits = 0;
     for (let row = 0; row < length; row++) {
       const key = frames[row]! - first;
+      rows[row] = row;
       keys[row] = key;
       if (key < last) sorted = false;
       last = key;
+      bits |= key;
     }
-    if (!sorted) this.sort();
+    if (!sorted) this.sort(bits);
   }
 
-  private sort(): void {
+  /** @param bits those that are set in any key */
+  private sort(bits: number): void {
     if (this.length < SMALL) this.insertionSort();
-    else this.radixSort();
+    else this.radixSort(bits);
   }
 
   private grow(capacity: number): void {
@@ -112,11 +117,11 @@ export class RowOrder {
     }
   }
 
-  private radixSort(): void {
-    for (let shift = 0; 2 ** shift < PFN_LIMIT; shift += DIGIT_BITS) {
+  private radixSort(bits: number): void {
+    assert(bits >>> 0 < PFN_LIMIT, 'a frame number has more than 23 bits');
+    for (let shift = 0; bits >>> shift !== 0; shift += DIGIT_BITS) {
       if (this.countDigits(shift)) this.scatterDigits(shift);
     }
-    assert(this.keys[0]! < PFN_LIMIT, 'a frame number has more than 23 bits');
   }
 
   /** Turns `counts` into start positions; false when all keys share the digit. */

@@ -54,7 +54,7 @@ describe('the batching curve', () => {
   });
 
   test('one batch size that waits twice is found', () => {
-    expect(curveExcess(SIZES, around([100, 110, 300, 120]))).toBeCloseTo(300 / 145, 6);
+    expect(curveExcess(SIZES, around([100, 110, 300, 120]))).toBeCloseTo(300 / 145, 3);
   });
 
   test('answers at two speeds, slow ones a bit more often for one size, are no excess', () => {
@@ -64,7 +64,7 @@ describe('the batching curve', () => {
     const sizes = [1, 2, 4, 512];
     const times = [of(45), of(55), of(50), of(55)];
     expect(median(times[1]!) / median(times[0]!)).toBe(3);
-    expect(curveExcess(sizes, times)).toBeLessThan(1.1);
+    expect(curveExcess(sizes, times)).toBeLessThan(1.3);
     const slower = times.with(
       2,
       times[2]!.map((time) => time * 1.5),
@@ -72,15 +72,25 @@ describe('the batching curve', () => {
     expect(curveExcess(sizes, slower)).toBeGreaterThan(1.3);
   });
 
+  test('a size whose answers are late much more often shows, though half of them are not', () => {
+    const random = new Prng(8);
+    const of = (late: number): number[] =>
+      Array.from({ length: 300 }, () => (random.below(100) < late ? 900 : 300));
+    const times = [of(10), of(48), of(10), of(10)];
+    expect(median(times[1]!)).toBe(median(times[0]!));
+    expect(curveExcess([1, 2, 4, 512], times)).toBeGreaterThan(1.5);
+  });
+
   test('only the rounds that are named count, as often as they are', () => {
     const times = [
       [100, 100, 100],
       [100, 400, 100],
     ];
-    expect(curveExcess([1, 2], times)).toBeCloseTo(1, 6);
-    expect(curveExcess([1, 2], times, [1, 1, 0])).toBeCloseTo(400 / 200, 6);
-    expect(curveSetback([1, 2], times)).toBeCloseTo(0.5, 6);
-    expect(curveSetback([1, 2], times, [1, 1, 0])).toBeCloseTo(2, 6);
+    expect(curveExcess([1, 2], times, [0, 2])).toBeCloseTo(1, 6);
+    expect(curveExcess([1, 2], times, [1, 1, 1])).toBeCloseTo(400 / 200, 6);
+    expect(curveExcess([1, 2], times, [0, 1])).toBeCloseTo((0.5 + 2) / 2, 6);
+    expect(curveSetback([1, 2], times, [0, 2])).toBeCloseTo(0.5, 6);
+    expect(curveSetback([1, 2], times, [1, 1, 1])).toBeCloseTo(2, 6);
   });
 
   test('time a page that only falls has no setback', () => {

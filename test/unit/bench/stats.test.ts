@@ -13,6 +13,7 @@ import {
   medianIntervalRank,
   pairedOrder,
   pairedRatio,
+  middleMean,
   quantile,
 } from '../../../bench/stats.ts';
 import { Prng } from '../../../src/base/prng.ts';
@@ -38,6 +39,16 @@ describe('order statistics', () => {
 
   test('the median of an even count lies between the two middle values', () => {
     expect(median([1, 2, 4, 100])).toBe(3);
+  });
+
+  test('the mean of the middle half leaves out a quarter at each end, rounded down', () => {
+    expect(middleMean([900, 2, 1, 4, 3, 6, 5, -900])).toBe(3.5);
+    expect(middleMean([1, 2, 6])).toBe(3);
+    expect(middleMean([7])).toBe(7);
+    expect(middleMean([])).toBeNaN();
+    // It goes from one mode to the other without a jump.
+    const modes = (late: number) => Array.from({ length: 100 }, (_, i) => (i < late ? 3 : 1));
+    expect([25, 49, 51, 75].map((late) => middleMean(modes(late)))).toEqual([1, 1.96, 2.04, 3]);
   });
 
   test('quantiles interpolate, and reach the extremes', () => {
