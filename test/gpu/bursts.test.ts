@@ -80,6 +80,20 @@ describe('a burst of uploads from the middle of a list', () => {
   });
 });
 
+it('two that share a submission, of which the second is bad: neither is done', async () => {
+  // Flight after flight of 16 pages goes to an arena of its own.
+  const options = { checked: true, slotPages: [16], lanes: 3, maxArenaBytes: 32 * 4096 };
+  const { engine } = await openSmall(options);
+  engine.vram.arenas[2]!.destroy();
+  const list = copies(64, 'up');
+  const said = listen(engine);
+  expect(await engine.submit(list, 'compute')).toBe(errno.EIO);
+  expect(said).toContain('submit 2');
+  expect([...list.done.subarray(16, 48)].includes(1)).toBe(false);
+  expect(await engine.submit(copies(16, 'up'), 'compute')).toBe(0);
+  await engine.close();
+});
+
 it('readbacks and uploads without slots: each submitted before the next is recorded', async () => {
   const { engine } = await openSmall({ checked: true, slotPages: [16], lanes: 3 });
   const said = listen(engine);
@@ -219,7 +233,10 @@ it('memory of the second of two that leave together, robbed while the first leav
   await engine.close();
 });
 
-it('a launch that throws ends the engine: what was planned is neither done nor sent', async () => {
+it.each([
+  ['one', 'runs'],
+  ['two together', 'compute'],
+] as const)('a launch of %s that throws ends the engine: nothing is done', async (_, strategy) => {
   const { engine } = await openSmall({ checked: true, slotPages: [16], lanes: 3 });
   const said = listen(engine);
   const submit = engine.device.queue.submit.bind(engine.device.queue);
@@ -227,8 +244,8 @@ it('a launch that throws ends the engine: what was planned is neither done nor s
     if (said.filter((one) => one === 'submit').length === 1) throw new Error('no');
     submit(commands);
   };
-  const list = copies(40, 'up');
-  expect(() => engine.submit(list, 'runs')).toThrow('no');
+  const list = copies(64, 'up');
+  expect(() => engine.submit(list, strategy)).toThrow('no');
   expect([...list.done].includes(1)).toBe(false);
   expect(await engine.lost).toContain('a launch failed: Error: no');
   expect(await engine.submit(copies(1, 'up'), 'runs')).toBe(errno.ENODEV);

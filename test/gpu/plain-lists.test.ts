@@ -136,7 +136,8 @@ function jobWords(plan: FlightPlan, kind: number): number[] {
       written = [...words.subarray(from, from + count)];
     },
   } as unknown as GPUQueue;
-  const jobs = new JobBuffer(device, 3, 1000, 65_535);
+  const arenas = kind === SEGMENT_WITHIN ? 1 : 3;
+  const jobs = new JobBuffer(device, arenas, 1000, 65_535);
   const other = kind === SEGMENT_WITHIN ? plan.sourceFrame : plan.slot;
   jobs.addGroups(plan, kind, plan.arena, plan.frame, other, 1);
   jobs.write(queue);

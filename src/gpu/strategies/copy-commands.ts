@@ -62,6 +62,10 @@ function eachRun(
   emit: Emit,
   frames: Uint32Array = recording.plan.frame,
 ): void {
+  if (recording.plan.isPlain) {
+    eachPlainRun(recording, grain, emit, frames);
+    return;
+  }
   const { kind: kinds, arena: arenas, slot: slots, pages: counts, length } = recording.plan;
   const joins = grain === 'run';
   let arena = -1;
@@ -88,6 +92,25 @@ function eachRun(
     pages = counts[i]!;
   }
   if (pages > 0) emitGrain(recording, grain, emit, arena, frame, slot, pages);
+}
+
+/** The same where all segments are of one page each, in the slot of its number. */
+function eachPlainRun(
+  recording: Recording,
+  grain: CopyGrain,
+  emit: Emit,
+  frames: Uint32Array,
+): void {
+  const { arena: arenas, length } = recording.plan;
+  for (let first = 0, end = 0; first < length; first = end) {
+    const arena = arenas[first]!;
+    const ahead = frames[first]! - first;
+    end = first + 1;
+    if (grain === 'run') {
+      while (end < length && frames[end]! - end === ahead && arenas[end] === arena) end += 1;
+    }
+    emitGrain(recording, grain, emit, arena, frames[first]!, first, end - first);
+  }
 }
 
 function emitGrain(
