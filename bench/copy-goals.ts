@@ -116,8 +116,8 @@ async function measureSubmitOf(
   const ratio = pairedRatio(compute!, commands!, ctx.resampling);
   const part = judge(`JS time a page, descriptors / commands, n = ${pages}`, ratio, '<=', target);
   const what =
-    `bare WebGPU, a staging buffer, 8 bytes a page and a dispatch for each ${slotPages} pages, ` +
-    `/ commands, n = ${pages}`;
+    `bare WebGPU over commands, n = ${pages}: a staging buffer, 8 bytes a page and a dispatch ` +
+    `for each ${slotPages} pages`;
   const limit = { over: least!, under: commands!, ours: compute!, least: least! };
   return withLimit(part, limitOf(what, limit, ctx.resampling));
 }

@@ -206,11 +206,15 @@ export function halfCycle(
   return { prepare, run, verify, totals };
 }
 
-/** "bookkeeping" is what is left of a migration when the engine's own times are taken out. */
+/**
+ * "bookkeeping" is what is left of a migration when the engine's own times are taken out; nobody
+ * can tell where copies went on meanwhile.
+ */
 export function renameOther(sampled: Sampled): Sampled {
   if (sampled.phases === null) return sampled;
   const { other, ...engine } = sampled.phases;
-  return { ...sampled, phases: { ...engine, bookkeeping: other ?? 0 } };
+  const phases = other === undefined ? engine : { ...engine, bookkeeping: other };
+  return { ...sampled, phases };
 }
 
 /** Cells that the suite adds. */

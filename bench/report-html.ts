@@ -72,7 +72,7 @@ matchMedia('(prefers-color-scheme:dark)').addEventListener('change',show);
 show();
 `;
 
-const NUMBER = /^(-|FAIL|[\d.]*)$/;
+const NUMBER = /^(-|FAIL|-?[\d.]*[KMG]?)$/;
 
 /** The head of a column of text is on the left, like its text. */
 function headMarkup(table: Table, name: string, at: number): string {

@@ -39,6 +39,12 @@ function omittedLines(report: BenchReport): string[] {
   });
 }
 
+/** Why goals that were asked for by name are open. */
+function openReasons({ env, goals }: BenchReport): string[] {
+  const open = goals.filter(({ id, holds }) => holds === null && env.goals?.includes(id) === true);
+  return open.map(({ id, why }) => `  ${id}: ${why ?? 'not decided'}`);
+}
+
 /** The whole report, ending in a newline. */
 export function textReport(report: BenchReport): string {
   const measured = report.goals.filter((goal) => goal.holds !== null);
@@ -50,6 +56,7 @@ export function textReport(report: BenchReport): string {
     ...reportFacts(report).map(([name, value]) => `${name}: ${value}`),
     ...tables.filter(({ rows }) => rows.length > 0).map((table) => `\n${textTable(table)}`),
     ...(open.length > 0 ? [`\nnot measured: ${open.join(', ')}`] : []),
+    ...openReasons(report),
   ];
   const failed = report.cells.filter(isBroken);
   if (failed.length > 0) {

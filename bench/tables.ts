@@ -349,13 +349,14 @@ function goalText(goal: BenchGoal): string {
 function limitText({ limit }: Pick<GoalPart, 'limit'>): string {
   if (limit === undefined) return '';
   const { what, value, beyond } = limit;
-  return `; limit here ${formatNumber(value)}${beyondText(beyond)}: ${what}`;
+  return `; limit here ${formatNumber(value)}: ${what}${beyondText(beyond)}`;
 }
 
 function beyondText(beyond: GoalLimit['beyond']): string {
   if (beyond === undefined) return '';
   const [low, high] = beyond.ci.map(formatNumber);
-  return `, ours ${formatNumber(beyond.value)} times as long (${low} to ${high})`;
+  const times = formatNumber(beyond.value);
+  return `; in the same rounds ours takes ${times} times as long as that (${low} to ${high})`;
 }
 
 /** All tables of the report, in the order to read them. */

@@ -25,7 +25,8 @@ export const COMPARE_COMMAND = {
   summary:
     'Holds one report against another: ratios with intervals by cell and goal, and which of the\n' +
     'differences are noise. Several files of one side, separated by commas, are repeated runs\n' +
-    'and are pooled; runs on different adapters are not, and are compared only on request.',
+    'and their cells are pooled (goals are those of the first); runs on different adapters are\n' +
+    'not, and are compared only on request.',
   positionals: 'BEFORE.json AFTER.json',
   options: {
     all: { kind: 'flag', help: 'also cells whose difference is noise' },
@@ -39,7 +40,7 @@ export const SHOW_COMMAND = {
   usage: 'npm run bench -- show REPORT.json [options]',
   summary:
     'Prints a report that was written earlier, or parts of it. Several files, separated by\n' +
-    'commas, are repeated runs on one adapter and are pooled.',
+    "commas, are repeated runs on one adapter: their cells are pooled, all else is the first's.",
   positionals: 'REPORT.json',
   options: {
     csv: { kind: 'text', placeholder: 'FILE', help: 'writes tidy CSV, a row for each sample' },

@@ -5,6 +5,7 @@ import type {
   BenchCell,
   BenchGoal,
   BenchReport,
+  GoalLimit,
   GoalPart,
   OmittedCell,
 } from '../../bench/types.ts';
@@ -38,19 +39,22 @@ function goalRows({ id, title, holds, parts }: BenchGoal): HTMLTableRowElement[]
   const head = el('tr', { 'data-goal': id, 'data-holds': String(holds) });
   head.append(el('th', { scope: 'row' }, id), el('td', { class: 'goal' }, title), result);
   const [only] = parts;
-  const lines = parts.length > 1 ? parts.map(partRow) : [];
+  const lines: HTMLTableRowElement[] = [];
   head.append(...(parts.length === 1 && only !== undefined ? partCells(only) : [spanning('')]));
-  for (const { limit } of parts) {
+  for (const part of parts) {
+    if (parts.length > 1) lines.push(partRow(part));
+    const { limit } = part;
     if (limit === undefined) continue;
-    const { what, value, beyond } = limit;
-    const ours =
-      beyond === undefined
-        ? ''
-        : `, ours ${digits(beyond.value)} times as long (${beyond.ci.map(digits).join(' to ')})`;
-    const text = `limit of this platform: ${digits(value)}${ours} (${what})`;
-    lines.push(el('tr', { class: 'part' }, el('td', { colspan: 3 }), spanning(text)));
+    lines.push(el('tr', { class: 'part' }, el('td', { colspan: 3 }), spanning(limitLine(limit))));
   }
   return [head, ...lines];
+}
+
+function limitLine({ what, value, beyond }: GoalLimit): string {
+  const line = `limit here ${digits(value)}: ${what}`;
+  if (beyond === undefined) return line;
+  const interval = beyond.ci.map(digits).join(' to ');
+  return `${line}; in the same rounds ours takes ${digits(beyond.value)} times as long as that (${interval})`;
 }
 
 function partRow(part: GoalPart): HTMLTableRowElement {

@@ -55,13 +55,23 @@ describe('the text report', () => {
   });
 
   test('goals say MISS with the limit, and how far ours is from it', () => {
-    expect(line('G4')).toMatch(/MISS +2\.10 >= 2\.50 .*; limit here 2\.30, ours 1\.04 times/);
-    expect(line('G4')).toMatch(/ times as long \(0\.980 to 1\.13\): a wall <here>$/);
+    expect(line('G4')).toMatch(/MISS +2\.10 >= 2\.50 .*; limit here 2\.30: a wall <here>; /);
+    expect(line('G4')).toMatch(/; in the same rounds ours takes 1\.04 times as long as that /);
+    expect(line('G4')).toMatch(/ as that \(0\.980 to 1\.13\)$/);
   });
 
   test('goals that were not measured share one line', () => {
     expect(line('not measured')).toMatch(/^not measured: G1, G2, G3, G5, .*G11\b/);
     expect(lines.some((one) => /^ +G1 /.test(one))).toBe(false);
+  });
+
+  test('why a goal is open is said where it was asked for by name', () => {
+    const report = syntheticReport();
+    const why = 'needs a GPU: this adapter computes on the CPU';
+    const goals = report.goals.map((goal) => (goal.id === 'G16' ? { ...goal, why } : goal));
+    expect(textReport({ ...report, goals })).not.toContain(why);
+    const env = { ...report.env, goals: ['G16'] };
+    expect(textReport({ ...report, goals, env })).toContain(`\n  G16: ${why}\n`);
   });
 
   test('without a measured goal there is no table of goals', () => {

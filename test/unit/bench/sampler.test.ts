@@ -161,6 +161,29 @@ describe('sampleOperation', () => {
     expect(phases?.['other']).toBeGreaterThan(10);
   });
 
+  test('parts that come to more than the whole leave no rest: some went on at once', async () => {
+    const totals = { encodeMs: 0, submitMs: 0, hostCopyMs: 0, waitMs: 0 };
+    const operation = {
+      totals,
+      run: () => ((totals.hostCopyMs += 0.1), (totals.waitMs += 0.15), spin(150), 0),
+    };
+    const { phases } = await sampleOperation(operation, BOX, 0);
+    expect(phases?.['wait']).toBeCloseTo(150, 6);
+    expect(phases).not.toHaveProperty('other');
+  });
+
+  test('a first run of cold code does not make chains short', async () => {
+    const once = async (coldUs: number): Promise<number> => {
+      let runs = 0;
+      const run = (): number => (spin(runs++ === 0 ? coldUs : 20), 0);
+      const box = { ...BOX, warmups: 1 };
+      return (await sampleOperation({ run }, box, 20)).chained;
+    };
+    // 20 ticks of 20 us are as long as 20 operations.
+    expect(await once(2000)).toBeGreaterThanOrEqual(15);
+    expect(await once(20)).toBeLessThanOrEqual(20);
+  });
+
   test('an operation with a clock of its own is timed by it', async () => {
     let spent = 0;
     const operation = { clock: () => spent, run: () => ((spent += 7), spin(100), 0) };
