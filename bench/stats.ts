@@ -55,8 +55,8 @@ export function median(values: ArrayLike<number>): number {
 }
 
 /**
- * Mean of the middle half: as blind to outliers as it has to be, and, unlike a median, no jump where
- * values have two modes and half of them lie in each. NaN for an empty array.
+ * Mean of the middle half: as blind to outliers as it has to be and, unlike a median, without a
+ * jump where values have two modes and half of them lie in each. NaN for an empty array.
  */
 export function middleMean(values: ArrayLike<number>): number {
   const ascending = sorted(values);

@@ -54,7 +54,8 @@ function limitLine({ what, value, beyond }: GoalLimit): string {
   const line = `limit here ${digits(value)}: ${what}`;
   if (beyond === undefined) return line;
   const interval = beyond.ci.map(digits).join(' to ');
-  return `${line}; in the same rounds ours takes ${digits(beyond.value)} times as long as that (${interval})`;
+  const times = `${digits(beyond.value)} times as long as that (${interval})`;
+  return `${line}; in the same rounds ours takes ${times}`;
 }
 
 function partRow(part: GoalPart): HTMLTableRowElement {

@@ -3,9 +3,9 @@
  *
  * How a list travels. `submit` checks it, picks a strategy for each direction and queues it. The
  * list at the head of the queue is cut into flights, each as large as its staging slots; a flight
- * is one queue submission, or half of one. Several flights are in the air at once; they land in the order of their
- * submission, and landing is what writes RAM and sets done bits. When slots or flights run out the
- * queue stands still until one lands.
+ * is one queue submission, or half of one. Several flights are in the air at once; they land in the
+ * order of their submission, and landing is what writes RAM and sets done bits. When slots or
+ * flights run out the queue stands still until one lands.
  *
  * Order. VRAM is ordered by the device's queue. RAM is ordered by `RamHazards`: a list that touches
  * a RAM frame which a flight in the air has still to write waits until that flight has landed.

@@ -1,6 +1,7 @@
 /*
- * A flight: what goes to the device as one piece, alone in a submission or as one of two. The part of a list that it carries, the staging slots that it holds,
- * and what it still waits for. Flights are made once and reused.
+ * What goes to the device as one piece, alone in a submission or as one of two: the part of a list
+ * that it carries, the staging slots that it holds, and what it still waits for. Flights are made
+ * once and reused.
  *
  * Locking. None. Source: our own.
  */

@@ -276,11 +276,11 @@ export class Launcher {
 }
 
 /**
- * How many flights of a burst, from number `from` on, leave in one submission. A submission costs 30
- * to 100 us of this thread. Where all of a list is uploaded by kernel, two share one where nobody
- * waits for the first of them: it is not the first of the burst, for which the device waits, and the
- * second is not the last of the list. Copy commands are so fast on a software adapter that the device
- * would wait for the second to be filled.
+ * How many flights of a burst, from number `from` on, leave in one submission. A submission costs
+ * this thread 30 to 100 us. Where all of a list is uploaded by kernel, two share one where nobody
+ * waits for the first of them: it is not the first of the burst, for which the device waits, and
+ * the second is not the last of the list. Copy commands are so fast on a software adapter that the
+ * device would wait for the second to be filled.
  *
  * Source: our own; measured on a software adapter, docs/performance.md.
  */

@@ -108,7 +108,7 @@ export class ListRun {
   sumPagesLeft: number;
   readonly hostRows: number;
   readonly deviceRows: number;
-  /** Where all rows copy a page each, all up, all down or all in VRAM: their route, or ROUTE_HOST. */
+  /** The route of all rows where they copy a page each and take the same one; else ROUTE_HOST. */
   readonly plainRoute: number;
   /** Whether all that it asks for is to upload pages, in any order, by kernel. */
   readonly isScattered: boolean;
