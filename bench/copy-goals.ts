@@ -183,8 +183,8 @@ async function measureUpload(ctx: RunContext, raw: RawGpu): Promise<void> {
     MIN_UPLOAD_GAIN,
   );
   const what = 'bare WebGPU by three staging buffers of 2 MiB, over a writeBuffer a page';
-  const sides4 = { over: perPage!, under: least!, ours: auto!, least: least! };
-  ctx.goals.push({ id: 'G4', parts: [withLimit(part, limitOf(what, sides4, ctx.resampling))] });
+  const beside = { over: perPage!, under: least!, ours: auto!, least: least! };
+  ctx.goals.push({ id: 'G4', parts: [withLimit(part, limitOf(what, beside, ctx.resampling))] });
 }
 
 /** G5: pages from the device to scattered RAM, against a contiguous readback by bare WebGPU. */

@@ -71,12 +71,7 @@ export async function runPlan(
       wallSeconds: Math.round(performance.now() - begun) / 1000,
       cells: ctx.cells,
       omitted: ctx.omitted,
-      goals: goalRows(
-        ctx.goals.filter(({ id }) => ctx.wants(id)),
-        plan.suites,
-        plan.engine,
-        (id) => ctx.wants(id),
-      ),
+      goals: goalRows(ctx.goals, plan.suites, plan.engine, (id) => ctx.wants(id)),
       ...(plan.preset === null ? {} : { presets: [presetTable(plan.preset, ctx.cells)] }),
     };
   } finally {

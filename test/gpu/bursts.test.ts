@@ -13,6 +13,7 @@ import { HOST, openSmall } from '../contract/refused-submissions.ts';
 import { copies, listen } from './page-lists.ts';
 
 const WORDS = 1024;
+const IN_ONE_ARENA = { checked: true, slotPages: [16], lanes: 3, maxArenaBytes: 2 ** 22 };
 
 it('uploads by kernel: all slots recorded, one write of descriptors, then submitted', async () => {
   const { engine, words } = await openSmall({ checked: true, slotPages: [16], lanes: 3 });
@@ -32,8 +33,7 @@ it('uploads by kernel: all slots recorded, one write of descriptors, then submit
 describe('a burst of uploads from the middle of a list', () => {
   /** What the engine says in the first burst of a list that fills so many slots of 16 pages. */
   async function saidBy(slots: number, lanes: number, strategy: 'compute' | 'runs') {
-    const options = { checked: true, slotPages: [16], lanes, maxArenaBytes: 2 ** 22 };
-    const { engine, words } = await openSmall(options);
+    const { engine, words } = await openSmall({ ...IN_ONE_ARENA, lanes });
     const pages = 16 * slots;
     const said = listen(engine);
     const before = engine.stats.submissions;
@@ -68,8 +68,7 @@ describe('a burst of uploads from the middle of a list', () => {
   });
 
   it('is refused two by two: neither is done', async () => {
-    const options = { checked: true, slotPages: [16], lanes: 3, maxArenaBytes: 2 ** 22 };
-    const { engine } = await openSmall(options);
+    const { engine } = await openSmall(IN_ONE_ARENA);
     engine.vram.arenas[0]!.destroy();
     const list = copies(64, 'up');
     const said = listen(engine);
@@ -210,8 +209,7 @@ describe('memory of a mapped slot that the device takes back between planning an
 });
 
 it('memory of the second of two that leave together, robbed while the first leaves', async () => {
-  const options = { checked: true, slotPages: [16], lanes: 3, maxArenaBytes: 2 ** 22 };
-  const { engine } = await openSmall(options);
+  const { engine } = await openSmall(IN_ONE_ARENA);
   const { uploads } = engine.parts;
   const taken: Slot[] = [];
   const take = uploads.take.bind(uploads);

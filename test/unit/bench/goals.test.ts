@@ -153,6 +153,13 @@ describe('rows', () => {
     expect(beyond!.ci.map((end) => end.toFixed(2))).toEqual(['0.90', '1.20']);
   });
 
+  test('a goal that a sweep decides by the way has no verdict where nobody asked for it', () => {
+    const of = (isAsked: (id: string) => boolean) =>
+      goalRows([{ id: 'G11', parts: [good] }], ['mm'], 'webgpu', isAsked)[10];
+    expect(of(() => true)).toMatchObject({ id: 'G11', holds: true });
+    expect(of(() => false)).toMatchObject({ holds: null, why: 'this run was not asked for it' });
+  });
+
   test('a goal that this adapter can not decide is neither held nor missed, and says why', () => {
     const why = 'needs a GPU';
     const rows = goalRows([{ id: 'G16', parts: [], why }], SUITE_NAMES, 'webgpu');
